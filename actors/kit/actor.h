@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What every actor stands on: one thread, one loop, one database, one commit for many messages.
+ *
+ *     wait -> drain up to batch_max -> decode, validate, fold equal ids -> recall what is asked again -> handle the batch
+ *     -> outbox, cursors, answers, due rows -> prove the shard -> commit -> committed() -> replies, events, asks, calls
+ *
+ * An actor gives a class: what it is called, its schema, and handle(). handle() sees the items of a batch in order, decides,
+ * queues its SQL and says the outcome of each; it must leave nothing changed for an item that it refuses. Nothing it says leaves
+ * the process before the commit; when the commit fails, dropped() is called, and the items come again one by one, so that only
+ * the culprit fails. A batch in which nobody wrote costs no commit.
+ *
+ * Everything here belongs to the actor's thread, but actor_start() and actor_stop().
+ */
+#ifndef LARDER_KIT_ACTOR_H
+#define LARDER_KIT_ACTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db.h"
+#include "err.h"
+#include "settings.h"
+#include "wire.h"
+
+struct actor;
+struct batch;
+struct waiter;
+
+/* --- what comes in --- */
+
+enum item_kind {
+    ITEM_REQUEST, /* op, body, id, again: to be answered */
+    ITEM_EVENT,   /* event, body, header of a durable subscription; in order per source, or a parked one tried again */
+    ITEM_DUE,     /* a due row whose time has come: owner, key, payload, attempts */
+    ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct problem otherwise), context */
+    ITEM_CALL     /* the outcome of an outbound HTTP call: call_status, text, context_id */
+};
+
+/* One message of a batch. All pointers and slices live until the batch ends. */
+struct item {
+    enum item_kind kind;
+    struct id id; /* request: its identity; event: the event's; due: derived from owner, key and time; reply: the ask's */
+    bool again;
+    int64_t deadline_ms;
+    struct slice traceparent;
+
+    enum op op;           /* ITEM_REQUEST, ITEM_REPLY */
+    const void *body;     /* struct of the op's request, of the event's body, of the op's reply or struct problem */
+    struct slice frame;   /* the body as it came */
+    uint64_t fingerprint; /* ITEM_REQUEST: of op and body, to tell another request under the same id */
+
+    enum event_type event; /* ITEM_EVENT */
+    const struct event_header *header;
+
+    struct slice owner; /* ITEM_DUE */
+    struct slice key;
+    struct slice payload;
+    int64_t attempts; /* ITEM_DUE, ITEM_EVENT: those before this one */
+
+    err status;            /* ITEM_REPLY; ERR_unavailable or ERR_deadline_exceeded when no answer came */
+    bool replayed;         /* ITEM_REPLY: a stored answer */
+    void *context;         /* ITEM_REPLY: as given to batch_ask() */
+    struct id context_id;  /* ITEM_CALL: as given to batch_call() */
+    int call_status;       /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
+    struct slice text;     /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
+
+    struct item_outcome *outcome; /* the kit's own */
+};
+
+struct batch {
+    struct actor *actor;
+    struct item *items;
+    size_t count;
+    int64_t now_ms; /* one moment for the whole batch */
+};
+
+/* --- the class --- */
+
+struct actor_class {
+    const char *name;            /* "stock"; its port and shards are in topology.def */
+    const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
+    size_t step_count;
+    bool makes_calls; /* wants batch_call() */
+
+    /* Makes the state; the shard is taken and the schema applied. Called again after close() when the shard had to be taken anew. */
+    err (*open)(struct actor *actor, void **state, struct err_text *why);
+    void (*close)(void **state);
+
+    /* Handles all items. Returns other than ERR_OK only for a failure of the database, after which everything is rolled back. */
+    err (*handle)(void *state, struct batch *batch);
+
+    /* The batch is on disk: take the copy over. Must not fail. May be NULL. */
+    void (*committed)(void *state);
+
+    /* The batch was rolled back: drop the copy. May be NULL. */
+    void (*dropped)(void *state);
+
+    /* Looks up requests that are asked again (those for which batch_is_asked_again() says so): one read for all, then
+     * item_replay() for each that was done or refused before. NULL: the kit keeps the answers of all writing requests itself, in
+     * its own table, under their ids. */
+    err (*recall)(void *state, struct batch *batch);
+
+    /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
+    err (*tick)(void *state, struct batch *batch);
+
+};
+
+/* --- outcomes: exactly one per request; none means a bug and answers `internal` --- */
+
+/* `reply` is the struct of the op's reply body; encoded at once. */
+void
+item_answer(struct batch *batch, struct item *item, const void *reply);
+
+/* Refuses with a sentence. For an event: it cannot be applied; it is parked or retried as the disposition says. */
+void
+item_refuse(struct batch *batch, struct item *item, err code, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Refuses with more than a sentence; `problem->detail` must be set. */
+void
+item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem);
+
+/* From recall(): this request was answered before, with this status and body (a frame as item_answered_frame() gave). With another
+ * fingerprint it is refused as idempotency_mismatch instead. */
+void
+item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err status, struct slice frame);
+
+/* The encoded body of the outcome that was just set; lives as long as the batch. */
+struct slice
+item_answered_frame(const struct item *item);
+
+/* ERR_OK or the refusal; ERR_COUNT while nothing was said. */
+err
+item_outcome(const struct item *item);
+
+/* The answer will come in a later batch. The waiter is owned by whoever must answer it, exactly once. */
+struct waiter *
+item_defer(struct batch *batch, struct item *item);
+
+/* Answers as soon as this batch is committed; consumes the waiter. */
+void
+waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply);
+void
+waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem);
+
+/* Marks the answer of this waiter as a stored one (`replayed` in its header). */
+void
+waiter_mark_replayed(struct waiter *waiter);
+
+/* The request that waits. */
+const struct id *
+waiter_id(const struct waiter *waiter);
+
+/* Whether this request must be looked up before it is done. */
+bool
+batch_is_asked_again(const struct batch *batch, const struct item *item);
+
+/* --- effects --- */
+
+/* Emits an event when the batch is committed: a durable one through the outbox, a passing one by PUB alone. `body` is the struct
+ * of the event's body. `cause` gives the event its id and trace. */
+void
+batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause);
+
+/* A request to another actor, sent after the commit. No answer by the deadline comes as ERR_deadline_exceeded, a peer that is not
+ * there at once as ERR_unavailable: there is always exactly one ITEM_REPLY. */
+struct ask {
+    const char *actor; /* "stock" */
+    int shard;
+    enum op op;
+    struct id id;
+    bool again;
+    int64_t deadline_ms;
+    struct slice traceparent;
+    const void *body; /* struct of the op's request; encoded at once */
+    void *context;
+};
+
+void
+batch_ask(struct batch *batch, const struct ask *ask);
+
+/* Sets the due row of (owner, key), replacing the one there is. It fires once, as an ITEM_DUE, and is gone unless set again. */
+struct due {
+    const char *owner; /* 1..32 characters */
+    struct slice key;  /* 1..64 bytes */
+    int64_t due_ms;
+    int64_t attempts;
+    struct slice payload; /* up to 64 KiB */
+};
+
+void
+batch_due(struct batch *batch, const struct due *due);
+void
+batch_due_cancel(struct batch *batch, const char *owner, struct slice key);
+
+/* An HTTP POST of JSON, started after the commit; exactly one ITEM_CALL comes unless the process ends. */
+struct call {
+    const char *url;
+    struct slice json;
+    int64_t timeout_ms;
+    struct id context_id;
+};
+
+void
+batch_call(struct batch *batch, const struct call *call);
+
+/* Memory that lives until the batch ends. Never NULL. */
+void *
+batch_alloc(struct batch *batch, size_t size);
+
+/* The pause before the attempt number `attempts` + 1: retry_first_ms doubled each time, plus or minus a quarter. */
+int64_t
+batch_backoff_ms(const struct batch *batch, int64_t attempts);
+
+/* --- where it runs --- */
+
+struct db *
+actor_db(struct actor *actor);
+const struct settings *
+actor_settings(const struct actor *actor);
+int
+actor_shard(const struct actor *actor);
+int
+actor_of(const struct actor *actor);
+
+/* How much of the stream of a source ("factory/0") is applied, this batch included; 0 for none. */
+int64_t
+actor_applied(const struct actor *actor, const char *source);
+
+/* --- life --- */
+
+enum actor_outcome {
+    ACTOR_RUNNING,
+    ACTOR_STOPPED, /* asked to */
+    ACTOR_FENCED,  /* another process has its shard */
+    ACTOR_FAILED   /* it cannot go on; the log says why */
+};
+
+/* Starts the thread and waits until it has its database, its shard and its sockets, 30 s at the most. `ended_fd` is an eventfd that
+ * is raised when the thread ends by itself. */
+MUST_CHECK err
+actor_start(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
+            struct err_text *why);
+
+/* Asks it to finish its batch, answer and end; waits for it. Returns how it ended. */
+enum actor_outcome
+actor_stop(struct actor **actor);
+
+enum actor_outcome
+actor_outcome(const struct actor *actor);
+
+/* Ready to serve: its database answers and no incident holds it. From any thread. */
+bool
+actor_is_ready(const struct actor *actor);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * Messages as C structs, and the table-driven codec between them and msgpack.
+ *
+ * bodies.def lists every map that goes over the wire, headers included; this file makes of it a struct with one `has` bit per
+ * field, and a descriptor that the codec, the JSON transcoder, the documents and the tests read. Decoding allocates nothing:
+ * text and lists are slices of the frame and live as long as it does.
+ */
+#ifndef LARDER_WIRE_H
+#define LARDER_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "err.h"
+#include "id.h"
+
+#define WIRE_VERSION 1
+#define WIRE_FRAME_MAX (1024 * 1024)
+#define WIRE_NAME_MAX 64
+#define WIRE_DEPTH_MAX 8
+
+/* Borrowed bytes; text is UTF-8 and not terminated. */
+struct slice {
+    const uint8_t *data;
+    size_t size;
+};
+
+static inline struct slice
+slice_of(const char *text)
+{
+    return (struct slice){(const uint8_t *)text, strlen(text)};
+}
+
+static inline bool
+slice_equal(struct slice a, struct slice b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+enum wire_kind {
+    WIRE_BOOL,  /* bool */
+    WIRE_I64,   /* int64_t, lo..hi */
+    WIRE_TIME,  /* int64_t, UTC milliseconds, lo..hi; RFC 3339 in JSON */
+    WIRE_STR,   /* struct slice, UTF-8 without NUL, lo..hi bytes */
+    WIRE_NAME,  /* struct slice, [A-Za-z0-9_-], lo..hi bytes: a SKU or the name of an actor */
+    WIRE_BYTES, /* struct slice, lo..hi bytes; not in JSON */
+    WIRE_ID,    /* struct id; a UUID's text in JSON */
+    WIRE_LIST,  /* struct wire_list, lo..hi elements of one body */
+    WIRE_MAP    /* an embedded struct of another body */
+};
+
+enum wire_need { REQUIRED, OPTIONAL };
+
+/* CLOSED refuses unknown fields by name, OPEN skips them (headers, events, replies: they may grow). */
+enum wire_growth { CLOSED, OPEN };
+
+struct wire_body;
+
+struct wire_field {
+    const char *name;
+    const char *doc;
+    const struct wire_body *element; /* of WIRE_LIST and WIRE_MAP */
+    int64_t lo;
+    int64_t hi;
+    size_t offset; /* in the struct */
+    uint8_t name_size;
+    uint8_t kind; /* enum wire_kind */
+    uint8_t need; /* enum wire_need */
+};
+
+/* One map: its fields in the order of bodies.def, which is also the order of the bits in `has`. */
+struct wire_body {
+    const char *name;
+    const char *doc;
+    const struct wire_field *fields;
+    size_t field_count;
+    uint64_t required; /* bits that must be set in `has` */
+    size_t size;       /* of the struct */
+    uint8_t growth;    /* enum wire_growth */
+};
+
+/* Encoded elements one after the other; read with wire_list_next(), made with wire_list_add(). */
+struct wire_list {
+    const uint8_t *data;
+    size_t size;
+    uint32_t count;
+};
+
+/* --- one struct, one set of bits and one descriptor per body --- */
+
+#define C_BOOL bool
+#define C_I64 int64_t
+#define C_TIME int64_t
+#define C_STR struct slice
+#define C_NAME struct slice
+#define C_BYTES struct slice
+#define C_ID struct id
+#define C_LIST(element_name) struct wire_list
+#define C_MAP(element_name) struct element_name
+
+#define BODY(body_name, growth, doc)                                                                                                 \
+    struct body_name {                                                                                                              \
+        uint64_t has;
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) C_##type field_name;
+#define BODY_END(body_name)                                                                                                         \
+    }                                                                                                                               \
+    ;
+#include "bodies.def"
+
+#define BODY(body_name, growth, doc) enum body_name##_bits {
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) body_name##_BIT_##field_name,
+#define BODY_END(body_name)                                                                                                         \
+    body_name##_FIELD_COUNT                                                                                                         \
+    }                                                                                                                               \
+    ;                                                                                                                               \
+    _Static_assert(body_name##_FIELD_COUNT <= 64, #body_name);
+#include "bodies.def"
+
+#define BODY(body_name, growth, doc) extern const struct wire_body body_name##_body;
+#include "bodies.def"
+
+/* Every body, in the order of bodies.def. */
+enum wire_body_number {
+#define BODY(body_name, growth, doc) WIRE_BODY_##body_name,
+#include "bodies.def"
+    WIRE_BODY_COUNT
+};
+
+extern const struct wire_body *const wire_bodies[WIRE_BODY_COUNT];
+
+/* Whether, and that, a field is there: WIRE_HAS(&take, stock_take, reference). */
+#define WIRE_HAS(pointer, body_name, field_name) (((pointer)->has >> body_name##_BIT_##field_name) & 1U)
+#define WIRE_SET(pointer, body_name, field_name, ...)                                                                                \
+    ((pointer)->field_name = __VA_ARGS__, (pointer)->has |= UINT64_C(1) << body_name##_BIT_##field_name)
+
+/* --- operations --- */
+
+#define OP_READS 0x0U
+#define OP_WRITES 0x1U   /* changes something: keyed by its id */
+#define OP_ROUTED 0x2U   /* goes to the shard of its product */
+#define OP_FORWARDS 0x4U /* answered by another actor's answer */
+
+enum op {
+#define OP(owner, verb, request, reply, traits, doc) OP_##owner##_##verb,
+#include "messages.def"
+    OP_COUNT
+};
+
+struct wire_op {
+    const char *name;  /* "stock.take" */
+    const char *owner; /* "stock"; "any" for what every actor answers */
+    const char *doc;
+    const struct wire_body *request;
+    const struct wire_body *reply;
+    uint32_t traits;
+};
+
+/* The table made of messages.def, indexed by enum op. */
+extern const struct wire_op wire_ops[OP_COUNT];
+
+/* OP_COUNT when there is none of that name. */
+enum op
+wire_op_find(const char *name, size_t size);
+
+/* --- events --- */
+
+enum event_type {
+#define EVENT(owner, verb, body, fate, doc) EVENT_##owner##_##verb,
+#define SUBSCRIBER(source, subscriber)
+#include "events.def"
+    EVENT_COUNT
+};
+
+enum event_fate { DURABLE, PASSING };
+
+struct wire_event {
+    const char *name;  /* "stock.out" */
+    const char *owner; /* "stock" */
+    const char *doc;
+    const struct wire_body *body;
+    enum event_fate fate;
+};
+
+extern const struct wire_event wire_events[EVENT_COUNT];
+
+enum event_type
+wire_event_find(const char *name, size_t size);
+
+/* --- reading --- */
+
+/* Reads one map that fills the frame to its last byte. On ERR_OK `target` (a struct of the body) is filled; otherwise it holds
+ * nothing of use and `why` names the field: "stock_line.quantity: given twice". ERR_malformed: not msgpack, cut short, trailing
+ * bytes, nested too deep. ERR_invalid_field: missing, unknown, twice, wrong type, out of bounds, not UTF-8. */
+MUST_CHECK err
+wire_decode(const struct wire_body *body, struct slice frame, void *target, struct err_text *why);
+
+/* Takes the next element of a list that wire_decode() has checked; false at the end. `list` is a cursor: copy it to walk twice. */
+bool
+wire_list_next(struct wire_list *list, const struct wire_body *element, void *target);
+
+/* --- writing --- */
+
+/* A growing buffer. Zero-initialise it; wire_buffer_fini() frees it; setting `size` to 0 reuses it. */
+struct wire_buffer {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+};
+
+void
+wire_buffer_append(struct wire_buffer *buffer, const void *bytes, size_t size);
+void
+wire_buffer_fini(struct wire_buffer *buffer);
+
+static inline struct slice
+wire_buffer_slice(const struct wire_buffer *buffer)
+{
+    return (struct slice){buffer->data, buffer->size};
+}
+
+/* Appends the map of all fields whose bit is set. A required field without its bit, or a value out of bounds, is our own bug
+ * and asserts: what we send, we must be able to read. */
+void
+wire_encode(const struct wire_body *body, const void *source, struct wire_buffer *out);
+
+/* Appends one element to the bytes of a list under construction (zero-initialise it) and counts it in `list`. All elements of a
+ * list go to one buffer, one after the other; wire_list_end(), before anything else is appended there, points the list at them
+ * (the buffer may move while it grows). The body that holds the list is encoded to another buffer. */
+void
+wire_list_add(struct wire_list *list, const struct wire_body *element, const void *source, struct wire_buffer *out);
+void
+wire_list_end(struct wire_list *list, const struct wire_buffer *out);
+
+/* --- values --- */
+
+/* 1..WIRE_NAME_MAX characters of [A-Za-z0-9_-]. */
+bool
+wire_is_name(struct slice text);
+
+/* Well-formed UTF-8 (no overlong forms, surrogates or values above U+10FFFF) without NUL. */
+bool
+wire_is_utf8(struct slice text);
+
+/* The shard of a product: FNV-1a of 64 bits over its bytes, modulo the number of shards. */
+int
+wire_shard_of(struct slice product, int shards);
+
+#endif
