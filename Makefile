@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MPL-2.0
+#
+# larder's build, in one file. `make` alone prints help.
+#
+# Everything that is made goes to build/<variant>/: `release` by default, `asan` with SAN=address,undefined, `tsan` with SAN=thread,
+# `debug` with DEBUG=1. The first target that needs a library makes build/config.mk: it installs the distribution's packages when
+# pkg-config cannot find one, and writes down the flags; make includes that file and starts itself again.
+#
+# Sources are found by wildcard: a new file in proto/, actors/ or gateway/ is part of the binary, one in tests/unit/ or
+# tests/contract/ that ends in _test.c is a test. Knobs: SAN= DEBUG= T=<part of a test's name> V=1 DB= (flow tests: sqlite, mysql).
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VERSION := 0.1.0
+SAN ?=
+DEBUG ?=
+T ?=
+V ?=
+Q := $(if $(V),,@)
+
+VARIANT := $(if $(SAN),$(if $(findstring thread,$(SAN)),tsan,asan),$(if $(DEBUG),debug,release))
+OUT := build/$(VARIANT)
+
+# --- packages ---
+
+PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libmicrohttpd-dev libjansson-dev libcurl4-gnutls-dev \
+  libsodium-dev libsqlite3-dev default-libmysqlclient-dev
+PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest curl
+PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+PACKAGES_BENCH := wrk redis-server webdis nodejs node-express
+
+PKG_CONFIG_NAMES := libzmq libczmq msgpack libmicrohttpd jansson libcurl libsodium sqlite3 libmariadb
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Installs what is missing of a list of packages, and says what.
+define install_packages
+missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+  echo "Installing from the distribution's packages:" $$missing; \
+  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; \
+fi
+endef
+
+GOALS := $(or $(MAKECMDGOALS),help)
+ifneq ($(filter-out help clean deps,$(GOALS)),)
+include build/config.mk
+endif
+
+build/config.mk: Makefile
+	@mkdir -p build
+	@pkg-config --exists $(PKG_CONFIG_NAMES) 2>/dev/null || { $(call install_packages,$(PACKAGES_BUILD)); }
+	@{ echo "CFLAGS_PKG := $$(pkg-config --cflags $(PKG_CONFIG_NAMES) | sed 's/-I/-isystem /g')"; \
+	   echo "LIBS_PKG := $$(pkg-config --libs $(PKG_CONFIG_NAMES))"; } > $@
+
+# --- flags ---
+
+CC := gcc
+INCLUDES := -Iproto -Iactors/kit -Iactors -Igateway
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wswitch-enum -Wformat=2 \
+  -Wcast-qual -Wundef -Werror
+CFLAGS := -std=c17 -D_GNU_SOURCE -DLARDER_VERSION='"$(VERSION)"' -g $(WARNINGS) $(INCLUDES) $(CFLAGS_PKG)
+LDLIBS := $(LIBS_PKG) -lpthread -lm
+ifneq ($(SAN),)
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+LDFLAGS += -fsanitize=$(SAN)
+else ifneq ($(DEBUG),)
+CFLAGS += -O0
+else
+CFLAGS += -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -fcf-protection
+LDFLAGS += -pie -Wl,-z,relro,-z,now
+endif
+
+# --- what there is ---
+
+PROTO_SOURCES := $(sort $(wildcard proto/*.c))
+SERVER_SOURCES := $(sort $(filter-out actors/main.c,$(wildcard actors/*.c actors/*/*.c)) $(wildcard gateway/*.c))
+UNIT_SOURCES := $(sort $(wildcard tests/unit/*_test.c))
+CONTRACT_SOURCES := $(sort $(wildcard tests/contract/*_test.c))
+SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
+FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+
+object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+PROTO_OBJECTS := $(call object,$(PROTO_SOURCES))
+SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
+TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
+DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(OUT)/obj/actors/main.o)
+
+.PHONY: help all deps run test unit contract flow lint fuzz bench docs install clean format
+
+help:
+	@echo "make run      install what is missing, build, start the shop on http://127.0.0.1:8080 (data under var/)"
+	@echo "make test     install what is missing, build, run all tests on SQLite and on a private MariaDB server"
+	@echo
+	@echo "make all      build build/release/larder and liblarder"
+	@echo "make unit     unit tests only                        T=name picks some"
+	@echo "make contract the suites that run on both databases  T=name picks some"
+	@echo "make flow     tests that drive the running program   T=name picks some"
+	@echo "make lint     format, warnings of two compilers, clang-tidy, cppcheck, the house's own rules"
+	@echo "make fuzz     libFuzzer targets, SECONDS_EACH=60"
+	@echo "make bench    measure larder beside its peers, print one table"
+	@echo "make docs     write the generated tables into PROTOCOL.md and README.md"
+	@echo "make install  DESTDIR= PREFIX=/usr/local"
+	@echo "make deps     install every package that any target needs"
+	@echo "SAN=address,undefined or SAN=thread builds with sanitizers, DEBUG=1 without optimisation, V=1 shows commands"
+
+all: $(OUT)/larder $(OUT)/liblarder.a $(OUT)/liblarder.so
+
+deps:
+	@$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_LINT))
+
+run: all
+	@$(OUT)/larder run $(ARGS)
+
+# --- building ---
+
+$(OUT)/obj/%.o: %.c build/config.mk
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC  $<")
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(OUT)/shared/%.o: %.c build/config.mk
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fPIC -MMD -MP -c $< -o $@
+
+$(OUT)/liblarder.a: $(PROTO_OBJECTS)
+	@$(if $(V),,echo "  AR  $@")
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(OUT)/liblarder.so: $(patsubst %.c,$(OUT)/shared/%.o,$(PROTO_SOURCES))
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,liblarder.so.0 $^ -o $@ $(LDLIBS)
+
+$(OUT)/libserver.a: $(SERVER_OBJECTS)
+	@$(if $(V),,echo "  AR  $@")
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(OUT)/larder: $(OUT)/obj/actors/main.o $(OUT)/libserver.a $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(OUT)/unit_tests: $(call object,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(OUT)/libserver.a $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcriterion
+
+$(OUT)/contract_tests: $(call object,$(CONTRACT_SOURCES) $(SUPPORT_SOURCES)) $(OUT)/libserver.a $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcriterion
+
+# --- tests ---
+
+.PHONY: test-packages
+test-packages:
+	@$(call install_packages,$(PACKAGES_TEST))
+
+SANITIZER_OPTIONS = ASAN_OPTIONS=log_path=$(CURDIR)/$(OUT)/report:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(OUT)/report
+# Criterion passes a test that leaks; a report's file does not.
+no_reports = ! ls $(OUT)/report.* 2>/dev/null || { cat $(OUT)/report.* | head -200; echo "a sanitizer has reported"; false; }
+FILTER = $(if $(T),--filter '*$(T)*/*')
+
+test: test-packages all
+	@tests/run
+
+unit: test-packages $(OUT)/unit_tests
+	@rm -f $(OUT)/report.*
+	$(SANITIZER_OPTIONS) $(OUT)/unit_tests -j2 $(FILTER)
+	@$(no_reports)
+
+contract: test-packages $(OUT)/contract_tests
+	@rm -f $(OUT)/report.*
+	$(SANITIZER_OPTIONS) tests/support/mariadb.sh run $(OUT)/contract_tests -j2 $(FILTER)
+	@$(no_reports)
+
+flow: test-packages all
+	@rm -f $(OUT)/report.*
+	LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q tests/flow tests/system $(if $(T),-k '$(T)')
+	@$(no_reports)
+
+# --- checks, tools ---
+
+.PHONY: lint-packages
+lint-packages:
+	@$(call install_packages,$(PACKAGES_LINT))
+
+lint: lint-packages all
+	@CFLAGS_PKG='$(CFLAGS_PKG)' INCLUDES='$(INCLUDES)' tests/lint
+
+format: lint-packages
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+SECONDS_EACH ?= 60
+$(OUT)/fuzz/%: tests/fuzz/%.c $(PROTO_SOURCES) $(SERVER_SOURCES)
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC  $@")
+	$(Q)clang $(filter-out -O2 -O1 -fcf-protection -fPIE,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< $(PROTO_SOURCES) $(SERVER_SOURCES) -o $@ $(LDLIBS)
+
+fuzz: lint-packages $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(FUZZ_SOURCES))
+	@for target in $(patsubst tests/fuzz/%.c,%,$(FUZZ_SOURCES)); do \
+	  mkdir -p build/corpus/$$target; \
+	  echo "fuzzing $$target for $(SECONDS_EACH) s"; \
+	  $(OUT)/fuzz/$$target -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=0 -verbosity=0 -artifact_prefix=build/corpus/$$target- build/corpus/$$target || exit 1; \
+	done
+
+bench: all test-packages
+	@$(call install_packages,$(PACKAGES_BENCH))
+	/usr/bin/python3 tests/bench/bench.py $(ARGS)
+
+docs: all
+	tests/docs write
+
+PREFIX ?= /usr/local
+install: all
+	install -D -m 755 $(OUT)/larder $(DESTDIR)$(PREFIX)/bin/larder
+	install -D -m 644 $(OUT)/liblarder.a $(DESTDIR)$(PREFIX)/lib/liblarder.a
+	install -D -m 755 $(OUT)/liblarder.so $(DESTDIR)$(PREFIX)/lib/liblarder.so.0
+	ln -sf liblarder.so.0 $(DESTDIR)$(PREFIX)/lib/liblarder.so
+	install -d $(DESTDIR)$(PREFIX)/include/larder $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 proto/*.h proto/*.def $(DESTDIR)$(PREFIX)/include/larder
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' proto/larder.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/larder.pc
+
+clean:
+	rm -rf build
+
+-include $(DEPENDENCIES)
