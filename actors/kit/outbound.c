@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   HTTP calls out of an actor's loop: libcurl's multi interface in its socket-driven form. libcurl says which sockets it waits for
+ *   and when it wants to be called; both become members of one epoll descriptor, the second as a timerfd, so the loop has a single
+ *   descriptor to watch and no time-out to compute.
+ *
+ * STATE
+ *   Every call without a result is in the list `transfers`. A call whose result was handed out is kept until the next outbound_next(),
+ *   because the result's text is its buffer. Belongs to one thread.
+ *
+ * FAILURES
+ *   A call that cannot even be started (the URL is no URL) ends like one that got no answer: by a result with status 0. Descriptors
+ *   that cannot be had, and a library that cannot be set up, end the process.
+ *
+ * LIMITS
+ *   http and https only; no redirects, no cookies, no compression. Certificates and names are verified. A proxy is taken from the
+ *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed: what
+ *   it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a kept
+ *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key.
+ */
+#include "outbound.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+
+#define CONNECTIONS_MAX 32L
+#define CONNECTIONS_KEPT 8L
+#define CONNECT_TIMEOUT_MS 2000
+#define EVENTS_EACH 16
+
+struct transfer {
+    struct transfer *next;
+    struct transfer *previous;
+    CURL *easy;
+    struct curl_slist *headers;
+    struct id context_id;
+    bool is_cut;
+    size_t text_size;
+    char text[OUTBOUND_TEXT_MAX];
+    char error[CURL_ERROR_SIZE];
+};
+
+struct outbound {
+    int epoll_fd;
+    int timer_fd;
+    CURLM *multi; /* NULL until the first call */
+    struct transfer *transfers;
+    struct transfer *failed;     /* could not be started */
+    struct transfer *handed_out; /* owns the text of the last result */
+    size_t count;
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void
+set_up_library(void)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        abort();
+    }
+}
+
+/* --- the list of transfers --- */
+
+static void
+transfer_link(struct transfer **head, struct transfer *transfer)
+{
+    transfer->previous = NULL;
+    transfer->next = *head;
+    if (*head != NULL) {
+        (*head)->previous = transfer;
+    }
+    *head = transfer;
+}
+
+static void
+transfer_unlink(struct transfer **head, struct transfer *transfer)
+{
+    if (transfer->previous != NULL) {
+        transfer->previous->next = transfer->next;
+    } else {
+        *head = transfer->next;
+    }
+    if (transfer->next != NULL) {
+        transfer->next->previous = transfer->previous;
+    }
+    transfer->next = NULL;
+    transfer->previous = NULL;
+}
+
+static void
+transfer_destroy(struct transfer **transfer)
+{
+    if (*transfer == NULL) {
+        return;
+    }
+    curl_easy_cleanup((*transfer)->easy);
+    curl_slist_free_all((*transfer)->headers);
+    free(*transfer);
+    *transfer = NULL;
+}
+
+/* --- what libcurl wants to be woken for --- */
+
+static void
+timer_set(const struct outbound *outbound, int64_t timeout_ms)
+{
+    struct itimerspec spec = {0};
+    if (timeout_ms == 0) {
+        spec.it_value.tv_nsec = 1; /* 0 would disarm it */
+    } else if (timeout_ms > 0) {
+        spec.it_value.tv_sec = (time_t)(timeout_ms / 1000);
+        spec.it_value.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
+    }
+    if (timerfd_settime(outbound->timer_fd, 0, &spec, NULL) != 0) {
+        abort();
+    }
+}
+
+static int
+on_timer(CURLM *multi, long timeout_ms, void *user)
+{
+    (void)multi;
+    timer_set(user, timeout_ms);
+    return 0;
+}
+
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
+{
+    (void)easy;
+    (void)known;
+    const struct outbound *outbound = user;
+    if (what == CURL_POLL_REMOVE) {
+        /* It may be closed already, and then epoll has forgotten it by itself. */
+        (void)epoll_ctl(outbound->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        return 0;
+    }
+    struct epoll_event event = {.data.fd = fd};
+    event.events |= what == CURL_POLL_OUT ? 0U : (uint32_t)EPOLLIN;
+    event.events |= what == CURL_POLL_IN ? 0U : (uint32_t)EPOLLOUT;
+    if (epoll_ctl(outbound->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0) {
+        return 0;
+    }
+    return epoll_ctl(outbound->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
+}
+
+static size_t
+on_text(char *bytes, size_t size, size_t count, void *user)
+{
+    struct transfer *transfer = user;
+    size_t given = size * count;
+    size_t room = sizeof transfer->text - transfer->text_size;
+    size_t taken = given < room ? given : room;
+    memcpy(transfer->text + transfer->text_size, bytes, taken);
+    transfer->text_size += taken;
+    transfer->is_cut = taken < given;
+    return taken; /* less than given ends the transfer */
+}
+
+/* --- life --- */
+
+static void
+watch(int epoll_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        abort();
+    }
+}
+
+struct outbound *
+outbound_create(void)
+{
+    struct outbound *outbound = calloc(1, sizeof *outbound);
+    if (outbound == NULL) {
+        abort();
+    }
+    outbound->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    outbound->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (outbound->epoll_fd < 0 || outbound->timer_fd < 0) {
+        abort();
+    }
+    watch(outbound->epoll_fd, outbound->timer_fd);
+    return outbound;
+}
+
+void
+outbound_destroy(struct outbound **outbound)
+{
+    struct outbound *o = *outbound;
+    *outbound = NULL;
+    if (o == NULL) {
+        return;
+    }
+    while (o->transfers != NULL) {
+        struct transfer *transfer = o->transfers;
+        transfer_unlink(&o->transfers, transfer);
+        (void)curl_multi_remove_handle(o->multi, transfer->easy);
+        transfer_destroy(&transfer);
+    }
+    while (o->failed != NULL) {
+        struct transfer *transfer = o->failed;
+        transfer_unlink(&o->failed, transfer);
+        transfer_destroy(&transfer);
+    }
+    transfer_destroy(&o->handed_out);
+    (void)curl_multi_cleanup(o->multi);
+    (void)close(o->timer_fd);
+    (void)close(o->epoll_fd);
+    free(o);
+}
+
+int
+outbound_fd(const struct outbound *outbound)
+{
+    return outbound->epoll_fd;
+}
+
+size_t
+outbound_count(const struct outbound *outbound)
+{
+    return outbound->count;
+}
+
+/* --- starting --- */
+
+static void
+set_up_multi(struct outbound *outbound)
+{
+    if (outbound->multi != NULL) {
+        return;
+    }
+    pthread_once(&once, set_up_library);
+    CURLM *multi = curl_multi_init();
+    if (multi == NULL) {
+        abort();
+    }
+    (void)curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, outbound);
+    (void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    (void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, outbound);
+    (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX);
+    (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    outbound->multi = multi;
+}
+
+static bool
+is_loopback(const char *url)
+{
+    CURLU *parsed = curl_url();
+    char *host = NULL;
+    bool yes = false;
+    if (curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+        yes = strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
+    }
+    curl_free(host);
+    curl_url_cleanup(parsed);
+    return yes;
+}
+
+static struct curl_slist *
+headers_of(const struct id *context_id)
+{
+    static const char prefix[] = "Idempotency-Key: ";
+    char key[sizeof prefix + ID_TEXT_SIZE];
+    memcpy(key, prefix, sizeof prefix);
+    id_format(context_id, key + sizeof prefix - 1);
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    headers = curl_slist_append(headers, "Accept: application/json");
+    headers = curl_slist_append(headers, "Expect:"); /* no second round trip for a small body */
+    return curl_slist_append(headers, key);
+}
+
+static void
+set_options(struct transfer *transfer, const char *url, struct slice json, long timeout_ms)
+{
+    CURL *easy = transfer->easy;
+    long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
+    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
+    (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "larder");
+    (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+    (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)json.size);
+    (void)curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, json.data);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_text);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    if (is_loopback(url)) {
+        (void)curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    }
+}
+
+void
+outbound_start(struct outbound *outbound, const char *url, struct slice json, int64_t timeout_ms, const struct id *context_id)
+{
+    assert(timeout_ms > 0 && timeout_ms <= INT32_MAX);
+    set_up_multi(outbound);
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer == NULL) {
+        abort();
+    }
+    transfer->easy = curl_easy_init();
+    if (transfer->easy == NULL) {
+        abort();
+    }
+    transfer->context_id = *context_id;
+    transfer->headers = headers_of(context_id);
+    set_options(transfer, url, json, (long)timeout_ms);
+    outbound->count++;
+    CURLMcode code = curl_multi_add_handle(outbound->multi, transfer->easy);
+    if (code == CURLM_OK) {
+        transfer_link(&outbound->transfers, transfer);
+        return;
+    }
+    transfer->text_size = strlen(curl_multi_strerror(code));
+    memcpy(transfer->text, curl_multi_strerror(code), transfer->text_size);
+    transfer_link(&outbound->failed, transfer);
+    timer_set(outbound, 0);
+}
+
+/* --- ending --- */
+
+static void
+hand_out(struct outbound *outbound, struct transfer *transfer, int status, struct outbound_result *result)
+{
+    *result = (struct outbound_result){
+        .context_id = transfer->context_id,
+        .status = status,
+        .text = {(const uint8_t *)transfer->text, transfer->text_size},
+    };
+    outbound->handed_out = transfer;
+    outbound->count--;
+}
+
+static bool
+take_failed(struct outbound *outbound, struct outbound_result *result)
+{
+    struct transfer *transfer = outbound->failed;
+    if (transfer == NULL) {
+        return false;
+    }
+    transfer_unlink(&outbound->failed, transfer);
+    hand_out(outbound, transfer, 0, result);
+    return true;
+}
+
+static void
+finish(struct outbound *outbound, CURL *easy, CURLcode code, struct outbound_result *result)
+{
+    char *private_data = NULL;
+    long status = 0;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private_data);
+    struct transfer *transfer = (struct transfer *)(void *)private_data;
+    bool is_answered = code == CURLE_OK || (transfer->is_cut && code == CURLE_WRITE_ERROR);
+    if (is_answered) {
+        (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    } else {
+        const char *reason = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
+        transfer->text_size = strlen(reason);
+        memcpy(transfer->text, reason, transfer->text_size);
+    }
+    (void)curl_multi_remove_handle(outbound->multi, easy);
+    transfer_unlink(&outbound->transfers, transfer);
+    hand_out(outbound, transfer, (int)status, result);
+}
+
+static bool
+take_done(struct outbound *outbound, struct outbound_result *result)
+{
+    int left = 0;
+    CURLMsg *message = NULL;
+    while ((message = curl_multi_info_read(outbound->multi, &left)) != NULL) {
+        if (message->msg == CURLMSG_DONE) {
+            finish(outbound, message->easy_handle, message->data.result, result);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+drive(struct outbound *outbound, const struct epoll_event *event)
+{
+    int running = 0;
+    if (event->data.fd == outbound->timer_fd) {
+        uint64_t expirations = 0;
+        if (read(outbound->timer_fd, &expirations, sizeof expirations) > 0) {
+            (void)curl_multi_socket_action(outbound->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        }
+        return;
+    }
+    int mask = 0;
+    mask |= (event->events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0;
+    mask |= (event->events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0;
+    mask |= (event->events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0;
+    (void)curl_multi_socket_action(outbound->multi, event->data.fd, mask, &running);
+}
+
+bool
+outbound_next(struct outbound *outbound, struct outbound_result *result)
+{
+    transfer_destroy(&outbound->handed_out);
+    if (outbound->multi == NULL) {
+        return false;
+    }
+    for (;;) {
+        if (take_failed(outbound, result) || take_done(outbound, result)) {
+            return true;
+        }
+        struct epoll_event events[EVENTS_EACH];
+        int count = epoll_wait(outbound->epoll_fd, events, EVENTS_EACH, 0);
+        if (count <= 0) {
+            return false;
+        }
+        for (int i = 0; i < count; i++) {
+            drive(outbound, &events[i]);
+        }
+    }
+}
