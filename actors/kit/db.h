@@ -4,7 +4,9 @@
  *
  * Queries are written once, in the subset that both speak, with `?` for every value and `$name` for every table (each actor and
  * shard has its own tables: `$move` is `move` in its own SQLite file and `stock_0_move` on a server). Definitions of tables use
- * the type words {I64} {TEXT n} {NAME n} {BYTES n} {TABLE_END}.
+ * the type words {I64} {TEXT n} {NAME n} {BYTES n} {TABLE_END}: n is characters for TEXT and NAME, bytes for BYTES, and only
+ * MySQL enforces it. What is inside single quotes is left as it is. NAME and TEXT compare byte by byte, but MySQL takes 'a' and
+ * 'a ' for the same: what may end in a space is BYTES.
  *
  * Writes are queued: on MySQL they are sent without waiting for their answers, on SQLite they run at once; db_settle() collects
  * the answers. The first queued write begins the transaction (BEGIN IMMEDIATE on SQLite). A read settles what is queued first,
@@ -25,6 +27,7 @@
 
 #define DB_ANY_ROWS (-1)
 #define DB_PREFIX_MAX 32
+#define DB_NAME_MAX 64
 
 enum db_driver { DB_SQLITE, DB_MYSQL };
 
@@ -74,7 +77,10 @@ db_reconnect(struct db *db, struct err_text *why);
 MUST_CHECK err
 db_lock_folder(const char *folder, struct err_text *why);
 
-/* Applies the steps that were not applied yet, in order, under GET_LOCK on MySQL. Idempotent and safe beside another starter. */
+/* Applies the steps that were not applied yet, in the order of their ascending versions, under GET_LOCK on MySQL. Idempotent and
+ * safe beside another starter. Steps are told apart by their versions alone, so two lists with different versions may be applied
+ * to one prefix. On SQLite all steps are one transaction; on MySQL each is committed, and one that an interrupted run had done
+ * (the table, column or index is there) counts as done. After a failure db_close(). */
 MUST_CHECK err
 db_migrate(struct db *db, const struct db_step *steps, size_t count, struct err_text *why);
 
@@ -89,7 +95,9 @@ db_connection(const struct db *db);
 MUST_CHECK err
 db_kill(struct db *db, int64_t connection);
 
-/* SQLite: the file that was opened is still the one at its path (ERR_db_stale otherwise). MySQL: a ping. */
+/* SQLite: the file that was opened is still the one at its path (ERR_db_stale otherwise). MySQL: a ping, and the end of a
+ * transaction that only read; call it every 10 s or so, a server closes connections that were idle for 30 s, and those that were
+ * idle for 5 s inside a transaction that has written. */
 MUST_CHECK err
 db_check(struct db *db);
 
@@ -99,12 +107,12 @@ db_error(const struct db *db);
 
 /* --- statements --- */
 
-/* Never fails: it is prepared on first use. Owned by the db, closed with it. */
+/* Never fails: it is prepared on first use. Owned by the db, closed with it: make each statement once, not per call. */
 struct db_statement *
 db_statement(struct db *db, const char *sql);
 
-/* Binds the next parameter, from left to right; running the statement starts again at the first. Bytes and text are copied or
- * used before db_queue/db_query return. */
+/* Binds the next parameter, from left to right; running the statement starts again at the first. An id is copied; bytes and text
+ * are borrowed until db_queue, db_run or db_query return. */
 void
 db_bind_i64(struct db_statement *statement, int64_t value);
 void
@@ -121,15 +129,17 @@ db_bind_null(struct db_statement *statement);
 MUST_CHECK err
 db_queue(struct db_statement *statement, int64_t rows);
 
-/* Like db_queue and db_settle in one; `matched` (may be NULL) is the number of rows matched. */
+/* Like db_queue and db_settle in one; `matched` (may be NULL) is the number of rows matched. Of a REPLACE it means nothing: MySQL
+ * counts a replaced row twice. */
 MUST_CHECK err
 db_run(struct db_statement *statement, int64_t *matched);
 
-/* Starts a read. Settles what is queued first. The whole result is fetched, so another statement may run meanwhile. */
+/* Starts a read. Settles what is queued first. The whole result is fetched, so another statement may run meanwhile, and large
+ * tables are read in pages. Running the same statement again ends its read. */
 MUST_CHECK err
 db_query(struct db_statement *statement);
 
-/* Goes to the next row; false at the end (or after an error, which settle and commit then return too). */
+/* Goes to the next row; false at the end, and after a db_query() that failed. */
 bool
 db_next(struct db_statement *statement);
 
@@ -137,7 +147,7 @@ db_next(struct db_statement *statement);
 void
 db_done(struct db_statement *statement);
 
-/* Column of the current row, from 0. Slices live until the next db_next() or db_done(). */
+/* Column of the current row, from 0. Slices live until the read ends. NULL reads as 0, no bytes, the zero id. */
 int64_t
 db_i64(struct db_statement *statement, int column);
 struct slice
@@ -149,7 +159,8 @@ db_is_null(struct db_statement *statement, int column);
 
 /* --- many rows, many keys --- */
 
-/* Rows for a multi-row INSERT or REPLACE: `head` ends before VALUES, e.g. "INSERT INTO $move (n, product)". Owned by the db. */
+/* Rows for a multi-row INSERT or REPLACE: `head` ends before VALUES, e.g. "INSERT INTO $move (n, product)". Values are copied and
+ * come row by row, each with exactly `columns` of them. Owned by the db. */
 struct db_rows *
 db_rows(struct db *db, const char *head, int columns);
 
@@ -172,7 +183,8 @@ db_rows_queue(struct db_rows *rows);
 void
 db_rows_clear(struct db_rows *rows);
 
-/* A read by many keys: `sql` holds one `IN (*)`. Keys are collected, then read in chunks of up to 512. Owned by the db. */
+/* A read by many keys: `sql` holds one `IN (*)` and no other parameter. Keys are copied and collected, then read in chunks of up
+ * to 512; a key that was given twice may bring its row twice. Owned by the db. */
 struct db_in *
 db_in(struct db *db, const char *sql);
 void
@@ -205,7 +217,8 @@ db_settle(struct db *db);
 MUST_CHECK err
 db_commit(struct db *db);
 
-/* Takes back everything since the last commit. Works after any error; a dead connection stays dead until db_reconnect(). */
+/* Takes back everything since the last commit, and forgets values, rows and keys that were collected and not sent. Works after any
+ * error; a dead connection stays dead until db_reconnect(). On a read-only db it ends the snapshot. */
 void
 db_rollback(struct db *db);
 

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The SQLite driver of the database port.
+ *
+ * PURPOSE   FOLDER/PREFIX.db, one file per actor and shard, written by one connection of one thread.
+ * STATE     WAL, synchronous=FULL: a COMMIT that answered is on disk. secure_delete is off (Debian compiles it on: trimming an
+ *           outbox would write zeros over it). No memory map: a read error of a mapped file would be a signal. The inode of the
+ *           file is remembered at the first open, in db->file_*.
+ * FAILURES  A failed fsync at COMMIT is ERR_db_unknown: the frames are in the file, and a crash before the next commit would
+ *           bring them back. A full disk is ERR_db_full; SQLite has rolled back by then, and goes on when there is space again.
+ *           A file that was removed or replaced is ERR_db_stale, also for a reconnect, which never makes a new one.
+ * LIMITS    Neither the .db nor the -shm file may be opened by anybody else in this process: closing any descriptor of one drops
+ *           SQLite's locks. Hence stat() by name here and a lock file of its own in db_lock_folder(). A writer waits two seconds
+ *           for another one.
+ */
+#include "db_driver.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define WAL_RETRY_MS 10
+
+struct link {
+    sqlite3 *handle;
+    sqlite3_stmt *begin;
+    sqlite3_stmt *commit;
+    sqlite3_stmt *rollback;
+};
+
+static struct link *
+link_of(const struct db *db)
+{
+    return db->link;
+}
+
+static err
+class_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_CONSTRAINT:
+        return code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_ROWID ? ERR_db_unique
+                                                                                                                         : ERR_db_check;
+    case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG:
+        return ERR_db_check;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_db_busy;
+    case SQLITE_FULL:
+        return ERR_db_full;
+    case SQLITE_READONLY:
+        return code == SQLITE_READONLY_DBMOVED ? ERR_db_stale : ERR_db_readonly;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PROTOCOL:
+        return ERR_db_lost;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return ERR_db_denied;
+    case SQLITE_NOMEM:
+        abort();
+    default:
+        return ERR_db_bug;
+    }
+}
+
+/* Records what the engine said last. */
+static err
+fail(struct db *db, int code)
+{
+    return db_fail(db, class_of(code), "SQLite %d: %s", code, sqlite3_errmsg(link_of(db)->handle));
+}
+
+static void
+make_path(const struct db *db, char *path, size_t size)
+{
+    snprintf(path, size, "%s/%s.db", db->config.path, db->config.prefix);
+}
+
+static bool
+is_same_file(const struct db *db, const struct stat *file)
+{
+    return (uint64_t)file->st_dev == db->file_device && (uint64_t)file->st_ino == db->file_number;
+}
+
+/* --- open and close --- */
+
+static void
+sqlite_close(struct db *db)
+{
+    struct link *link = link_of(db);
+    for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
+        sqlite3_finalize(statement->handle);
+        statement->handle = NULL;
+    }
+    sqlite3_finalize(link->begin);
+    sqlite3_finalize(link->commit);
+    sqlite3_finalize(link->rollback);
+    int code = sqlite3_close(link->handle);
+    assert(code == SQLITE_OK && "a statement was not finalized");
+    (void)code;
+    free(link);
+    db->link = NULL;
+}
+
+/* Two connections that make a new file at once may be told "busy" without having waited. */
+static int
+enter_wal(sqlite3 *handle)
+{
+    int code = SQLITE_BUSY;
+    for (int waited_ms = 0; waited_ms < DB_LOCK_WAIT_S * 1000 && (code & 0xff) == SQLITE_BUSY; waited_ms += WAL_RETRY_MS) {
+        sqlite3_stmt *statement = NULL;
+        code = sqlite3_prepare_v2(handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL);
+        if (code == SQLITE_OK) {
+            code = sqlite3_step(statement);
+        }
+        if (code == SQLITE_ROW) {
+            const char *mode = (const char *)sqlite3_column_text(statement, 0);
+            code = mode != NULL && strcmp(mode, "wal") == 0 ? SQLITE_OK : SQLITE_CANTOPEN;
+        }
+        sqlite3_finalize(statement);
+        if ((code & 0xff) == SQLITE_BUSY) {
+            sqlite3_sleep(WAL_RETRY_MS);
+        }
+    }
+    return code;
+}
+
+static int
+set_up(struct db *db)
+{
+    struct link *link = link_of(db);
+    bool writes = !db->config.read_only;
+    int code = writes ? enter_wal(link->handle) : SQLITE_OK;
+    if (code == SQLITE_OK) {
+        code = sqlite3_exec(link->handle, "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA mmap_size=0", NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_prepare_v2(link->handle, writes ? "BEGIN IMMEDIATE" : "BEGIN", -1, &link->begin, NULL);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_prepare_v2(link->handle, "COMMIT", -1, &link->commit, NULL);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_prepare_v2(link->handle, "ROLLBACK", -1, &link->rollback, NULL);
+    }
+    return code;
+}
+
+/* Remembers the file at the first open; afterwards it must be the same one. */
+static err
+identify(struct db *db, const char *path, bool again, struct err_text *why)
+{
+    struct stat file;
+    if (stat(path, &file) != 0) {
+        int reason = errno;
+        return err_say(why, again ? ERR_db_stale : ERR_db_lost, "the database file %s cannot be found: %s", path, strerror(reason));
+    }
+    if (again && !is_same_file(db, &file)) {
+        return err_say(why, ERR_db_stale, "the database file %s is not the one that was opened", path);
+    }
+    db->file_device = (uint64_t)file.st_dev;
+    db->file_number = (uint64_t)file.st_ino;
+    return ERR_ok;
+}
+
+static err
+sqlite_open(struct db *db, bool again, struct err_text *why)
+{
+    char path[sizeof db->config.path + DB_PREFIX_MAX + 8];
+    make_path(db, path, sizeof path);
+    err code = again ? identify(db, path, true, why) : ERR_ok;
+    if (code != ERR_ok) {
+        return code;
+    }
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    if (db->config.read_only) {
+        flags |= SQLITE_OPEN_READONLY;
+    } else {
+        flags |= SQLITE_OPEN_READWRITE | (again ? 0 : SQLITE_OPEN_CREATE);
+        if (!again) {
+            (void)mkdir(db->config.path, 0750); /* when it fails, opening says why */
+        }
+    }
+    struct link *link = calloc(1, sizeof *link);
+    if (link == NULL) {
+        abort();
+    }
+    db->link = link;
+    int result = sqlite3_open_v2(path, &link->handle, flags, NULL);
+    if (result == SQLITE_OK) {
+        sqlite3_busy_timeout(link->handle, DB_LOCK_WAIT_S * 1000);
+        result = set_up(db);
+    }
+    if (result != SQLITE_OK) {
+        int reason = sqlite3_system_errno(link->handle);
+        code = err_say(why, class_of(result), "the database file %s cannot be opened: %s%s%s", path, sqlite3_errmsg(link->handle),
+                       reason != 0 ? ", " : "", reason != 0 ? strerror(reason) : "");
+    } else {
+        code = identify(db, path, again, why);
+    }
+    if (code != ERR_ok) {
+        sqlite_close(db);
+    }
+    return code;
+}
+
+/* --- statements --- */
+
+static int
+step_once(sqlite3_stmt *statement)
+{
+    int code = sqlite3_step(statement);
+    int final = sqlite3_reset(statement);
+    return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : final;
+}
+
+static int
+prepare(struct db_statement *statement)
+{
+    if (statement->handle != NULL) {
+        return SQLITE_OK;
+    }
+    sqlite3_stmt *handle = NULL;
+    int code = sqlite3_prepare_v3(link_of(statement->db)->handle, statement->sql, -1, SQLITE_PREPARE_PERSISTENT, &handle, NULL);
+    statement->handle = handle;
+    return code;
+}
+
+static int
+bind_values(struct db_statement *statement)
+{
+    sqlite3_stmt *handle = statement->handle;
+    int code = SQLITE_OK;
+    assert((size_t)sqlite3_bind_parameter_count(handle) == statement->value_count && "a statement was not given its values");
+    for (size_t i = 0; i < statement->value_count && code == SQLITE_OK; i++) {
+        const struct db_value *value = &statement->values[i];
+        const char *data = (const char *)value->bytes.data;
+        int index = (int)i + 1;
+        switch (value->kind) {
+        case DB_NULL:
+            code = sqlite3_bind_null(handle, index);
+            break;
+        case DB_I64:
+            code = sqlite3_bind_int64(handle, index, value->number);
+            break;
+        case DB_TEXT:
+            code = sqlite3_bind_text64(handle, index, data, value->bytes.size, SQLITE_STATIC, SQLITE_UTF8);
+            break;
+        case DB_BYTES:
+        case DB_ID:
+            code = sqlite3_bind_blob64(handle, index, data, value->bytes.size, SQLITE_STATIC);
+            break;
+        }
+    }
+    return code;
+}
+
+static err
+sqlite_begin(struct db *db)
+{
+    int code = step_once(link_of(db)->begin);
+    return code == SQLITE_OK ? ERR_ok : fail(db, code);
+}
+
+static err
+sqlite_queue(struct db_statement *statement, int64_t rows)
+{
+    struct db *db = statement->db;
+    int code = prepare(statement);
+    if (code == SQLITE_OK) {
+        code = bind_values(statement);
+    }
+    if (code == SQLITE_OK) {
+        code = step_once(statement->handle);
+    }
+    if (code != SQLITE_OK) {
+        (void)fail(db, code);
+    }
+    sqlite3_clear_bindings(statement->handle);
+    return code == SQLITE_OK ? db_answered(statement, rows, sqlite3_changes64(link_of(db)->handle)) : db->failure;
+}
+
+static void
+sqlite_settle(struct db *db)
+{
+    (void)db;
+}
+
+static void
+copy_row(sqlite3_stmt *handle, struct db_result *result)
+{
+    for (int column = 0; column < result->columns; column++) {
+        int type = sqlite3_column_type(handle, column);
+        if (type == SQLITE_NULL) {
+            db_result_null(result);
+        } else if (type == SQLITE_INTEGER || type == SQLITE_FLOAT) {
+            db_result_i64(result, sqlite3_column_int64(handle, column));
+        } else {
+            const void *bytes = sqlite3_column_blob(handle, column);
+            size_t size = (size_t)sqlite3_column_bytes(handle, column);
+            uint8_t *to = db_result_bytes(result, size);
+            if (size > 0) {
+                memcpy(to, bytes, size);
+            }
+        }
+    }
+}
+
+static err
+sqlite_query(struct db_statement *statement)
+{
+    struct db *db = statement->db;
+    int code = prepare(statement);
+    if (code == SQLITE_OK) {
+        code = bind_values(statement);
+    }
+    if (code == SQLITE_OK) {
+        statement->result.columns = sqlite3_column_count(statement->handle);
+        while ((code = sqlite3_step(statement->handle)) == SQLITE_ROW) {
+            copy_row(statement->handle, &statement->result);
+        }
+        code = code == SQLITE_DONE ? SQLITE_OK : code;
+    }
+    if (code != SQLITE_OK) {
+        (void)fail(db, code);
+    }
+    sqlite3_reset(statement->handle);
+    sqlite3_clear_bindings(statement->handle);
+    return code == SQLITE_OK ? ERR_ok : db->failure;
+}
+
+static err
+sqlite_execute(struct db *db, const char *sql)
+{
+    int code = sqlite3_exec(link_of(db)->handle, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? ERR_ok : fail(db, code);
+}
+
+/* --- transactions --- */
+
+static err
+sqlite_commit(struct db *db)
+{
+    int code = step_once(link_of(db)->commit);
+    if (code == SQLITE_OK) {
+        return ERR_ok;
+    }
+    if ((code & 0xff) == SQLITE_IOERR) {
+        return db_fail(db, ERR_db_unknown, "SQLite %d at COMMIT: %s", code, sqlite3_errmsg(link_of(db)->handle));
+    }
+    return fail(db, code);
+}
+
+static void
+sqlite_rollback(struct db *db)
+{
+    struct link *link = link_of(db);
+    if (sqlite3_get_autocommit(link->handle)) {
+        return;
+    }
+    int code = step_once(link->rollback);
+    if (code != SQLITE_OK) {
+        (void)db_fail(db, ERR_db_lost, "SQLite %d at ROLLBACK: %s", code, sqlite3_errmsg(link->handle));
+    }
+}
+
+static err
+sqlite_migrate_begin(struct db *db, struct err_text *why)
+{
+    err code = sqlite_begin(db);
+    return code == ERR_ok ? code : err_say(why, code, "the schema of %s cannot be locked: %s", db->config.prefix, db->error);
+}
+
+static err
+sqlite_migrate_end(struct db *db, struct err_text *why)
+{
+    (void)db;
+    (void)why;
+    return ERR_ok;
+}
+
+/* A step is in the same transaction as its record: none is ever half done. */
+static bool
+sqlite_is_done(const struct db *db)
+{
+    (void)db;
+    return false;
+}
+
+/* --- the rest --- */
+
+static err
+sqlite_check(struct db *db)
+{
+    char path[sizeof db->config.path + DB_PREFIX_MAX + 8];
+    struct stat file;
+    make_path(db, path, sizeof path);
+    if (stat(path, &file) != 0) {
+        int reason = errno;
+        return db_fail(db, ERR_db_stale, "the database file %s cannot be found: %s", path, strerror(reason));
+    }
+    if (!is_same_file(db, &file)) {
+        return db_fail(db, ERR_db_stale, "the database file %s is not the one that was opened", path);
+    }
+    return ERR_ok;
+}
+
+static err
+sqlite_kill(struct db *db, int64_t connection)
+{
+    (void)db;
+    (void)connection;
+    return ERR_ok;
+}
+
+static int64_t
+sqlite_connection(const struct db *db)
+{
+    (void)db;
+    return 0;
+}
+
+const struct db_slots db_sqlite_slots = {
+    .rows_max = DB_CHUNK_MAX,
+    .ddl_transacts = true,
+    .open = sqlite_open,
+    .close = sqlite_close,
+    .begin = sqlite_begin,
+    .queue = sqlite_queue,
+    .settle = sqlite_settle,
+    .query = sqlite_query,
+    .execute = sqlite_execute,
+    .commit = sqlite_commit,
+    .rollback = sqlite_rollback,
+    .migrate_begin = sqlite_migrate_begin,
+    .migrate_end = sqlite_migrate_end,
+    .is_done = sqlite_is_done,
+    .check = sqlite_check,
+    .kill = sqlite_kill,
+    .connection = sqlite_connection,
+};
