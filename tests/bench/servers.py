@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+PURPOSE   The contenders: how each is started, filled, asked, and stopped.
+
+LIFE      A contender has one folder per dataset and runs on one dataset at a time: prepare() fills it once, `with running()`
+          starts the servers on what is there and stops them again. Every process is ended by its pid, first asked (SIGTERM),
+          after a deadline forced, whatever happened.
+
+DATASETS  one       `donut`, so many units that none sells out
+          1000      p0 .. p999, the same each
+          100000    p0 .. p99999
+          empty     p0, nothing on the shelf, and no refill in sight
+          demo      what `larder run` makes by itself (larder only)
+
+FAILURES  BenchError; a server that does not get ready tells the end of its log.
+
+LIMITS    All talk TCP on the loopback, all data lies below one folder on one disk.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from measure import BenchError, HERE
+
+ROOT = os.path.dirname(os.path.dirname(HERE))
+LARDER = os.path.join(ROOT, "build", "release", "larder")
+PEERS = os.path.join(HERE, "peers")
+PLENTY = 1000000000
+START_S = 30
+STOP_S = 30
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def free_base_port():
+    """A base for larder's ports: actors up to 8 behind it, their events 100 further, their probes 5000 further."""
+    for base in random.sample(range(10000, 20000, 10), 200):
+        with contextlib.ExitStack() as probes:
+            try:
+                for port in (base + block + n for block in (0, 100, 5000) for n in range(1, 9)):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                return base
+            except OSError:
+                continue
+    raise BenchError("no free range of ports for larder")
+
+
+def get(address, path, method="GET", body=None):
+    """One request on a connection of its own: (status, body); (0, b"") while nobody answers."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
+class Process:
+    """A server of ours: started at once, its output in a file, stopped by its pid."""
+
+    def __init__(self, name, command, log, env=None):
+        self.name, self.log = name, log
+        with open(log, "ab") as output:
+            self.child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                                          env={**os.environ, **(env or {})}, start_new_session=True)
+
+    def wait_until(self, ready, pause_s=0.01):
+        end = time.monotonic() + START_S
+        while not ready():
+            if self.child.poll() is not None:
+                raise BenchError(f"{self.name} ended at start (exit {self.child.returncode}): {self.log_end()}")
+            if time.monotonic() > end:
+                raise BenchError(f"{self.name} was not ready after {START_S} s: {self.log_end()}")
+            time.sleep(pause_s)
+
+    def log_end(self):
+        with open(self.log, "rb") as file:
+            return file.read()[-600:].decode("utf-8", "replace").strip()
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+
+
+class MariaDB:
+    """A private server with full durability. `setup` is a file of SQL that it runs at every start."""
+
+    def __init__(self, folder, setup):
+        self.folder, self.setup = folder, setup
+        self.process = self.port = None
+
+    def start(self):
+        os.makedirs(self.folder, exist_ok=True)
+        data, setup = os.path.join(self.folder, "data"), os.path.join(self.folder, "setup.sql")
+        if not os.path.isdir(data):
+            made = subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root",
+                                   "--auth-root-authentication-method=normal", "--skip-test-db"],
+                                  capture_output=True, text=True, check=False)
+            if made.returncode != 0:
+                raise BenchError(f"mariadb-install-db failed: {made.stderr[-300:]}")
+        with open(setup, "w", encoding="utf-8") as file:
+            file.write(self.setup)
+        self.port = free_port()
+        self.process = Process("mariadbd", [
+            shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", f"--datadir={data}", "--user=root",
+            "--bind-address=127.0.0.1", f"--port={self.port}", "--socket=", f"--init-file={setup}",
+            "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", "--innodb-buffer-pool-size=256M", "--max-connections=400"],
+            os.path.join(self.folder, "log"))
+        self.process.wait_until(self.answers)
+
+    def answers(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                return bool(probe.recv(1))
+        except OSError:
+            return False
+
+
+class Contender:
+    """What all have in common. A subclass says how to start, which request buys and shows, and how stock is read and put."""
+    name = None
+
+    def __init__(self, folder):
+        self.folder = os.path.join(folder, "".join(filter(str.isalnum, self.name)).lower())
+        self.processes, self.database = [], None
+        self.address = None
+        self.prepared = set()
+
+    def own_pids(self):
+        return [process.child.pid for process in self.processes]
+
+    def database_pids(self):
+        return [self.database.child.pid] if self.database else []
+
+    @contextlib.contextmanager
+    def running(self, dataset):
+        folder = os.path.join(self.folder, dataset)
+        os.makedirs(folder, exist_ok=True)
+        self.address = f"127.0.0.1:{free_port()}"
+        try:
+            self.start(folder, dataset)
+            yield self
+        finally:
+            for process in reversed(self.processes):
+                process.stop()
+            if self.database:
+                self.database.stop()
+            self.processes, self.database = [], None
+
+    def prepare(self, dataset):
+        """Fills a dataset once; the servers are started again for the measurement."""
+        if dataset not in self.prepared:
+            with self.running(dataset):
+                self.fill(dataset)
+            self.prepared.add(dataset)
+
+    def launch(self, name, command, folder, env=None):
+        process = Process(name, command, os.path.join(folder, name + ".log"), env)
+        self.processes.append(process)
+        return process
+
+    def start_mariadb(self, folder, setup):
+        mariadb = MariaDB(os.path.join(folder, "mariadb"), setup)
+        try:
+            mariadb.start()
+        finally:
+            self.database = mariadb.process
+        return mariadb
+
+    def fill(self, dataset):
+        """Most are filled by start()."""
+
+    def checkout(self, product):
+        return "POST", "/checkout", "" if product == "donut" else '{"product":"%s"}' % product
+
+    def show(self, product):
+        return "GET", f"/product/{product}", ""
+
+    def stock(self, product):
+        status, body = get(self.address, self.show(product)[1])
+        if status != 200:
+            raise BenchError(f"the stock of {product} cannot be read: status {status}")
+        return self.read_stock(json.loads(body))
+
+
+class Larder(Contender):
+    """larder, as `larder run` starts it; its settings are the defaults but for a factory that never delivers."""
+    name = "larder, SQLite"
+    with_mariadb = False
+
+    def start(self, folder, dataset):
+        database = []
+        if self.with_mariadb:
+            mariadb = self.start_mariadb(folder, "CREATE DATABASE IF NOT EXISTS larder;\n")
+            database = ["--db", f"mysql://root@127.0.0.1:{mariadb.port}/larder"]
+        self.base_port = free_base_port()
+        process = self.launch("larder", [LARDER, "run", "--http", self.address, "--data", os.path.join(folder, "var"),
+                                         "--base-port", str(self.base_port)] + database, folder,
+                              {"LARDER_LEAD_TIME_MS": "604800000", "LARDER_LOG_LEVEL": "warn"})
+        process.wait_until(lambda: get(self.address, "/readyz")[0] == 200, 0.001)
+
+    def endpoint(self, operation):
+        return f"tcp://127.0.0.1:{self.base_port + {'sales': 5, 'stock': 6}[operation.split('.')[0]]}"
+
+    def fill(self, dataset):
+        if dataset == "one":
+            self.post_all([("/v1/stock/donut:adjust", {"delta": PLENTY})])
+        elif dataset == "empty":
+            self.post_all([("/v1/stock/p0:adjust", {"delta": 1}), ("/v1/stock/p0:adjust", {"delta": -1})])
+        elif dataset.isdigit():
+            self.post_all((f"/v1/stock/p{n}:adjust", {"delta": PLENTY}) for n in range(int(dataset)))
+
+    def post_all(self, requests, lanes=64):
+        """Sends many requests on a few connections: one on each, then their answers, and again. Order is kept by the first lane."""
+        connections = []
+        requests = list(requests)
+        lanes = 1 if len(requests) < lanes else lanes
+        try:
+            connections = [http.client.HTTPConnection(self.address, timeout=30) for _ in range(lanes)]
+            for start in range(0, len(requests), lanes):
+                part = list(zip(connections, requests[start:start + lanes]))
+                for connection, (path, body) in part:
+                    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+                for connection, (path, _) in part:
+                    answer = connection.getresponse()
+                    said = answer.read()
+                    if answer.status not in (200, 201):
+                        raise BenchError(f"POST {path} was answered {answer.status}: {said[:200].decode('utf-8', 'replace')}")
+        finally:
+            for connection in connections:
+                connection.close()
+
+    def read_stock(self, shown):
+        return shown["available"]
+
+
+class LarderMariaDB(Larder):
+    name = "larder, MariaDB"
+    with_mariadb = True
+
+
+class Express(Contender):
+    """Express + mysql2 on MariaDB, see peers/express/server.js."""
+    name = "Express + mysql2, MariaDB"
+    workers, pool = 2, 16
+
+    def start(self, folder, dataset):
+        mariadb = self.start_mariadb(folder, (
+            "CREATE DATABASE IF NOT EXISTS shop;\n"
+            "CREATE TABLE IF NOT EXISTS shop.product (sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY,"
+            " name VARCHAR(128) NOT NULL, price BIGINT NOT NULL, stock BIGINT NOT NULL) ENGINE=InnoDB;\n"
+            f"INSERT IGNORE INTO shop.product VALUES ('donut', 'Donut', 19900, {PLENTY});\n"))
+        process = self.launch("express", ["node", os.path.join(self.modules(), "server.js")], folder, {
+            "NODE_ENV": "production", "NODE_PATH": "/usr/share/nodejs", "PORT": self.address.split(":")[1],
+            "DB_PORT": str(mariadb.port), "WORKERS": str(self.workers), "POOL": str(self.pool)})
+        process.wait_until(lambda: get(self.address, "/product/donut")[0] == 200)
+
+    def modules(self):
+        """The peer beside its mysql2, outside the source tree; npm fetches it once."""
+        place = os.path.join(ROOT, "build", "bench", "express")
+        os.makedirs(place, exist_ok=True)
+        for file in ("package.json", "server.js"):
+            shutil.copy(os.path.join(PEERS, "express", file), place)
+        if not os.path.isdir(os.path.join(place, "node_modules", "mysql2")):
+            fetched = subprocess.run(["npm", "install", "--legacy-peer-deps", "--omit=dev", "--no-package-lock", "--no-audit",
+                                      "--no-fund"], cwd=place, capture_output=True, text=True, check=False)
+            if fetched.returncode != 0:
+                raise BenchError(f"npm could not install mysql2: {fetched.stderr.strip()[-300:]}")
+        return place
+
+    def read_stock(self, shown):
+        return shown["stock"]
+
+
+class Webdis(Contender):
+    """webdis before Redis that syncs its log before it answers: a bare counter."""
+    name = "webdis + Redis, appendfsync always"
+
+    def start(self, folder, dataset):
+        port = free_port()
+        data = os.path.join(folder, "redis")
+        os.makedirs(data, exist_ok=True)
+        self.database = Process("redis", ["redis-server", os.path.join(PEERS, "redis.conf"), "--port", str(port), "--dir", data],
+                                os.path.join(folder, "redis.log"))
+        with open(os.path.join(PEERS, "webdis.json"), encoding="utf-8") as file:
+            settings = json.load(file)
+        settings.update(redis_port=port, http_port=int(self.address.split(":")[1]))
+        config = os.path.join(folder, "webdis.json")
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(settings, file)
+        self.database.wait_until(lambda: self.answers(port))
+        webdis = self.launch("webdis", ["webdis", config], folder)
+        webdis.wait_until(lambda: get(self.address, f"/SETNX/donut/{PLENTY}")[0] == 200)
+
+    @staticmethod
+    def answers(port):
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def checkout(self, product):
+        return "POST", "/", f"DECR/{product}"
+
+    def show(self, product):
+        return "GET", f"/GET/{product}", ""
+
+    def read_stock(self, shown):
+        return int(shown["GET"])
+
+
+CONTENDERS = (Larder, LarderMariaDB, Express, Webdis)
