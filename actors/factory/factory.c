@@ -1,0 +1,823 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   Refills shelves: at most one open production per product, each told to the world as factory.ordered and, once, factory.produced.
+ *   Built-in, a production takes lead_time_ms. With factory_url set, an outside factory is called and calls back when it is done.
+ *
+ * MESSAGES
+ *   stock.out, stock.low  order what is missing, unless a production is open or the alarm is old news; stock.restocked is passed over
+ *   factory.produce       answers the open production; otherwise orders, after asking stock.get when the level is needed or when the
+ *                         product is one that the factory never met
+ *   factory.get, factory.list, factory.callback
+ *   due "production"      the built-in factory is done; key: the production's id
+ *   due "call"            call the outside factory (again); key: the production's id
+ *
+ * STATE
+ *   $production, $shelf and $secret (factory_schema.c); each change of a production's openness, its shelf's row and its event are one
+ *   transaction. An open production of the built-in factory always has its due row "production", one of an outside factory its due row
+ *   "call": set before the call to a moment behind the call's time-out, so that a process that ends in the middle calls again.
+ *   In memory: the last n and the secret, read again after a rollback; and requests that wait for stock.
+ *
+ * FAILURES
+ *   An outside factory that does not accept is called again with back-off, after retry_attempts each minute, for ever; an accepted
+ * call without a callback is repeated after a patience that doubles. All calls of a production carry the same message, the same
+ * callback address and the same Idempotency-Key. The first callback finishes the production, later ones change nothing.
+ *
+ * LIMITS
+ *   Without the level at hand (a produce that names a quantity, of a product met before) the quantity is ordered as it is asked for. A
+ *   level that is asked for may lack the factory's latest facts while stock catches up. Nothing fails for good yet: factory.failed is
+ *   never emitted.
+ */
+#include "factory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "demo.h"
+#include "factory_message.h"
+#include "factory_rules.h"
+#include "factory_schema.h"
+#include "factory_store.h"
+#include "log.h"
+#include "topology.h"
+
+#define OWNER_PRODUCTION "production"
+#define OWNER_CALL "call"
+#define PAGE_DEFAULT 100
+
+/* A factory.produce that waits for stock's level. */
+struct asked {
+    struct asked *next;
+    struct waiter *waiter;
+    int64_t quantity; /* 0: as much as is missing */
+    bool is_new;      /* made by the batch under way, and gone when that is dropped */
+    bool is_answered; /* by the batch under way, and not when that is dropped */
+};
+
+struct factory {
+    struct actor *actor;
+    const struct settings *settings;
+    struct factory_store store;
+    struct asked *asked;
+    struct wire_buffer page;
+    bool has_last_n;
+    int64_t last_n;
+    bool has_secret;
+    uint8_t secret[FACTORY_SECRET_SIZE];
+};
+
+/* What is to be produced, and in whose name. */
+struct wish {
+    struct slice product;
+    int64_t quantity;
+    struct id id;
+    const struct item *cause;
+};
+
+/* --- what is kept in memory --- */
+
+static err
+load_last_n(struct factory *factory)
+{
+    if (factory->has_last_n) {
+        return ERR_ok;
+    }
+    err code = factory_store_last_n(&factory->store, &factory->last_n);
+    factory->has_last_n = code == ERR_ok;
+    return code;
+}
+
+static err
+load_secret(struct factory *factory)
+{
+    if (factory->has_secret) {
+        return ERR_ok;
+    }
+    bool found = false;
+    err code = factory_store_find_secret(&factory->store, factory->secret, &found);
+    if (code == ERR_ok && !found) {
+        randombytes_buf(factory->secret, sizeof factory->secret);
+        code = factory_store_insert_secret(&factory->store, factory->secret);
+    }
+    factory->has_secret = code == ERR_ok;
+    return code;
+}
+
+static void
+forget_memory(struct factory *factory)
+{
+    factory->has_last_n = false;
+    factory->has_secret = false;
+    sodium_memzero(factory->secret, sizeof factory->secret);
+}
+
+/* The batch before this one was committed, or had nothing to commit. */
+static void
+settle_asked(struct factory *factory)
+{
+    struct asked **at = &factory->asked;
+    while (*at != NULL) {
+        struct asked *asked = *at;
+        asked->is_new = false;
+        if (asked->is_answered) {
+            *at = asked->next;
+            free(asked);
+        } else {
+            at = &asked->next;
+        }
+    }
+}
+
+static void
+drop_asked(struct factory *factory)
+{
+    struct asked **at = &factory->asked;
+    while (*at != NULL) {
+        struct asked *asked = *at;
+        asked->is_answered = false;
+        if (asked->is_new) {
+            *at = asked->next;
+            free(asked);
+        } else {
+            at = &asked->next;
+        }
+    }
+}
+
+/* --- words --- */
+
+static struct production
+production_body_of(const struct factory_production *from)
+{
+    struct production body = {0};
+    WIRE_SET(&body, production, id, from->id);
+    WIRE_SET(&body, production, product, slice_of(from->product));
+    WIRE_SET(&body, production, quantity, from->quantity);
+    WIRE_SET(&body, production, status, slice_of(factory_status_name(from->status)));
+    WIRE_SET(&body, production, ordered_at, from->ordered_at_ms);
+    if (from->due_at_ms > 0) {
+        WIRE_SET(&body, production, due_at, from->due_at_ms);
+    }
+    if (from->done_at_ms > 0) {
+        WIRE_SET(&body, production, done_at, from->done_at_ms);
+    }
+    if (from->attempts > 0) {
+        WIRE_SET(&body, production, attempts, from->attempts);
+    }
+    if (from->error.text[0] != '\0') {
+        WIRE_SET(&body, production, error, slice_of(from->error.text));
+    }
+    return body;
+}
+
+static void
+answer(struct batch *batch, struct item *item, const struct factory_production *production)
+{
+    struct production body = production_body_of(production);
+    item_answer(batch, item, &body);
+}
+
+static void
+emit(struct batch *batch, enum event_type type, const struct factory_production *production, const struct item *cause)
+{
+    struct factory_fact fact = {0};
+    WIRE_SET(&fact, factory_fact, production, production->id);
+    WIRE_SET(&fact, factory_fact, product, slice_of(production->product));
+    WIRE_SET(&fact, factory_fact, quantity, production->quantity);
+    batch_emit(batch, type, fact.product, &fact, cause);
+}
+
+static void
+set_due(struct batch *batch, const char *owner, const struct factory_production *production, int64_t due_ms)
+{
+    batch_due(batch, &(struct due){
+                         .owner = owner,
+                         .key = {production->id.bytes, sizeof production->id.bytes},
+                         .due_ms = due_ms,
+                         .attempts = production->attempts,
+                     });
+}
+
+static bool
+is_outside(const struct factory *factory)
+{
+    return factory->settings->factory_url[0] != '\0';
+}
+
+/* --- a production begins and ends --- */
+
+static err
+insert(struct factory *factory, const struct factory_production *production)
+{
+    if (!is_outside(factory)) {
+        return factory_store_insert(&factory->store, production, NULL);
+    }
+    char capability[FACTORY_CAPABILITY_SIZE];
+    uint8_t hash[FACTORY_HASH_SIZE];
+    err code = load_secret(factory);
+    if (code != ERR_ok) {
+        return code;
+    }
+    factory_capability_of(factory->secret, &production->id, capability);
+    factory_capability_hash(slice_of(capability), hash);
+    return factory_store_insert(&factory->store, production, hash);
+}
+
+/* Opens a production, on a shelf that has none open. A wish that was granted before is found again by its id. */
+static err
+begin(struct factory *factory, struct batch *batch, const struct wish *wish, struct factory_production *production)
+{
+    bool found = false;
+    err code = factory_store_find(&factory->store, &wish->id, production, &found);
+    if (code != ERR_ok || found) {
+        return code;
+    }
+    code = load_last_n(factory);
+    if (code != ERR_ok) {
+        return code;
+    }
+    bool outside = is_outside(factory);
+    *production = (struct factory_production){
+        .n = factory->last_n + 1,
+        .id = wish->id,
+        .quantity = wish->quantity,
+        .status = FACTORY_ORDERED,
+        .ordered_at_ms = batch->now_ms,
+        .due_at_ms = outside ? 0 : batch->now_ms + factory->settings->lead_time_ms,
+    };
+    memcpy(production->product, wish->product.data, wish->product.size);
+    code = insert(factory, production);
+    if (code != ERR_ok) {
+        return code;
+    }
+    factory->last_n = production->n;
+    struct factory_shelf shelf = {.open_production = production->n, .last_seq = batch_next_seq(batch)};
+    code = factory_store_put_shelf(&factory->store, wish->product, &shelf);
+    if (code != ERR_ok) {
+        return code;
+    }
+    emit(batch, EVENT_factory_ordered, production, wish->cause);
+    if (outside) {
+        set_due(batch, OWNER_CALL, production, batch->now_ms);
+    } else {
+        set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
+    }
+    log_debug("production_ordered", LOG_ID("req", &wish->cause->id), LOG_ID("production", &production->id),
+              LOG_SLICE("product", wish->product), LOG_I64("quantity", production->quantity));
+    return ERR_ok;
+}
+
+/* Ends an open production: its units are to be put on the shelf. */
+static err
+finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
+{
+    struct factory_shelf shelf;
+    struct slice product = slice_of(production->product);
+    err code = factory_store_find_shelf(&factory->store, product, &shelf);
+    if (code != ERR_ok) {
+        return code;
+    }
+    production->status = FACTORY_PRODUCED;
+    production->done_at_ms = batch->now_ms;
+    production->error.text[0] = '\0';
+    code = factory_store_update(&factory->store, production);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (shelf.open_production == production->n) {
+        shelf.open_production = 0;
+    }
+    shelf.last_seq = batch_next_seq(batch);
+    code = factory_store_put_shelf(&factory->store, product, &shelf);
+    if (code != ERR_ok) {
+        return code;
+    }
+    emit(batch, EVENT_factory_produced, production, cause);
+    log_debug("production_produced", LOG_ID("req", &cause->id), LOG_ID("production", &production->id), LOG_SLICE("product", product),
+              LOG_I64("quantity", production->quantity));
+    return ERR_ok;
+}
+
+/* The shelf of a product, and its open production if it has one. */
+static err
+find_open(struct factory *factory, struct slice product, struct factory_shelf *shelf, struct factory_production *production,
+          bool *is_open)
+{
+    *is_open = false;
+    err code = factory_store_find_shelf(&factory->store, product, shelf);
+    if (code != ERR_ok || shelf->open_production == 0) {
+        return code;
+    }
+    bool found = false;
+    code = factory_store_find_n(&factory->store, shelf->open_production, production, &found);
+    *is_open = code == ERR_ok && found && factory_status_is_open(production->status);
+    if (code == ERR_ok && !*is_open) {
+        log_error("shelf_without_its_production", LOG_SLICE("product", product), LOG_I64("n", shelf->open_production));
+    }
+    return code;
+}
+
+/* --- alarms --- */
+
+static err
+handle_alarm(struct factory *factory, struct batch *batch, const struct item *item)
+{
+    const struct stock_alarm *alarm = item->body;
+    struct factory_shelf shelf;
+    struct factory_production production;
+    bool is_open = false;
+    struct factory_level level = factory_level_of_alarm(alarm);
+    int64_t amount = factory_amount(&level);
+    err code = find_open(factory, alarm->product, &shelf, &production, &is_open);
+    if (code != ERR_ok || is_open || amount == 0) {
+        return code;
+    }
+    if (factory_alarm_is_stale(shelf.last_seq, alarm)) {
+        log_debug("alarm_is_old_news", LOG_ID("req", &item->id), LOG_SLICE("product", alarm->product),
+                  LOG_I64("factory_seq", alarm->factory_seq), LOG_I64("last_seq", shelf.last_seq));
+        return ERR_ok;
+    }
+    struct wish wish = {alarm->product, amount, id_derive(&item->id, "production"), item};
+    return begin(factory, batch, &wish, &production);
+}
+
+static err
+handle_event(struct factory *factory, struct batch *batch, struct item *item)
+{
+    if (item->event == EVENT_stock_out || item->event == EVENT_stock_low) {
+        return handle_alarm(factory, batch, item);
+    }
+    return ERR_ok;
+}
+
+/* --- requests --- */
+
+static void
+ask_for_level(struct factory *factory, struct batch *batch, struct item *item, struct slice product, int64_t quantity)
+{
+    struct asked *asked = calloc(1, sizeof *asked);
+    if (asked == NULL) {
+        abort();
+    }
+    asked->waiter = item_defer(batch, item);
+    asked->quantity = quantity;
+    asked->is_new = true;
+    asked->next = factory->asked;
+    factory->asked = asked;
+    struct stock_get get = {0};
+    WIRE_SET(&get, stock_get, product, product);
+    batch_ask(batch, &(struct ask){
+                         .actor = "stock",
+                         .shard = wire_shard_of(product, topology_shards(factory->settings, "stock")),
+                         .op = OP_stock_get,
+                         .id = item->id,
+                         .again = item->again,
+                         .deadline_ms = item->deadline_ms,
+                         .traceparent = item->traceparent,
+                         .body = &get,
+                         .context = asked,
+                     });
+}
+
+static err
+handle_produce(struct factory *factory, struct batch *batch, struct item *item)
+{
+    const struct factory_produce *produce = item->body;
+    struct slice product = demo_sku_of(WIRE_HAS(produce, factory_produce, product) ? produce->product : (struct slice){0});
+    int64_t quantity = WIRE_HAS(produce, factory_produce, quantity) ? produce->quantity : 0;
+    struct factory_shelf shelf;
+    struct factory_production production;
+    bool is_open = false;
+    err code = find_open(factory, product, &shelf, &production, &is_open);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!is_open && (quantity == 0 || !shelf.is_known)) {
+        ask_for_level(factory, batch, item, product, quantity);
+        return ERR_ok;
+    }
+    if (!is_open) {
+        struct wish wish = {product, quantity, id_derive(&item->id, "production"), item};
+        code = begin(factory, batch, &wish, &production);
+        if (code != ERR_ok) {
+            return code;
+        }
+    }
+    answer(batch, item, &production);
+    return ERR_ok;
+}
+
+static err
+handle_get(struct factory *factory, struct batch *batch, struct item *item)
+{
+    const struct factory_get *get = item->body;
+    struct factory_production production;
+    bool found = false;
+    err code = factory_store_find(&factory->store, &get->id, &production, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (found) {
+        answer(batch, item, &production);
+    } else {
+        char text[ID_TEXT_SIZE];
+        id_format(&get->id, text);
+        item_refuse(batch, item, ERR_unknown_production, "there is no production %s", text);
+    }
+    return ERR_ok;
+}
+
+static err
+answer_page(struct factory *factory, struct batch *batch, struct item *item, int64_t before)
+{
+    const struct factory_list *list = item->body;
+    struct slice product = WIRE_HAS(list, factory_list, product) ? demo_sku_of(list->product) : (struct slice){0};
+    int64_t limit = WIRE_HAS(list, factory_list, limit) ? list->limit : PAGE_DEFAULT;
+    struct db_statement *rows = NULL;
+    struct factory_production production;
+    struct wire_list page = {0};
+    int64_t count = 0;
+    err code = factory_store_page(&factory->store, product, before, limit + 1, &rows);
+    if (code != ERR_ok) {
+        return code;
+    }
+    factory->page.size = 0;
+    while (factory_store_next(rows, &production)) {
+        if (count++ < limit) {
+            struct production body = production_body_of(&production);
+            wire_list_add(&page, &production_body, &body, &factory->page);
+        }
+    }
+    wire_list_end(&page, &factory->page);
+    struct productions reply = {0};
+    WIRE_SET(&reply, productions, productions, page);
+    WIRE_SET(&reply, productions, has_more, count > limit);
+    item_answer(batch, item, &reply);
+    return ERR_ok;
+}
+
+static err
+handle_list(struct factory *factory, struct batch *batch, struct item *item)
+{
+    const struct factory_list *list = item->body;
+    if (!WIRE_HAS(list, factory_list, before)) {
+        return answer_page(factory, batch, item, INT64_MAX);
+    }
+    struct factory_production last;
+    bool found = false;
+    err code = factory_store_find(&factory->store, &list->before, &last, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!found) {
+        item_refuse(batch, item, ERR_unknown_production, "factory_list.before: there is no such production");
+        return ERR_ok;
+    }
+    return answer_page(factory, batch, item, last.n);
+}
+
+static err
+handle_callback(struct factory *factory, struct batch *batch, struct item *item)
+{
+    const struct factory_callback *callback = item->body;
+    struct factory_production production;
+    uint8_t hash[FACTORY_HASH_SIZE];
+    bool found = false;
+    factory_capability_hash(callback->capability, hash);
+    err code = factory_store_find_capability(&factory->store, hash, &production, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!found) {
+        item_refuse(batch, item, ERR_unknown_capability, "no production was given this callback");
+        return ERR_ok;
+    }
+    if (factory_status_is_open(production.status)) {
+        struct slice key = {production.id.bytes, sizeof production.id.bytes};
+        code = finish(factory, batch, &production, item);
+        if (code != ERR_ok) {
+            return code;
+        }
+        batch_due_cancel(batch, OWNER_CALL, key);
+        batch_due_cancel(batch, OWNER_PRODUCTION, key);
+    }
+    answer(batch, item, &production);
+    return ERR_ok;
+}
+
+static err
+handle_request(struct factory *factory, struct batch *batch, struct item *item)
+{
+    if (item->op == OP_factory_produce) {
+        return handle_produce(factory, batch, item);
+    }
+    if (item->op == OP_factory_get) {
+        return handle_get(factory, batch, item);
+    }
+    if (item->op == OP_factory_list) {
+        return handle_list(factory, batch, item);
+    }
+    if (item->op == OP_factory_callback) {
+        return handle_callback(factory, batch, item);
+    }
+    item_refuse(batch, item, ERR_unknown_op, "%s is not done by the factory", wire_ops[item->op].name);
+    return ERR_ok;
+}
+
+/* --- the level that was asked for --- */
+
+static void
+refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waiter)
+{
+    struct problem problem = {0};
+    if (reply->body != NULL) {
+        problem = *(const struct problem *)reply->body;
+    } else {
+        WIRE_SET(&problem, problem, detail, slice_of("stock did not say how full the shelf is"));
+    }
+    waiter_refuse(batch, &waiter, reply->status, &problem);
+}
+
+static void
+refuse_nothing_to_produce(struct batch *batch, const struct stock_level *level, struct waiter *waiter)
+{
+    struct err_text text;
+    struct problem problem = {0};
+    int64_t order_up_to = WIRE_HAS(level, stock_level, order_up_to) ? level->order_up_to : 0;
+    (void)err_say(&text, ERR_nothing_to_produce,
+                  "%.*s has %" PRId64 " available and %" PRId64 " on their way, and is refilled up to %" PRId64,
+                  (int)level->product.size, (const char *)level->product.data, level->available, level->incoming, order_up_to);
+    WIRE_SET(&problem, problem, detail, slice_of(text.text));
+    WIRE_SET(&problem, problem, product, level->product);
+    WIRE_SET(&problem, problem, available, level->available);
+    waiter_refuse(batch, &waiter, ERR_nothing_to_produce, &problem);
+}
+
+static err
+handle_level(struct factory *factory, struct batch *batch, const struct item *reply, const struct asked *asked)
+{
+    const struct stock_level *level = reply->body;
+    struct waiter *waiter = asked->waiter;
+    struct factory_level known = factory_level_of_stock(level);
+    int64_t amount = asked->quantity > 0 ? asked->quantity : factory_amount(&known);
+    struct factory_shelf shelf;
+    struct factory_production production;
+    bool is_open = false;
+    err code = find_open(factory, level->product, &shelf, &production, &is_open);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!is_open && amount == 0) {
+        refuse_nothing_to_produce(batch, level, waiter);
+        return ERR_ok;
+    }
+    if (!is_open) {
+        struct wish wish = {level->product, amount, id_derive(waiter_id(waiter), "production"), reply};
+        code = begin(factory, batch, &wish, &production);
+        if (code != ERR_ok) {
+            return code;
+        }
+    }
+    struct production body = production_body_of(&production);
+    waiter_answer(batch, &waiter, &body);
+    return ERR_ok;
+}
+
+static err
+handle_reply(struct factory *factory, struct batch *batch, const struct item *reply)
+{
+    struct asked *asked = reply->context;
+    asked->is_answered = true;
+    if (reply->status != ERR_ok) {
+        refuse_asked(batch, reply, asked->waiter);
+        return ERR_ok;
+    }
+    return handle_level(factory, batch, reply, asked);
+}
+
+/* --- the outside factory --- */
+
+static char *
+copy_text(struct batch *batch, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = batch_alloc(batch, size);
+    memcpy(copy, text, size);
+    return copy;
+}
+
+/* Calls; the due row says when to look again should the process end before the outcome. */
+static err
+call_outside(struct factory *factory, struct batch *batch, struct factory_production *production)
+{
+    char capability[FACTORY_CAPABILITY_SIZE];
+    char callback_url[FACTORY_URL_SIZE];
+    char url[FACTORY_URL_SIZE];
+    err code = load_secret(factory);
+    if (code != ERR_ok) {
+        return code;
+    }
+    production->attempts++;
+    code = factory_store_update(&factory->store, production);
+    if (code != ERR_ok) {
+        return code;
+    }
+    factory_capability_of(factory->secret, &production->id, capability);
+    factory_callback_of(factory->settings, capability, callback_url);
+    factory_address_of(factory->settings, url);
+    char *json = factory_message_json(production, callback_url);
+    int64_t timeout_ms = factory->settings->call_timeout_ms;
+    set_due(batch, OWNER_CALL, production, batch->now_ms + 2 * timeout_ms);
+    batch_call(batch, &(struct call){
+                          .url = copy_text(batch, url),
+                          .json = slice_of(copy_text(batch, json)),
+                          .timeout_ms = timeout_ms,
+                          .context_id = production->id,
+                      });
+    free(json);
+    return ERR_ok;
+}
+
+/* A production that was meant for an outside factory, and there is none any more. */
+static err
+take_over(struct factory *factory, struct batch *batch, struct factory_production *production)
+{
+    production->due_at_ms = batch->now_ms + factory->settings->lead_time_ms;
+    log_warn("production_taken_over", LOG_ID("production", &production->id));
+    set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
+    return factory_store_update(&factory->store, production);
+}
+
+/* A batch that comes late may hold the outcome of a call and, behind it, the due row that stood in for that outcome. */
+static bool
+has_outcome(const struct batch *batch, const struct id *production)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].kind == ITEM_CALL && id_equal(&batch->items[i].context_id, production)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static err
+handle_due(struct factory *factory, struct batch *batch, const struct item *item)
+{
+    struct id id;
+    struct factory_production production;
+    bool found = false;
+    if (item->key.size != sizeof id.bytes) {
+        log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
+        return ERR_ok;
+    }
+    memcpy(id.bytes, item->key.data, sizeof id.bytes);
+    err code = factory_store_find(&factory->store, &id, &production, &found);
+    if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
+        return code;
+    }
+    if (slice_equal(item->owner, slice_of(OWNER_PRODUCTION))) {
+        return finish(factory, batch, &production, item);
+    }
+    if (has_outcome(batch, &id)) {
+        return ERR_ok;
+    }
+    return is_outside(factory) ? call_outside(factory, batch, &production) : take_over(factory, batch, &production);
+}
+
+static err
+handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production)
+{
+    production->status = FACTORY_REQUESTED;
+    production->error.text[0] = '\0';
+    int64_t patience_ms = factory_patience_ms(production->attempts, factory->settings->call_timeout_ms, randombytes_random());
+    set_due(batch, OWNER_CALL, production, batch->now_ms + patience_ms);
+    return factory_store_update(&factory->store, production);
+}
+
+static err
+handle_not_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *item)
+{
+    char capability[FACTORY_CAPABILITY_SIZE];
+    int64_t retry_attempts = factory->settings->retry_attempts;
+    err code = load_secret(factory);
+    if (code != ERR_ok) {
+        return code;
+    }
+    factory_capability_of(factory->secret, &production->id, capability);
+    factory_call_error(item->call_status, item->text, capability, &production->error);
+    int64_t backoff_ms = production->attempts < retry_attempts ? batch_backoff_ms(batch, production->attempts) : FACTORY_SLOW_PAUSE_MS;
+    int64_t pause_ms = factory_retry_pause_ms(production->attempts, retry_attempts, backoff_ms, randombytes_random());
+    log_at(production->attempts == retry_attempts ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "outside_factory_failed",
+           LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms),
+           LOG_TEXT("error", production->error.text));
+    set_due(batch, OWNER_CALL, production, batch->now_ms + pause_ms);
+    return factory_store_update(&factory->store, production);
+}
+
+static err
+handle_outcome(struct factory *factory, struct batch *batch, const struct item *item)
+{
+    struct factory_production production;
+    bool found = false;
+    err code = factory_store_find(&factory->store, &item->context_id, &production, &found);
+    if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
+        return code; /* the callback was faster than the answer */
+    }
+    if (factory_is_accepted(item->call_status)) {
+        return handle_accepted(factory, batch, &production);
+    }
+    return handle_not_accepted(factory, batch, &production, item);
+}
+
+/* --- the class --- */
+
+static err
+handle_item(struct factory *factory, struct batch *batch, struct item *item)
+{
+    switch (item->kind) {
+    case ITEM_REQUEST:
+        return handle_request(factory, batch, item);
+    case ITEM_EVENT:
+        return handle_event(factory, batch, item);
+    case ITEM_DUE:
+        return handle_due(factory, batch, item);
+    case ITEM_REPLY:
+        return handle_reply(factory, batch, item);
+    case ITEM_CALL:
+        return handle_outcome(factory, batch, item);
+    }
+    return ERR_internal;
+}
+
+static err
+factory_handle(void *state, struct batch *batch)
+{
+    struct factory *factory = state;
+    settle_asked(factory);
+    for (size_t i = 0; i < batch->count; i++) {
+        err code = handle_item(factory, batch, &batch->items[i]);
+        if (code != ERR_ok) {
+            return code;
+        }
+    }
+    return ERR_ok;
+}
+
+static void
+factory_dropped(void *state)
+{
+    struct factory *factory = state;
+    forget_memory(factory);
+    drop_asked(factory);
+}
+
+static err
+factory_open(struct actor *actor, void **state, struct err_text *why)
+{
+    const struct settings *settings = actor_settings(actor);
+    if (!wire_is_utf8(slice_of(settings->public_url)) || !wire_is_utf8(slice_of(settings->http))) {
+        return err_say(why, ERR_wrong_setting,
+                       "LARDER_PUBLIC_URL, LARDER_HTTP: must be UTF-8, they go into the outside factory's message");
+    }
+    struct factory *factory = calloc(1, sizeof *factory);
+    if (factory == NULL || sodium_init() < 0) {
+        abort();
+    }
+    factory->actor = actor;
+    factory->settings = settings;
+    factory_store_init(&factory->store, actor_db(actor));
+    *state = factory;
+    return ERR_ok;
+}
+
+static void
+factory_close(void **state)
+{
+    struct factory *factory = *state;
+    *state = NULL;
+    if (factory == NULL) {
+        return;
+    }
+    while (factory->asked != NULL) {
+        struct asked *asked = factory->asked;
+        factory->asked = asked->next;
+        free(asked);
+    }
+    forget_memory(factory);
+    wire_buffer_fini(&factory->page);
+    free(factory);
+}
+
+const struct actor_class factory_class = {
+    .name = "factory",
+    .steps = factory_steps,
+    .step_count = FACTORY_STEP_COUNT,
+    .makes_calls = true,
+    .open = factory_open,
+    .close = factory_close,
+    .handle = factory_handle,
+    .dropped = factory_dropped,
+};

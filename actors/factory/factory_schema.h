@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The factory's own tables, as numbered steps. */
+#ifndef LARDER_FACTORY_SCHEMA_H
+#define LARDER_FACTORY_SCHEMA_H
+
+#include "db.h"
+
+#define FACTORY_STEP_COUNT 3
+
+extern const struct db_step factory_steps[FACTORY_STEP_COUNT];
+
+#endif
