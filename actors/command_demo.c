@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   Gives an empty shop the demo product of demo.h: stock 3, refilled by 10 when the shelf is empty.
+ *
+ *   Two requests, as anybody could send them: stock.configure, then stock.adjust. Their ids are derived from the incarnation of the
+ *   database, so that a start that was cut off between the two is taken up by the next one, and nothing is put there twice.
+ *
+ * FAILURES
+ *   A stock that does not answer is the caller's failure to start.
+ */
+#include "command_demo.h"
+
+#include "command_client.h"
+#include "demo.h"
+#include "log.h"
+
+#define REASON "demo"
+
+/* Empty, or with nothing but a demo product that was configured and never filled. */
+static err
+shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct err_text *why)
+{
+    struct stock_list list = {0};
+    WIRE_SET(&list, stock_list, limit, 2);
+    struct stock_levels page;
+    struct larder_options options = {.shard = shard};
+    struct larder_exchange exchange = {.op = OP_stock_list, .body = &list, .answer = &page};
+    err code = larder_client_exchange(client, &options, &exchange, why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    struct stock_level level;
+    *is_empty = true;
+    while (wire_list_next(&page.levels, &stock_level_body, &level)) {
+        bool is_begun = demo_is_sku(level.product) && level.on_hand == 0 && level.version <= 1;
+        *is_empty = *is_empty && is_begun;
+    }
+    return ERR_ok;
+}
+
+static err
+configure(struct larder_client *client, const struct id *incarnation, struct err_text *why)
+{
+    struct stock_configure body = {0};
+    WIRE_SET(&body, stock_configure, product, slice_of(DEMO_PRODUCT));
+    WIRE_SET(&body, stock_configure, reorder_at, 0);
+    WIRE_SET(&body, stock_configure, order_up_to, DEMO_REFILL);
+    WIRE_SET(&body, stock_configure, lot, DEMO_REFILL);
+    struct larder_options options = {.id = id_derive(incarnation, "demo configure"), .again = true};
+    struct larder_exchange exchange = {.op = OP_stock_configure, .body = &body};
+    return larder_client_exchange(client, &options, &exchange, why);
+}
+
+static err
+fill(struct larder_client *client, const struct id *incarnation, struct err_text *why)
+{
+    struct stock_adjust body = {0};
+    WIRE_SET(&body, stock_adjust, product, slice_of(DEMO_PRODUCT));
+    WIRE_SET(&body, stock_adjust, delta, DEMO_STOCK);
+    WIRE_SET(&body, stock_adjust, reason, slice_of(REASON));
+    struct larder_options options = {.id = id_derive(incarnation, "demo adjust"), .again = true};
+    struct larder_exchange exchange = {.op = OP_stock_adjust, .body = &body};
+    return larder_client_exchange(client, &options, &exchange, why);
+}
+
+static err
+stock_shelf(struct larder_client *client, int shards, struct err_text *why)
+{
+    for (int shard = 0; shard < shards; shard++) {
+        bool is_empty = false;
+        err code = shard_is_empty(client, shard, &is_empty, why);
+        if (code != ERR_ok || !is_empty) {
+            return code;
+        }
+    }
+    struct nothing nothing = {0};
+    struct pong pong;
+    struct larder_options options = {.shard = wire_shard_of(slice_of(DEMO_PRODUCT), shards)};
+    struct larder_exchange exchange = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
+    err code = larder_client_exchange(client, &options, &exchange, why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    struct id incarnation = pong.incarnation;
+    code = configure(client, &incarnation, why);
+    if (code == ERR_ok) {
+        code = fill(client, &incarnation, why);
+    }
+    if (code == ERR_ok) {
+        log_info("demo_product", LOG_TEXT("product", DEMO_PRODUCT), LOG_I64("on_hand", DEMO_STOCK), LOG_I64("refill", DEMO_REFILL));
+    }
+    return code;
+}
+
+err
+demo_stock_shelf(const struct settings *settings, struct err_text *why)
+{
+    struct command_peers peers = {.settings = settings, .actor = "stock"};
+    struct larder_client *client = NULL;
+    int shards = 0;
+    err code = command_client_create(&peers, &client, &shards, why);
+    if (code == ERR_ok) {
+        code = stock_shelf(client, shards, why);
+        larder_client_destroy(&client);
+    }
+    return code;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   The life of a process that hosts actors, the same for `run`, `actor` and `gateway`.
+ *
+ * STATE
+ *   SQLite: FOLDER/lock is held exclusively by a process that is alone there, and shared by processes of single actors, which hold
+ *   FOLDER/<actor>_<shard>.lock exclusively each. Never any other file: closing a second descriptor of a database file would drop
+ *   SQLite's own locks. The descriptors are kept until the process ends.
+ *
+ * FAILURES
+ *   What does not start is said with its reason; what runs already is stopped first. An actor that ends by itself ends the process,
+ *   so that a supervisor sees it: nothing here starts an actor again.
+ *
+ * LIMITS
+ *   A signal during the start is taken after it. The end takes 5 s at the most: then the process leaves with EXIT_FAILED, and what
+ *   was answered is on disk anyway.
+ */
+#include "command_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <czmq.h>
+
+#include "factory/factory.h"
+#include "log.h"
+#include "sales/sales.h"
+#include "stock/stock.h"
+#include "topology.h"
+
+#define STOP_DEADLINE_MS 4800
+#define FENCED_PAUSE_MS 2000
+#define OPEN_FILES_BESIDE 1024
+
+static const struct actor_class *const classes[] = {&stock_class, &sales_class, &factory_class};
+
+static void
+raise_open_files(const struct settings *settings)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)settings->connections + OPEN_FILES_BESIDE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+        log_warn("few_open_files", LOG_I64("wanted", (int64_t)wanted), LOG_I64("allowed", (int64_t)limit.rlim_cur));
+    }
+}
+
+err
+process_init(struct process *process, const struct settings *settings, struct err_text *why)
+{
+    *process = (struct process){.settings = settings, .signal_fd = -1, .ended_fd = -1};
+    raise_open_files(settings);
+    sigset_t taken;
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGINT);
+    sigaddset(&taken, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &taken, NULL);
+    process->signal_fd = signalfd(-1, &taken, SFD_CLOEXEC);
+    process->ended_fd = eventfd(0, EFD_CLOEXEC);
+    if (process->signal_fd < 0 || process->ended_fd < 0) {
+        return err_say(why, ERR_internal, "no descriptors for signals: %s", strerror(errno));
+    }
+    /* Before threads: czmq makes its context at first use, and that is not safe from two at once. */
+    if (zsys_init() == NULL) {
+        return err_say(why, ERR_internal, "ZeroMQ does not start: %s", strerror(errno));
+    }
+    return ERR_ok;
+}
+
+const struct actor_class *
+process_class(const char *name)
+{
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        if (strcmp(classes[i]->name, name) == 0) {
+            return classes[i];
+        }
+    }
+    return NULL;
+}
+
+err
+process_add(struct process *process, const char *name, int shard, struct err_text *why)
+{
+    const struct actor_class *class = process_class(name);
+    if (class == NULL) {
+        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are stock, sales and factory", name);
+    }
+    int shards = topology_shards(process->settings, name);
+    if (shard >= shards) {
+        return err_say(why, ERR_wrong_setting, "--shard: %s has %d shard%s, counted from 0", name, shards, shards == 1 ? "" : "s");
+    }
+    for (size_t i = 0; i < process->count; i++) {
+        if (process->hosted[i].class == class) {
+            return err_say(why, ERR_wrong_setting, "\"%s\": named twice", name);
+        }
+    }
+    for (int at = 0; at < shards; at++) {
+        if (shard >= 0 && shard != at) {
+            continue;
+        }
+        assert(process->count < PROCESS_ACTORS_MAX);
+        process->hosted[process->count++] = (struct hosted){.class = class, .shard = at};
+    }
+    if (shard < 0 || shards == 1) {
+        topology_set_local(name);
+    }
+    return ERR_ok;
+}
+
+/* Makes the folder and those above it. */
+static err
+make_folder(const char *folder, struct err_text *why)
+{
+    char path[SETTING_TEXT_MAX];
+    snprintf(path, sizeof path, "%s", folder);
+    for (char *at = path + 1; *at != '\0'; at++) {
+        if (*at != '/') {
+            continue;
+        }
+        *at = '\0';
+        if (mkdir(path, 0750) != 0 && errno != EEXIST) {
+            break;
+        }
+        *at = '/';
+    }
+    struct stat found;
+    bool is_made = mkdir(path, 0750) == 0 || errno == EEXIST;
+    int reason = errno;
+    if (!is_made || stat(path, &found) != 0) {
+        return err_say(why, ERR_wrong_setting, "LARDER_DATA: the folder %.100s cannot be made: %s", folder, strerror(reason));
+    }
+    if (!S_ISDIR(found.st_mode)) {
+        return err_say(why, ERR_wrong_setting, "LARDER_DATA: %.100s is not a folder", folder);
+    }
+    return ERR_ok;
+}
+
+/* The descriptor stays open on purpose: the lock ends with the process. */
+static err
+lock_file(const char *folder, const char *name, int how, struct err_text *why)
+{
+    char path[SETTING_TEXT_MAX + DB_PREFIX_MAX + 16];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return err_say(why, ERR_wrong_setting, "LARDER_DATA: %.160s cannot be opened: %s", path, strerror(errno));
+    }
+    if (flock(fd, how | LOCK_NB) == 0) {
+        return ERR_ok;
+    }
+    int reason = errno;
+    close(fd);
+    if (reason == EWOULDBLOCK) {
+        return err_say(why, ERR_wrong_setting, "LARDER_DATA: another larder uses %.160s", path);
+    }
+    return err_say(why, ERR_wrong_setting, "LARDER_DATA: %.160s cannot be locked: %s", path, strerror(reason));
+}
+
+static err
+lock_hosted(const struct process *process, const char *folder, struct err_text *why)
+{
+    err code = lock_file(folder, "lock", LOCK_SH, why);
+    for (size_t i = 0; code == ERR_ok && i < process->count; i++) {
+        const struct hosted *hosted = &process->hosted[i];
+        if (hosted->class->steps == NULL) {
+            continue;
+        }
+        char name[DB_PREFIX_MAX + 16];
+        snprintf(name, sizeof name, "%s_%d.lock", hosted->class->name, hosted->shard);
+        code = lock_file(folder, name, LOCK_EX, why);
+    }
+    return code;
+}
+
+static err
+prepare_folder(const struct process *process, bool is_alone, struct err_text *why)
+{
+    bool keeps_something = false;
+    for (size_t i = 0; i < process->count; i++) {
+        keeps_something = keeps_something || process->hosted[i].class->steps != NULL;
+    }
+    struct db_config config;
+    err code = settings_db(process->settings, "stock", 0, &config, why);
+    if (code != ERR_ok || config.driver != DB_SQLITE || !keeps_something) {
+        return code;
+    }
+    code = make_folder(config.path, why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    return is_alone ? db_lock_folder(config.path, why) : lock_hosted(process, config.path, why);
+}
+
+static void
+stop_actors(struct process *process)
+{
+    for (size_t i = process->count; i > 0; i--) {
+        struct hosted *hosted = &process->hosted[i - 1];
+        if (hosted->actor != NULL) {
+            (void)actor_stop(&hosted->actor);
+            hosted->actor = NULL;
+        }
+    }
+}
+
+err
+process_start(struct process *process, bool is_alone, struct err_text *why)
+{
+    err code = prepare_folder(process, is_alone, why);
+    for (size_t i = 0; code == ERR_ok && i < process->count; i++) {
+        struct hosted *hosted = &process->hosted[i];
+        struct err_text reason;
+        code = actor_start(hosted->class, process->settings, hosted->shard, process->ended_fd, &hosted->actor, &reason);
+        if (code != ERR_ok) {
+            (void)err_say(why, code, "%s/%d: %s", hosted->class->name, hosted->shard, reason.text);
+        }
+    }
+    if (code != ERR_ok) {
+        stop_actors(process);
+    }
+    return code;
+}
+
+err
+process_start_gateway(struct process *process, struct err_text *why)
+{
+    err code = gateway_start(process->settings, &process->gateway, why);
+    if (code == ERR_ok) {
+        gateway_set_health(process->gateway, process_is_ready, process);
+    }
+    return code;
+}
+
+bool
+process_is_ready(void *context)
+{
+    const struct process *process = context;
+    for (size_t i = 0; i < process->count; i++) {
+        if (process->hosted[i].actor == NULL || !actor_is_ready(process->hosted[i].actor)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum exit_status
+ended_status(const struct process *process)
+{
+    enum exit_status status = EXIT_FAILED;
+    for (size_t i = 0; i < process->count; i++) {
+        const struct hosted *hosted = &process->hosted[i];
+        enum actor_outcome outcome = actor_outcome(hosted->actor);
+        if (outcome == ACTOR_RUNNING) {
+            continue;
+        }
+        log_error("actor_ended", LOG_TEXT("name", hosted->class->name), LOG_I64("shard", hosted->shard),
+                  LOG_TEXT("outcome", outcome == ACTOR_FENCED ? "fenced" : "failed"));
+        if (outcome == ACTOR_FENCED) {
+            status = EXIT_FENCED;
+        }
+    }
+    return status;
+}
+
+enum exit_status
+process_wait(struct process *process)
+{
+    struct pollfd fds[] = {{.fd = process->signal_fd, .events = POLLIN}, {.fd = process->ended_fd, .events = POLLIN}};
+    while (poll(fds, 2, -1) < 0) {
+        assert(errno == EINTR);
+    }
+    if ((fds[1].revents & POLLIN) != 0) {
+        return ended_status(process);
+    }
+    struct signalfd_siginfo signal_info = {0};
+    ssize_t size = read(process->signal_fd, &signal_info, sizeof signal_info);
+    assert(size == (ssize_t)sizeof signal_info);
+    log_info("stopping", LOG_TEXT("signal", signal_info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT"));
+    return EXIT_DONE;
+}
+
+static void
+stop_took_too_long(int signal_number)
+{
+    static const char words[] = "larder: the end took too long; what was answered is on disk\n";
+    (void)signal_number;
+    ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
+    (void)ignored;
+    _exit(EXIT_FAILED);
+}
+
+void
+process_stop(struct process *process, enum exit_status status)
+{
+    struct sigaction action = {.sa_handler = stop_took_too_long};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval deadline = {.it_value = {.tv_sec = STOP_DEADLINE_MS / 1000, .tv_usec = STOP_DEADLINE_MS % 1000 * 1000}};
+    setitimer(ITIMER_REAL, &deadline, NULL);
+
+    if (process->gateway != NULL) {
+        gateway_drain(process->gateway);
+        gateway_stop(&process->gateway);
+    }
+    stop_actors(process);
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+
+    if (status == EXIT_FENCED) {
+        struct pollfd asked = {.fd = process->signal_fd, .events = POLLIN};
+        (void)poll(&asked, 1, FENCED_PAUSE_MS);
+    }
+    log_info("stopped", LOG_I64("status", (int64_t)status));
+}
+
+enum exit_status
+process_exit_status(err code)
+{
+    if (code == ERR_wrong_setting) {
+        return EXIT_USAGE;
+    }
+    return code == ERR_db_stale ? EXIT_FENCED : EXIT_FAILED;
+}

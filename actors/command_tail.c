@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   `larder tail`: prints events as they are published, a line each.
+ *
+ * MESSAGES
+ *   Subscribes to the PUB of every actor and shard: [topic][event_header][body].
+ *
+ * FAILURES
+ *   What cannot be read is told on standard error and passed over. An actor that is away is connected to when it comes.
+ *
+ * LIMITS
+ *   From now on only, and without a position: events that are published while nobody listens are not shown. Actors of settings that
+ *   name more shards than there are are waited for in vain.
+ */
+#include "command_table.h"
+
+#include <string.h>
+
+#include <czmq.h>
+
+#include "json.h"
+#include "message.h"
+#include "topology.h"
+
+#define PREFIXES_MAX 16
+#define EVENTS_HWM 100000
+#define HEAD_TOPIC "head"
+#define EVENT_FRAMES 3
+
+static const char *const actors[] = {
+#define ACTOR(name, offset) #name,
+#include "topology.def"
+};
+
+struct tail {
+    zsock_t *socket;
+    bool as_json;
+    bool shows_heads;
+    int64_t left; /* events to go; -1: no end */
+};
+
+static err
+tail_connect(struct tail *tail, const struct command_line *line, struct err_text *why)
+{
+    tail->socket = zsock_new(ZMQ_SUB);
+    if (tail->socket == NULL) {
+        return err_say(why, ERR_internal, "no socket: %s", zmq_strerror(zmq_errno()));
+    }
+    zsock_set_linger(tail->socket, 0);
+    zsock_set_rcvhwm(tail->socket, EVENTS_HWM);
+    for (int i = 0; i < line->argc; i++) {
+        zsock_set_subscribe(tail->socket, line->argv[i]);
+    }
+    if (line->argc == 0) {
+        zsock_set_subscribe(tail->socket, "");
+    } else if (tail->shows_heads) {
+        zsock_set_subscribe(tail->socket, HEAD_TOPIC);
+    }
+    for (size_t i = 0; i < sizeof actors / sizeof actors[0]; i++) {
+        for (int shard = 0; shard < topology_shards(&line->settings, actors[i]); shard++) {
+            char endpoint[ENDPOINT_MAX];
+            topology_connect(&line->settings, actors[i], shard, ENDPOINT_EVENTS, endpoint);
+            if (zsock_connect(tail->socket, "%s", endpoint) != 0) {
+                return err_say(why, ERR_wrong_setting, "LARDER_HOST: %.120s cannot be connected to", endpoint);
+            }
+        }
+    }
+    return ERR_ok;
+}
+
+/* As it is when it is a name, which a terminal only shows; otherwise escaped. */
+static void
+write_shown(struct slice text, bool as_json, struct wire_buffer *out)
+{
+    bool is_plain = text.size > 0 && !as_json;
+    for (size_t i = 0; i < text.size; i++) {
+        is_plain = is_plain && text.data[i] > 0x20 && text.data[i] < 0x7f;
+    }
+    if (is_plain) {
+        wire_buffer_append(out, text.data, text.size);
+    } else {
+        json_write_text(text, out);
+    }
+}
+
+static void
+write_words(const char *words, struct wire_buffer *out)
+{
+    wire_buffer_append(out, words, strlen(words));
+}
+
+static void
+write_body(const struct wire_body *body, struct slice frame, struct wire_buffer *out)
+{
+    union json_any value;
+    struct err_text why;
+    if (body == NULL) {
+        write_words("null", out);
+    } else if (wire_decode(body, frame, &value, &why) == ERR_ok) {
+        json_write(body, &value, out);
+    } else {
+        fprintf(stderr, "larder tail: a body cannot be read: %s\n", why.text);
+        write_words("null", out);
+    }
+}
+
+static void
+write_json(const struct event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
+{
+    write_words("{\"header\":", out);
+    json_write(&event_header_body, header, out);
+    write_words(",\"body\":", out);
+    write_body(body, frame, out);
+    write_words("}\n", out);
+}
+
+static void
+write_line(const struct event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
+{
+    char time_text[JSON_TIME_SIZE];
+    json_time_format(header->time, time_text);
+    wire_buffer_append(out, time_text, sizeof time_text);
+    write_words("  ", out);
+    size_t before = out->size;
+    write_shown(header->type, false, out);
+    while (out->size < before + 18) {
+        write_words(" ", out);
+    }
+    before = out->size;
+    write_shown(header->key.size == 0 ? header->source : header->key, false, out);
+    while (out->size < before + 16) {
+        write_words(" ", out);
+    }
+    write_body(body, frame, out);
+    write_words("\n", out);
+}
+
+static void
+print_event(struct tail *tail, struct slice topic, struct slice header_frame, struct slice body_frame)
+{
+    bool is_head = slice_equal(topic, slice_of(HEAD_TOPIC));
+    if (is_head && !tail->shows_heads) {
+        return;
+    }
+    struct event_header header;
+    struct err_text why;
+    if (wire_decode(&event_header_body, header_frame, &header, &why) != ERR_ok) {
+        fprintf(stderr, "larder tail: a header cannot be read: %s\n", why.text);
+        return;
+    }
+    enum event_type type = wire_event_find((const char *)header.type.data, header.type.size);
+    const struct wire_body *body = type == EVENT_COUNT ? NULL : wire_events[type].body;
+    if (is_head) {
+        body = &head_body;
+    }
+    struct wire_buffer out = {0};
+    if (tail->as_json) {
+        write_json(&header, body, body_frame, &out);
+    } else {
+        write_line(&header, body, body_frame, &out);
+    }
+    fwrite(out.data, 1, out.size, stdout);
+    fflush(stdout);
+    wire_buffer_fini(&out);
+    if (tail->left > 0) {
+        tail->left--;
+    }
+}
+
+static struct slice
+frame_slice(zmq_msg_t *frame)
+{
+    return (struct slice){zmq_msg_data(frame), zmq_msg_size(frame)};
+}
+
+/* Waits for one message and takes all of it; false when the context is being ended. */
+static bool
+tail_next(struct tail *tail)
+{
+    void *socket = zsock_resolve(tail->socket);
+    zmq_msg_t frames[EVENT_FRAMES];
+    int count = 0;
+    bool has_more = true;
+    bool is_open = true;
+    while (has_more && is_open) {
+        zmq_msg_t extra;
+        zmq_msg_t *frame = count < EVENT_FRAMES ? &frames[count] : &extra;
+        zmq_msg_init(frame);
+        is_open = zmq_msg_recv(frame, socket, 0) >= 0 || zmq_errno() == EINTR;
+        has_more = is_open && zmq_msg_more(frame) != 0;
+        if (count >= EVENT_FRAMES) {
+            zmq_msg_close(&extra);
+        }
+        count++;
+    }
+    if (is_open && count == EVENT_FRAMES) {
+        print_event(tail, frame_slice(&frames[0]), frame_slice(&frames[1]), frame_slice(&frames[2]));
+    }
+    for (int i = 0; i < count && i < EVENT_FRAMES; i++) {
+        zmq_msg_close(&frames[i]);
+    }
+    return is_open;
+}
+
+static enum exit_status
+tail_run(struct command_line *line)
+{
+    struct tail tail = {.left = -1};
+    tail.as_json = command_take_switch(line, "--json");
+    tail.shows_heads = command_take_switch(line, "--heads");
+    struct err_text why;
+    err code = command_take_number(line, "--count", 1, INT64_MAX, &tail.left, &why);
+    if (code == ERR_ok) {
+        code = command_settings(line, &why);
+    }
+    if (code == ERR_ok) {
+        code = command_expect(line, 0, PREFIXES_MAX, &why);
+    }
+    for (int i = 0; code == ERR_ok && i < line->argc; i++) {
+        tail.shows_heads = tail.shows_heads || strcmp(line->argv[i], HEAD_TOPIC) == 0;
+    }
+    if (code == ERR_ok) {
+        code = tail_connect(&tail, line, &why);
+    }
+    while (code == ERR_ok && tail.left != 0 && ferror(stdout) == 0 && tail_next(&tail)) {
+    }
+    zsock_destroy(&tail.socket);
+    if (code != ERR_ok) {
+        return command_complain(line, code, &why);
+    }
+    return ferror(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+const struct command tail_command = {
+    .name = "tail",
+    .arguments = "[TOPIC-PREFIX...] [--json] [--heads] [--count N]",
+    .summary = "print events as they happen",
+    .help = "A topic is like stock.out.donut; a prefix like stock. or stock.out selects. Each line has the time, the type,\n"
+            "the key and the body. --json prints {\"header\":...,\"body\":...} instead. --heads also shows what each source\n"
+            "publishes about its stream every second. --count N ends after N events; otherwise Ctrl-C does.\n",
+    .run = tail_run,
+};
