@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""A small outside factory for tests: real HTTP, in a process of its own.
+
+    outside_factory.py [--port 0] [--delay-ms 0] [--fail N] [--slow-ms MS] [--callbacks 0|1|2]
+
+Prints `port N` when it listens. `POST /api/manufactures` is answered `201 {"data":{"id":...}}`, and after the delay the same body is
+posted to its CallbackUrl. The first --fail requests are answered 500 instead, and nothing is produced for them; every answer is
+held back for --slow-ms; --callbacks 0 never calls back, 2 does so twice. A request whose Idempotency-Key was accepted before
+produces nothing more, unless --forgetful.
+
+`GET /seen` tells what happened: {"requests": [{"path", "headers", "body", "status"}], "callbacks": [{"url", "status", "body"}]}.
+`POST /mode` with {"fail", "slow_ms", "delay_ms", "callbacks"} changes the mode. Ends by SIGTERM, or when standard input ends.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Factory:
+    def __init__(self, options):
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self.mode = {key: getattr(options, key) for key in ("fail", "slow_ms", "delay_ms", "callbacks")}
+        self.forgetful = options.forgetful
+        self.requests = []
+        self.callbacks = []
+        self.accepted = {}
+
+    def take(self, path, headers, body):
+        """Decides about a request: (status, answer)."""
+        key = headers.get("Idempotency-Key")
+        with self.lock:
+            if self.mode["fail"] > 0:
+                self.mode["fail"] -= 1
+                status, answer = 500, {"error": "out of flour"}
+            elif key in self.accepted and not self.forgetful:
+                status, answer = 201, {"data": {"id": self.accepted[key]}}
+            else:
+                self.accepted[key] = str(uuid.uuid4())
+                status, answer = 201, {"data": {"id": self.accepted[key]}}
+                for _ in range(self.mode["callbacks"]):
+                    timer = threading.Timer(self.mode["delay_ms"] / 1000, self.call_back, (body,))
+                    timer.daemon = True
+                    timer.start()
+            self.requests.append({"path": path, "headers": headers, "body": body, "status": status})
+        return status, answer
+
+    def call_back(self, body):
+        url = body["CallbackUrl"]
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                status, text = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read().decode()
+        except OSError as error:
+            status, text = 0, str(error)
+        with self.lock:
+            self.callbacks.append({"url": url, "status": status, "body": text})
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    factory = None
+
+    def log_message(self, format, *args):
+        pass
+
+    def answer(self, status, body):
+        data = json.dumps(body).encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:
+            self.close_connection = True  # the caller has left
+
+    def read_body(self):
+        return json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def do_GET(self):
+        if self.path != "/seen":
+            return self.answer(404, {"error": "only /seen"})
+        with self.factory.lock:
+            return self.answer(200, {"requests": self.factory.requests, "callbacks": self.factory.callbacks})
+
+    def do_POST(self):
+        try:
+            body = self.read_body()
+        except ValueError:
+            return self.answer(400, {"error": "no JSON"})
+        if self.path == "/mode":
+            with self.factory.lock:
+                self.factory.mode.update({key: int(value) for key, value in body.items() if key in self.factory.mode})
+            return self.answer(200, self.factory.mode)
+        if self.path != "/api/manufactures":
+            return self.answer(404, {"error": "only /api/manufactures"})
+        if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()) or "CallbackUrl" not in body:
+            return self.answer(400, {"error": "all fields are strings, CallbackUrl is one"})
+        status, answer = self.factory.take(self.path, dict(self.headers), body)
+        self.factory.ended.wait(self.factory.mode["slow_ms"] / 1000)
+        return self.answer(status, answer)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--fail", type=int, default=0)
+    parser.add_argument("--slow-ms", type=int, default=0)
+    parser.add_argument("--callbacks", type=int, default=1)
+    parser.add_argument("--forgetful", action="store_true")
+    options = parser.parse_args()
+    Handler.factory = Factory(options)
+    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print("port", server.server_address[1], flush=True)
+    sys.stdin.read()
+    Handler.factory.ended.set()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
