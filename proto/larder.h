@@ -152,7 +152,7 @@ larder_subscriber_create(const struct larder_subscription *subscription, struct 
 
 /* The next event whose topic (type.key) starts with one of the prefixes; its slices live until the next call. Work goes on only
  * inside this function: call it at least each second, also while there is nothing else to do. ERR_deadline_exceeded: none within the
- * time. Of a durable subscriber every other error stands until it is resolved and is repeated by every call: ERR_other_incarnation,
+ * time. ERR_overloaded: a whole page of events is not confirmed, there can be no more before larder_subscriber_ack(). Of a durable subscriber every other error stands until it is resolved and is repeated by every call: ERR_other_incarnation,
  * ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed. */
 MUST_CHECK err
 larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms, struct larder_event *event);
@@ -171,7 +171,8 @@ struct id
 larder_subscriber_incarnation(const struct larder_subscriber *subscriber);
 
 /* Everything up to here is applied and on disk; the source may forget it. Goes out with the next FETCH, at least each second, and
- * once more when the subscriber is destroyed. */
+ * once more when the subscriber is destroyed. A page starts behind what is confirmed: confirm every few hundred events, and, with a
+ * cursor of its own, larder_subscriber_position() also when only events of other topics went by. */
 void
 larder_subscriber_ack(struct larder_subscriber *subscriber, int64_t position);
 
