@@ -45,7 +45,7 @@ receive_frame(void *socket, zmq_msg_t *frame)
 static int
 receive_frames(void *socket, zmq_msg_t *frames, int *count)
 {
-    zmq_msg_t excess;
+    zmq_msg_t excess = {{0}};
     bool has_more = true;
     for (*count = 0; has_more; (*count)++) {
         zmq_msg_t *frame = *count < FRAMES_MAX ? &frames[*count] : &excess;

@@ -40,35 +40,33 @@
 #define KIND_MAP(element_name) WIRE_MAP
 
 /* `has` comes first in every struct: the codec finds it there. The sentinel keeps an empty body legal. */
-#define BODY(body_name, growth, doc)                                                                                                 \
-    _Static_assert(offsetof(struct body_name, has) == 0, #body_name);                                                               \
+#define BODY(body_name, growth, doc)                                  \
+    _Static_assert(offsetof(struct body_name, has) == 0, #body_name); \
     static const struct wire_field body_name##_fields[] = {
-#define FIELD(body_name, field_name, type, need, lo, hi, doc)                                                                        \
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) \
     {#field_name, doc, ELEMENT_##type, lo, hi, offsetof(struct body_name, field_name), sizeof #field_name - 1, KIND_##type, need},
-#define BODY_END(body_name)                                                                                                          \
-    {                                                                                                                               \
-        0                                                                                                                           \
-    }                                                                                                                               \
-    }                                                                                                                               \
+#define BODY_END(body_name) \
+    {                       \
+        0                   \
+    }                       \
+    }                       \
     ;
 #include "bodies.def"
 
-#define FIELD(body_name, field_name, type, need, lo, hi, doc)                                                                        \
-    _Static_assert(sizeof #field_name <= 32, #body_name "." #field_name);
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) _Static_assert(sizeof #field_name <= 32, #body_name "." #field_name);
 #include "bodies.def"
 
-#define BODY(body_name, body_growth, body_doc)                                                                                       \
-    const struct wire_body body_name##_body = {.name = #body_name,                                                                   \
-                                               .doc = body_doc,                                                                      \
-                                               .fields = body_name##_fields,                                                         \
-                                               .field_count = body_name##_FIELD_COUNT,                                               \
-                                               .size = sizeof(struct body_name),                                                     \
-                                               .growth = body_growth,                                                                \
+#define BODY(body_name, body_growth, body_doc)                                         \
+    const struct wire_body body_name##_body = {.name = #body_name,                     \
+                                               .doc = body_doc,                        \
+                                               .fields = body_name##_fields,           \
+                                               .field_count = body_name##_FIELD_COUNT, \
+                                               .size = sizeof(struct body_name),       \
+                                               .growth = body_growth,                  \
                                                .required = 0
-#define FIELD(body_name, field_name, type, need, lo, hi, doc)                                                                        \
-    | ((need) == REQUIRED ? UINT64_C(1) << body_name##_BIT_##field_name : 0)
-#define BODY_END(body_name)                                                                                                          \
-    }                                                                                                                               \
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) | ((need) == REQUIRED ? UINT64_C(1) << body_name##_BIT_##field_name : 0)
+#define BODY_END(body_name) \
+    }                       \
     ;
 #include "bodies.def"
 
@@ -80,7 +78,7 @@ const struct wire_body *const wire_bodies[WIRE_BODY_COUNT] = {
 /* --- operations and events --- */
 
 const struct wire_op wire_ops[OP_COUNT] = {
-#define OP(owner, verb, request, reply, traits, doc)                                                                                 \
+#define OP(owner, verb, request, reply, traits, doc) \
     [OP_##owner##_##verb] = {#owner "." #verb, #owner, doc, &request##_body, &reply##_body, traits},
 #include "messages.def"
 };
@@ -125,14 +123,14 @@ wire_event_find(const char *name, size_t size)
 /* --- values --- */
 
 static const bool is_name_byte[256] = {
-    ['-'] = true, ['_'] = true, ['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true, ['4'] = true, ['5'] = true, ['6'] = true,
-    ['7'] = true, ['8'] = true, ['9'] = true, ['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true, ['E'] = true, ['F'] = true,
-    ['G'] = true, ['H'] = true, ['I'] = true, ['J'] = true, ['K'] = true, ['L'] = true, ['M'] = true, ['N'] = true, ['O'] = true,
-    ['P'] = true, ['Q'] = true, ['R'] = true, ['S'] = true, ['T'] = true, ['U'] = true, ['V'] = true, ['W'] = true, ['X'] = true,
-    ['Y'] = true, ['Z'] = true, ['a'] = true, ['b'] = true, ['c'] = true, ['d'] = true, ['e'] = true, ['f'] = true, ['g'] = true,
-    ['h'] = true, ['i'] = true, ['j'] = true, ['k'] = true, ['l'] = true, ['m'] = true, ['n'] = true, ['o'] = true, ['p'] = true,
-    ['q'] = true, ['r'] = true, ['s'] = true, ['t'] = true, ['u'] = true, ['v'] = true, ['w'] = true, ['x'] = true, ['y'] = true,
-    ['z'] = true,
+    ['-'] = true, ['_'] = true, ['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true, ['4'] = true, ['5'] = true,
+    ['6'] = true, ['7'] = true, ['8'] = true, ['9'] = true, ['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true,
+    ['E'] = true, ['F'] = true, ['G'] = true, ['H'] = true, ['I'] = true, ['J'] = true, ['K'] = true, ['L'] = true,
+    ['M'] = true, ['N'] = true, ['O'] = true, ['P'] = true, ['Q'] = true, ['R'] = true, ['S'] = true, ['T'] = true,
+    ['U'] = true, ['V'] = true, ['W'] = true, ['X'] = true, ['Y'] = true, ['Z'] = true, ['a'] = true, ['b'] = true,
+    ['c'] = true, ['d'] = true, ['e'] = true, ['f'] = true, ['g'] = true, ['h'] = true, ['i'] = true, ['j'] = true,
+    ['k'] = true, ['l'] = true, ['m'] = true, ['n'] = true, ['o'] = true, ['p'] = true, ['q'] = true, ['r'] = true,
+    ['s'] = true, ['t'] = true, ['u'] = true, ['v'] = true, ['w'] = true, ['x'] = true, ['y'] = true, ['z'] = true,
 };
 
 bool

@@ -18,7 +18,7 @@
 #include "id.h"
 
 #define WIRE_VERSION 1
-#define WIRE_FRAME_MAX (1024 * 1024)
+#define WIRE_FRAME_MAX 1048576
 #define WIRE_NAME_MAX 64
 #define WIRE_DEPTH_MAX 8
 

@@ -77,14 +77,14 @@ struct lead {
 };
 
 static const struct lead leads[32] = {
-    {TOKEN_NIL, 0, false, 0},        {TOKEN_INVALID, 0, false, 0},    {TOKEN_BOOL, 0, false, 0},       {TOKEN_BOOL, 0, false, 1},
-    {TOKEN_BYTES, 1, false, 0},      {TOKEN_BYTES, 2, false, 0},      {TOKEN_BYTES, 4, false, 0},      {TOKEN_EXTENSION, 1, false, 0},
-    {TOKEN_EXTENSION, 2, false, 0},  {TOKEN_EXTENSION, 4, false, 0},  {TOKEN_FLOAT, 4, false, 0},      {TOKEN_FLOAT, 8, false, 0},
-    {TOKEN_INTEGER, 1, false, 0},    {TOKEN_INTEGER, 2, false, 0},    {TOKEN_INTEGER, 4, false, 0},    {TOKEN_INTEGER, 8, false, 0},
-    {TOKEN_INTEGER, 1, true, 0},     {TOKEN_INTEGER, 2, true, 0},     {TOKEN_INTEGER, 4, true, 0},     {TOKEN_INTEGER, 8, true, 0},
-    {TOKEN_EXTENSION, 0, false, 1},  {TOKEN_EXTENSION, 0, false, 2},  {TOKEN_EXTENSION, 0, false, 4},  {TOKEN_EXTENSION, 0, false, 8},
-    {TOKEN_EXTENSION, 0, false, 16}, {TOKEN_TEXT, 1, false, 0},       {TOKEN_TEXT, 2, false, 0},       {TOKEN_TEXT, 4, false, 0},
-    {TOKEN_LIST, 2, false, 0},       {TOKEN_LIST, 4, false, 0},       {TOKEN_MAP, 2, false, 0},        {TOKEN_MAP, 4, false, 0},
+    {TOKEN_NIL, 0, false, 0},        {TOKEN_INVALID, 0, false, 0},   {TOKEN_BOOL, 0, false, 0},      {TOKEN_BOOL, 0, false, 1},
+    {TOKEN_BYTES, 1, false, 0},      {TOKEN_BYTES, 2, false, 0},     {TOKEN_BYTES, 4, false, 0},     {TOKEN_EXTENSION, 1, false, 0},
+    {TOKEN_EXTENSION, 2, false, 0},  {TOKEN_EXTENSION, 4, false, 0}, {TOKEN_FLOAT, 4, false, 0},     {TOKEN_FLOAT, 8, false, 0},
+    {TOKEN_INTEGER, 1, false, 0},    {TOKEN_INTEGER, 2, false, 0},   {TOKEN_INTEGER, 4, false, 0},   {TOKEN_INTEGER, 8, false, 0},
+    {TOKEN_INTEGER, 1, true, 0},     {TOKEN_INTEGER, 2, true, 0},    {TOKEN_INTEGER, 4, true, 0},    {TOKEN_INTEGER, 8, true, 0},
+    {TOKEN_EXTENSION, 0, false, 1},  {TOKEN_EXTENSION, 0, false, 2}, {TOKEN_EXTENSION, 0, false, 4}, {TOKEN_EXTENSION, 0, false, 8},
+    {TOKEN_EXTENSION, 0, false, 16}, {TOKEN_TEXT, 1, false, 0},      {TOKEN_TEXT, 2, false, 0},      {TOKEN_TEXT, 4, false, 0},
+    {TOKEN_LIST, 2, false, 0},       {TOKEN_LIST, 4, false, 0},      {TOKEN_MAP, 2, false, 0},       {TOKEN_MAP, 4, false, 0},
 };
 
 /* --- tokens --- */
@@ -162,7 +162,7 @@ token_read(struct reader *reader, struct token *token)
     }
     uint8_t byte = *reader->at++;
     if (byte < 0x80 || byte >= 0xe0) {
-        token->number = (int8_t)byte;
+        token->number = byte < 0x80 ? byte : (int64_t)byte - 256;
         return token->kind = TOKEN_INTEGER;
     }
     if (byte >= 0xc0) {
@@ -216,8 +216,8 @@ static err
 refuse_size(const struct reader *reader, const struct wire_body *body, const struct wire_field *field, int64_t size)
 {
     const char *unit = field->kind == WIRE_LIST ? "elements" : "bytes";
-    return err_say(reader->why, ERR_invalid_field, "%s.%s: %lld %s where %lld to %lld are allowed", body->name, field->name, (long long)size,
-                   unit, (long long)field->lo, (long long)field->hi);
+    return err_say(reader->why, ERR_invalid_field, "%s.%s: %lld %s where %lld to %lld are allowed", body->name, field->name,
+                   (long long)size, unit, (long long)field->lo, (long long)field->hi);
 }
 
 static err
@@ -368,8 +368,7 @@ read_bytes(struct reader *reader, const struct wire_body *body, const struct wir
 
 /* --- maps --- */
 
-static err
-read_entries(struct reader *reader, const struct wire_body *body, int64_t count, void *target, int depth);
+static err read_entries(struct reader *reader, const struct wire_body *body, int64_t count, void *target, int depth);
 
 static err
 read_list(struct reader *reader, const struct wire_body *body, const struct wire_field *field, void *target, int depth)

@@ -69,7 +69,10 @@ Test(err_say, cuts_a_long_sentence_between_two_characters)
 Test(err_say, replaces_what_is_not_text)
 {
     struct err_text text;
-    (void)err_say(&text, ERR_malformed, "a\nb\x7f" "c\xff" "d\xc3(e\xc3\xa9\xed\xa0\x80");
+    (void)err_say(&text, ERR_malformed,
+                  "a\nb\x7f"
+                  "c\xff"
+                  "d\xc3(e\xc3\xa9\xed\xa0\x80");
     cr_assert_str_eq(text.text, "a?b?c?d?(e\xc3\xa9???");
 }
 
