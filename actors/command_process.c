@@ -18,6 +18,7 @@
  */
 #include "command_process.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
