@@ -25,7 +25,7 @@
 
 #include <zmq.h>
 
-#include "dial.h"
+#include "link.h"
 #include "message.h"
 #include "pending.h"
 
@@ -120,7 +120,7 @@ connect_peer(struct larder_client *client, const char *endpoints, struct peer *p
         memcpy(endpoint, endpoints, size);
         endpoint[size] = '\0';
         struct address *address = &client->addresses[client->address_count];
-        err status = dial_requests(endpoint, &address->dealer, why);
+        err status = link_requests(endpoint, &address->dealer, why);
         if (status != ERR_ok) {
             return status;
         }
@@ -424,7 +424,7 @@ submit(struct larder_client *client, const struct larder_request *request, int32
     int32_t number = pending_add(&client->pending, &id);
     struct slot *slot = &client->slots[number];
     int64_t timeout_ms = or_default(options->timeout_ms, LARDER_TIMEOUT_MS);
-    int64_t now_us = dial_steady_us();
+    int64_t now_us = link_steady_us();
     *slot = (struct slot){
         .state = SLOT_PAUSED,
         .op = request->op,
@@ -434,7 +434,7 @@ submit(struct larder_client *client, const struct larder_request *request, int32
         .again = options->again,
         .attempts_max = options->attempts > 0 ? options->attempts : INT32_MAX,
         .attempt_ms = or_default(options->attempt_ms, LARDER_ATTEMPT_MS),
-        .deadline_utc_ms = dial_utc_ms() + timeout_ms,
+        .deadline_utc_ms = link_utc_ms() + timeout_ms,
         .deadline_ms = now_us / 1000 + timeout_ms,
         .started_us = now_us,
         .bytes = slot->bytes,
@@ -537,7 +537,7 @@ drain(struct larder_client *client, int64_t now_ms)
 static void
 wait_until(struct larder_client *client, int64_t until_ms)
 {
-    int64_t now_ms = dial_steady_ms();
+    int64_t now_ms = link_steady_ms();
     int64_t wake_ms = client->next_due_ms < until_ms ? client->next_due_ms : until_ms;
     long wait_ms = wake_ms > now_ms ? (long)(wake_ms - now_ms) : 0;
     for (int i = 0; i < client->peer_count; i++) {
@@ -547,14 +547,14 @@ wait_until(struct larder_client *client, int64_t until_ms)
         }
     }
     if (zmq_poll(client->items, client->address_count, wait_ms) > 0 && client->unsent > 0) {
-        send_unsent(client, dial_steady_ms());
+        send_unsent(client, link_steady_ms());
     }
 }
 
 static void
 work(struct larder_client *client)
 {
-    int64_t now_ms = dial_steady_ms();
+    int64_t now_ms = link_steady_ms();
     drain(client, now_ms);
     run_timers(client, now_ms);
 }
@@ -603,7 +603,7 @@ give(struct larder_client *client, int32_t number, struct larder_reply *reply)
         .op = slot->op,
         .id = slot->id,
         .tag = slot->tag,
-        .waited_us = dial_steady_us() - slot->started_us,
+        .waited_us = link_steady_us() - slot->started_us,
     };
     if (slot->has_answer) {
         zmq_msg_move(&client->given, &slot->answer);
@@ -621,13 +621,13 @@ give(struct larder_client *client, int32_t number, struct larder_reply *reply)
 err
 larder_client_receive(struct larder_client *client, int64_t timeout_ms, struct larder_reply *reply)
 {
-    int64_t until_ms = dial_steady_ms() + timeout_ms;
+    int64_t until_ms = link_steady_ms() + timeout_ms;
     while (client->first_done == PENDING_NONE) {
         work(client);
         if (client->first_done != PENDING_NONE) {
             break;
         }
-        if (client->pending.count == 0 || dial_steady_ms() >= until_ms) {
+        if (client->pending.count == 0 || link_steady_ms() >= until_ms) {
             return ERR_deadline_exceeded;
         }
         wait_until(client, until_ms);

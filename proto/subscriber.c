@@ -15,7 +15,7 @@
  *   A published event that cannot be read is dropped; its position is then missing and a page brings it, or shows that it is broken.
  *
  * LIMITS
- *   One FETCH under way; while it is, published events wait in their socket, DIAL_EVENTS_HWM at the most. One thread.
+ *   One FETCH under way; while it is, published events wait in their socket, LINK_EVENTS_HWM at the most. One thread.
  */
 #include "larder.h"
 
@@ -25,7 +25,7 @@
 
 #include <zmq.h>
 
-#include "dial.h"
+#include "link.h"
 #include "message.h"
 #include "stream.h"
 
@@ -117,9 +117,9 @@ check(const struct larder_subscription *subscription, struct err_text *why)
 static err
 connect_sockets(struct larder_subscriber *subscriber, const struct larder_subscription *subscription, struct err_text *why)
 {
-    err status = dial_events(subscription->events, &subscriber->sub, why);
+    err status = link_events(subscription->events, &subscriber->sub, why);
     if (status == ERR_ok && subscription->name != NULL) {
-        status = dial_requests(subscription->requests, &subscriber->dealer, why);
+        status = link_requests(subscription->requests, &subscriber->dealer, why);
     }
     if (status != ERR_ok) {
         return status;
@@ -251,7 +251,7 @@ send_request(struct larder_subscriber *subscriber, enum op op, const struct id *
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, *id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[op].name));
-    WIRE_SET(&header, request_header, deadline, dial_utc_ms() + ANSWER_MS);
+    WIRE_SET(&header, request_header, deadline, link_utc_ms() + ANSWER_MS);
     if (again) {
         WIRE_SET(&header, request_header, again, true);
     }
@@ -301,7 +301,7 @@ fail(struct larder_subscriber *subscriber)
     int doublings = subscriber->stream.failures < 6 ? subscriber->stream.failures : 6;
     int64_t pause_ms = (int64_t)BACKOFF_FIRST_MS << doublings;
     subscriber->asked = ASKED_NOTHING;
-    stream_fetch_failed(&subscriber->stream, dial_steady_ms() + (pause_ms < BACKOFF_MAX_MS ? pause_ms : BACKOFF_MAX_MS));
+    stream_fetch_failed(&subscriber->stream, link_steady_ms() + (pause_ms < BACKOFF_MAX_MS ? pause_ms : BACKOFF_MAX_MS));
 }
 
 static void
@@ -625,7 +625,7 @@ is_listening(const struct larder_subscriber *subscriber)
 static void
 wait_until(struct larder_subscriber *subscriber, int64_t until_ms)
 {
-    int64_t now_ms = dial_steady_ms();
+    int64_t now_ms = link_steady_ms();
     int64_t wake_ms = until_ms;
     if (subscriber->requests != NULL) {
         int64_t due_ms = subscriber->stream.fetch_due_ms > now_ms ? subscriber->stream.fetch_due_ms : subscriber->report_due_ms;
@@ -652,7 +652,7 @@ held_status(struct larder_subscriber *subscriber)
 err
 larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms, struct larder_event *event)
 {
-    int64_t until_ms = dial_steady_ms() + timeout_ms;
+    int64_t until_ms = link_steady_ms() + timeout_ms;
     for (;;) {
         hear_all(subscriber);
         if (take_from_page(subscriber, event) || (is_listening(subscriber) && take_published(subscriber, event))) {
@@ -661,7 +661,7 @@ larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms,
         if (subscriber->held != ERR_ok) {
             return held_status(subscriber);
         }
-        int64_t now_ms = dial_steady_ms();
+        int64_t now_ms = link_steady_ms();
         if (subscriber->requests != NULL) {
             ask(subscriber, now_ms);
         }

@@ -6,7 +6,7 @@
 #include <czmq.h>
 #include <pthread.h>
 
-#include "dial.h"
+#include "link.h"
 #include "message.h"
 #include "pending.h"
 #include "stock_client.h"
@@ -55,12 +55,12 @@ stub_take(struct stub *stub, struct taken *taken)
 static void
 stub_await(struct stub *stub, struct larder_client *client, struct taken *taken)
 {
-    int64_t until_ms = dial_steady_ms() + PATIENCE_MS;
+    int64_t until_ms = link_steady_ms() + PATIENCE_MS;
     zmq_pollitem_t item = {.socket = stub->socket, .events = ZMQ_POLLIN};
     while (zmq_poll(&item, 1, 0) == 0) {
         struct larder_reply reply;
         cr_assert_eq(larder_client_receive(client, 5, &reply), ERR_deadline_exceeded, "an outcome came too early");
-        cr_assert_lt(dial_steady_ms(), until_ms, "no request came");
+        cr_assert_lt(link_steady_ms(), until_ms, "no request came");
     }
     stub_take(stub, taken);
 }
@@ -145,7 +145,7 @@ Test(client, brings_the_answer_and_the_tag)
     must_send(client, &request);
     stub_await(&stub, client, &taken);
     cr_expect_not(taken.header.again);
-    cr_expect_geq(taken.header.deadline, dial_utc_ms());
+    cr_expect_geq(taken.header.deadline, link_utc_ms());
     stub_answer(&stub, &taken, ERR_ok);
     struct larder_reply reply = must_receive(client);
     struct pong pong;

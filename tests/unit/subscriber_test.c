@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <czmq.h>
 
-#include "dial.h"
+#include "link.h"
 #include "message.h"
 
 #define PATIENCE_MS 5000
@@ -110,13 +110,13 @@ static void
 source_take(struct source *source, struct larder_subscriber *subscriber, struct asked *asked)
 {
     zmq_pollitem_t item = {.socket = source->requests, .events = ZMQ_POLLIN};
-    int64_t until_ms = dial_steady_ms() + PATIENCE_MS;
+    int64_t until_ms = link_steady_ms() + PATIENCE_MS;
     while (zmq_poll(&item, 1, 0) == 0) {
         struct larder_event event;
         if (subscriber != NULL) {
             cr_assert_eq(larder_subscriber_next(subscriber, 5, &event), ERR_deadline_exceeded);
         }
-        cr_assert_lt(dial_steady_ms(), until_ms, "no request came");
+        cr_assert_lt(link_steady_ms(), until_ms, "no request came");
     }
     cr_assert_eq(message_receive(source->requests, true, &asked->message), MESSAGE_OK);
     cr_assert_eq(wire_decode(&request_header_body, message_header(&asked->message), &asked->header, NULL), ERR_ok);
@@ -209,7 +209,7 @@ must_fail(struct larder_subscriber *subscriber)
 {
     struct larder_event event;
     err status = ERR_deadline_exceeded;
-    for (int64_t until_ms = dial_steady_ms() + PATIENCE_MS; status == ERR_deadline_exceeded && dial_steady_ms() < until_ms;) {
+    for (int64_t until_ms = link_steady_ms() + PATIENCE_MS; status == ERR_deadline_exceeded && link_steady_ms() < until_ms;) {
         status = larder_subscriber_next(subscriber, 50, &event);
     }
     cr_assert_eq(larder_subscriber_next(subscriber, 0, &event), status, "an incident stands");

@@ -15,7 +15,7 @@
  * LIMITS
  *   Heartbeats find a dead peer on tcp after 6 s; inproc has none and needs none.
  */
-#include "dial.h"
+#include "link.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ open_socket(int type, const char *endpoint, zsock_t **out, struct err_text *why)
     if (socket == NULL) {
         return err_say(why, ERR_overloaded, "no socket could be made for %s", endpoint);
     }
-    int hwm = type == ZMQ_SUB ? DIAL_EVENTS_HWM : REQUESTS_HWM;
+    int hwm = type == ZMQ_SUB ? LINK_EVENTS_HWM : REQUESTS_HWM;
     zsock_set_sndhwm(socket, hwm);
     zsock_set_rcvhwm(socket, hwm);
     zsock_set_linger(socket, LINGER_MS);
@@ -68,13 +68,13 @@ open_socket(int type, const char *endpoint, zsock_t **out, struct err_text *why)
 }
 
 err
-dial_requests(const char *endpoint, zsock_t **dealer, struct err_text *why)
+link_requests(const char *endpoint, zsock_t **dealer, struct err_text *why)
 {
     return open_socket(ZMQ_DEALER, endpoint, dealer, why);
 }
 
 err
-dial_events(const char *endpoint, zsock_t **sub, struct err_text *why)
+link_events(const char *endpoint, zsock_t **sub, struct err_text *why)
 {
     return open_socket(ZMQ_SUB, endpoint, sub, why);
 }
@@ -90,19 +90,19 @@ clock_us(clockid_t clock)
 }
 
 int64_t
-dial_steady_ms(void)
+link_steady_ms(void)
 {
     return clock_us(CLOCK_MONOTONIC) / 1000;
 }
 
 int64_t
-dial_steady_us(void)
+link_steady_us(void)
 {
     return clock_us(CLOCK_MONOTONIC);
 }
 
 int64_t
-dial_utc_ms(void)
+link_utc_ms(void)
 {
     return clock_us(CLOCK_REALTIME) / 1000;
 }
