@@ -162,6 +162,10 @@ batch_is_asked_again(const struct batch *batch, const struct item *item);
 void
 batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause);
 
+/* The seq that the next durable event of this batch will get. */
+int64_t
+batch_next_seq(const struct batch *batch);
+
 /* A request to another actor, sent after the commit. No answer by the deadline comes as ERR_deadline_exceeded, a peer that is not
  * there at once as ERR_unavailable: there is always exactly one ITEM_REPLY. */
 struct ask {

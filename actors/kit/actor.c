@@ -1,0 +1,1000 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   The life of an actor: its thread, database, shard and sockets, and the loop that gathers what has come into a batch.
+ *
+ * MESSAGES  ROUTER: requests in, replies out. PUB: events. One SUB per source that events.def says it follows. One DEALER per peer
+ *           that it asks. All bound to inproc and, beside it, to tcp.
+ *
+ * STATE     See actor_internal.h. The database is opened, the schema applied, the shard taken and the state made before anything is
+ *           bound, so nobody is answered by an actor that cannot write.
+ *
+ * FAILURES  At start everything is refused with a sentence. Running, a database that is away makes every request `unavailable` at
+ *           once while it is tried again a few times a second; a shard that somebody else took ends the thread (ACTOR_FENCED).
+ *
+ * LIMITS    A connect blocks the thread for a second at the most, a statement for five.
+ */
+#include <assert.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "actor_internal.h"
+#include "clock.h"
+#include "kit_schema.h"
+#include "link.h"
+#include "log.h"
+#include "topology.h"
+
+enum {
+    START_MAX_MS = 30000,
+    TAKE_MAX_MS = 15000,
+    DRAIN_MAX_MS = 2000,
+    TICK_MS = 500,
+    HEAD_MS = 1000,
+    DB_RETRY_MS = 300,
+    FETCH_TIMEOUT_MS = 2000,
+    DUE_MAX = 256,
+    PARKED_BATCH_MAX = 64,
+    POLL_MAX = 160,
+    SEND_HWM = 4096,
+    HEARTBEAT_MS = 5000
+};
+
+/* --- what handlers ask about where they run --- */
+
+struct db *
+actor_db(struct actor *actor)
+{
+    return actor->db;
+}
+
+const struct settings *
+actor_settings(const struct actor *actor)
+{
+    return actor->settings;
+}
+
+int
+actor_shard(const struct actor *actor)
+{
+    return actor->shard_number;
+}
+
+int
+actor_of(const struct actor *actor)
+{
+    return actor->of;
+}
+
+int64_t
+actor_applied(const struct actor *actor, const char *source)
+{
+    return actor->inbox == NULL ? 0 : inbox_applied(actor->inbox, source);
+}
+
+enum actor_outcome
+actor_outcome(const struct actor *actor)
+{
+    return (enum actor_outcome)atomic_load(&actor->outcome);
+}
+
+bool
+actor_is_ready(const struct actor *actor)
+{
+    return atomic_load(&actor->is_ready);
+}
+
+void
+actor_end(struct actor *actor, enum actor_outcome outcome, const char *why)
+{
+    if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
+        log_error("actor_ends", LOG_TEXT("why", why), LOG_I64("epoch", actor->shard.epoch));
+        atomic_store(&actor->outcome, (int)outcome);
+    }
+}
+
+/* --- database --- */
+
+err
+actor_reopen(struct actor *actor)
+{
+    struct err_text why = {""};
+    if (actor->state != NULL) {
+        actor->class->close(&actor->state);
+    }
+    err code = actor->class->open(actor, &actor->state, &why);
+    if (actor->db == NULL) {
+        return code;
+    }
+    if (code == ERR_ok) {
+        code = source_load(actor->source);
+    }
+    if (code == ERR_ok) {
+        code = inbox_load(actor->inbox);
+    }
+    if (code == ERR_ok) {
+        code = answers_load(actor->answers);
+    }
+    if (code == ERR_ok) {
+        code = due_rows_load(actor->due_rows);
+    }
+    if (code == ERR_ok && db_is_writing(actor->db)) {
+        code = shard_queue_advance(&actor->shard, 0);
+        if (code == ERR_ok) {
+            code = db_commit(actor->db);
+        }
+        if (code == ERR_ok) {
+            shard_advanced(&actor->shard, 0);
+        }
+    }
+    if (code != ERR_ok) {
+        log_error("cannot_open", LOG_TEXT("why", why.text), LOG_TEXT("database", db_error(actor->db)));
+        db_rollback(actor->db);
+        actor->is_db_away = true;
+        return code;
+    }
+    db_rollback(actor->db);
+    actor->is_db_away = false;
+    return ERR_ok;
+}
+
+err
+actor_recover(struct actor *actor, bool *happened)
+{
+    struct err_text why = {""};
+    int64_t now_us = clock_steady_us();
+    if (!actor->is_db_away) {
+        actor->db_away_since_us = now_us;
+        log_warn("database_lost", LOG_TEXT("database", db_error(actor->db)));
+    }
+    actor->is_db_away = true;
+    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
+    err code = db_reconnect(actor->db, &why);
+    if (code == ERR_ok) {
+        code = shard_retake(&actor->shard, happened, &why);
+    }
+    if (code != ERR_ok) {
+        log_warn("database_away", LOG_TEXT("reason", why.text));
+        return code == ERR_db_stale ? code : ERR_db_lost;
+    }
+    actor->is_db_away = false;
+    log_info("database_back", LOG_I64("away_ms", (clock_steady_us() - actor->db_away_since_us) / 1000),
+             LOG_I64("epoch", actor->shard.epoch));
+    return ERR_ok;
+}
+
+/* While it is away: a try now and then, between the refusals. */
+static void
+try_database(struct actor *actor)
+{
+    if (!actor->is_db_away || clock_steady_us() < actor->db_retry_us) {
+        return;
+    }
+    bool happened = false;
+    err code = actor_recover(actor, &happened);
+    if (code == ERR_ok) {
+        code = actor_reopen(actor);
+    }
+    if (code == ERR_db_stale) {
+        actor_end(actor, ACTOR_FENCED, "another process has taken this shard while its database was away");
+    }
+}
+
+static err
+take_shard(struct actor *actor, struct err_text *why)
+{
+    int64_t until_us = clock_steady_us() + TAKE_MAX_MS * INT64_C(1000);
+    for (;;) {
+        err code = shard_take(&actor->shard, actor->db, actor->shard_number, actor->of, why);
+        if (code != ERR_db_busy || clock_steady_us() > until_us) {
+            return code;
+        }
+        log_warn("shard_is_held", LOG_TEXT("reason", why->text));
+    }
+}
+
+static err
+open_database(struct actor *actor, struct err_text *why)
+{
+    struct err_text detail = {""};
+    err code = settings_db(actor->settings, actor->class->name, actor->shard_number, &actor->db_config, why);
+    if (code == ERR_ok) {
+        code = db_open(&actor->db_config, &actor->db, why);
+    }
+    if (code == ERR_ok) {
+        code = db_migrate(actor->db, kit_steps, kit_step_count, why);
+    }
+    if (code == ERR_ok) {
+        code = db_migrate(actor->db, actor->class->steps, actor->class->step_count, why);
+    }
+    if (code == ERR_ok) {
+        code = take_shard(actor, why);
+    }
+    if (code != ERR_ok) {
+        return code;
+    }
+    actor->source = source_create(actor->name, actor->class->name, actor->settings, &actor->shard);
+    actor->inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
+    actor->due_rows = due_rows_create(actor->db);
+    actor->answers = answers_create(actor->db);
+    code = actor_reopen(actor);
+    snprintf(detail.text, sizeof detail.text, "%.200s", db_error(actor->db));
+    return code == ERR_ok ? code : err_say(why, code, "%s cannot read its tables: %s", actor->name, detail.text);
+}
+
+/* --- sockets --- */
+
+static void
+set_options(zsock_t *socket)
+{
+    zsock_set_linger(socket, 500);
+    zsock_set_heartbeat_ivl(socket, HEARTBEAT_MS);
+    zsock_set_heartbeat_timeout(socket, 2 * HEARTBEAT_MS);
+    zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
+}
+
+static err
+bind_both(struct actor *actor, zsock_t *socket, enum endpoint_kind kind, struct err_text *why)
+{
+    char endpoint[ENDPOINT_MAX];
+    topology_inproc(actor->class->name, actor->shard_number, kind, endpoint);
+    if (zsock_bind(socket, "%s", endpoint) < 0) {
+        return err_say(why, ERR_wrong_setting, "cannot bind %.100s: %s", endpoint, zmq_strerror(zmq_errno()));
+    }
+    topology_bind(actor->settings, actor->class->name, actor->shard_number, kind, endpoint);
+    if (zsock_bind(socket, "%s", endpoint) < 0) {
+        return err_say(why, ERR_wrong_setting, "cannot bind %.100s for %s: %s (is another larder running? --base-port moves all ports)",
+                       endpoint, actor->name, zmq_strerror(zmq_errno()));
+    }
+    return ERR_ok;
+}
+
+/* A durable subscriber hears the durable events and HEAD; passing ones would only wake it. */
+static err
+connect_events(struct actor *actor, size_t stream, struct err_text *why)
+{
+    const char *source = inbox_stream_actor(actor->inbox, stream);
+    char endpoint[ENDPOINT_MAX];
+    topology_connect(actor->settings, source, inbox_stream_shard(actor->inbox, stream), ENDPOINT_EVENTS, endpoint);
+    err code = link_events(endpoint, &actor->events[stream], why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    zsock_set_subscribe(actor->events[stream], "head");
+    for (int type = 0; type < EVENT_COUNT; type++) {
+        if (wire_events[type].fate == DURABLE && strcmp(wire_events[type].owner, source) == 0) {
+            char topic[80];
+            snprintf(topic, sizeof topic, "%s.", wire_events[type].name);
+            zsock_set_subscribe(actor->events[stream], topic);
+        }
+    }
+    return ERR_ok;
+}
+
+static err
+open_sockets(struct actor *actor, struct err_text *why)
+{
+    actor->router = zsock_new(ZMQ_ROUTER);
+    actor->publisher = zsock_new(ZMQ_PUB);
+    if (actor->router == NULL || actor->publisher == NULL) {
+        return err_say(why, ERR_internal, "cannot make a socket: %s", zmq_strerror(zmq_errno()));
+    }
+    set_options(actor->router);
+    set_options(actor->publisher);
+    zsock_set_router_mandatory(actor->router, 1);
+    zsock_set_sndhwm(actor->router, SEND_HWM);
+    zsock_set_rcvhwm(actor->router, SEND_HWM);
+    zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
+    actor->raw_router = zsock_resolve(actor->router);
+    actor->raw_publisher = zsock_resolve(actor->publisher);
+    err code = bind_both(actor, actor->router, ENDPOINT_REQUESTS, why);
+    if (code == ERR_ok) {
+        code = bind_both(actor, actor->publisher, ENDPOINT_EVENTS, why);
+    }
+    size_t streams = actor->inbox == NULL ? 0 : inbox_stream_count(actor->inbox);
+    actor->events = calloc(streams + 1, sizeof *actor->events);
+    if (actor->events == NULL) {
+        abort();
+    }
+    for (size_t i = 0; code == ERR_ok && i < streams; i++) {
+        code = connect_events(actor, i, why);
+    }
+    return code;
+}
+
+/* --- requests --- */
+
+/* Refuses what never becomes an item. */
+static void
+refuse_message(struct actor *actor, struct message *message, const struct request_header *request, err code, const char *detail)
+{
+    struct reply_header header = {0};
+    struct problem problem = {0};
+    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
+    WIRE_SET(&header, reply_header, id, request->id);
+    if (WIRE_HAS(request, request_header, again) && request->again) {
+        WIRE_SET(&header, reply_header, again, true);
+    }
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(code)));
+    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    batch_send_reply(actor, message, &header, arena_encode(&actor->arena, &problem_body, &problem));
+    char labels[160];
+    snprintf(labels, sizeof labels, "actor=\"%s\",status=\"%s\"", actor->name, err_symbol(code));
+    metric_add(metric(METRIC_COUNTER, "larder_refused_messages_total", labels, "Messages that were refused before they were looked into."),
+               1);
+    log_debug("message_refused", LOG_TEXT("status", err_symbol(code)), LOG_TEXT("detail", detail), LOG_ID("req", &request->id));
+}
+
+/* FNV-1a over 8 bytes at a time: tells two bodies apart, guards nothing. */
+static uint64_t
+fingerprint(enum op op, struct slice body)
+{
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)op;
+    size_t i = 0;
+    for (; i + 8 <= body.size; i += 8) {
+        uint64_t word;
+        memcpy(&word, body.data + i, sizeof word);
+        hash = (hash ^ word) * UINT64_C(1099511628211);
+        hash ^= hash >> 32;
+    }
+    for (; i < body.size; i++) {
+        hash = (hash ^ body.data[i]) * UINT64_C(1099511628211);
+    }
+    return hash;
+}
+
+/* Reads header and body into the record. Other than ERR_ok: `why` says what is wrong with it. */
+static err
+read_request(struct actor *actor, struct record *record, struct request_header *header, int64_t now_ms, struct err_text *why)
+{
+    struct item *item = &record->item;
+    err code = wire_decode(&request_header_body, message_header(&record->message), header, why);
+    if (code != ERR_ok) {
+        header->id = (struct id){{0}};
+        header->has = 0;
+        return ERR_malformed;
+    }
+    if (header->v != WIRE_VERSION) {
+        return err_say(why, ERR_unknown_version, "version %lld is not spoken here, version %d is", (long long)header->v, WIRE_VERSION);
+    }
+    item->op = wire_op_find((const char *)header->op.data, header->op.size);
+    if (item->op == OP_COUNT ||
+        (strcmp(wire_ops[item->op].owner, actor->class->name) != 0 && strcmp(wire_ops[item->op].owner, "any") != 0)) {
+        return err_say(why, ERR_unknown_op, "%s does not know the operation %.*s", actor->class->name, (int)header->op.size,
+                       (const char *)header->op.data);
+    }
+    if (header->deadline < now_ms) {
+        return err_say(why, ERR_deadline_exceeded, "its deadline was %lld ms ago", (long long)(now_ms - header->deadline));
+    }
+    const struct wire_body *body = wire_ops[item->op].request;
+    void *target = arena_alloc(&actor->arena, body->size);
+    item->kind = ITEM_REQUEST;
+    item->id = header->id;
+    item->again = WIRE_HAS(header, request_header, again) && header->again;
+    item->deadline_ms = header->deadline;
+    item->traceparent = WIRE_HAS(header, request_header, traceparent) ? header->traceparent : (struct slice){0};
+    item->frame = message_body(&record->message);
+    item->body = target;
+    item->fingerprint = fingerprint(item->op, item->frame);
+    return wire_decode(body, item->frame, target, why);
+}
+
+/* Equal ids within a batch are one request; another body under the id is refused. */
+static void
+fold(struct actor *actor, size_t number)
+{
+    struct record *record = &actor->records[number];
+    if (actor->db == NULL || (wire_ops[record->item.op].traits & OP_WRITES) == 0) {
+        return;
+    }
+    size_t mask = actor->fold_size - 1;
+    for (size_t i = id_hash(&record->item.id) & mask;; i = (i + 1) & mask) {
+        int32_t other = actor->fold_table[i];
+        if (other < 0) {
+            actor->fold_table[i] = (int32_t)number;
+            return;
+        }
+        struct record *first = &actor->records[other];
+        if (!id_equal(&first->item.id, &record->item.id)) {
+            continue;
+        }
+        if (first->item.fingerprint != record->item.fingerprint) {
+            struct batch batch = {.actor = actor};
+            record->item.outcome = &record->outcome;
+            item_refuse(&batch, &record->item, ERR_idempotency_mismatch, "another request with this id is under way");
+        } else {
+            first->item.again = first->item.again || record->item.again;
+            record->folded_into = other;
+        }
+        return;
+    }
+}
+
+static void
+collect_requests(struct actor *actor, int64_t now_ms)
+{
+    bool is_first = true;
+    while (actor->record_count < (size_t)actor->settings->batch_max) {
+        struct record *record = batch_add(actor);
+        enum message_result result = message_receive(actor->raw_router, true, &record->message);
+        if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
+            actor->record_count--;
+            return;
+        }
+        struct request_header header = {0};
+        struct err_text why = {"a request is an envelope and two frames"};
+        err code = result == MESSAGE_OK ? read_request(actor, record, &header, now_ms, &why) : ERR_malformed;
+        if (code != ERR_ok) {
+            refuse_message(actor, &record->message, &header, code, why.text);
+            message_fini(&record->message);
+            actor->record_count--;
+            continue;
+        }
+        record->has_message = true;
+        if (is_first) {
+            memset(actor->fold_table, 0xff, actor->fold_size * sizeof *actor->fold_table);
+            is_first = false;
+        }
+        fold(actor, actor->record_count - 1);
+    }
+}
+
+/* --- events --- */
+
+static void
+add_event(struct actor *actor, const struct inbox_event *event)
+{
+    struct record *record = batch_add(actor);
+    assert(record != NULL);
+    struct inbox_event *kept = arena_alloc(&actor->arena, sizeof *kept);
+    *kept = *event;
+    record->event = kept;
+    struct item *item = &record->item;
+    item->kind = ITEM_EVENT;
+    item->id = kept->header.id;
+    item->event = kept->type;
+    item->header = &kept->header;
+    item->frame = kept->body_frame;
+    item->attempts = kept->attempts;
+    item->traceparent = WIRE_HAS(&kept->header, event_header, traceparent) ? kept->header.traceparent : (struct slice){0};
+    if (kept->type == EVENT_COUNT) {
+        record->outcome.status = ERR_ok; /* a type of a later version: skipped, the cursor moves on */
+        return;
+    }
+    const struct wire_body *body = wire_events[kept->type].body;
+    void *target = arena_alloc(&actor->arena, body->size);
+    struct err_text why;
+    err code = wire_decode(body, kept->body_frame, target, &why);
+    item->body = target;
+    if (code != ERR_ok) {
+        struct batch batch = {.actor = actor};
+        item->outcome = &record->outcome;
+        item_refuse(&batch, item, code, "%s", why.text);
+    }
+}
+
+static bool
+has_room(const struct actor *actor)
+{
+    return actor->record_capacity - actor->record_count > INBOX_PAGE_EVENTS;
+}
+
+/* Takes one event message off a SUB; false when there is none. A message of another shape is dropped: the gap is fetched. */
+static bool
+receive_event(struct actor *actor, size_t stream)
+{
+    void *raw = zsock_resolve(actor->events[stream]);
+    zmq_msg_t frames[3];
+    int count = 0;
+    bool has_more = true;
+    while (has_more) {
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, raw, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&frame);
+            break;
+        }
+        has_more = zmq_msg_more(&frame) != 0;
+        if (count < 3) {
+            frames[count] = frame;
+        } else {
+            zmq_msg_close(&frame);
+        }
+        count++;
+    }
+    if (count == 3) {
+        struct inbox_event event;
+        struct slice header = {zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1])};
+        struct slice body = {zmq_msg_data(&frames[2]), zmq_msg_size(&frames[2])};
+        if (inbox_see(actor->inbox, &actor->arena, stream, header, body, &event) == INBOX_APPLY) {
+            add_event(actor, &event);
+        }
+    }
+    for (int i = 0; i < count && i < 3; i++) {
+        zmq_msg_close(&frames[i]);
+    }
+    return count > 0;
+}
+
+static void
+collect_events(struct actor *actor)
+{
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        for (int taken = 0; taken < INBOX_PAGE_EVENTS && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
+            if (!receive_event(actor, i)) {
+                break;
+            }
+        }
+    }
+}
+
+static void
+collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now_ms)
+{
+    size_t stream = (size_t)(uintptr_t)outcome->ask.context;
+    struct fetched page = {0};
+    struct err_text why = {""};
+    err code = outcome->status;
+    if (code == ERR_ok) {
+        struct message message = outcome->message;
+        code = wire_decode(&fetched_body, arena_copy(&actor->arena, message_body(&message)), &page, &why);
+    } else {
+        snprintf(why.text, sizeof why.text, "%s", err_words(code));
+    }
+    inbox_fetched(actor->inbox, stream, code, why.text, &page, now_ms);
+    struct fetched_event fetched;
+    while (code == ERR_ok && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
+        struct inbox_event event;
+        if (inbox_see_fetched(actor->inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
+            add_event(actor, &event);
+        }
+    }
+}
+
+static void
+send_fetches(struct actor *actor, int64_t now_ms)
+{
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        struct fetch fetch;
+        if (!inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &fetch)) {
+            continue;
+        }
+        struct ask_sent ask = {.id = id_new(), .deadline_ms = now_ms + FETCH_TIMEOUT_MS, .op = OP_any_fetch, .owner = ASK_OF_INBOX,
+                               .context = (void *)(uintptr_t)i};
+        struct request_header header = {0};
+        WIRE_SET(&header, request_header, v, WIRE_VERSION);
+        WIRE_SET(&header, request_header, id, ask.id);
+        WIRE_SET(&header, request_header, op, slice_of(wire_ops[OP_any_fetch].name));
+        WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
+        asks_send(actor->asks, inbox_stream_actor(actor->inbox, i), inbox_stream_shard(actor->inbox, i), &ask,
+                  arena_encode(&actor->arena, &request_header_body, &header), arena_encode(&actor->arena, &fetch_body, &fetch));
+    }
+}
+
+/* --- replies, due rows, calls --- */
+
+static void
+add_reply(struct actor *actor, struct ask_outcome *outcome)
+{
+    struct record *record = batch_add(actor);
+    struct item *item = &record->item;
+    struct err_text why = {""};
+    item->kind = ITEM_REPLY;
+    item->id = outcome->ask.id;
+    item->again = outcome->ask.again;
+    item->deadline_ms = outcome->ask.deadline_ms;
+    item->op = outcome->ask.op;
+    item->status = outcome->status;
+    item->replayed = outcome->replayed;
+    item->context = outcome->ask.context;
+    const struct wire_body *body = item->status == ERR_ok ? wire_ops[item->op].reply : &problem_body;
+    if (outcome->has_message) {
+        record->message = outcome->message;
+        record->has_message = true;
+        item->frame = message_body(&record->message);
+        void *target = arena_alloc(&actor->arena, body->size);
+        if (wire_decode(body, item->frame, target, &why) == ERR_ok) {
+            item->body = target;
+            return;
+        }
+        item->status = ERR_internal;
+    }
+    struct problem *problem = arena_alloc(&actor->arena, sizeof *problem);
+    *problem = (struct problem){0};
+    WIRE_SET(problem, problem, detail, slice_of(err_words(item->status)));
+    item->frame = arena_encode(&actor->arena, &problem_body, problem);
+    item->body = problem;
+}
+
+static void
+collect_replies(struct actor *actor, int64_t now_ms)
+{
+    struct ask_outcome outcome;
+    for (int taken = 0; taken < actor->settings->batch_max && has_room(actor); taken++) {
+        if (!asks_next(actor->asks, now_ms, &outcome)) {
+            return;
+        }
+        if (outcome.ask.owner == ASK_OF_ACTOR) {
+            add_reply(actor, &outcome);
+        } else {
+            collect_page(actor, &outcome, now_ms);
+            if (outcome.has_message) {
+                message_fini(&outcome.message);
+            }
+        }
+    }
+}
+
+static void
+database_failed(struct actor *actor, err code, int64_t now_ms)
+{
+    log_warn("read_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
+    actor->due_pause_ms = now_ms + TICK_MS;
+    db_rollback(actor->db);
+    if (code == ERR_db_lost || code == ERR_db_unknown) {
+        actor->is_db_away = true;
+        actor->db_away_since_us = clock_steady_us();
+    }
+}
+
+static void
+add_due(struct actor *actor, const struct due_row *row)
+{
+    struct record *record = batch_add(actor);
+    record->due = row;
+    struct item *item = &record->item;
+    item->kind = ITEM_DUE;
+    char step[64];
+    snprintf(step, sizeof step, "due/%.*s/%lld", (int)row->owner.size, (const char *)row->owner.data, (long long)row->due_ms);
+    struct id key = id_of_bytes(row->key.data, row->key.size);
+    item->id = id_derive(&key, step);
+    item->owner = row->owner;
+    item->key = row->key;
+    item->payload = row->payload;
+    item->attempts = row->attempts;
+}
+
+static void
+collect_due(struct actor *actor, int64_t now_ms)
+{
+    if (actor->db == NULL || actor->is_db_away || now_ms < actor->due_pause_ms) {
+        return;
+    }
+    if (due_rows_next_ms(actor->due_rows) <= now_ms) {
+        struct due_row *rows = arena_alloc(&actor->arena, DUE_MAX * sizeof *rows);
+        size_t count = 0;
+        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, DUE_MAX, &count);
+        if (code != ERR_ok) {
+            database_failed(actor, code, now_ms);
+            return;
+        }
+        for (size_t i = 0; i < count; i++) {
+            add_due(actor, &rows[i]);
+        }
+    }
+    if (inbox_next_parked_ms(actor->inbox) <= now_ms) {
+        struct inbox_event *events = arena_alloc(&actor->arena, PARKED_BATCH_MAX * sizeof *events);
+        size_t count = 0;
+        err code = inbox_read_parked(actor->inbox, &actor->arena, now_ms, events, PARKED_BATCH_MAX, &count);
+        if (code != ERR_ok) {
+            database_failed(actor, code, now_ms);
+            return;
+        }
+        for (size_t i = 0; i < count; i++) {
+            add_event(actor, &events[i]);
+        }
+    }
+}
+
+static void
+collect_calls(struct actor *actor)
+{
+    struct outbound_result result;
+    while (actor->outbound != NULL && has_room(actor) && outbound_next(actor->outbound, &result)) {
+        struct item *item = &batch_add(actor)->item;
+        item->kind = ITEM_CALL;
+        item->id = result.context_id;
+        item->context_id = result.context_id;
+        item->call_status = result.status;
+        item->text = arena_copy(&actor->arena, result.text);
+    }
+}
+
+/* --- the loop --- */
+
+static int64_t
+wait_ms(const struct actor *actor, int64_t now_ms)
+{
+    int64_t next_ms = now_ms + TICK_MS;
+    int64_t asks_ms = asks_next_ms(actor->asks);
+    next_ms = asks_ms < next_ms ? asks_ms : next_ms;
+    if (actor->db != NULL && !actor->is_db_away) {
+        int64_t due_ms = due_rows_next_ms(actor->due_rows);
+        due_ms = due_ms < actor->due_pause_ms ? actor->due_pause_ms : due_ms;
+        int64_t inbox_ms = inbox_next_ms(actor->inbox, now_ms);
+        next_ms = due_ms < next_ms ? due_ms : next_ms;
+        next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
+    }
+    if (actor->is_db_away) {
+        int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
+        next_ms = retry_ms < next_ms ? retry_ms : next_ms;
+    }
+    return next_ms <= now_ms ? 0 : next_ms - now_ms;
+}
+
+/* Sleeps until a socket, a descriptor or a timer wants something. Returns whether we are asked to stop. */
+static bool
+wait_for_something(struct actor *actor, int64_t now_ms)
+{
+    zmq_pollitem_t items[POLL_MAX];
+    int count = 0;
+    items[count++] = (zmq_pollitem_t){.fd = actor->stop_fd, .events = ZMQ_POLLIN};
+    items[count++] = (zmq_pollitem_t){.socket = actor->raw_router, .events = ZMQ_POLLIN};
+    if (actor->outbound != NULL) {
+        items[count++] = (zmq_pollitem_t){.fd = outbound_fd(actor->outbound), .events = ZMQ_POLLIN};
+    }
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        if (!inbox_is_fetching(actor->inbox, i)) {
+            items[count++] = (zmq_pollitem_t){.socket = zsock_resolve(actor->events[i]), .events = ZMQ_POLLIN};
+        }
+    }
+    count += (int)asks_poll_items(actor->asks, &items[count], (size_t)(POLL_MAX - count));
+    (void)zmq_poll(items, count, (long)wait_ms(actor, now_ms));
+    return (items[0].revents & ZMQ_POLLIN) != 0;
+}
+
+static void
+tick(struct actor *actor, int64_t now_ms)
+{
+    int64_t now_us = clock_steady_us();
+    if (now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
+        actor->ticked_us = now_us;
+        batch_tick(actor, now_ms);
+    }
+    if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
+        actor->head_us = now_us;
+        source_publish_head(actor->source, actor->raw_publisher, now_ms);
+    }
+    atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
+}
+
+/* Returns whether there was anything. */
+static bool
+turn(struct actor *actor)
+{
+    int64_t now_ms = clock_utc_ms();
+    try_database(actor);
+    collect_requests(actor, now_ms);
+    collect_replies(actor, now_ms);
+    if (!actor->is_db_away) {
+        collect_events(actor);
+    }
+    collect_calls(actor);
+    collect_due(actor, now_ms);
+    bool has_work = actor->record_count > 0;
+    if (has_work) {
+        batch_run(actor, now_ms);
+    }
+    if (!actor->is_db_away) {
+        send_fetches(actor, now_ms);
+    }
+    tick(actor, now_ms);
+    arena_reset(&actor->arena);
+    return has_work;
+}
+
+static void
+loop(struct actor *actor)
+{
+    bool is_stopping = false;
+    int64_t stop_us = 0;
+    while (actor_outcome(actor) == ACTOR_RUNNING) {
+        bool has_work = turn(actor);
+        if (!is_stopping && !has_work && wait_for_something(actor, clock_utc_ms())) {
+            is_stopping = true;
+            stop_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
+        } else if (is_stopping && !has_work) {
+            /* Requests that are here are done; those that wait for a peer get a little time. */
+            if (asks_count(actor->asks) == 0 || actor->waiters_waiting == NULL || clock_steady_us() > stop_us) {
+                atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
+            } else {
+                (void)poll(NULL, 0, 1);
+            }
+        }
+        struct pollfd stop = {.fd = actor->stop_fd, .events = POLLIN};
+        if (!is_stopping && has_work && poll(&stop, 1, 0) == 1) {
+            is_stopping = true;
+            stop_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
+        }
+    }
+}
+
+/* --- life --- */
+
+static void
+make_metrics(struct actor *actor)
+{
+    char labels[WIRE_NAME_MAX + 32];
+    snprintf(labels, sizeof labels, "actor=\"%s\"", actor->name);
+    actor->batches = metric(METRIC_COUNTER, "larder_batches_total", labels, "Batches that were handled.");
+    actor->commit_us = metric(METRIC_HISTOGRAM, "larder_commit_seconds", labels, "Time of a commit, all statements included.");
+    actor->replies_dropped = metric(METRIC_COUNTER, "larder_replies_dropped_total", labels, "Replies whose client was gone or did not read.");
+}
+
+static void
+make_records(struct actor *actor)
+{
+    actor->record_capacity = (size_t)actor->settings->batch_max + DUE_MAX + PARKED_BATCH_MAX + 4 * INBOX_PAGE_EVENTS;
+    actor->records = calloc(actor->record_capacity, sizeof *actor->records);
+    actor->items = calloc(actor->record_capacity, sizeof *actor->items);
+    actor->fold_size = 64;
+    while (actor->fold_size < 2 * actor->record_capacity) {
+        actor->fold_size *= 2;
+    }
+    actor->fold_table = calloc(actor->fold_size, sizeof *actor->fold_table);
+    if (actor->records == NULL || actor->items == NULL || actor->fold_table == NULL) {
+        abort();
+    }
+}
+
+static err
+open_everything(struct actor *actor, struct err_text *why)
+{
+    make_metrics(actor);
+    make_records(actor);
+    actor->asks = asks_create(actor->settings);
+    actor->outbound = actor->class->makes_calls ? outbound_create() : NULL;
+    err code = ERR_ok;
+    if (actor->class->steps != NULL) {
+        code = open_database(actor, why);
+    } else {
+        code = actor->class->open(actor, &actor->state, why);
+    }
+    return code == ERR_ok ? open_sockets(actor, why) : code;
+}
+
+static void
+close_everything(struct actor *actor)
+{
+    for (size_t i = 0; actor->events != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        zsock_destroy(&actor->events[i]);
+    }
+    free(actor->events);
+    asks_destroy(&actor->asks);
+    zsock_destroy(&actor->router);
+    zsock_destroy(&actor->publisher);
+    outbound_destroy(&actor->outbound);
+    if (actor->state != NULL) {
+        actor->class->close(&actor->state);
+    }
+    answers_destroy(&actor->answers);
+    due_rows_destroy(&actor->due_rows);
+    inbox_destroy(&actor->inbox);
+    source_destroy(&actor->source);
+    db_close(&actor->db);
+    while (actor->waiters_free != NULL) {
+        struct waiter *next = actor->waiters_free->next;
+        free(actor->waiters_free);
+        actor->waiters_free = next;
+    }
+    free(actor->asks_queued.elements);
+    free(actor->calls_queued.elements);
+    free(actor->waiters_answered.elements);
+    free(actor->waiters_taken.elements);
+    free(actor->records);
+    free(actor->items);
+    free(actor->fold_table);
+    arena_fini(&actor->arena);
+}
+
+static void
+raise_fd(int fd)
+{
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one);
+    assert(written == (ssize_t)sizeof one);
+}
+
+static void *
+run(void *argument)
+{
+    struct actor *actor = argument;
+    struct err_text why = {""};
+    log_actor(actor->name);
+    err code = open_everything(actor, &why);
+    pthread_mutex_lock(&actor->lock);
+    actor->is_opened = true;
+    actor->open_code = code;
+    actor->open_why = why;
+    pthread_cond_signal(&actor->opened);
+    pthread_mutex_unlock(&actor->lock);
+    if (code == ERR_ok) {
+        log_info("actor_started", LOG_I64("epoch", actor->shard.epoch), LOG_I64("seq", actor->shard.seq), LOG_I64("shards", actor->of));
+        atomic_store(&actor->is_ready, true);
+        loop(actor);
+        batch_refuse_all_waiters(actor);
+        log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
+    } else {
+        atomic_store(&actor->outcome, (int)ACTOR_FAILED);
+    }
+    atomic_store(&actor->is_ready, false);
+    close_everything(actor);
+    if (actor_outcome(actor) != ACTOR_STOPPED) {
+        raise_fd(actor->ended_fd);
+    }
+    return NULL;
+}
+
+static struct actor *
+make_actor(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd)
+{
+    struct actor *actor = calloc(1, sizeof *actor);
+    if (actor == NULL) {
+        abort();
+    }
+    actor->class = class;
+    actor->settings = settings;
+    actor->shard_number = shard;
+    actor->of = topology_shards(settings, class->name);
+    actor->ended_fd = ended_fd;
+    actor->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert(actor->stop_fd >= 0);
+    snprintf(actor->name, sizeof actor->name, "%s/%d", class->name, shard);
+    pthread_mutex_init(&actor->lock, NULL);
+    pthread_cond_init(&actor->opened, NULL);
+    return actor;
+}
+
+err
+actor_start(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
+            struct err_text *why)
+{
+    struct actor *made = make_actor(class, settings, shard, ended_fd);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += START_MAX_MS / 1000;
+    if (pthread_create(&made->thread, NULL, run, made) != 0) {
+        return err_say(why, ERR_internal, "%s: no thread to be had", made->name);
+    }
+    pthread_mutex_lock(&made->lock);
+    int waited = 0;
+    while (!made->is_opened && waited == 0) {
+        waited = pthread_cond_timedwait(&made->opened, &made->lock, &until);
+    }
+    bool is_opened = made->is_opened;
+    err code = made->open_code;
+    if (code != ERR_ok) {
+        *why = made->open_why;
+    }
+    pthread_mutex_unlock(&made->lock);
+    if (!is_opened) {
+        /* The thread may still come; the process ends with it. */
+        return err_say(why, ERR_unavailable, "%s did not start within %d s", made->name, START_MAX_MS / 1000);
+    }
+    if (code != ERR_ok) {
+        (void)actor_stop(&made);
+        return code;
+    }
+    *actor = made;
+    return ERR_ok;
+}
+
+enum actor_outcome
+actor_stop(struct actor **actor)
+{
+    if (*actor == NULL) {
+        return ACTOR_STOPPED;
+    }
+    struct actor *stopped = *actor;
+    raise_fd(stopped->stop_fd);
+    pthread_join(stopped->thread, NULL);
+    enum actor_outcome outcome = actor_outcome(stopped);
+    close(stopped->stop_fd);
+    pthread_mutex_destroy(&stopped->lock);
+    pthread_cond_destroy(&stopped->opened);
+    free(stopped);
+    *actor = NULL;
+    return outcome;
+}

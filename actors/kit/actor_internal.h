@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What actor.c (life, sockets, loop) and batch.c (one batch) share. Not for actors. */
+#ifndef LARDER_KIT_ACTOR_INTERNAL_H
+#define LARDER_KIT_ACTOR_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <czmq.h>
+
+#include "actor.h"
+#include "answers.h"
+#include "arena.h"
+#include "asks.h"
+#include "due_rows.h"
+#include "inbox.h"
+#include "message.h"
+#include "metrics.h"
+#include "outbound.h"
+#include "shard.h"
+#include "source.h"
+
+struct item_outcome {
+    err status; /* ERR_COUNT: nothing was said */
+    struct slice frame;
+    bool is_replayed;
+    struct waiter *waiter; /* deferred */
+};
+
+/* A request whose answer comes in a later batch. Kept in a pool; `message` holds its envelope from the commit on. */
+struct waiter {
+    struct waiter *next; /* free ones, or those that wait */
+    struct waiter *previous;
+    struct message message;
+    struct id id;
+    bool again;
+    bool is_replayed;
+    enum op op;
+    uint64_t fingerprint;
+};
+
+/* One message of the batch: as it came, and what became of it. */
+struct record {
+    struct item item;
+    struct item_outcome outcome;
+    struct message message; /* ITEM_REQUEST, ITEM_REPLY */
+    bool has_message;
+    int32_t folded_into; /* number of the record of the same id whose outcome is ours too; -1 for none */
+    const struct inbox_event *event;
+    const struct due_row *due;
+};
+
+struct waiter_answer {
+    struct waiter *waiter;
+    err status;
+    struct slice frame;
+};
+
+struct ask_queued {
+    const char *actor;
+    int shard;
+    struct ask_sent ask;
+    struct slice header;
+    struct slice body;
+};
+
+struct call_queued {
+    const char *url;
+    struct slice json;
+    int64_t timeout_ms;
+    struct id context_id;
+};
+
+/* A list that only grows, of elements of one size. */
+struct list {
+    void *elements;
+    size_t count;
+    size_t capacity;
+};
+
+void *
+list_add(struct list *list, size_t element_size);
+
+struct actor {
+    /* set before the thread starts, then only read */
+    const struct actor_class *class;
+    const struct settings *settings;
+    int shard_number;
+    int of;
+    int ended_fd;
+    int stop_fd;
+    char name[WIRE_NAME_MAX + 16]; /* "stock/0" */
+    pthread_t thread;
+
+    /* shared: under `lock` */
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    bool is_opened;
+    err open_code;
+    struct err_text open_why;
+
+    /* shared: atomic */
+    _Atomic int outcome; /* enum actor_outcome */
+    _Atomic bool is_ready;
+
+    /* owned by the thread */
+    void *state;
+    struct db_config db_config;
+    struct db *db; /* NULL: the actor keeps nothing */
+    struct shard shard;
+    struct source *source;
+    struct inbox *inbox;
+    struct due_rows *due_rows;
+    struct answers *answers;
+    struct asks *asks;
+    struct outbound *outbound;
+    zsock_t *router;
+    zsock_t *publisher;
+    zsock_t **events; /* per stream of the inbox */
+    void *raw_router;
+    void *raw_publisher;
+
+    bool is_db_away;
+    int64_t db_retry_us;
+    int64_t db_away_since_us;
+    int64_t due_pause_ms; /* UTC: due rows are left alone until then */
+    int64_t ticked_us;
+    int64_t head_us;
+
+    struct record *records;
+    size_t record_count;
+    size_t record_capacity;
+    struct item *items; /* what the class sees of the records */
+    int32_t *fold_table;
+    size_t fold_size;
+    bool is_forced; /* every request counts as asked again */
+    struct arena arena;
+    struct list asks_queued;
+    struct list calls_queued;
+    struct list waiters_answered;
+    struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
+    struct waiter *waiters_free;
+    struct waiter *waiters_waiting;
+
+    struct metric *batches;
+    struct metric *commit_us;
+    struct metric *replies_dropped;
+    struct metric *answered[OP_COUNT][ERR_COUNT];
+};
+
+/* --- batch.c --- */
+
+/* Runs all records, and empties them. */
+void
+batch_run(struct actor *actor, int64_t now_ms);
+
+/* Once a second and when a commit is due without any message. */
+void
+batch_tick(struct actor *actor, int64_t now_ms);
+
+/* Adds an empty record. NULL when the batch is full. */
+struct record *
+batch_add(struct actor *actor);
+
+/* Sends an answer along a request's envelope. */
+void
+batch_send_reply(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body);
+
+void
+batch_refuse_all_waiters(struct actor *actor);
+
+/* The status goes on the wire as it is; codes of the database as what the caller can do about it. */
+err
+batch_public_status(err code);
+
+/* --- actor.c --- */
+
+/* Connects again, takes the shard again, opens the class anew. `happened`: the batch under way is on disk. ERR_db_stale: fenced. */
+MUST_CHECK err
+actor_recover(struct actor *actor, bool *happened);
+
+/* Makes the class's state anew from the database. */
+MUST_CHECK err
+actor_reopen(struct actor *actor);
+
+void
+actor_end(struct actor *actor, enum actor_outcome outcome, const char *why);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Requests of one actor to others, without waiting: sent after the commit, matched with their replies by id and `again`,
+ *           given up at their deadline.
+ *
+ * STATE     Asks lie in a slab; those under one id (two attempts of the same request) hang together in a list behind the id's slot
+ *           in `pending`. `unsent` are those whose outcome is known without a reply.
+ *
+ * FAILURES  A peer that is not connected takes nothing (ZMQ_IMMEDIATE): ERR_unavailable at once. A peer that dies with our request
+ *           in its queue: ERR_deadline_exceeded. A reply nobody waits for is dropped and counted. A reply that cannot be read is
+ *           counted; its ask ends by its deadline.
+ *
+ * LIMITS    ASKS_MAX under way; one more is ERR_overloaded. A batch asks at most UNSENT_MAX times, so that those that were not sent
+ *           fit as well until their outcomes are taken out.
+ */
+#include "asks.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include <czmq.h>
+
+#include "clock.h"
+#include "link.h"
+#include "log.h"
+#include "metrics.h"
+#include "pending.h"
+#include "topology.h"
+
+enum { ASKS_MAX = 16384, UNSENT_MAX = 8192, SLAB = ASKS_MAX + UNSENT_MAX, NONE = -1 };
+
+struct peer {
+    char actor[WIRE_NAME_MAX + 1];
+    int shard;
+    zsock_t *dealer;
+    void *raw;
+};
+
+struct entry {
+    struct ask_sent ask;
+    err failure;   /* of an unsent one */
+    int32_t next;  /* in the list of its id, of the free ones, or of the unsent ones */
+    bool is_taken; /* waits for a reply */
+};
+
+struct asks {
+    const struct settings *settings;
+    struct peer *peers;
+    size_t peer_count;
+    size_t turn; /* which peer is looked at first */
+    struct entry *entries;
+    int32_t used; /* of the slab, ever */
+    int32_t free;
+    int32_t unsent;
+    int32_t *first; /* per slot of `pending`: first entry of the id */
+    struct pending pending;
+    size_t count;
+    int64_t next_ms; /* lower bound of the deadlines under way */
+    struct metric *strays;
+};
+
+struct asks *
+asks_create(const struct settings *settings)
+{
+    struct asks *asks = calloc(1, sizeof *asks);
+    struct entry *entries = calloc(SLAB, sizeof *entries);
+    int32_t *first = calloc(ASKS_MAX, sizeof *first);
+    if (asks == NULL || entries == NULL || first == NULL) {
+        abort();
+    }
+    *asks = (struct asks){.settings = settings, .entries = entries, .first = first, .free = NONE, .unsent = NONE, .next_ms = INT64_MAX};
+    pending_init(&asks->pending, ASKS_MAX);
+    asks->strays = metric(METRIC_COUNTER, "larder_stray_replies_total", "", "Replies that came when nobody waited for them any more.");
+    return asks;
+}
+
+void
+asks_destroy(struct asks **asks)
+{
+    if (*asks == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < (*asks)->peer_count; i++) {
+        zsock_destroy(&(*asks)->peers[i].dealer);
+    }
+    pending_fini(&(*asks)->pending);
+    free((*asks)->peers);
+    free((*asks)->entries);
+    free((*asks)->first);
+    free(*asks);
+    *asks = NULL;
+}
+
+static struct peer *
+find_peer(struct asks *asks, const char *actor, int shard)
+{
+    for (size_t i = 0; i < asks->peer_count; i++) {
+        if (asks->peers[i].shard == shard && strcmp(asks->peers[i].actor, actor) == 0) {
+            return &asks->peers[i];
+        }
+    }
+    return NULL;
+}
+
+static struct peer *
+connect_peer(struct asks *asks, const char *actor, int shard)
+{
+    struct peer *found = find_peer(asks, actor, shard);
+    if (found != NULL) {
+        return found;
+    }
+    struct peer *grown = realloc(asks->peers, (asks->peer_count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        abort();
+    }
+    asks->peers = grown;
+    struct peer *peer = &grown[asks->peer_count];
+    *peer = (struct peer){.shard = shard};
+    snprintf(peer->actor, sizeof peer->actor, "%s", actor);
+    char endpoint[ENDPOINT_MAX];
+    struct err_text why;
+    topology_connect(asks->settings, actor, shard, ENDPOINT_REQUESTS, endpoint);
+    if (link_requests(endpoint, &peer->dealer, &why) != ERR_ok) {
+        log_error("peer_not_connected", LOG_TEXT("endpoint", endpoint), LOG_TEXT("reason", why.text));
+        return NULL;
+    }
+    peer->raw = zsock_resolve(peer->dealer);
+    asks->peer_count++;
+    return peer;
+}
+
+static int32_t
+take_entry(struct asks *asks, const struct ask_sent *ask)
+{
+    int32_t taken = asks->free;
+    if (taken != NONE) {
+        asks->free = asks->entries[taken].next;
+    } else {
+        assert(asks->used < SLAB);
+        taken = asks->used++;
+    }
+    asks->entries[taken] = (struct entry){.ask = *ask, .next = NONE};
+    asks->count++;
+    return taken;
+}
+
+static void
+give_back(struct asks *asks, int32_t index)
+{
+    asks->entries[index].is_taken = false;
+    asks->entries[index].next = asks->free;
+    asks->free = index;
+    asks->count--;
+}
+
+static void
+fail_later(struct asks *asks, int32_t index, err failure)
+{
+    asks->entries[index].failure = failure;
+    asks->entries[index].next = asks->unsent;
+    asks->unsent = index;
+}
+
+/* Puts the entry at the end of its id's list: the oldest of two equal attempts is answered first. */
+static void
+await_reply(struct asks *asks, int32_t index)
+{
+    struct entry *entry = &asks->entries[index];
+    entry->is_taken = true;
+    if (entry->ask.deadline_ms < asks->next_ms) {
+        asks->next_ms = entry->ask.deadline_ms;
+    }
+    int32_t slot = pending_find(&asks->pending, &entry->ask.id);
+    if (slot == PENDING_NONE) {
+        slot = pending_add(&asks->pending, &entry->ask.id);
+        asks->first[slot] = index;
+        return;
+    }
+    int32_t last = asks->first[slot];
+    while (asks->entries[last].next != NONE) {
+        last = asks->entries[last].next;
+    }
+    asks->entries[last].next = index;
+}
+
+static void
+forget(struct asks *asks, int32_t slot, int32_t index)
+{
+    int32_t *link = &asks->first[slot];
+    while (*link != index) {
+        link = &asks->entries[*link].next;
+    }
+    *link = asks->entries[index].next;
+    if (asks->first[slot] == NONE) {
+        pending_remove(&asks->pending, slot);
+    }
+}
+
+void
+asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent *ask, struct slice header, struct slice body)
+{
+    int32_t index = take_entry(asks, ask);
+    if (asks->pending.count >= ASKS_MAX || asks->count >= ASKS_MAX) {
+        fail_later(asks, index, ERR_overloaded);
+        return;
+    }
+    struct peer *peer = connect_peer(asks, actor, shard);
+    if (peer == NULL || message_send(peer->raw, header, body) != MESSAGE_SENT) {
+        fail_later(asks, index, ERR_unavailable);
+        return;
+    }
+    await_reply(asks, index);
+}
+
+size_t
+asks_count(const struct asks *asks)
+{
+    return asks->count;
+}
+
+size_t
+asks_poll_items(const struct asks *asks, zmq_pollitem_t *items, size_t max)
+{
+    size_t count = asks->peer_count < max ? asks->peer_count : max;
+    for (size_t i = 0; i < count; i++) {
+        items[i] = (zmq_pollitem_t){.socket = asks->peers[i].raw, .events = ZMQ_POLLIN};
+    }
+    return count;
+}
+
+int64_t
+asks_next_ms(const struct asks *asks)
+{
+    return asks->unsent != NONE ? 0 : asks->next_ms;
+}
+
+/* Finds the ask that this reply answers and takes it out; NONE for a stray. */
+static int32_t
+match(struct asks *asks, const struct reply_header *header)
+{
+    int32_t slot = pending_find(&asks->pending, &header->id);
+    if (slot == PENDING_NONE) {
+        return NONE;
+    }
+    bool again = WIRE_HAS(header, reply_header, again) && header->again;
+    for (int32_t index = asks->first[slot]; index != NONE; index = asks->entries[index].next) {
+        if (asks->entries[index].ask.again == again) {
+            forget(asks, slot, index);
+            return index;
+        }
+    }
+    return NONE;
+}
+
+static bool
+take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
+{
+    for (;;) {
+        enum message_result result = message_receive(peer->raw, false, &outcome->message);
+        if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
+            return false;
+        }
+        struct reply_header header;
+        struct err_text why;
+        int32_t index = NONE;
+        if (result == MESSAGE_OK &&
+            wire_decode(&reply_header_body, message_header(&outcome->message), &header, &why) == ERR_ok) {
+            index = match(asks, &header);
+        }
+        if (index == NONE) {
+            metric_add(asks->strays, 1);
+            message_fini(&outcome->message);
+            continue;
+        }
+        outcome->ask = asks->entries[index].ask;
+        outcome->status = err_find((const char *)header.status.data, header.status.size);
+        outcome->status = outcome->status == ERR_COUNT ? ERR_internal : outcome->status;
+        outcome->replayed = WIRE_HAS(&header, reply_header, replayed) && header.replayed;
+        outcome->has_message = true;
+        give_back(asks, index);
+        return true;
+    }
+}
+
+/* Takes out one ask whose deadline is over; learns the next deadline when there is none. */
+static bool
+take_late(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)
+{
+    if (asks->count == 0) {
+        asks->next_ms = INT64_MAX;
+    }
+    if (now_ms < asks->next_ms) {
+        return false;
+    }
+    int64_t next_ms = INT64_MAX;
+    for (int32_t index = 0; index < asks->used; index++) {
+        const struct entry *entry = &asks->entries[index];
+        if (!entry->is_taken) {
+            continue;
+        }
+        if (entry->ask.deadline_ms <= now_ms) {
+            *outcome = (struct ask_outcome){.ask = entry->ask, .status = ERR_deadline_exceeded};
+            forget(asks, pending_find(&asks->pending, &entry->ask.id), index);
+            give_back(asks, index);
+            return true;
+        }
+        next_ms = entry->ask.deadline_ms < next_ms ? entry->ask.deadline_ms : next_ms;
+    }
+    asks->next_ms = next_ms;
+    return false;
+}
+
+bool
+asks_next(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)
+{
+    outcome->has_message = false;
+    if (asks->unsent != NONE) {
+        int32_t index = asks->unsent;
+        asks->unsent = asks->entries[index].next;
+        *outcome = (struct ask_outcome){.ask = asks->entries[index].ask, .status = asks->entries[index].failure};
+        give_back(asks, index);
+        return true;
+    }
+    for (size_t i = 0; i < asks->peer_count; i++) {
+        struct peer *peer = &asks->peers[(asks->turn + i) % asks->peer_count];
+        if (take_reply(asks, peer, outcome)) {
+            return true;
+        }
+    }
+    asks->turn = asks->peer_count == 0 ? 0 : (asks->turn + 1) % asks->peer_count;
+    return take_late(asks, now_ms, outcome);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The requests that an actor has under way to other actors: one DEALER per peer, and exactly one outcome for each. */
+#ifndef LARDER_KIT_ASKS_H
+#define LARDER_KIT_ASKS_H
+
+#include <zmq.h>
+
+#include "message.h"
+#include "settings.h"
+#include "wire.h"
+
+/* Whose ask it is: the actor's own, or the inbox's (a FETCH). */
+enum ask_owner { ASK_OF_ACTOR, ASK_OF_INBOX };
+
+struct ask_sent {
+    struct id id;
+    bool again;
+    int64_t deadline_ms;
+    enum op op;
+    enum ask_owner owner;
+    void *context;
+};
+
+struct ask_outcome {
+    struct ask_sent ask;
+    err status;             /* ERR_unavailable, ERR_deadline_exceeded: no answer came */
+    bool replayed;
+    struct message message; /* open when `has_message`: the reply's frames; to be closed with message_fini() */
+    bool has_message;
+};
+
+struct asks;
+
+struct asks *
+asks_create(const struct settings *settings);
+void
+asks_destroy(struct asks **asks);
+
+/* Sends [header][body] to a peer, connecting first when there is no socket yet. Whatever happens, one outcome comes. */
+void
+asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent *ask, struct slice header, struct slice body);
+
+/* How many are without an outcome. */
+size_t
+asks_count(const struct asks *asks);
+
+/* The sockets to wait on; writes up to `max` items, returns how many there are. */
+size_t
+asks_poll_items(const struct asks *asks, zmq_pollitem_t *items, size_t max);
+
+/* When the next one is given up, in UTC milliseconds; INT64_MAX when none is under way. Never late. */
+int64_t
+asks_next_ms(const struct asks *asks);
+
+/* Takes out the next outcome: a reply, one that could not be sent, or one whose time is over. */
+bool
+asks_next(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome);
+
+#endif

@@ -1,0 +1,1005 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   One batch from the decoded messages to the answers: recall, handle, outbox, cursors, due rows, the shard's proof, commit,
+ *           and only then replies, events, asks and calls.
+ *
+ * STATE     The records of the actor, the effects that wait for the commit, and a copy of the items that the class sees: requests
+ *           without an answer yet, events in order, due rows, replies. Everything of a batch lies in the actor's arena.
+ *
+ * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A busy row, a violated
+ *           key, a refused value: everything is rolled back, and the records run again one by one, each looked up first, so that only
+ *           the culprit fails. A full or read-only database: everybody is told `unavailable`. A stale shard: nobody is answered and
+ *           the actor ends.
+ *
+ * LIMITS    A request that fails alone for want of a lock is told `unavailable`; one that fails otherwise, `internal`. Running one by
+ *           one takes ALONE_MAX_MS at the most, then the rest is told `unavailable`.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "actor_internal.h"
+#include "clock.h"
+#include "log.h"
+
+enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, SLOW_RETRY_MS = 60000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
+
+/* --- small things --- */
+
+void *
+list_add(struct list *list, size_t element_size)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        void *grown = realloc(list->elements, list->capacity * element_size);
+        if (grown == NULL) {
+            abort();
+        }
+        list->elements = grown;
+    }
+    return (char *)list->elements + element_size * list->count++;
+}
+
+struct record *
+batch_add(struct actor *actor)
+{
+    if (actor->record_count == actor->record_capacity) {
+        return NULL;
+    }
+    struct record *record = &actor->records[actor->record_count++];
+    record->item = (struct item){0};
+    record->outcome = (struct item_outcome){.status = ERR_COUNT};
+    record->has_message = false;
+    record->folded_into = -1;
+    record->event = NULL;
+    record->due = NULL;
+    return record;
+}
+
+err
+batch_public_status(err code)
+{
+    if (code >= ERR_db_unique && code <= ERR_db_bug) {
+        return err_disposition(code) == ERR_RETRY || code == ERR_db_stale || code == ERR_db_denied ? ERR_unavailable : ERR_internal;
+    }
+    return code;
+}
+
+static bool
+is_write(const struct record *record)
+{
+    return record->item.kind == ITEM_REQUEST && (wire_ops[record->item.op].traits & OP_WRITES) != 0;
+}
+
+/* Whether the kit keeps the answers of this actor's requests. */
+static bool
+keeps_answers(const struct actor *actor)
+{
+    return actor->db != NULL && actor->class->recall == NULL;
+}
+
+/* --- what handlers call --- */
+
+void *
+batch_alloc(struct batch *batch, size_t size)
+{
+    return arena_alloc(&batch->actor->arena, size);
+}
+
+bool
+batch_is_asked_again(const struct batch *batch, const struct item *item)
+{
+    return item->again || batch->actor->is_forced;
+}
+
+void
+item_answer(struct batch *batch, struct item *item, const void *reply)
+{
+    item->outcome->status = ERR_ok;
+    item->outcome->frame = arena_encode(&batch->actor->arena, wire_ops[item->op].reply, reply);
+}
+
+void
+item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem)
+{
+    item->outcome->status = code;
+    item->outcome->frame = arena_encode(&batch->actor->arena, &problem_body, problem);
+}
+
+void
+item_refuse(struct batch *batch, struct item *item, err code, const char *format, ...)
+{
+    char detail[ERR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(detail, sizeof detail, format, arguments);
+    va_end(arguments);
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    item_refuse_with(batch, item, code, &problem);
+}
+
+void
+item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err status, struct slice frame)
+{
+    if (fingerprint != item->fingerprint) {
+        item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request",
+                    wire_ops[item->op].name);
+    } else {
+        item->outcome->status = status;
+        item->outcome->frame = frame;
+    }
+    item->outcome->is_replayed = true;
+}
+
+struct slice
+item_answered_frame(const struct item *item)
+{
+    return item->outcome->frame;
+}
+
+err
+item_outcome(const struct item *item)
+{
+    return item->outcome->status;
+}
+
+struct waiter *
+item_defer(struct batch *batch, struct item *item)
+{
+    struct actor *actor = batch->actor;
+    struct waiter *waiter = actor->waiters_free;
+    if (waiter == NULL) {
+        waiter = calloc(1, sizeof *waiter);
+        if (waiter == NULL) {
+            abort();
+        }
+    } else {
+        actor->waiters_free = waiter->next;
+    }
+    waiter->next = waiter->previous = NULL;
+    waiter->id = item->id;
+    waiter->again = item->again;
+    waiter->is_replayed = false;
+    waiter->op = item->op;
+    waiter->fingerprint = item->fingerprint;
+    item->outcome->waiter = waiter;
+    *(struct waiter **)list_add(&actor->waiters_taken, sizeof waiter) = waiter;
+    return waiter;
+}
+
+/* A stored answer leaves with the one that is given here; it is part of the same transaction. */
+static void
+answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct slice frame)
+{
+    struct actor *actor = batch->actor;
+    struct waiter_answer *answer = list_add(&actor->waiters_answered, sizeof *answer);
+    *answer = (struct waiter_answer){.waiter = *waiter, .status = status, .frame = frame};
+    bool is_final = status == ERR_ok || ((*waiter)->again && err_disposition(status) == ERR_REFUSE);
+    if (keeps_answers(actor) && is_final && (wire_ops[(*waiter)->op].traits & OP_WRITES) != 0) {
+        answers_add(actor->answers,
+                    &(struct answer){.request = (*waiter)->id, .fingerprint = (*waiter)->fingerprint, .status = status, .frame = frame},
+                    batch->now_ms);
+    }
+    *waiter = NULL;
+}
+
+void
+waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply)
+{
+    answer_waiter(batch, waiter, ERR_ok, arena_encode(&batch->actor->arena, wire_ops[(*waiter)->op].reply, reply));
+}
+
+void
+waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem)
+{
+    answer_waiter(batch, waiter, code, arena_encode(&batch->actor->arena, &problem_body, problem));
+}
+
+void
+waiter_mark_replayed(struct waiter *waiter)
+{
+    waiter->is_replayed = true;
+}
+
+const struct id *
+waiter_id(const struct waiter *waiter)
+{
+    return &waiter->id;
+}
+
+int64_t
+batch_next_seq(const struct batch *batch)
+{
+    return source_next_seq(batch->actor->source);
+}
+
+void
+batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause)
+{
+    struct source_fact fact = {.type = type, .key = key, .time_ms = batch->now_ms, .body = body};
+    fact.traceparent = cause == NULL ? (struct slice){0} : cause->traceparent;
+    /* A passing event's id need not be the same in a second run of the batch: nobody counts it. */
+    if (cause == NULL || wire_events[type].fate == PASSING) {
+        fact.id = id_new();
+    } else {
+        char step[96];
+        snprintf(step, sizeof step, "%s/%.*s", wire_events[type].name, (int)key.size, (const char *)key.data);
+        fact.id = id_derive(&cause->id, step);
+    }
+    source_emit(batch->actor->source, &batch->actor->arena, &fact);
+}
+
+void
+batch_ask(struct batch *batch, const struct ask *ask)
+{
+    struct actor *actor = batch->actor;
+    struct request_header header = {0};
+    WIRE_SET(&header, request_header, v, WIRE_VERSION);
+    WIRE_SET(&header, request_header, id, ask->id);
+    WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask->op].name));
+    WIRE_SET(&header, request_header, deadline, ask->deadline_ms);
+    if (ask->again) {
+        WIRE_SET(&header, request_header, again, true);
+    }
+    if (ask->traceparent.size > 0) {
+        WIRE_SET(&header, request_header, traceparent, ask->traceparent);
+    }
+    struct ask_queued *queued = list_add(&actor->asks_queued, sizeof *queued);
+    *queued = (struct ask_queued){.actor = ask->actor, .shard = ask->shard};
+    queued->ask = (struct ask_sent){.id = ask->id, .again = ask->again, .deadline_ms = ask->deadline_ms, .op = ask->op,
+                                    .owner = ASK_OF_ACTOR, .context = ask->context};
+    queued->header = arena_encode(&actor->arena, &request_header_body, &header);
+    queued->body = arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
+}
+
+void
+batch_due(struct batch *batch, const struct due *due)
+{
+    due_rows_set(batch->actor->due_rows, &batch->actor->arena, due);
+}
+
+void
+batch_due_cancel(struct batch *batch, const char *owner, struct slice key)
+{
+    due_rows_cancel(batch->actor->due_rows, &batch->actor->arena, owner, key);
+}
+
+void
+batch_call(struct batch *batch, const struct call *call)
+{
+    struct actor *actor = batch->actor;
+    struct slice url = arena_copy(&actor->arena, (struct slice){(const uint8_t *)call->url, strlen(call->url) + 1});
+    struct call_queued *queued = list_add(&actor->calls_queued, sizeof *queued);
+    *queued = (struct call_queued){.url = (const char *)url.data, .json = arena_copy(&actor->arena, call->json),
+                                   .timeout_ms = call->timeout_ms, .context_id = call->context_id};
+}
+
+int64_t
+batch_backoff_ms(const struct batch *batch, int64_t attempts)
+{
+    int64_t pause_ms = batch->actor->settings->retry_first_ms;
+    for (int64_t i = 1; i < attempts && pause_ms < SLOW_RETRY_MS; i++) {
+        pause_ms *= 2;
+    }
+    pause_ms = pause_ms > SLOW_RETRY_MS ? SLOW_RETRY_MS : pause_ms;
+    int64_t quarter = pause_ms / 4;
+    struct id random = id_new();
+    return pause_ms - quarter + (quarter == 0 ? 0 : (int64_t)(id_hash(&random) % (uint64_t)(2 * quarter + 1)));
+}
+
+/* --- the kit's own requests --- */
+
+static void
+answer_ping(struct batch *batch, struct item *item)
+{
+    struct actor *actor = batch->actor;
+    struct pong pong = {0};
+    WIRE_SET(&pong, pong, actor, slice_of(actor->class->name));
+    WIRE_SET(&pong, pong, shard, actor->shard_number);
+    WIRE_SET(&pong, pong, of, actor->of);
+    WIRE_SET(&pong, pong, version, slice_of(LARDER_VERSION));
+    if (actor->db != NULL) {
+        WIRE_SET(&pong, pong, incarnation, actor->shard.incarnation);
+        WIRE_SET(&pong, pong, seq, actor->shard.seq);
+    }
+    item_answer(batch, item, &pong);
+}
+
+static err
+answer_stream(struct batch *batch, struct item *item)
+{
+    struct actor *actor = batch->actor;
+    struct err_text why = {""};
+    struct fetched fetched = {0};
+    struct subscribed subscribed = {0};
+    struct nothing nothing = {0};
+    const void *reply = &nothing;
+    err code = ERR_ok;
+    if (actor->source == NULL) {
+        item_refuse(batch, item, ERR_not_implemented, "%s publishes no events", actor->name);
+        return ERR_ok;
+    }
+    if (item->op == OP_any_fetch) {
+        code = source_fetch(actor->source, &actor->arena, item->body, &fetched, &why);
+        reply = &fetched;
+    } else if (item->op == OP_any_subscribe) {
+        code = source_subscribe(actor->source, item->body, &subscribed, &why);
+        reply = &subscribed;
+    } else {
+        code = source_unsubscribe(actor->source, item->body, &why);
+    }
+    if (code == ERR_ok) {
+        item_answer(batch, item, reply);
+    } else if (batch_public_status(code) == code) {
+        item_refuse(batch, item, code, "%s", why.text);
+        code = ERR_ok;
+    }
+    return code;
+}
+
+static err
+answer_own(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        struct item *item = &record->item;
+        bool is_own = item->kind == ITEM_REQUEST && record->outcome.status == ERR_COUNT && record->folded_into < 0 &&
+                      strcmp(wire_ops[item->op].owner, "any") == 0;
+        if (!is_own) {
+            continue;
+        }
+        item->outcome = &record->outcome;
+        if (item->op == OP_any_ping) {
+            answer_ping(batch, item);
+            continue;
+        }
+        err code = answer_stream(batch, item);
+        if (code != ERR_ok) {
+            return code;
+        }
+    }
+    (void)actor;
+    return ERR_ok;
+}
+
+/* --- the way of a batch --- */
+
+/* The requests that the class still has to see, and everything that is no request. */
+static size_t
+view(struct actor *actor, struct record *records, size_t count, bool only_asked_again)
+{
+    size_t seen = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->outcome.status != ERR_COUNT || record->folded_into >= 0) {
+            continue;
+        }
+        if (only_asked_again && !(is_write(record) && (record->item.again || actor->is_forced))) {
+            continue;
+        }
+        actor->items[seen] = record->item;
+        actor->items[seen].outcome = &record->outcome;
+        seen++;
+    }
+    return seen;
+}
+
+static err
+recall_answers(struct actor *actor, struct batch *batch)
+{
+    struct id *ids = batch_alloc(batch, (batch->count + 1) * sizeof *ids);
+    struct answer *found = batch_alloc(batch, (batch->count + 1) * sizeof *found);
+    size_t found_count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        ids[i] = batch->items[i].id;
+    }
+    err code = answers_find(actor->answers, &actor->arena, ids, batch->count, found, &found_count);
+    for (size_t i = 0; code == ERR_ok && i < found_count; i++) {
+        for (size_t k = 0; k < batch->count; k++) {
+            if (id_equal(&batch->items[k].id, &found[i].request)) {
+                item_replay(batch, &batch->items[k], found[i].fingerprint, found[i].status, found[i].frame);
+            }
+        }
+    }
+    return code;
+}
+
+/* What is asked again is looked up before anything else: one read for all. */
+static err
+recall(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    if (actor->db == NULL) {
+        return ERR_ok;
+    }
+    batch->count = view(actor, records, count, true);
+    if (batch->count == 0) {
+        return ERR_ok;
+    }
+    return actor->class->recall == NULL ? recall_answers(actor, batch) : actor->class->recall(actor->state, batch);
+}
+
+/* Events that have to wait behind parked ones of their key never reach the class. */
+static err
+park_followers(struct actor *actor, struct record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->event != NULL && record->outcome.status == ERR_COUNT && inbox_must_park(actor->inbox, record->event)) {
+            err code = inbox_park(actor->inbox, record->event, 0, INT64_MAX, "waits behind an earlier event of its key");
+            if (code != ERR_ok) {
+                return code;
+            }
+            record->outcome.status = ERR_ok;
+            record->event = NULL;
+        }
+    }
+    return ERR_ok;
+}
+
+/* Says of each event what became of it. ERR_unavailable: a dependency is away; this batch must not be committed. */
+static err
+settle_event(struct actor *actor, struct batch *batch, struct record *record)
+{
+    const struct inbox_event *event = record->event;
+    err status = record->outcome.status;
+    if (status == ERR_ok || status == ERR_COUNT) {
+        inbox_applied_event(actor->inbox, event);
+        return ERR_ok;
+    }
+    if (err_disposition(status) == ERR_RETRY) {
+        return ERR_unavailable;
+    }
+    struct problem problem;
+    struct err_text why;
+    if (wire_decode(&problem_body, record->outcome.frame, &problem, &why) != ERR_ok) {
+        return ERR_internal;
+    }
+    char reason[ERR_TEXT_MAX + WIRE_NAME_MAX];
+    snprintf(reason, sizeof reason, "%s: %.*s", err_symbol(status), (int)problem.detail.size, (const char *)problem.detail.data);
+    int64_t attempts = event->attempts + 1;
+    bool is_given_up = attempts >= actor->settings->retry_attempts;
+    int64_t due_ms = batch->now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(batch, attempts));
+    if (is_given_up && event->attempts + 1 == actor->settings->retry_attempts) {
+        log_error("event_cannot_be_applied", LOG_SLICE("source", event->header.source), LOG_I64("seq", event->header.seq),
+                  LOG_SLICE("key", event->header.key), LOG_TEXT("reason", reason), LOG_ID("req", &event->header.id));
+    }
+    return inbox_park(actor->inbox, event, attempts, due_ms, reason);
+}
+
+static void
+keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
+{
+    const struct item_outcome *outcome = &record->outcome;
+    bool is_asked_again = record->item.again || actor->is_forced;
+    bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
+    if (is_write(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
+        strcmp(wire_ops[record->item.op].owner, "any") != 0) {
+        answers_add(actor->answers,
+                    &(struct answer){.request = record->item.id, .fingerprint = record->item.fingerprint, .status = outcome->status,
+                                     .frame = outcome->frame},
+                    now_ms);
+    }
+}
+
+static err
+settle_records(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->event != NULL) {
+            err code = settle_event(actor, batch, record);
+            if (code != ERR_ok) {
+                return code;
+            }
+        }
+        if (record->item.kind == ITEM_REQUEST && record->folded_into < 0 && record->outcome.status == ERR_COUNT &&
+            record->outcome.waiter == NULL) {
+            log_error("request_without_outcome", LOG_TEXT("op", wire_ops[record->item.op].name), LOG_ID("req", &record->item.id));
+            record->item.outcome = &record->outcome;
+            item_refuse(batch, &record->item, ERR_internal, "%s ended without an answer", wire_ops[record->item.op].name);
+        }
+        if (keeps_answers(actor)) {
+            keep_answer(actor, record, batch->now_ms);
+        }
+    }
+    return ERR_ok;
+}
+
+/* A duplicate request in a batch is answered as its first one; idempotency was decided when it was folded. */
+static err
+prepare(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    err code = answer_own(actor, batch, records, count);
+    if (code == ERR_ok) {
+        code = recall(actor, batch, records, count);
+    }
+    if (code == ERR_ok && actor->inbox != NULL) {
+        code = park_followers(actor, records, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].due != NULL) {
+            due_rows_fired(actor->due_rows, records[i].due);
+        }
+    }
+    return code;
+}
+
+static err
+commit(struct actor *actor, int64_t *events)
+{
+    *events = source_emitted(actor->source);
+    err code = source_queue(actor->source);
+    if (code == ERR_ok) {
+        code = inbox_queue(actor->inbox);
+    }
+    if (code == ERR_ok) {
+        code = answers_queue(actor->answers);
+    }
+    if (code == ERR_ok) {
+        code = due_rows_queue(actor->due_rows);
+    }
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!db_is_writing(actor->db)) {
+        /* Answers from memory hold for a second after the last proof. */
+        code = db_settle(actor->db);
+        return code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_MAX_AGE_MS) ? shard_prove(&actor->shard) : code;
+    }
+    code = shard_queue_advance(&actor->shard, *events);
+    int64_t started_us = clock_steady_us();
+    if (code == ERR_ok) {
+        code = db_commit(actor->db);
+    }
+    metric_observe_us(actor->commit_us, clock_steady_us() - started_us);
+    return code;
+}
+
+/* Whether the transaction under way moved the shard row; known before the commit clears it. */
+struct attempt {
+    bool is_writing;
+    int64_t events;
+};
+
+static err
+attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms, struct attempt *result)
+{
+    struct batch batch = {.actor = actor, .items = actor->items, .now_ms = now_ms};
+    *result = (struct attempt){0};
+    err code = prepare(actor, &batch, records, count);
+    if (code == ERR_ok) {
+        batch.count = view(actor, records, count, false);
+        code = batch.count == 0 ? ERR_ok : actor->class->handle(actor->state, &batch);
+    }
+    if (code == ERR_ok && count == 0 && actor->class->tick != NULL) {
+        code = actor->class->tick(actor->state, &batch);
+    }
+    if (code == ERR_ok) {
+        code = settle_records(actor, &batch, records, count);
+    }
+    if (code == ERR_ok && actor->db != NULL) {
+        result->events = source_emitted(actor->source);
+        code = commit(actor, &result->events);
+        result->is_writing = code == ERR_ok && actor->shard.asked_us != 0;
+    }
+    return code;
+}
+
+/* --- after it --- */
+
+void
+batch_send_reply(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body)
+{
+    static _Thread_local struct wire_buffer frame;
+    frame.size = 0;
+    wire_encode(&reply_header_body, header, &frame);
+    if (message_reply(actor->raw_router, message, wire_buffer_slice(&frame), body) != MESSAGE_SENT) {
+        metric_add(actor->replies_dropped, 1);
+    }
+}
+
+static void
+count_answer(struct actor *actor, enum op op, err status)
+{
+    if (actor->answered[op][status] == NULL) {
+        char labels[160];
+        snprintf(labels, sizeof labels, "actor=\"%s\",op=\"%s\",status=\"%s\"", actor->name, wire_ops[op].name, err_symbol(status));
+        actor->answered[op][status] = metric(METRIC_COUNTER, "larder_requests_total", labels, "Requests answered, by outcome.");
+    }
+    metric_add(actor->answered[op][status], 1);
+}
+
+static void
+answer_record(struct actor *actor, struct record *record, const struct item_outcome *outcome)
+{
+    struct reply_header header = {0};
+    err status = batch_public_status(outcome->status);
+    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
+    WIRE_SET(&header, reply_header, id, record->item.id);
+    if (record->item.again) {
+        WIRE_SET(&header, reply_header, again, true);
+    }
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(status)));
+    if (outcome->is_replayed) {
+        WIRE_SET(&header, reply_header, replayed, true);
+    }
+    batch_send_reply(actor, &record->message, &header, outcome->frame);
+    count_answer(actor, record->item.op, status);
+    if (status != ERR_ok) {
+        log_debug("refused", LOG_TEXT("op", wire_ops[record->item.op].name), LOG_TEXT("status", err_symbol(status)),
+                  LOG_ID("req", &record->item.id), LOG_SLICE("trace", record->item.traceparent));
+    }
+}
+
+/* The envelope goes over to the waiter, which joins those that wait. */
+static void
+start_waiting(struct actor *actor, struct record *record)
+{
+    struct waiter *waiter = record->outcome.waiter;
+    waiter->message = record->message;
+    record->has_message = false;
+    waiter->previous = NULL;
+    waiter->next = actor->waiters_waiting;
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter;
+    }
+    actor->waiters_waiting = waiter;
+}
+
+static void
+finish_waiter(struct actor *actor, struct waiter *waiter, err status, struct slice frame)
+{
+    struct reply_header header = {0};
+    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
+    WIRE_SET(&header, reply_header, id, waiter->id);
+    if (waiter->again) {
+        WIRE_SET(&header, reply_header, again, true);
+    }
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(batch_public_status(status))));
+    if (waiter->is_replayed) {
+        WIRE_SET(&header, reply_header, replayed, true);
+    }
+    batch_send_reply(actor, &waiter->message, &header, frame);
+    count_answer(actor, waiter->op, batch_public_status(status));
+    message_fini(&waiter->message);
+    if (waiter->previous != NULL) {
+        waiter->previous->next = waiter->next;
+    } else {
+        actor->waiters_waiting = waiter->next;
+    }
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter->previous;
+    }
+    waiter->next = actor->waiters_free;
+    actor->waiters_free = waiter;
+}
+
+void
+batch_refuse_all_waiters(struct actor *actor)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of("the actor ends; ask again with the same id"));
+    struct slice frame = arena_encode(&actor->arena, &problem_body, &problem);
+    while (actor->waiters_waiting != NULL) {
+        finish_waiter(actor, actor->waiters_waiting, ERR_unavailable, frame);
+    }
+}
+
+static void
+answer_requests(struct actor *actor, struct record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->item.kind != ITEM_REQUEST || !record->has_message || record->folded_into >= 0) {
+            continue;
+        }
+        if (record->outcome.waiter != NULL) {
+            start_waiting(actor, record);
+        } else if (record->outcome.status != ERR_COUNT) {
+            answer_record(actor, record, &record->outcome);
+        }
+    }
+}
+
+/* On disk: memory takes over, then the world is told. */
+static void
+conclude(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
+{
+    if (actor->class->committed != NULL) {
+        actor->class->committed(actor->state);
+    }
+    answer_requests(actor, records, count);
+    const struct waiter_answer *answers = actor->waiters_answered.elements;
+    for (size_t i = 0; i < actor->waiters_answered.count; i++) {
+        finish_waiter(actor, answers[i].waiter, answers[i].status, answers[i].frame);
+    }
+    if (actor->db != NULL) {
+        source_committed(actor->source, actor->raw_publisher, now_ms);
+        inbox_committed(actor->inbox);
+        due_rows_committed(actor->due_rows);
+    }
+    const struct ask_queued *asks = actor->asks_queued.elements;
+    for (size_t i = 0; i < actor->asks_queued.count; i++) {
+        asks_send(actor->asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
+    }
+    const struct call_queued *calls = actor->calls_queued.elements;
+    for (size_t i = 0; i < actor->calls_queued.count; i++) {
+        outbound_start(actor->outbound, calls[i].url, calls[i].json, calls[i].timeout_ms, &calls[i].context_id);
+    }
+    actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
+    metric_add(actor->batches, 1);
+}
+
+/* Rolled back: as if the records had just come. Those that an earlier step answered without the class are answered anew. */
+static void
+drop(struct actor *actor, struct record *records, size_t count)
+{
+    if (actor->db != NULL) {
+        db_rollback(actor->db);
+        source_dropped(actor->source);
+        inbox_dropped(actor->inbox);
+        due_rows_dropped(actor->due_rows);
+        answers_dropped(actor->answers);
+    }
+    if (actor->class->dropped != NULL) {
+        actor->class->dropped(actor->state);
+    }
+    struct waiter **taken = actor->waiters_taken.elements;
+    for (size_t i = 0; i < actor->waiters_taken.count; i++) {
+        taken[i]->next = actor->waiters_free;
+        actor->waiters_free = taken[i];
+    }
+    actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        records[i].outcome = (struct item_outcome){.status = ERR_COUNT};
+    }
+}
+
+/* --- when it fails --- */
+
+static void
+refuse_record(struct actor *actor, struct record *record, err code, const char *detail)
+{
+    struct batch batch = {.actor = actor};
+    record->item.outcome = &record->outcome;
+    item_refuse(&batch, &record->item, batch_public_status(code), "%s", detail);
+}
+
+static void
+refuse_unanswered(struct actor *actor, struct record *records, size_t count, err code, const char *detail)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->item.kind == ITEM_REQUEST && record->folded_into < 0 && record->has_message) {
+            refuse_record(actor, record, code, detail);
+        }
+    }
+    answer_requests(actor, records, count);
+}
+
+/* An event that fails alone is not the database's fault: it is kept with the reason, and the cursor goes on. */
+static void
+park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
+{
+    int64_t events = 0;
+    struct batch batch = {.actor = actor, .now_ms = now_ms};
+    if (!inbox_take_again(actor->inbox, record->event)) {
+        return;
+    }
+    int64_t attempts = record->event->attempts + 1;
+    bool is_given_up = attempts >= actor->settings->retry_attempts;
+    int64_t due_ms = now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(&batch, attempts));
+    log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
+              LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
+    err parked = inbox_park(actor->inbox, record->event, attempts, due_ms, err_words(code));
+    if (parked == ERR_ok) {
+        parked = commit(actor, &events);
+    }
+    if (parked != ERR_ok) {
+        drop(actor, record, 1);
+        return;
+    }
+    shard_advanced(&actor->shard, events);
+    actor->shard.asked_us = 0;
+    conclude(actor, record, 0, now_ms);
+}
+
+/* A record that fails although it runs alone. */
+static void
+fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
+{
+    bool is_later = err_disposition(code) == ERR_RETRY;
+    if (record->item.kind == ITEM_REQUEST) {
+        refuse_unanswered(actor, record, 1, code,
+                          is_later ? "the database could not do it now; ask again with the same id"
+                                   : "it could not be done, and was logged");
+    } else if (record->event != NULL && is_later) {
+        struct batch batch = {.actor = actor, .now_ms = now_ms};
+        inbox_hold(actor->inbox, record->event, now_ms + batch_backoff_ms(&batch, 1));
+    } else if (record->event != NULL) {
+        park_alone(actor, record, code, now_ms);
+    } else if (record->due != NULL) {
+        actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    }
+    if (!is_later) {
+        log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)),
+                  LOG_ID("req", &record->item.id));
+    }
+}
+
+static bool
+is_connection_gone(err code)
+{
+    return code == ERR_db_lost || code == ERR_db_unknown;
+}
+
+enum after { AFTER_DONE, AFTER_AGAIN, AFTER_FAILED };
+
+/* One attempt and what follows from it. AFTER_AGAIN: rolled back for certain, may be tried again. AFTER_FAILED: `code` says why. */
+static enum after
+attempt_and_settle(struct actor *actor, struct record *records, size_t count, int64_t now_ms, err *code)
+{
+    struct attempt result;
+    actor->shard.asked_us = 0;
+    *code = attempt(actor, records, count, now_ms, &result);
+    if (*code == ERR_ok) {
+        if (result.is_writing) {
+            shard_advanced(&actor->shard, result.events);
+            actor->is_db_away = false;
+        }
+        conclude(actor, records, count, now_ms);
+        return AFTER_DONE;
+    }
+    bool happened = false;
+    if (is_connection_gone(*code)) {
+        bool is_unknown = *code == ERR_db_unknown;
+        err recovered = actor_recover(actor, &happened);
+        *code = recovered == ERR_ok ? ERR_db_lost : recovered;
+        if (recovered == ERR_ok && happened && is_unknown) {
+            log_warn("commit_found_again", LOG_I64("batch", actor->shard.batch));
+            conclude(actor, records, count, now_ms);
+            *code = actor_reopen(actor);
+            return AFTER_DONE;
+        }
+        drop(actor, records, count);
+        if (recovered == ERR_ok) {
+            recovered = actor_reopen(actor);
+        }
+        if (recovered == ERR_ok) {
+            return AFTER_AGAIN;
+        }
+        *code = recovered;
+        return AFTER_FAILED;
+    }
+    drop(actor, records, count);
+    return AFTER_FAILED;
+}
+
+/* Answers those that were folded into another of the batch. */
+static void
+answer_folded(struct actor *actor)
+{
+    for (size_t i = 0; i < actor->record_count; i++) {
+        struct record *record = &actor->records[i];
+        if (record->folded_into < 0 || !record->has_message) {
+            continue;
+        }
+        const struct record *first = &actor->records[record->folded_into];
+        struct item_outcome outcome = first->outcome;
+        if (outcome.status == ERR_COUNT) {
+            refuse_record(actor, record, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
+            outcome = record->outcome;
+        }
+        if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
+            answer_record(actor, record, &outcome);
+        }
+    }
+}
+
+static void
+run_one_by_one(struct actor *actor, int64_t now_ms)
+{
+    int64_t until_us = clock_steady_us() + ALONE_MAX_MS * INT64_C(1000);
+    actor->is_forced = true;
+    for (size_t i = 0; i < actor->record_count; i++) {
+        struct record *record = &actor->records[i];
+        if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->inbox, record->event))) {
+            continue;
+        }
+        if (clock_steady_us() > until_us || actor->is_db_away) {
+            if (record->event != NULL) {
+                inbox_dropped(actor->inbox);
+            }
+            refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
+            continue;
+        }
+        err code = ERR_ok;
+        enum after after = attempt_and_settle(actor, record, 1, now_ms, &code);
+        if (after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event))) {
+            after = attempt_and_settle(actor, record, 1, now_ms, &code);
+        }
+        if (code == ERR_db_stale) {
+            break;
+        }
+        if (after != AFTER_DONE) {
+            fail_alone(actor, record, code, now_ms);
+        }
+    }
+    actor->is_forced = false;
+}
+
+static void
+empty(struct actor *actor)
+{
+    for (size_t i = 0; i < actor->record_count; i++) {
+        if (actor->records[i].has_message) {
+            message_fini(&actor->records[i].message);
+        }
+    }
+    actor->record_count = 0;
+    arena_reset(&actor->arena);
+}
+
+/* What is left of a batch that cannot be done now: requests are told, the rest comes again by itself. */
+static void
+give_up(struct actor *actor, err code, int64_t now_ms)
+{
+    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    refuse_unanswered(actor, actor->records, actor->record_count, code, "the database does not answer; ask again with the same id");
+}
+
+void
+batch_run(struct actor *actor, int64_t now_ms)
+{
+    err code = ERR_ok;
+    if (actor->is_db_away) {
+        give_up(actor, ERR_unavailable, now_ms);
+        if (actor->inbox != NULL) {
+            inbox_dropped(actor->inbox);
+        }
+    } else {
+        size_t count = actor->record_count;
+        enum after after = attempt_and_settle(actor, actor->records, count, now_ms, &code);
+        if (code == ERR_db_stale) {
+            actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
+        } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
+            log_warn("batch_refused", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count));
+            give_up(actor, code, now_ms);
+        } else if (after != AFTER_DONE) {
+            log_warn("batch_runs_one_by_one", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count),
+                     LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)));
+            run_one_by_one(actor, now_ms);
+        }
+    }
+    answer_folded(actor);
+    empty(actor);
+}
+
+void
+batch_tick(struct actor *actor, int64_t now_ms)
+{
+    if (actor->db == NULL || actor->is_db_away) {
+        return;
+    }
+    assert(actor->record_count == 0);
+    err code = ERR_ok;
+    if (source_is_due(actor->source) || actor->class->tick != NULL) {
+        (void)attempt_and_settle(actor, actor->records, 0, now_ms, &code);
+    }
+    if (code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_IDLE_AGE_MS)) {
+        code = shard_prove(&actor->shard);
+        if (is_connection_gone(code)) {
+            bool happened = false;
+            code = actor_recover(actor, &happened);
+            if (code == ERR_ok) {
+                code = actor_reopen(actor);
+            }
+        }
+    }
+    if (code == ERR_db_stale) {
+        actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its database was moved away");
+    }
+    arena_reset(&actor->arena);
+}

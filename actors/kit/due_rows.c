@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   One table for everything that has to happen later, and one number in memory: when the next one is due.
+ *
+ * STATE     $due (owner, due_key) -> due, attempts, payload. In memory the changes of the batch and a lower bound of the next
+ *           moment; it may be early (the read then finds nothing and learns the true one), never late.
+ *
+ * FAILURES  A row goes away only in the transaction of what it caused, so a batch that is rolled back fires again.
+ *
+ * LIMITS    Keys up to 64 bytes, payloads up to 64 KiB. The last change of a key within a batch wins.
+ */
+#include "due_rows.h"
+
+#include <stdlib.h>
+
+struct change {
+    struct slice owner;
+    struct slice key;
+    int64_t due_ms; /* -1: the row goes away */
+    int64_t attempts;
+    struct slice payload;
+};
+
+struct due_rows {
+    struct db *db;
+    int64_t next_ms;
+    int64_t next_of_batch_ms;
+    bool is_next_unknown; /* a row that was due has fired */
+    struct change *changes;
+    size_t count;
+    size_t capacity;
+};
+
+struct due_rows *
+due_rows_create(struct db *db)
+{
+    struct due_rows *rows = calloc(1, sizeof *rows);
+    if (rows == NULL) {
+        abort();
+    }
+    rows->db = db;
+    rows->next_ms = INT64_MAX;
+    rows->next_of_batch_ms = INT64_MAX;
+    return rows;
+}
+
+void
+due_rows_destroy(struct due_rows **rows)
+{
+    if (*rows != NULL) {
+        free((*rows)->changes);
+        free(*rows);
+        *rows = NULL;
+    }
+}
+
+err
+due_rows_load(struct due_rows *rows)
+{
+    struct db_statement *read = db_statement(rows->db, "SELECT MIN(due) FROM $due");
+    err code = db_query(read);
+    if (code != ERR_ok) {
+        return code;
+    }
+    rows->next_ms = db_next(read) && !db_is_null(read, 0) ? db_i64(read, 0) : INT64_MAX;
+    rows->is_next_unknown = false;
+    db_done(read);
+    return ERR_ok;
+}
+
+int64_t
+due_rows_next_ms(const struct due_rows *rows)
+{
+    return rows->next_ms;
+}
+
+err
+due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct due_row *out, size_t max, size_t *count)
+{
+    *count = 0;
+    struct db_statement *read =
+        db_statement(rows->db, "SELECT owner, due_key, due, attempts, payload FROM $due WHERE due <= ? ORDER BY due LIMIT ?");
+    db_bind_i64(read, now_ms);
+    db_bind_i64(read, (int64_t)max);
+    err code = db_query(read);
+    while (code == ERR_ok && db_next(read)) {
+        struct due_row *row = &out[(*count)++];
+        row->owner = arena_copy(arena, db_bytes(read, 0));
+        row->key = arena_copy(arena, db_bytes(read, 1));
+        row->due_ms = db_i64(read, 2);
+        row->attempts = db_i64(read, 3);
+        row->payload = arena_copy(arena, db_bytes(read, 4));
+        if (*count == max) {
+            db_done(read);
+            break;
+        }
+    }
+    if (code == ERR_ok && *count == 0) {
+        code = due_rows_load(rows);
+    }
+    return code;
+}
+
+static struct change *
+change_of(struct due_rows *rows, struct slice owner, struct slice key)
+{
+    for (size_t i = rows->count; i > 0; i--) {
+        struct change *change = &rows->changes[i - 1];
+        if (slice_equal(change->key, key) && slice_equal(change->owner, owner)) {
+            return change;
+        }
+    }
+    if (rows->count == rows->capacity) {
+        rows->capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
+        struct change *grown = realloc(rows->changes, rows->capacity * sizeof *grown);
+        if (grown == NULL) {
+            abort();
+        }
+        rows->changes = grown;
+    }
+    struct change *added = &rows->changes[rows->count++];
+    *added = (struct change){.owner = owner, .key = key, .due_ms = -1};
+    return added;
+}
+
+void
+due_rows_fired(struct due_rows *rows, const struct due_row *row)
+{
+    change_of(rows, row->owner, row->key)->due_ms = -1;
+    rows->is_next_unknown = true;
+}
+
+void
+due_rows_set(struct due_rows *rows, struct arena *arena, const struct due *due)
+{
+    struct change *change = change_of(rows, slice_of(due->owner), due->key);
+    change->owner = slice_of(due->owner);
+    change->key = arena_copy(arena, due->key);
+    change->due_ms = due->due_ms;
+    change->attempts = due->attempts;
+    change->payload = arena_copy(arena, due->payload);
+    if (due->due_ms < rows->next_of_batch_ms) {
+        rows->next_of_batch_ms = due->due_ms;
+    }
+}
+
+void
+due_rows_cancel(struct due_rows *rows, struct arena *arena, const char *owner, struct slice key)
+{
+    struct change *change = change_of(rows, slice_of(owner), key);
+    change->key = arena_copy(arena, key);
+    change->due_ms = -1;
+}
+
+err
+due_rows_queue(struct due_rows *rows)
+{
+    if (rows->count == 0) {
+        return ERR_ok;
+    }
+    struct db_rows *set = db_rows(rows->db, "REPLACE INTO $due (owner, due_key, due, attempts, payload)", 5);
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct change *change = &rows->changes[i];
+        if (change->due_ms < 0) {
+            struct db_statement *forget = db_statement(rows->db, "DELETE FROM $due WHERE owner = ? AND due_key = ?");
+            db_bind_text(forget, change->owner);
+            db_bind_bytes(forget, change->key);
+            err code = db_queue(forget, DB_ANY_ROWS);
+            if (code != ERR_ok) {
+                return code;
+            }
+            continue;
+        }
+        db_rows_text(set, change->owner);
+        db_rows_bytes(set, change->key);
+        db_rows_i64(set, change->due_ms);
+        db_rows_i64(set, change->attempts);
+        db_rows_bytes(set, change->payload);
+    }
+    return db_rows_queue(set);
+}
+
+void
+due_rows_committed(struct due_rows *rows)
+{
+    if (rows->next_of_batch_ms < rows->next_ms) {
+        rows->next_ms = rows->next_of_batch_ms;
+    }
+    if (rows->is_next_unknown) {
+        rows->next_ms = 0; /* the next read tells */
+    }
+    rows->count = 0;
+    rows->next_of_batch_ms = INT64_MAX;
+    rows->is_next_unknown = false;
+}
+
+void
+due_rows_dropped(struct due_rows *rows)
+{
+    rows->count = 0;
+    rows->next_of_batch_ms = INT64_MAX;
+    rows->is_next_unknown = false;
+}

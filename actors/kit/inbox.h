@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The durable subscriptions of an actor: cursors, gaps, parked events. Which sources it follows stands in events.def.
+ *
+ * The actor's loop gives it what came from the SUB sockets and from FETCH, and takes events out in order; what became of each is
+ * told back before the commit; the cursor moves in the same transaction.
+ */
+#ifndef LARDER_KIT_INBOX_H
+#define LARDER_KIT_INBOX_H
+
+#include "arena.h"
+#include "db.h"
+#include "settings.h"
+#include "wire.h"
+
+/* The most events that one answer to a FETCH brings. */
+#define INBOX_PAGE_EVENTS 256
+
+struct inbox;
+
+/* One event to be applied. Slices lie in the arena. */
+struct inbox_event {
+    size_t stream;
+    struct event_header header;
+    enum event_type type;
+    struct slice header_frame;
+    struct slice body_frame;
+    int64_t attempts; /* of a parked one */
+    bool is_parked;
+};
+
+enum inbox_verdict { INBOX_NOTHING, INBOX_APPLY };
+
+/* `subscriber` is this actor's name as a subscriber, "factory/0". */
+struct inbox *
+inbox_create(struct db *db, const char *actor, const char *subscriber, const struct settings *settings);
+void
+inbox_destroy(struct inbox **inbox);
+MUST_CHECK err
+inbox_load(struct inbox *inbox);
+
+size_t
+inbox_stream_count(const struct inbox *inbox);
+const char *
+inbox_stream_actor(const struct inbox *inbox, size_t stream);
+int
+inbox_stream_shard(const struct inbox *inbox, size_t stream);
+
+/* A page is on its way: what is published meanwhile is best left in its socket. */
+bool
+inbox_is_fetching(const struct inbox *inbox, size_t stream);
+
+/* How much of a source ("factory/0") is applied, this batch included. */
+int64_t
+inbox_applied(const struct inbox *inbox, const char *source);
+
+/* Whether an incident holds a source. */
+bool
+inbox_has_incident(const struct inbox *inbox);
+
+/* --- in --- */
+
+/* A message of a SUB socket. INBOX_APPLY: `event` is the next one. */
+MUST_CHECK enum inbox_verdict
+inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice header_frame, struct slice body_frame,
+          struct inbox_event *event);
+
+/* Whether this stream should be asked for more now, or told our position; `fetch` is the request then. */
+bool
+inbox_wants_fetch(struct inbox *inbox, size_t stream, int64_t now_ms, int64_t timeout_ms, struct fetch *fetch);
+
+/* The answer: `code` and, when it is ok, the page. Its events go to inbox_see_fetched() one by one. */
+void
+inbox_fetched(struct inbox *inbox, size_t stream, err code, const char *detail, const struct fetched *page, int64_t now_ms);
+MUST_CHECK enum inbox_verdict
+inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched, struct inbox_event *event);
+
+/* Parked events whose time has come, the first of each key. */
+MUST_CHECK err
+inbox_read_parked(struct inbox *inbox, struct arena *arena, int64_t now_ms, struct inbox_event *out, size_t max, size_t *count);
+int64_t
+inbox_next_parked_ms(const struct inbox *inbox);
+
+/* When some stream wants something next, for the wait; INT64_MAX for never. */
+int64_t
+inbox_next_ms(const struct inbox *inbox, int64_t now_ms);
+
+/* --- what became of it, inside the batch --- */
+
+void
+inbox_applied_event(struct inbox *inbox, const struct inbox_event *event);
+
+/* An event of this key is parked already: this one has to wait behind it. */
+bool
+inbox_must_park(const struct inbox *inbox, const struct inbox_event *event);
+
+/* Cannot be applied: kept with the reason and tried again at `due_ms`. */
+MUST_CHECK err
+inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempts, int64_t due_ms, const char *reason);
+
+/* A dependency is away: the stream goes back to before this event and pauses. */
+void
+inbox_hold(struct inbox *inbox, const struct inbox_event *event, int64_t until_ms);
+
+/* After a rollback, for an event that is tried alone: whether it is still its turn; it counts as taken out then. */
+bool
+inbox_take_again(struct inbox *inbox, const struct inbox_event *event);
+
+/* Queues the cursors that moved and the parked rows that went. */
+MUST_CHECK err
+inbox_queue(struct inbox *inbox);
+void
+inbox_committed(struct inbox *inbox);
+void
+inbox_dropped(struct inbox *inbox);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   One row per database says who writes it: epoch (the number of the reign), batch (of the last commit), seq (of the last
+ *           event), incarnation (which database this is) and the server's connection number, so that a successor can end it.
+ *
+ * STATE     $shard. Invariants: epoch and batch only grow; seq is the largest seq of $outbox ever; shards never changes.
+ *
+ * FAILURES  Reading alone proves nothing after a lost connection: the old one may still have statements to run. Taking does: the
+ *           recorded connection is killed, the UPDATE waits for its row lock, and the raised epoch makes whatever it sends later
+ *           match no row. A lock that does not come free is ERR_db_busy: still unknown.
+ *
+ * LIMITS    On SQLite the folder's lock keeps a second process out; the row still numbers batches and events.
+ */
+#include "shard.h"
+
+#include "clock.h"
+#include "log.h"
+
+static const char *const READ_SQL = "SELECT shards, epoch, batch, seq, incarnation, connection FROM $shard WHERE shard = ?";
+
+static err
+read_row(struct shard *shard, struct shard *found, int64_t *connection, bool *there)
+{
+    struct db_statement *read = db_statement(shard->db, READ_SQL);
+    db_bind_i64(read, shard->number);
+    err code = db_query(read);
+    if (code != ERR_ok) {
+        return code;
+    }
+    *there = db_next(read);
+    if (*there) {
+        found->of = (int)db_i64(read, 0);
+        found->epoch = db_i64(read, 1);
+        found->batch = db_i64(read, 2);
+        found->seq = db_i64(read, 3);
+        found->incarnation = db_id(read, 4);
+        *connection = db_i64(read, 5);
+        db_done(read);
+    }
+    return db_settle(shard->db);
+}
+
+static err
+make_row(struct shard *shard)
+{
+    struct id incarnation = id_new();
+    struct db_statement *insert = db_statement(
+        shard->db, "INSERT INTO $shard (shard, shards, epoch, batch, seq, incarnation, connection) VALUES (?, ?, 0, 0, 0, ?, 0)");
+    db_bind_i64(insert, shard->number);
+    db_bind_i64(insert, shard->of);
+    db_bind_id(insert, &incarnation);
+    err code = db_run(insert, NULL);
+    if (code == ERR_ok) {
+        code = db_commit(shard->db);
+    }
+    if (code != ERR_ok) {
+        db_rollback(shard->db);
+    }
+    /* Somebody beside us made it first: theirs is as good. */
+    return code == ERR_db_unique ? ERR_ok : code;
+}
+
+/* Raises the epoch from a known one, or from any when `epoch` is negative. The UPDATE comes first: it waits for the row lock, so
+ * what is read behind it is what stays. */
+static err
+raise_epoch(struct shard *shard, int64_t epoch, struct shard *found)
+{
+    struct db *db = shard->db;
+    struct db_statement *raise =
+        epoch < 0 ? db_statement(db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ?")
+                  : db_statement(db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ? AND epoch = ?");
+    db_bind_i64(raise, db_connection(db));
+    db_bind_i64(raise, shard->number);
+    if (epoch >= 0) {
+        db_bind_i64(raise, epoch);
+    }
+    int64_t matched = 0;
+    err code = db_run(raise, &matched);
+    if (code == ERR_ok && matched != 1) {
+        code = ERR_db_stale;
+    }
+    bool there = false;
+    int64_t connection = 0;
+    if (code == ERR_ok) {
+        code = read_row(shard, found, &connection, &there);
+    }
+    if (code == ERR_ok && !there) {
+        code = ERR_db_stale;
+    }
+    if (code == ERR_ok) {
+        code = db_commit(db);
+    }
+    if (code != ERR_ok) {
+        db_rollback(db);
+    }
+    return code;
+}
+
+static err
+kill_writer(struct shard *shard, int64_t connection)
+{
+    if (connection == 0 || connection == db_connection(shard->db)) {
+        return ERR_ok;
+    }
+    err code = db_kill(shard->db, connection);
+    if (code != ERR_ok) {
+        log_warn("writer_not_ended", LOG_I64("connection", connection), LOG_TEXT("reason", db_error(shard->db)));
+    }
+    return ERR_ok;
+}
+
+err
+shard_take(struct shard *shard, struct db *db, int number, int of, struct err_text *why)
+{
+    *shard = (struct shard){.db = db, .number = number, .of = of};
+    struct shard found = *shard;
+    int64_t connection = 0;
+    bool there = false;
+    err code = read_row(shard, &found, &connection, &there);
+    if (code == ERR_ok && !there) {
+        db_rollback(db);
+        code = make_row(shard);
+        if (code == ERR_ok) {
+            code = read_row(shard, &found, &connection, &there);
+        }
+    }
+    if (code == ERR_ok && found.of != of) {
+        return err_say(why, ERR_wrong_setting, "the database of shard %d was made for %d shards and is opened with %d; the number is fixed",
+                       number, found.of, of);
+    }
+    if (code == ERR_ok) {
+        db_rollback(db);
+        code = kill_writer(shard, connection);
+    }
+    int64_t asked_us = clock_steady_us();
+    if (code == ERR_ok) {
+        code = raise_epoch(shard, -1, &found);
+    }
+    if (code != ERR_ok) {
+        return err_say(why, code, "cannot take shard %d: %s", number, db_error(db));
+    }
+    *shard = found;
+    shard->proved_us = asked_us;
+    return ERR_ok;
+}
+
+err
+shard_retake(struct shard *shard, bool *happened, struct err_text *why)
+{
+    struct shard found = *shard;
+    int64_t connection = 0;
+    bool there = false;
+    err code = read_row(shard, &found, &connection, &there);
+    if (code == ERR_ok && (!there || found.epoch != shard->epoch || !id_equal(&found.incarnation, &shard->incarnation))) {
+        code = ERR_db_stale;
+    }
+    if (code == ERR_ok) {
+        db_rollback(shard->db);
+        code = kill_writer(shard, connection);
+    }
+    int64_t asked_us = clock_steady_us();
+    if (code == ERR_ok) {
+        code = raise_epoch(shard, shard->epoch, &found);
+    }
+    if (code != ERR_ok) {
+        return err_say(why, code, "cannot take shard %d again: %s", shard->number, db_error(shard->db));
+    }
+    int64_t moved = found.batch - shard->batch;
+    if (moved != 0 && moved != 1) {
+        return err_say(why, ERR_db_stale, "shard %d: batch went from %lld to %lld without us", shard->number, (long long)shard->batch,
+                       (long long)found.batch);
+    }
+    *happened = moved == 1;
+    *shard = found;
+    shard->proved_us = asked_us;
+    return ERR_ok;
+}
+
+err
+shard_queue_advance(struct shard *shard, int64_t events)
+{
+    struct db_statement *advance = db_statement(
+        shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ? WHERE shard = ? AND epoch = ? AND batch = ?");
+    shard->asked_us = clock_steady_us();
+    db_bind_i64(advance, events);
+    db_bind_i64(advance, shard->number);
+    db_bind_i64(advance, shard->epoch);
+    db_bind_i64(advance, shard->batch);
+    return db_queue(advance, 1);
+}
+
+void
+shard_advanced(struct shard *shard, int64_t events)
+{
+    shard->batch++;
+    shard->seq += events;
+    shard->proved_us = shard->asked_us;
+}
+
+err
+shard_prove(struct shard *shard)
+{
+    struct shard found = *shard;
+    int64_t connection = 0;
+    bool there = false;
+    int64_t asked_us = clock_steady_us();
+    err code = db_check(shard->db);
+    if (code == ERR_ok) {
+        code = read_row(shard, &found, &connection, &there);
+        db_rollback(shard->db);
+    }
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!there || found.epoch != shard->epoch || found.batch != shard->batch) {
+        return ERR_db_stale;
+    }
+    shard->proved_us = asked_us;
+    return ERR_ok;
+}
+
+bool
+shard_is_older_than(const struct shard *shard, int64_t age_ms)
+{
+    return clock_steady_us() - shard->proved_us > age_ms * 1000;
+}
