@@ -4,7 +4,15 @@
 #define LARDER_FACTORY_H
 
 #include "actor.h"
+#include "db.h"
+#include "err.h"
+#include "verify.h"
 
 extern const struct actor_class factory_class;
+
+/* Proves the factory's own database: at most one open production per product, shelves that agree with it, a due row behind every open
+ * production. `db` is best a read-only snapshot. Faults are counted in the report; an error is one of the database. */
+MUST_CHECK err
+factory_verify(struct db *db, struct verify_report *report);
 
 #endif
