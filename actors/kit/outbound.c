@@ -194,6 +194,19 @@ outbound_create(void)
     return outbound;
 }
 
+static void
+destroy_all(struct outbound *outbound, struct transfer **head)
+{
+    struct transfer *transfer = *head;
+    *head = NULL;
+    while (transfer != NULL) {
+        struct transfer *next = transfer->next;
+        (void)curl_multi_remove_handle(outbound->multi, transfer->easy);
+        transfer_destroy(&transfer);
+        transfer = next;
+    }
+}
+
 void
 outbound_destroy(struct outbound **outbound)
 {
@@ -202,17 +215,8 @@ outbound_destroy(struct outbound **outbound)
     if (o == NULL) {
         return;
     }
-    while (o->transfers != NULL) {
-        struct transfer *transfer = o->transfers;
-        transfer_unlink(&o->transfers, transfer);
-        (void)curl_multi_remove_handle(o->multi, transfer->easy);
-        transfer_destroy(&transfer);
-    }
-    while (o->failed != NULL) {
-        struct transfer *transfer = o->failed;
-        transfer_unlink(&o->failed, transfer);
-        transfer_destroy(&transfer);
-    }
+    destroy_all(o, &o->transfers);
+    destroy_all(o, &o->failed);
     transfer_destroy(&o->handed_out);
     (void)curl_multi_cleanup(o->multi);
     (void)close(o->timer_fd);
