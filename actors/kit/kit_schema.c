@@ -18,7 +18,7 @@ const struct db_step kit_steps[] = {
         " incarnation {BYTES 16} NOT NULL, connection {I64} NOT NULL"
         ") {TABLE_END}"},
     {2, "CREATE TABLE IF NOT EXISTS $outbox ("
-        " seq {I64} NOT NULL PRIMARY KEY, header {BLOB} NOT NULL, body {BLOB} NOT NULL, topic {TEXT 160} NOT NULL"
+        " seq {I64} NOT NULL PRIMARY KEY, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL, topic {TEXT 160} NOT NULL"
         ") {TABLE_END}"},
     {3, "CREATE TABLE IF NOT EXISTS $position ("
         " subscriber {TEXT 64} NOT NULL PRIMARY KEY, position {I64} NOT NULL"
@@ -27,17 +27,17 @@ const struct db_step kit_steps[] = {
         " source {TEXT 64} NOT NULL PRIMARY KEY, incarnation {BYTES 16} NOT NULL, position {I64} NOT NULL"
         ") {TABLE_END}"},
     {5, "CREATE TABLE IF NOT EXISTS $parked ("
-        " source {TEXT 64} NOT NULL, seq {I64} NOT NULL, event_key {TEXT 64} NOT NULL, header {BLOB} NOT NULL, body {BLOB} NOT NULL,"
+        " source {TEXT 64} NOT NULL, seq {I64} NOT NULL, event_key {TEXT 64} NOT NULL, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL,"
         " attempts {I64} NOT NULL, due {I64} NOT NULL, error {TEXT 512} NOT NULL, PRIMARY KEY (source, seq)"
         ") {TABLE_END}"},
     {6, "CREATE TABLE IF NOT EXISTS $due ("
-        " owner {NAME 32} NOT NULL, due_key {BYTES 64} NOT NULL, due {I64} NOT NULL, attempts {I64} NOT NULL, payload {BLOB} NOT NULL,"
+        " owner {NAME 32} NOT NULL, due_key {BYTES 64} NOT NULL, due {I64} NOT NULL, attempts {I64} NOT NULL, payload {BYTES 16777215} NOT NULL,"
         " PRIMARY KEY (owner, due_key)"
         ") {TABLE_END}"},
     {7, "CREATE INDEX IF NOT EXISTS $due_at ON $due (due)"},
     {8, "CREATE TABLE IF NOT EXISTS $answer ("
         " n {I64} NOT NULL PRIMARY KEY, request {BYTES 16} NOT NULL UNIQUE, fingerprint {I64} NOT NULL, status {NAME 64} NOT NULL,"
-        " body {BLOB} NOT NULL, answered {I64} NOT NULL"
+        " body {BYTES 16777215} NOT NULL, answered {I64} NOT NULL"
         ") {TABLE_END}"},
 };
 
