@@ -48,7 +48,8 @@
 #define OWNER_CALL "call"
 #define PAGE_DEFAULT 100
 
-/* A factory.produce that waits for stock's level. */
+/* A factory.produce that waits for stock's level. The waiter is what the ask carries: it outlives a state that is opened anew, this
+ * does not. */
 struct asked {
     struct asked *next;
     struct waiter *waiter;
@@ -145,6 +146,17 @@ drop_asked(struct factory *factory)
             at = &asked->next;
         }
     }
+}
+
+/* NULL when the state was opened anew since it was asked. */
+static struct asked *
+find_asked(struct factory *factory, const struct waiter *waiter)
+{
+    struct asked *asked = factory->asked;
+    while (asked != NULL && asked->waiter != waiter) {
+        asked = asked->next;
+    }
+    return asked;
 }
 
 /* --- words --- */
@@ -378,7 +390,7 @@ ask_for_level(struct factory *factory, struct batch *batch, struct item *item, s
                          .deadline_ms = item->deadline_ms,
                          .traceparent = item->traceparent,
                          .body = &get,
-                         .context = asked,
+                         .context = asked->waiter,
                      });
 }
 
@@ -530,6 +542,14 @@ handle_request(struct factory *factory, struct batch *batch, struct item *item)
 /* --- the level that was asked for --- */
 
 static void
+refuse_forgotten(struct batch *batch, struct waiter *waiter)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of("the factory lost its database while it asked stock; ask again with the same id"));
+    waiter_refuse(batch, &waiter, ERR_unavailable, &problem);
+}
+
+static void
 refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waiter)
 {
     struct problem problem = {0};
@@ -589,7 +609,11 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
 static err
 handle_reply(struct factory *factory, struct batch *batch, const struct item *reply)
 {
-    struct asked *asked = reply->context;
+    struct asked *asked = find_asked(factory, reply->context);
+    if (asked == NULL) {
+        refuse_forgotten(batch, reply->context);
+        return ERR_ok;
+    }
     asked->is_answered = true;
     if (reply->status != ERR_ok) {
         refuse_asked(batch, reply, asked->waiter);
