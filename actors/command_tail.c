@@ -27,6 +27,8 @@
 #define EVENTS_HWM 100000
 #define HEAD_TOPIC "head"
 #define EVENT_FRAMES 3
+#define TYPE_WIDTH 18U
+#define KEY_WIDTH 16U
 
 static const char *const actors[] = {
 #define ACTOR(name, offset) #name,
@@ -69,11 +71,11 @@ tail_connect(struct tail *tail, const struct command_line *line, struct err_text
     return ERR_ok;
 }
 
-/* As it is when it is a name, which a terminal only shows; otherwise escaped. */
+/* As it is when a terminal would only show it; otherwise as JSON text. */
 static void
-write_shown(struct slice text, bool as_json, struct wire_buffer *out)
+write_shown(struct slice text, struct wire_buffer *out)
 {
-    bool is_plain = text.size > 0 && !as_json;
+    bool is_plain = text.size > 0;
     for (size_t i = 0; i < text.size; i++) {
         is_plain = is_plain && text.data[i] > 0x20 && text.data[i] < 0x7f;
     }
@@ -88,6 +90,17 @@ static void
 write_words(const char *words, struct wire_buffer *out)
 {
     wire_buffer_append(out, words, strlen(words));
+}
+
+/* Filled up with spaces, at least one. */
+static void
+write_column(struct slice text, size_t width, struct wire_buffer *out)
+{
+    size_t end = out->size + width;
+    write_shown(text, out);
+    do {
+        write_words(" ", out);
+    } while (out->size < end);
 }
 
 static void
@@ -122,16 +135,8 @@ write_line(const struct event_header *header, const struct wire_body *body, stru
     json_time_format(header->time, time_text);
     wire_buffer_append(out, time_text, sizeof time_text);
     write_words("  ", out);
-    size_t before = out->size;
-    write_shown(header->type, false, out);
-    while (out->size < before + 18) {
-        write_words(" ", out);
-    }
-    before = out->size;
-    write_shown(header->key.size == 0 ? header->source : header->key, false, out);
-    while (out->size < before + 16) {
-        write_words(" ", out);
-    }
+    write_column(header->type, TYPE_WIDTH, out);
+    write_column(header->key.size == 0 ? header->source : header->key, KEY_WIDTH, out);
     write_body(body, frame, out);
     write_words("\n", out);
 }

@@ -44,25 +44,30 @@ least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Levenshtein's distance, one row at a time; `b` is one of our names. */
+/* Levenshtein's distance, two swapped neighbours counting as one (optimal string alignment); names too long are far from all. */
 static size_t
 distance(const char *a, const char *b)
 {
-    size_t row[NAME_SIZE_MAX + 1];
-    size_t size = strlen(b);
-    for (size_t i = 0; i <= size; i++) {
-        row[i] = i;
+    size_t far[NAME_SIZE_MAX + 1][NAME_SIZE_MAX + 1];
+    size_t a_size = strlen(a);
+    size_t b_size = strlen(b);
+    if (a_size > NAME_SIZE_MAX || b_size > NAME_SIZE_MAX) {
+        return NAME_SIZE_MAX;
     }
-    for (size_t at = 0; a[at] != '\0'; at++) {
-        size_t diagonal = row[0];
-        row[0] = at + 1;
-        for (size_t i = 1; i <= size; i++) {
-            size_t above = row[i];
-            row[i] = least(least(above + 1, row[i - 1] + 1), diagonal + (a[at] == b[i - 1] ? 0 : 1));
-            diagonal = above;
+    for (size_t i = 0; i <= a_size; i++) {
+        for (size_t j = 0; j <= b_size; j++) {
+            if (i == 0 || j == 0) {
+                far[i][j] = i + j;
+                continue;
+            }
+            size_t replaced = far[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+            far[i][j] = least(least(far[i - 1][j], far[i][j - 1]) + 1, replaced);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                far[i][j] = least(far[i][j], far[i - 2][j - 2] + 1);
+            }
         }
     }
-    return row[size];
+    return far[a_size][b_size];
 }
 
 static enum exit_status
