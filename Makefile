@@ -148,9 +148,14 @@ $(OUT)/contract_tests: $(call object,$(CONTRACT_SOURCES) $(SUPPORT_SOURCES)) $(O
 	@$(if $(V),,echo "  LD  $@")
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcriterion
 
+$(OUT)/must_fail_test: tests/runner/must_fail_test.c build/config.mk
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< -o $@ -lcriterion
+
 # --- tests ---
 
 .PHONY: test-packages
+$(TEST_OBJECTS) $(OUT)/must_fail_test: | test-packages
+
 test-packages:
 	@$(call install_packages,$(PACKAGES_TEST))
 
@@ -159,8 +164,8 @@ SANITIZER_OPTIONS = ASAN_OPTIONS=log_path=$(CURDIR)/$(OUT)/report:detect_leaks=1
 no_reports = ! ls $(OUT)/report.* 2>/dev/null || { cat $(OUT)/report.* | head -200; echo "a sanitizer has reported"; false; }
 FILTER = $(if $(T),--filter '*$(T)*/*')
 
-test: test-packages all
-	@tests/run
+test: test-packages all $(OUT)/unit_tests $(OUT)/contract_tests $(OUT)/must_fail_test
+	@tests/run $(OUT)
 
 unit: test-packages $(OUT)/unit_tests
 	@rm -f $(OUT)/report.*
