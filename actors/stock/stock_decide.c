@@ -1,0 +1,821 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Decides the items of a batch one after the other on the levels and holds in memory: refuses, or writes lines of the
+ *           ledger, moves the levels, emits what is news, sets and cancels due rows, and answers.
+ * MESSAGES  stock.take reserve extend commit release adjust count configure get; factory.ordered produced failed; due rows
+ *           `hold` (16 bytes of its id: it ends) and `alarm` (product: it still stands). Emits stock.low out restocked changed.
+ * STATE     Every request that is done leaves at least one line under its id in the ledger, which is its idempotency: a second
+ *           first attempt breaks UNIQUE (request, line), and is then answered from the lines that are there. A request that is
+ *           asked again and refused leaves a line of kind `refused`, so that a first attempt that comes late cannot be done any
+ *           more. A refused first attempt leaves nothing, but an alarm that it raised.
+ * FAILURES  Nothing is changed before it is known that a request will be done, but what a refusal makes of the alarm.
+ * LIMITS    1,000 lines in a request. The hold of another shard cannot be told from one that never was.
+ */
+#include "stock_state.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* --- refusing --- */
+
+void
+stock_begin(struct stock *stock, struct item *item)
+{
+    stock->item = item;
+    stock->line = 0;
+    stock->marked_count = 0;
+    stock->stamp++;
+}
+
+/* The tombstone of a refusal that was told to somebody who had asked before. */
+static void
+remember_refusal(struct stock *stock, err code, struct slice product)
+{
+    struct move move = {
+        .request = stock->item->id,
+        .kind = MOVE_REFUSED,
+        .product = product,
+        .time_ms = stock->batch->now_ms,
+        .fingerprint = stock->item->fingerprint,
+        .reason = slice_of(err_symbol(code)),
+        .answer = item_answered_frame(stock->item),
+    };
+    stock_store_add_move(stock->store, &move);
+}
+
+static void
+refuse(struct stock *stock, err code, struct problem *problem, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* `problem` holds what there is to say beside the sentence. */
+static void
+refuse(struct stock *stock, err code, struct problem *problem, const char *format, ...)
+{
+    char detail[ERR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(detail, sizeof detail, format, arguments);
+    va_end(arguments);
+    WIRE_SET(problem, problem, detail, slice_of(detail));
+    item_refuse_with(stock->batch, stock->item, code, problem);
+    /* Another shard may do it: that is no answer about the request itself. */
+    bool is_final = code != ERR_wrong_shard && (wire_ops[stock->item->op].traits & OP_WRITES) != 0;
+    if (is_final && batch_is_asked_again(stock->batch, stock->item)) {
+        remember_refusal(stock, code, WIRE_HAS(problem, problem, product) ? problem->product : slice_of(""));
+    }
+}
+
+static struct problem
+problem_of(struct slice product)
+{
+    struct problem problem = {0};
+    if (product.size > 0) {
+        WIRE_SET(&problem, problem, product, product);
+    }
+    return problem;
+}
+
+void
+stock_refuse_product(struct stock *stock, err code, struct slice product)
+{
+    struct problem problem = problem_of(product);
+    refuse(stock, code, &problem, "%.*s: %s", (int)product.size, (const char *)product.data, err_words(code));
+}
+
+static void
+refuse_hold(struct stock *stock, err code, const struct id *hold)
+{
+    struct problem problem = {0};
+    char text[ID_TEXT_SIZE];
+    id_format(hold, text);
+    refuse(stock, code, &problem, "hold %s: %s", text, err_words(code));
+}
+
+static bool
+guard_shard(struct stock *stock, struct slice product)
+{
+    if (stock_is_here(stock, product)) {
+        return true;
+    }
+    stock_refuse_product(stock, ERR_wrong_shard, product);
+    return false;
+}
+
+/* --- lines, alarms, answers --- */
+
+/* Whether a refusal is news, and once more after a while, is the shelf's own state; it is told here. */
+static void
+tell_alarm(struct stock *stock, const struct level *level, enum alarm_news news)
+{
+    static const enum event_type events[] = {
+        [NEWS_LOW] = EVENT_stock_low, [NEWS_OUT] = EVENT_stock_out, [NEWS_RESTOCKED] = EVENT_stock_restocked};
+    if (news == NEWS_NOTHING) {
+        return;
+    }
+    const struct shelf *shelf = &level->shelf;
+    struct stock_alarm alarm = {0};
+    WIRE_SET(&alarm, stock_alarm, product, level_product(level));
+    WIRE_SET(&alarm, stock_alarm, on_hand, shelf->on_hand);
+    WIRE_SET(&alarm, stock_alarm, reserved, shelf->reserved);
+    WIRE_SET(&alarm, stock_alarm, available, shelf_available(shelf));
+    WIRE_SET(&alarm, stock_alarm, incoming, shelf->incoming);
+    WIRE_SET(&alarm, stock_alarm, version, shelf->version);
+    WIRE_SET(&alarm, stock_alarm, reorder_at, shelf->reorder_at);
+    WIRE_SET(&alarm, stock_alarm, order_up_to, shelf->order_up_to);
+    WIRE_SET(&alarm, stock_alarm, lot, shelf->lot);
+    WIRE_SET(&alarm, stock_alarm, refused, shelf->wanted);
+    WIRE_SET(&alarm, stock_alarm, factory_seq, actor_applied(stock->actor, "factory/0"));
+    batch_emit(stock->batch, events[news], level_product(level), &alarm, stock->item);
+}
+
+static void
+set_alarm_due(struct stock *stock, const struct level *level)
+{
+    struct due due = {
+        .owner = STOCK_DUE_ALARM,
+        .key = level_product(level),
+        .due_ms = stock->batch->now_ms + stock->settings->alarm_repeat_ms,
+    };
+    batch_due(stock->batch, &due);
+}
+
+static void
+raise_alarm(struct stock *stock, const struct level *level, enum alarm_news news)
+{
+    tell_alarm(stock, level, news);
+    if (news == NEWS_LOW || news == NEWS_OUT) {
+        set_alarm_due(stock, level);
+    }
+}
+
+/* Puts a level among those that this item is about. */
+static struct level *
+mark(struct stock *stock, struct level *level)
+{
+    if (level->stamp != stock->stamp) {
+        assert(stock->marked_count < STOCK_MARKED_MAX);
+        level->stamp = stock->stamp;
+        level->asked = 0;
+        level->freed = 0;
+        stock->marked[stock->marked_count++] = level;
+    }
+    return level;
+}
+
+/* Moves the level and completes the line that says so. */
+static void
+apply(struct stock *stock, struct level *level, struct move *move, int64_t delta, int64_t reserved_delta)
+{
+    stock_levels_touch(stock->levels, level, stock->item);
+    move->request = stock->item->id;
+    move->line = stock->line++;
+    move->product = level_product(level);
+    move->delta = delta;
+    move->reserved_delta = reserved_delta;
+    move->previous = level->shelf.last_move;
+    move->time_ms = stock->batch->now_ms;
+    move->fingerprint = stock->item->fingerprint;
+    shelf_apply(&level->shelf, delta, reserved_delta, stock_store_next_move(stock->store));
+    move->on_hand = level->shelf.on_hand;
+    move->reserved = level->shelf.reserved;
+    move->incoming = level->shelf.incoming;
+    move->version = level->shelf.version;
+}
+
+static void
+change(struct stock *stock, struct level *level, struct move *move, int64_t delta, int64_t reserved_delta)
+{
+    apply(stock, level, move, delta, reserved_delta);
+    stock_store_add_move(stock->store, move);
+}
+
+static void
+settle_alarms(struct stock *stock)
+{
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        raise_alarm(stock, stock->marked[i], shelf_settle(&stock->marked[i]->shelf));
+    }
+}
+
+/* Answers with the levels that were asked for. */
+static void
+answer_done(struct stock *stock, const struct id *hold, int64_t expires_ms, bool with_configuration)
+{
+    struct wire_list levels = {0};
+    stock->elements.size = 0;
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        const struct level *level = stock->marked[i];
+        if (level->asked > 0) {
+            struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, with_configuration);
+            wire_list_add(&levels, &stock_level_body, &shown, &stock->elements);
+        }
+    }
+    wire_list_end(&levels, &stock->elements);
+    struct stock_done done = stock_done_of(levels, hold, expires_ms);
+    item_answer(stock->batch, stock->item, &done);
+}
+
+/* --- units --- */
+
+static bool
+guard_lines(struct stock *stock, struct wire_list lines)
+{
+    if (stock->of == 1) {
+        return true;
+    }
+    struct stock_line line;
+    struct slice here = {0};
+    struct slice away = {0};
+    while (wire_list_next(&lines, &stock_line_body, &line)) {
+        *(stock_is_here(stock, line.product) ? &here : &away) = line.product;
+    }
+    if (away.size == 0) {
+        return true;
+    }
+    stock_refuse_product(stock, here.size == 0 ? ERR_wrong_shard : ERR_spans_shards, away);
+    return false;
+}
+
+/* Marks the products of the lines with what is asked of each. */
+static bool
+sum_lines(struct stock *stock, struct wire_list lines)
+{
+    if (!guard_lines(stock, lines)) {
+        return false;
+    }
+    struct stock_line line;
+    while (wire_list_next(&lines, &stock_line_body, &line)) {
+        struct level *level = stock_levels_find(stock->levels, line.product);
+        if (level == NULL) {
+            stock_refuse_product(stock, ERR_unknown_product, line.product);
+            return false;
+        }
+        mark(stock, level)->asked += line.quantity;
+    }
+    return true;
+}
+
+static void
+note_refusal(struct stock *stock, struct level *level)
+{
+    struct shelf noted = level->shelf;
+    bool is_noted = false;
+    enum alarm_news news = shelf_note_refusal(&noted, level->asked - level->freed, &is_noted);
+    if (!is_noted) {
+        return;
+    }
+    stock_levels_touch(stock->levels, level, stock->item);
+    level->shelf = noted;
+    raise_alarm(stock, level, news);
+}
+
+/* Whether all that is asked for is there; the first product that is not is named, all of them take note. */
+static bool
+guard_units(struct stock *stock)
+{
+    const struct level *missing = NULL;
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        struct level *level = stock->marked[i];
+        if (shelf_can_give(&level->shelf, level->asked, level->freed) != ERR_ok) {
+            note_refusal(stock, level);
+            missing = missing == NULL ? level : missing;
+        }
+    }
+    if (missing == NULL) {
+        return true;
+    }
+    int64_t available = shelf_available(&missing->shelf) + missing->freed;
+    struct slice product = level_product(missing);
+    struct problem problem = problem_of(product);
+    WIRE_SET(&problem, problem, asked, missing->asked);
+    WIRE_SET(&problem, problem, available, available);
+    WIRE_SET(&problem, problem, version, missing->shelf.version);
+    refuse(stock, ERR_out_of_stock, &problem, "%.*s: %" PRId64 " asked for, %" PRId64 " available", (int)product.size,
+           (const char *)product.data, missing->asked, available);
+    return false;
+}
+
+static void
+decide_take(struct stock *stock, const void *body)
+{
+    const struct stock_take *take = body;
+    if (!sum_lines(stock, take->lines) || !guard_units(stock)) {
+        return;
+    }
+    struct move move = {.kind = MOVE_TAKE, .reference = take->reference};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        change(stock, stock->marked[i], &move, -stock->marked[i]->asked, 0);
+    }
+    settle_alarms(stock);
+    answer_done(stock, NULL, 0, false);
+}
+
+/* --- holds --- */
+
+static void
+set_hold_due(struct stock *stock, const struct held *held)
+{
+    struct due due = {
+        .owner = STOCK_DUE_HOLD,
+        .key = {held->id.bytes, ID_SIZE},
+        .due_ms = held->expires_ms,
+    };
+    batch_due(stock->batch, &due);
+}
+
+static void
+close_hold(struct stock *stock, struct held *held, enum hold_state state)
+{
+    held->state = state;
+    held->is_changed = true;
+    if (stock->item->kind == ITEM_REQUEST) {
+        batch_due_cancel(stock->batch, STOCK_DUE_HOLD, (struct slice){held->id.bytes, ID_SIZE});
+    }
+}
+
+static void
+add_held_line(struct stock *stock, struct held *held, struct slice product, int64_t quantity)
+{
+    assert(held->line_count < held->line_capacity);
+    held->lines[held->line_count++] = (struct held_line){stock_store_next_hold_line(stock->store), product, quantity};
+}
+
+static void
+make_hold(struct stock *stock, struct held *held, size_t line_capacity, struct slice reference)
+{
+    assert(!held->exists);
+    held->exists = true;
+    held->is_new = true;
+    held->is_changed = true;
+    held->reference = reference;
+    held->lines = batch_alloc(stock->batch, line_capacity * sizeof *held->lines);
+    held->line_capacity = line_capacity;
+    held->line_count = 0;
+}
+
+/* A release that came before its reserve: that one must not be done any more. */
+static void
+bury_hold(struct stock *stock, struct held *held, struct slice reference)
+{
+    make_hold(stock, held, 1, reference);
+    add_held_line(stock, held, slice_of(""), 0);
+    held->state = HOLD_RELEASED;
+}
+
+/* The level of a line of an open hold: there, as it was read with the hold. */
+static struct level *
+level_of_hold(const struct stock *stock, const struct held_line *line)
+{
+    struct level *level = stock_levels_find(stock->levels, line->product);
+    assert(level != NULL);
+    return level;
+}
+
+/* Marks the products of a hold. */
+static void
+mark_hold(struct stock *stock, const struct held *held, bool is_freed)
+{
+    for (size_t i = 0; i < held->line_count; i++) {
+        struct level *level = mark(stock, level_of_hold(stock, &held->lines[i]));
+        if (is_freed) {
+            level->freed += held->lines[i].quantity;
+        } else {
+            level->asked += held->lines[i].quantity;
+        }
+    }
+}
+
+/* Gives back what a hold that is replaced had, as a part of the reserve. */
+static void
+free_replaced(struct stock *stock, struct held *replaced, struct slice reference)
+{
+    if (!replaced->exists) {
+        bury_hold(stock, replaced, reference);
+    }
+    if (replaced->state != HOLD_OPEN) {
+        return;
+    }
+    struct move move = {.kind = MOVE_RELEASE, .has_hold = true, .hold = replaced->id, .reference = reference};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        if (stock->marked[i]->freed > 0) {
+            change(stock, stock->marked[i], &move, 0, -stock->marked[i]->freed);
+        }
+    }
+    close_hold(stock, replaced, HOLD_RELEASED);
+}
+
+/* Whether the hold that is to be replaced may be; marks its units as freed. */
+static bool
+guard_replaced(struct stock *stock, const struct held *replaced)
+{
+    if (id_equal(&replaced->id, &stock->item->id)) {
+        struct problem problem = {0};
+        refuse(stock, ERR_invalid_field, &problem, "stock_reserve.replaces: is the id of this very request");
+        return false;
+    }
+    if (!replaced->exists) {
+        return true;
+    }
+    if (hold_can_release(replaced->state) != ERR_ok) {
+        refuse_hold(stock, ERR_hold_closed, &replaced->id);
+        return false;
+    }
+    if (replaced->state == HOLD_OPEN) {
+        mark_hold(stock, replaced, true);
+    }
+    return true;
+}
+
+static void
+decide_reserve(struct stock *stock, const void *body)
+{
+    const struct stock_reserve *reserve = body;
+    struct held *held = stock_held(stock, &stock->item->id);
+    struct held *replaced = WIRE_HAS(reserve, stock_reserve, replaces) ? stock_held(stock, &reserve->replaces) : NULL;
+    if (held->exists) {
+        refuse_hold(stock, ERR_hold_closed, &held->id);
+        return;
+    }
+    if (!sum_lines(stock, reserve->lines)) {
+        return;
+    }
+    size_t product_count = stock->marked_count;
+    if ((replaced != NULL && !guard_replaced(stock, replaced)) || !guard_units(stock)) {
+        return;
+    }
+    if (replaced != NULL) {
+        free_replaced(stock, replaced, reserve->reference);
+    }
+    make_hold(stock, held, product_count, reserve->reference);
+    held->state = HOLD_OPEN;
+    held->expires_ms =
+        stock->batch->now_ms + (WIRE_HAS(reserve, stock_reserve, ttl_ms) ? reserve->ttl_ms : stock->settings->hold_ttl_ms);
+    struct move move = {
+        .kind = MOVE_RESERVE, .has_hold = true, .hold = held->id, .expires_ms = held->expires_ms, .reference = reserve->reference};
+    for (size_t i = 0; i < product_count; i++) {
+        struct level *level = stock->marked[i];
+        change(stock, level, &move, 0, level->asked);
+        add_held_line(stock, held, level_product(level), level->asked);
+    }
+    set_hold_due(stock, held);
+    settle_alarms(stock);
+    answer_done(stock, &held->id, held->expires_ms, false);
+}
+
+/* The hold, if it may be committed or extended. */
+static struct held *
+guard_hold(struct stock *stock, const struct id *id)
+{
+    struct held *held = stock_held(stock, id);
+    err status = held->exists ? hold_can_go_on(held->state, held->expires_ms, stock->batch->now_ms) : ERR_unknown_hold;
+    if (status == ERR_ok) {
+        return held;
+    }
+    refuse_hold(stock, status, id);
+    return NULL;
+}
+
+static void
+decide_extend(struct stock *stock, const void *body)
+{
+    const struct stock_extend *extend = body;
+    if (WIRE_HAS(extend, stock_extend, product) && !guard_shard(stock, extend->product)) {
+        return;
+    }
+    struct held *held = guard_hold(stock, &extend->hold);
+    if (held == NULL) {
+        return;
+    }
+    held->expires_ms = stock->batch->now_ms + extend->ttl_ms;
+    held->is_changed = true;
+    mark_hold(stock, held, false);
+    struct move move = {.kind = MOVE_EXTEND, .has_hold = true, .hold = held->id, .expires_ms = held->expires_ms};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        change(stock, stock->marked[i], &move, 0, 0);
+    }
+    set_hold_due(stock, held);
+    answer_done(stock, &held->id, held->expires_ms, false);
+}
+
+static void
+decide_commit(struct stock *stock, const void *body)
+{
+    const struct stock_commit *commit = body;
+    if (WIRE_HAS(commit, stock_commit, product) && !guard_shard(stock, commit->product)) {
+        return;
+    }
+    struct held *held = guard_hold(stock, &commit->hold);
+    if (held == NULL) {
+        return;
+    }
+    mark_hold(stock, held, false);
+    struct move move = {.kind = MOVE_COMMIT, .has_hold = true, .hold = held->id, .reference = commit->reference};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        change(stock, stock->marked[i], &move, -stock->marked[i]->asked, -stock->marked[i]->asked);
+    }
+    close_hold(stock, held, HOLD_COMMITTED);
+    settle_alarms(stock);
+    answer_done(stock, &held->id, 0, false);
+}
+
+/* Puts the units of an open hold back. */
+static void
+give_back(struct stock *stock, struct held *held, enum move_kind kind, struct slice reference)
+{
+    mark_hold(stock, held, false);
+    struct move move = {.kind = kind, .has_hold = true, .hold = held->id, .reference = reference};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        change(stock, stock->marked[i], &move, 0, -stock->marked[i]->asked);
+    }
+    close_hold(stock, held, kind == MOVE_EXPIRE ? HOLD_EXPIRED : HOLD_RELEASED);
+    settle_alarms(stock);
+}
+
+/* A line beside all chains, so that the request is known when it is asked again. */
+static void
+note_release(struct stock *stock, const struct stock_release *release)
+{
+    struct move move = {
+        .request = stock->item->id,
+        .line = stock->line++,
+        .kind = MOVE_RELEASE,
+        .product = release->product,
+        .time_ms = stock->batch->now_ms,
+        .fingerprint = stock->item->fingerprint,
+        .has_hold = true,
+        .hold = release->hold,
+        .reference = release->reference,
+    };
+    stock_store_add_move(stock->store, &move);
+}
+
+static void
+decide_release(struct stock *stock, const void *body)
+{
+    const struct stock_release *release = body;
+    if (WIRE_HAS(release, stock_release, product) && !guard_shard(stock, release->product)) {
+        return;
+    }
+    struct held *held = stock_held(stock, &release->hold);
+    if (held->exists && hold_can_release(held->state) != ERR_ok) {
+        refuse_hold(stock, ERR_hold_closed, &held->id);
+        return;
+    }
+    if (!held->exists) {
+        bury_hold(stock, held, release->reference);
+    }
+    if (held->state == HOLD_OPEN) {
+        give_back(stock, held, MOVE_RELEASE, release->reference);
+    } else {
+        note_release(stock, release);
+    }
+    answer_done(stock, &held->id, 0, false);
+}
+
+/* --- what is on the shelf --- */
+
+static const struct shelf new_shelf = {.lot = 1, .alarm = ALARM_ASLEEP};
+
+/* The figures of a product that need not exist yet. */
+static const struct shelf *
+shelf_of(const struct stock *stock, struct slice product)
+{
+    const struct level *level = stock_levels_find(stock->levels, product);
+    return level == NULL ? &new_shelf : &level->shelf;
+}
+
+static void
+refuse_change(struct stock *stock, err code, struct slice product)
+{
+    const struct shelf *shelf = shelf_of(stock, product);
+    struct problem problem = problem_of(product);
+    WIRE_SET(&problem, problem, available, shelf_available(shelf));
+    WIRE_SET(&problem, problem, version, shelf->version);
+    refuse(stock, code, &problem, "%.*s: %" PRId64 " on hand, %" PRId64 " of them reserved, version %" PRId64 ": %s",
+           (int)product.size, (const char *)product.data, shelf->on_hand, shelf->reserved, shelf->version, err_words(code));
+}
+
+/* One change of one product that is created when it is not there. */
+static void
+change_one(struct stock *stock, struct slice product, struct move *move, int64_t delta)
+{
+    struct level *level = mark(stock, stock_levels_add(stock->levels, product));
+    level->asked = 1;
+    change(stock, level, move, delta, 0);
+    settle_alarms(stock);
+    answer_done(stock, NULL, 0, false);
+}
+
+static void
+decide_adjust(struct stock *stock, const void *body)
+{
+    const struct stock_adjust *adjust = body;
+    if (!guard_shard(stock, adjust->product)) {
+        return;
+    }
+    if (adjust->delta == 0) {
+        struct problem problem = problem_of(adjust->product);
+        refuse(stock, ERR_invalid_field, &problem, "stock_adjust.delta: must not be 0");
+        return;
+    }
+    err status = shelf_can_adjust(shelf_of(stock, adjust->product), adjust->delta);
+    if (status != ERR_ok) {
+        refuse_change(stock, status, adjust->product);
+        return;
+    }
+    struct move move = {.kind = MOVE_ADJUST, .reason = adjust->reason, .reference = adjust->reference};
+    change_one(stock, adjust->product, &move, adjust->delta);
+}
+
+static void
+decide_count(struct stock *stock, const void *body)
+{
+    const struct stock_count *count = body;
+    if (!guard_shard(stock, count->product)) {
+        return;
+    }
+    const struct shelf *shelf = shelf_of(stock, count->product);
+    err status = shelf_can_count(shelf, count->counted, WIRE_HAS(count, stock_count, version) ? &count->version : NULL);
+    if (status != ERR_ok) {
+        refuse_change(stock, status, count->product);
+        return;
+    }
+    struct move move = {.kind = MOVE_COUNT, .reason = count->reason, .reference = count->reference};
+    change_one(stock, count->product, &move, count->counted - shelf->on_hand);
+}
+
+static void
+decide_configure(struct stock *stock, const void *body)
+{
+    const struct stock_configure *configure = body;
+    if (!guard_shard(stock, configure->product)) {
+        return;
+    }
+    struct level *level = mark(stock, stock_levels_add(stock->levels, configure->product));
+    level->asked = 1;
+    struct move move = {.kind = MOVE_CONFIGURE};
+    apply(stock, level, &move, 0, 0);
+    if (WIRE_HAS(configure, stock_configure, reorder_at)) {
+        level->shelf.reorder_at = configure->reorder_at;
+    }
+    if (WIRE_HAS(configure, stock_configure, order_up_to)) {
+        level->shelf.order_up_to = configure->order_up_to;
+    }
+    if (WIRE_HAS(configure, stock_configure, lot)) {
+        level->shelf.lot = configure->lot;
+    }
+    shelf_wake(&level->shelf);
+    settle_alarms(stock);
+    answer_done(stock, NULL, 0, true);
+    /* The ledger does not keep configurations: this answer is kept whole. */
+    move.answer = item_answered_frame(stock->item);
+    stock_store_add_move(stock->store, &move);
+}
+
+static void
+decide_get(struct stock *stock, const void *body)
+{
+    const struct stock_get *get = body;
+    if (!guard_shard(stock, get->product)) {
+        return;
+    }
+    const struct level *level = stock_levels_find(stock->levels, get->product);
+    if (level == NULL) {
+        stock_refuse_product(stock, ERR_unknown_product, get->product);
+        return;
+    }
+    struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
+    item_answer(stock->batch, stock->item, &shown);
+}
+
+void
+stock_decide_request(struct stock *stock, struct item *item)
+{
+    static void (*const decisions[OP_COUNT])(struct stock * stock, const void *body) = {
+        [OP_stock_take] = decide_take,     [OP_stock_reserve] = decide_reserve, [OP_stock_extend] = decide_extend,
+        [OP_stock_commit] = decide_commit, [OP_stock_release] = decide_release, [OP_stock_adjust] = decide_adjust,
+        [OP_stock_count] = decide_count,   [OP_stock_get] = decide_get,         [OP_stock_configure] = decide_configure,
+    };
+    if (decisions[item->op] == NULL) {
+        return;
+    }
+    stock_begin(stock, item);
+    decisions[item->op](stock, item->body);
+}
+
+/* --- facts of the factory --- */
+
+static enum production_state
+fact_told(enum event_type event)
+{
+    if (event == EVENT_factory_ordered) {
+        return PRODUCTION_ORDERED;
+    }
+    return event == EVENT_factory_produced ? PRODUCTION_PRODUCED : PRODUCTION_FAILED;
+}
+
+static void
+apply_step(struct stock *stock, const struct factory_fact *fact, const struct production_step *step)
+{
+    struct level *level = mark(stock, stock_levels_add(stock->levels, fact->product));
+    stock_levels_touch(stock->levels, level, stock->item);
+    /* Never below nothing: a level that was changed by hand must not stop the stream; verify names it. */
+    int64_t incoming = level->shelf.incoming + step->incoming_delta;
+    level->shelf.incoming = incoming > 0 ? incoming : 0;
+    if (step->delta > 0) {
+        struct move move = {.kind = MOVE_REFILL};
+        apply(stock, level, &move, step->delta, 0);
+        move.request = id_derive(&fact->production, "stock.refill");
+        stock_store_add_move(stock->store, &move);
+    }
+    settle_alarms(stock);
+}
+
+void
+stock_decide_event(struct stock *stock, struct item *item)
+{
+    bool is_fact =
+        item->event == EVENT_factory_ordered || item->event == EVENT_factory_produced || item->event == EVENT_factory_failed;
+    const struct factory_fact *fact = item->body;
+    if (!is_fact || !stock_is_here(stock, fact->product)) {
+        return;
+    }
+    stock_begin(stock, item);
+    struct known_production *known = stock_known_production(stock, &fact->production);
+    struct production_step step = production_step(known->state, known->quantity, fact_told(item->event), fact->quantity);
+    if (step.next == known->state) {
+        return;
+    }
+    const struct shelf *shelf = shelf_of(stock, fact->product);
+    if (shelf_can_adjust(shelf, step.delta) != ERR_ok || shelf_can_expect(shelf, step.incoming_delta) != ERR_ok) {
+        item_refuse(stock->batch, item, ERR_would_overflow, "%.*s: %" PRId64 " on hand, %" PRId64 " on their way, %" PRId64 " more",
+                    (int)fact->product.size, (const char *)fact->product.data, shelf->on_hand, shelf->incoming, fact->quantity);
+        return;
+    }
+    known->state = step.next;
+    known->product = fact->product;
+    known->quantity = fact->quantity;
+    known->is_changed = true;
+    if (step.delta != 0 || step.incoming_delta != 0) {
+        apply_step(stock, fact, &step);
+    }
+}
+
+/* --- due rows --- */
+
+static void
+end_hold(struct stock *stock, const struct id *id)
+{
+    struct held *held = stock_held(stock, id);
+    if (!held->exists || held->state != HOLD_OPEN) {
+        return;
+    }
+    if (held->expires_ms > stock->batch->now_ms) {
+        set_hold_due(stock, held);
+        return;
+    }
+    give_back(stock, held, MOVE_EXPIRE, held->reference);
+}
+
+static void
+repeat_alarm(struct stock *stock, struct slice product)
+{
+    const struct level *level = stock_levels_find(stock->levels, product);
+    if (level == NULL) {
+        return;
+    }
+    bool is_standing = false;
+    tell_alarm(stock, level, shelf_repeat(&level->shelf, &is_standing));
+    if (is_standing) {
+        set_alarm_due(stock, level);
+    }
+}
+
+void
+stock_decide_due(struct stock *stock, struct item *item)
+{
+    stock_begin(stock, item);
+    if (slice_equal(item->owner, slice_of(STOCK_DUE_HOLD)) && item->key.size == ID_SIZE) {
+        struct id id;
+        memcpy(id.bytes, item->key.data, ID_SIZE);
+        end_hold(stock, &id);
+    } else if (slice_equal(item->owner, slice_of(STOCK_DUE_ALARM))) {
+        repeat_alarm(stock, item->key);
+    }
+}
+
+/* --- live screens --- */
+
+void
+stock_tell_changes(struct stock *stock)
+{
+    for (size_t i = 0; i < stock_levels_touched_count(stock->levels); i++) {
+        const struct level *level = stock_levels_touched(stock->levels, i);
+        const struct shelf *before = stock_levels_before(stock->levels, i);
+        if (before == NULL || before->version != level->shelf.version || before->incoming != level->shelf.incoming) {
+            struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
+            batch_emit(stock->batch, EVENT_stock_changed, level_product(level), &shown, level->cause);
+        }
+    }
+}

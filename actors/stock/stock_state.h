@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the parts of the stock actor share: its state and the batch under way. */
+#ifndef LARDER_STOCK_STATE_H
+#define LARDER_STOCK_STATE_H
+
+#include "actor.h"
+#include "stock_index.h"
+#include "stock_levels.h"
+#include "stock_store.h"
+
+/* Products of one request at the most: those it asks for and those of a hold that it replaces. */
+#define STOCK_MARKED_MAX 2048
+
+#define STOCK_DUE_HOLD "hold"
+#define STOCK_DUE_ALARM "alarm"
+
+struct stock {
+    struct actor *actor;
+    const struct settings *settings;
+    int shard;
+    int of;
+    struct level_table *levels;
+    struct stock_store *store;
+    struct wire_buffer elements; /* of the list of an answer */
+    struct wire_buffer frame;
+
+    /* of the batch */
+    struct batch *batch;
+    struct stock_index asked_again; /* id -> struct item */
+    struct stock_index holds;       /* id -> struct held */
+    struct held *held;              /* all of them */
+    struct stock_index productions; /* id -> struct known_production */
+    struct known_production *known_productions;
+
+    /* of the item that is being decided */
+    struct item *item;
+    int64_t line; /* of the ledger, the next */
+    uint64_t stamp;
+    struct level *marked[STOCK_MARKED_MAX];
+    size_t marked_count;
+};
+
+/* The batch's copy of a hold or a production; made, as one that does not exist, when it is not there. */
+struct held *
+stock_held(struct stock *stock, const struct id *id);
+struct known_production *
+stock_known_production(struct stock *stock, const struct id *id);
+
+/* Whether the product lives on this shard. */
+bool
+stock_is_here(const struct stock *stock, struct slice product);
+
+/* The bytes, for as long as the batch. */
+struct slice
+stock_keep(struct stock *stock, struct slice bytes);
+
+/* Says the answer of a change. `expires_ms` is 0 and `hold` NULL when there are none. */
+struct stock_done
+stock_done_of(struct wire_list levels, const struct id *hold, int64_t expires_ms);
+
+/* --- stock_decide.c: in this order for each item --- */
+
+/* Decides a request that changes something, or stock.get. */
+void
+stock_decide_request(struct stock *stock, struct item *item);
+void
+stock_decide_event(struct stock *stock, struct item *item);
+void
+stock_decide_due(struct stock *stock, struct item *item);
+
+/* Begins with an item whose answer is found otherwise, and refuses it. */
+void
+stock_begin(struct stock *stock, struct item *item);
+void
+stock_refuse_product(struct stock *stock, err code, struct slice product);
+
+/* Publishes each level that this batch changed. */
+void
+stock_tell_changes(struct stock *stock);
+
+/* --- stock_recall.c --- */
+
+err
+stock_recall(void *state, struct batch *batch);
+
+#endif
