@@ -240,11 +240,8 @@ process_start(struct process *process, bool is_alone, struct err_text *why)
 err
 process_start_gateway(struct process *process, struct err_text *why)
 {
-    err code = gateway_start(process->settings, &process->gateway, why);
-    if (code == ERR_ok) {
-        gateway_set_health(process->gateway, process_is_ready, process);
-    }
-    return code;
+    gateway_set_health(process_is_ready, process);
+    return gateway_start(process->settings, process->ended_fd, &process->gateway, why);
 }
 
 bool
@@ -263,6 +260,7 @@ static enum exit_status
 ended_status(const struct process *process)
 {
     enum exit_status status = EXIT_FAILED;
+    bool is_gateway = true;
     for (size_t i = 0; i < process->count; i++) {
         const struct hosted *hosted = &process->hosted[i];
         enum actor_outcome outcome = actor_outcome(hosted->actor);
@@ -271,9 +269,13 @@ ended_status(const struct process *process)
         }
         log_error("actor_ended", LOG_TEXT("name", hosted->class->name), LOG_I64("shard", hosted->shard),
                   LOG_TEXT("outcome", outcome == ACTOR_FENCED ? "fenced" : "failed"));
+        is_gateway = false;
         if (outcome == ACTOR_FENCED) {
             status = EXIT_FENCED;
         }
+    }
+    if (is_gateway) {
+        log_error("gateway_ended", LOG_TEXT("http", process->settings->http));
     }
     return status;
 }
@@ -314,7 +316,6 @@ process_stop(struct process *process, enum exit_status status)
     setitimer(ITIMER_REAL, &deadline, NULL);
 
     if (process->gateway != NULL) {
-        gateway_drain(process->gateway);
         gateway_stop(&process->gateway);
     }
     stop_actors(process);

@@ -26,36 +26,45 @@ struct process {
     size_t count;
     struct gateway *gateway; /* NULL without one */
     int signal_fd;
-    int ended_fd; /* raised by an actor that ends by itself */
+    int ended_fd; /* raised by an actor or the gateway when it ends by itself */
 };
 
 /* Raises the limit of open files, and takes SIGINT and SIGTERM for process_wait(): call before any thread starts. */
-MUST_CHECK err process_init(struct process *process, const struct settings *settings, struct err_text *why);
+MUST_CHECK err
+process_init(struct process *process, const struct settings *settings, struct err_text *why);
 
 /* The class of an actor by its name; NULL when there is none. */
-const struct actor_class *process_class(const char *name);
+const struct actor_class *
+process_class(const char *name);
 
 /* Hosts one shard, or all of them with -1, which other actors of this process then reach by inproc. */
-MUST_CHECK err process_add(struct process *process, const char *name, int shard, struct err_text *why);
+MUST_CHECK err
+process_add(struct process *process, const char *name, int shard, struct err_text *why);
 
 /* Makes the data folder and takes its lock when the databases are SQLite files; starts the actors in the order of process_add().
  * `is_alone`: nobody else may work in the folder; otherwise only the shards that are hosted here are locked. On failure those that
  * run are stopped. */
-MUST_CHECK err process_start(struct process *process, bool is_alone, struct err_text *why);
+MUST_CHECK err
+process_start(struct process *process, bool is_alone, struct err_text *why);
 
-MUST_CHECK err process_start_gateway(struct process *process, struct err_text *why);
+MUST_CHECK err
+process_start_gateway(struct process *process, struct err_text *why);
 
 /* Whether every actor is ready; from any thread. */
-bool process_is_ready(void *process);
+bool
+process_is_ready(void *process);
 
-/* Waits for SIGINT or SIGTERM (EXIT_DONE), or for an actor that ends by itself (EXIT_FENCED, EXIT_FAILED). */
-enum exit_status process_wait(struct process *process);
+/* Waits for SIGINT or SIGTERM (EXIT_DONE), or for a part that ends by itself (EXIT_FENCED, EXIT_FAILED). */
+enum exit_status
+process_wait(struct process *process);
 
 /* Drains and stops the gateway, then the actors in an order in which nobody asks one that is gone; ends the process by itself if that
  * takes longer than 5 s. After EXIT_FENCED waits 2 s, so that a supervisor does not take the shard back at once. */
-void process_stop(struct process *process, enum exit_status status);
+void
+process_stop(struct process *process, enum exit_status status);
 
 /* The exit status for a failed start. */
-enum exit_status process_exit_status(err code);
+enum exit_status
+process_exit_status(err code);
 
 #endif

@@ -36,10 +36,18 @@ fail_to_start(struct process *process, const struct command_line *line, err code
     return status;
 }
 
+/* Host and port as they are, also when the settings said port 0. */
 static void
-print_what_to_try(const struct settings *settings)
+shop_address(const struct process *process, char address[SETTING_TEXT_MAX + 16])
 {
-    const char *at = settings->http;
+    const char *http = process->settings->http;
+    int host_size = (int)(strrchr(http, ':') - http);
+    snprintf(address, SETTING_TEXT_MAX + 16, "%.*s:%d", host_size, http, gateway_port(process->gateway));
+}
+
+static void
+print_what_to_try(const char *at)
+{
     printf("\nThe shop is open. In another terminal:\n\n"
            "  curl http://%s/procut/donut                              what is on the shelf\n"
            "  curl -X POST http://%s/checkout                          buy one; do it until the shelf is empty\n"
@@ -89,10 +97,12 @@ run_run(struct command_line *line)
     if (code != ERR_ok) {
         return fail_to_start(&process, line, code, &why);
     }
-    log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", line->settings.http),
+    char address[SETTING_TEXT_MAX + 16];
+    shop_address(&process, address);
+    log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", address),
              LOG_I64("took_ms", (clock_steady_us() - began_us) / 1000));
     if (isatty(STDOUT_FILENO)) {
-        print_what_to_try(&line->settings);
+        print_what_to_try(address);
     }
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
@@ -199,7 +209,9 @@ gateway_run(struct command_line *line)
     if (code != ERR_ok) {
         return fail_to_start(&process, line, code, &why);
     }
-    log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", line->settings.http));
+    char address[SETTING_TEXT_MAX + 16];
+    shop_address(&process, address);
+    log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", address));
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
     return status;
