@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * exchange: match, transcode, forward, translate the answer
+ *
+ * PURPOSE
+ *   The whole of what the gateway means by a request. It decides nothing about stock: path, query and body become the request of
+ *   one operation, which goes to the actor and shard that own it, and the reply becomes JSON, or a problem document.
+ *
+ * MESSAGES
+ *   Every operation of routes.def. A list of levels asks one shard after the other until its page is full.
+ *
+ * STATE
+ *   One request. Its id is derived from the Idempotency-Key, or new; everything that it causes carries that id.
+ *
+ * FAILURES
+ *   What the client did wrong is answered here by the name of the field and never reaches an actor. What the actor refuses is
+ *   passed on with its words and numbers. An actor that is away, busy or late is 503 or 504, and the client repeats with its key.
+ *   A reply that cannot be read is our own bug: 500, and a line in the log.
+ *
+ * LIMITS
+ *   A reply is at most one frame of 1 MiB. Conditional requests: If-Match where a version is taken (count), If-None-Match on a level.
+ */
+#include "exchange.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "clock.h"
+#include "key.h"
+#include "log.h"
+#include "problem.h"
+#include "readiness.h"
+
+#define BUFFER_KEPT_MAX ((size_t)64 * 1024)
+#define PAGE_LIMIT_DEFAULT 100
+#define PRINCIPAL "anonymous"
+
+static void
+forward(struct exchange *exchange, int shard);
+
+/* --- answers --- */
+
+void
+exchange_answer(struct exchange *exchange, int status, enum exchange_content content)
+{
+    exchange->is_waiting = false;
+    exchange->answer.status = status;
+    exchange->answer.content = content;
+}
+
+static void
+answer_problem(struct exchange *exchange, err code, const struct problem *problem)
+{
+    err told = problem_public(code);
+    exchange->out.size = 0;
+    exchange->link.size = 0;
+    exchange->answer.is_later = err_http(told) == 503;
+    problem_write(told, problem, &exchange->id, &exchange->out);
+    exchange_answer(exchange, err_http(told), CONTENT_PROBLEM);
+}
+
+void
+exchange_refuse(struct exchange *exchange, err code, const char *detail)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    answer_problem(exchange, code, &problem);
+}
+
+const char *
+exchange_route_name(const struct exchange *exchange)
+{
+    return exchange->match.route != NULL ? exchange->match.route->name : "none";
+}
+
+/* --- the address --- */
+
+void
+exchange_address(struct exchange *exchange, const char *uri)
+{
+    exchange->uri.size = 0;
+    if (strncmp(uri, "http://", 7) == 0 || strncmp(uri, "https://", 8) == 0) {
+        uri = strchr(uri, ':') + 3;
+        uri += strcspn(uri, "/?");
+    }
+    if (*uri == '?' || *uri == 0)
+        wire_buffer_append(&exchange->uri, "/", 1);
+    wire_buffer_append(&exchange->uri, uri, strlen(uri));
+}
+
+/* Splits off the query and normalises the path, which then stands at the start of `uri` with the query right behind it. */
+static struct slice
+split_address(struct exchange *exchange)
+{
+    uint8_t *uri = exchange->uri.data;
+    const uint8_t *mark = memchr(uri, '?', exchange->uri.size);
+    size_t raw_size = mark != NULL ? (size_t)(mark - uri) : exchange->uri.size;
+    exchange->path_size = routes_normalise(uri, raw_size);
+    memmove(uri + exchange->path_size, uri + raw_size, exchange->uri.size - raw_size);
+    exchange->uri.size -= raw_size - exchange->path_size;
+    return (struct slice){uri, exchange->path_size};
+}
+
+void
+exchange_open(struct exchange *exchange, enum route_method method)
+{
+    struct slice path = split_address(exchange);
+    exchange->method = method;
+    exchange->id = id_new();
+    exchange->started_us = clock_steady_us();
+    bool is_everything = method == METHOD_OPTIONS && path.size == 1 && path.data[0] == '*';
+    err failed = routes_match(method, path, &exchange->match);
+    if (failed == ERR_ok)
+        return;
+    if (is_everything)
+        exchange->match.methods = 1U << METHOD_GET | 1U << METHOD_POST | 1U << METHOD_PUT | 1U << METHOD_PATCH;
+    if (exchange->match.methods == 0) {
+        exchange_refuse(exchange, ERR_not_found, "this address is none of the gateway's");
+        return;
+    }
+    routes_allow(exchange->match.methods, exchange->answer.allow);
+    if (method == METHOD_OPTIONS)
+        exchange_answer(exchange, 204, CONTENT_NONE);
+    else
+        exchange_refuse(exchange, ERR_method_not_allowed, "the Allow header says which methods this address takes");
+}
+
+/* --- reading the request --- */
+
+/* Decodes a piece of the address into `text`, where the same piece stands undecoded. */
+static bool
+decode(struct exchange *exchange, struct slice raw, bool is_query, struct slice *decoded)
+{
+    uint8_t *place = exchange->text.data + (raw.data - exchange->uri.data);
+    decoded->data = place;
+    return routes_decode(raw, is_query, place, &decoded->size);
+}
+
+static err
+read_parameters(struct exchange *exchange, struct err_text *why)
+{
+    for (size_t i = 0; i < exchange->match.parameter_count; i++) {
+        const struct route_parameter *parameter = &exchange->match.parameters[i];
+        struct slice value;
+        if (!decode(exchange, parameter->raw, false, &value)) {
+            return err_say(why, ERR_invalid_field, "%.*s: is not UTF-8, or has a broken escape or a NUL", (int)parameter->name.size,
+                           (const char *)parameter->name.data);
+        }
+        err failed = json_reader_text(&exchange->reader, parameter->name, value, why);
+        if (failed != ERR_ok)
+            return failed;
+    }
+    return ERR_ok;
+}
+
+static err
+read_cursor(struct exchange *exchange, struct slice value, struct err_text *why)
+{
+    const struct route_page *page = routes_page(exchange->match.route);
+    err failed = page_cursor_read(value, &exchange->cursor, why);
+    if (failed != ERR_ok || exchange->cursor.size == 0)
+        return failed;
+    struct slice last = {(const uint8_t *)exchange->cursor.text, exchange->cursor.size};
+    if (json_reader_text(&exchange->reader, slice_of(page->cursor), last, why) != ERR_ok)
+        return err_say(why, ERR_invalid_field, "cursor: is not one that was given out here, or comes twice");
+    return ERR_ok;
+}
+
+static err
+read_pair(struct exchange *exchange, struct slice pair, struct err_text *why)
+{
+    const uint8_t *equals = memchr(pair.data, '=', pair.size);
+    size_t name_size = equals != NULL ? (size_t)(equals - pair.data) : pair.size;
+    size_t value_at = equals != NULL ? name_size + 1 : pair.size;
+    struct slice name;
+    struct slice value;
+    if (!decode(exchange, (struct slice){pair.data, name_size}, true, &name) ||
+        !decode(exchange, (struct slice){pair.data + value_at, pair.size - value_at}, true, &value))
+        return err_say(why, ERR_invalid_field, "the query is not UTF-8, or has a broken escape or a NUL");
+    if (routes_page(exchange->match.route) != NULL && slice_equal(name, slice_of("cursor")))
+        return read_cursor(exchange, value, why);
+    return json_reader_text(&exchange->reader, name, value, why);
+}
+
+/* Takes the next pair of a query off its front. */
+static bool
+next_pair(struct slice *query, struct slice *pair)
+{
+    while (query->size > 0) {
+        const uint8_t *end = memchr(query->data, '&', query->size);
+        size_t size = end != NULL ? (size_t)(end - query->data) : query->size;
+        size_t step = end != NULL ? size + 1 : size;
+        *pair = (struct slice){query->data, size};
+        query->data += step;
+        query->size -= step;
+        if (size > 0)
+            return true;
+    }
+    return false;
+}
+
+static struct slice
+query_of(const struct exchange *exchange)
+{
+    size_t at = exchange->path_size;
+    if (at >= exchange->uri.size)
+        return (struct slice){0};
+    return (struct slice){exchange->uri.data + at + 1, exchange->uri.size - at - 1};
+}
+
+static err
+read_query(struct exchange *exchange, struct err_text *why)
+{
+    struct slice query = query_of(exchange);
+    struct slice pair;
+    while (next_pair(&query, &pair)) {
+        err failed = read_pair(exchange, pair, why);
+        if (failed != ERR_ok)
+            return failed;
+    }
+    return ERR_ok;
+}
+
+static bool
+is_blank(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] != ' ' && text.data[i] != '\t' && text.data[i] != '\r' && text.data[i] != '\n')
+            return false;
+    }
+    return true;
+}
+
+/* If-Match is the version that the client has seen; only a count can promise to look at it. */
+static err
+read_if_match(struct exchange *exchange, struct err_text *why)
+{
+    struct slice tag = exchange->head.if_match;
+    if (!exchange->head.has_if_match || (wire_ops[exchange->match.route->op].traits & OP_WRITES) == 0)
+        return ERR_ok;
+    if (exchange->match.route->op != OP_stock_count)
+        return err_say(why, ERR_not_implemented, "If-Match: is not looked at here, so it is refused rather than ignored");
+    if (tag.size > 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"')
+        tag = (struct slice){tag.data + 1, tag.size - 2};
+    if (json_reader_text(&exchange->reader, slice_of("version"), tag, why) != ERR_ok)
+        return err_say(why, ERR_invalid_field, "If-Match: must be one ETag as it was given out, and `version` not in the body as well");
+    return ERR_ok;
+}
+
+static err
+read_request(struct exchange *exchange, struct err_text *why)
+{
+    const struct route *route = exchange->match.route;
+    struct slice body = wire_buffer_slice(&exchange->body);
+    json_reader_begin(&exchange->reader, wire_ops[route->op].request, &exchange->request, route->names);
+    exchange->text.size = 0;
+    wire_buffer_append(&exchange->text, exchange->uri.data, exchange->uri.size);
+    err failed = read_parameters(exchange, why);
+    if (failed == ERR_ok && route->input != INPUT_NONE)
+        failed = read_query(exchange, why);
+    if (failed == ERR_ok && route->input == INPUT_JSON && !is_blank(body))
+        failed = json_reader_object(&exchange->reader, body, why);
+    if (failed == ERR_ok)
+        failed = read_if_match(exchange, why);
+    return failed == ERR_ok ? json_reader_end(&exchange->reader, why) : failed;
+}
+
+static err
+read_identity(struct exchange *exchange, struct err_text *why)
+{
+    const struct route *route = exchange->match.route;
+    struct key key;
+    exchange->call.again = false;
+    if (exchange->head.has_key && (wire_ops[route->op].traits & OP_WRITES) != 0) {
+        err failed = key_parse(exchange->head.key, &key, why);
+        if (failed != ERR_ok)
+            return failed;
+        exchange->id = key_id(PRINCIPAL, route->name, &key);
+        exchange->call.again = true;
+    }
+    if (trace_is_valid(exchange->head.traceparent))
+        memcpy(exchange->traceparent, exchange->head.traceparent.data, TRACE_SIZE);
+    else
+        trace_make(&exchange->id, exchange->traceparent);
+    return ERR_ok;
+}
+
+/* --- where it goes --- */
+
+/* The product that says which shard: `product`, or that of the first of `lines`. */
+static bool
+find_product(const struct wire_body *body, const union json_any *request, struct slice *product)
+{
+    for (size_t i = 0; i < body->field_count; i++) {
+        const struct wire_field *field = &body->fields[i];
+        const char *value = (const char *)request + field->offset;
+        if ((request->has >> i & 1U) == 0)
+            continue;
+        if (field->kind == WIRE_NAME && strcmp(field->name, "product") == 0) {
+            *product = *(const struct slice *)(const void *)value;
+            return true;
+        }
+        if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
+            struct wire_list lines = *(const struct wire_list *)(const void *)value;
+            struct stock_line line;
+            if (!wire_list_next(&lines, &stock_line_body, &line))
+                return false;
+            *product = line.product;
+            return true;
+        }
+    }
+    return false;
+}
+
+static err
+find_shard(const struct exchange *exchange, int *shard, struct err_text *why)
+{
+    const struct wire_op *op = &wire_ops[exchange->match.route->op];
+    int shards = upstream_shards(exchange->upstream, op->owner);
+    struct slice product;
+    *shard = 0;
+    if (exchange->match.route->op == OP_stock_list) {
+        *shard = exchange->cursor.shard;
+        return *shard < shards ? ERR_ok : err_say(why, ERR_invalid_field, "cursor: is not one that was given out here");
+    }
+    if (shards <= 1 || (op->traits & OP_ROUTED) == 0)
+        return ERR_ok;
+    if (!find_product(op->request, &exchange->request, &product))
+        return err_say(why, ERR_invalid_field, "product: is needed, as it says which of the %d shards is asked", shards);
+    *shard = wire_shard_of(product, shards);
+    return ERR_ok;
+}
+
+/* --- translating the answer --- */
+
+static void
+put_link_character(struct exchange *exchange, uint8_t character)
+{
+    char text[4];
+    if (character > 0x20 && character < 0x7f && strchr("<>\"\\", character) == NULL) {
+        wire_buffer_append(&exchange->link, &character, 1);
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%%%02X", character);
+    wire_buffer_append(&exchange->link, text, 3);
+}
+
+static void
+put_link(struct exchange *exchange, const char *text)
+{
+    wire_buffer_append(&exchange->link, text, strlen(text));
+}
+
+/* Link: the same address and query with another cursor. */
+static void
+write_link(struct exchange *exchange)
+{
+    struct slice query = query_of(exchange);
+    struct slice pair;
+    exchange->link.size = 0;
+    put_link(exchange, "<");
+    for (size_t i = 0; i < exchange->path_size; i++)
+        put_link_character(exchange, exchange->uri.data[i]);
+    put_link(exchange, "?cursor=");
+    page_cursor_write(&exchange->page.last, &exchange->link);
+    while (next_pair(&query, &pair)) {
+        if (pair.size >= 7 && memcmp(pair.data, "cursor=", 7) == 0)
+            continue;
+        put_link(exchange, "&");
+        for (size_t i = 0; i < pair.size; i++)
+            put_link_character(exchange, pair.data[i]);
+    }
+    put_link(exchange, ">; rel=\"next\"");
+}
+
+/* Goes on with the next shard while the page has room. */
+static bool
+ask_next_shard(struct exchange *exchange)
+{
+    int shards = upstream_shards(exchange->upstream, "stock");
+    struct stock_list *request = &exchange->request.stock_list_value;
+    if (exchange->match.route->op != OP_stock_list || exchange->page.has_more || exchange->page.last.shard + 1 >= shards)
+        return false;
+    int64_t room = (WIRE_HAS(request, stock_list, limit) ? request->limit : PAGE_LIMIT_DEFAULT) - exchange->page.count;
+    exchange->page.last.shard++;
+    exchange->page.last.size = 0;
+    if (room <= 0) {
+        exchange->page.has_more = true;
+        return false;
+    }
+    struct stock_list next = {0};
+    WIRE_SET(&next, stock_list, limit, room);
+    exchange->frame.size = 0;
+    wire_encode(&stock_list_body, &next, &exchange->frame);
+    forward(exchange, exchange->page.last.shard);
+    return true;
+}
+
+static void
+answer_page(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
+{
+    page_add(&exchange->page, routes_page(exchange->match.route), body, reply, &exchange->out);
+    if (ask_next_shard(exchange))
+        return;
+    page_end(&exchange->page, &exchange->out);
+    if (exchange->page.has_more)
+        write_link(exchange);
+    exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
+}
+
+static void
+write_location(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
+{
+    char *out = exchange->answer.location;
+    const char *from = exchange->match.route->location;
+    const char *out_end = out + EXCHANGE_LOCATION_MAX - PAGE_TEXT_MAX - 1;
+    while (*from != 0 && out < out_end) {
+        if (*from != '{') {
+            *out++ = *from++;
+            continue;
+        }
+        struct slice field = {(const uint8_t *)from + 1, strcspn(from, "}") - 1};
+        size_t size = page_field_text(body, reply, field, out);
+        if (size == 0 && exchange->match.parameter_count > 0 && slice_equal(field, exchange->match.parameters[0].name)) {
+            struct slice raw = exchange->match.parameters[0].raw;
+            size = raw.size < PAGE_TEXT_MAX ? raw.size : PAGE_TEXT_MAX;
+            memcpy(out, raw.data, size);
+        }
+        out += size;
+        from += field.size + 2;
+    }
+    *out = 0;
+}
+
+/* Whether the client has this version already: one of its tags is ours, or it takes any. */
+static bool
+is_known_to_client(const struct exchange *exchange)
+{
+    struct slice tags = exchange->head.if_none_match;
+    size_t size = strlen(exchange->answer.etag);
+    if (tags.size == 0 || exchange->match.route->method != METHOD_GET || size == 0)
+        return false;
+    return (tags.size == 1 && tags.data[0] == '*') || memmem(tags.data, tags.size, exchange->answer.etag, size) != NULL;
+}
+
+static void
+answer_level(struct exchange *exchange, const struct stock_level *level)
+{
+    (void)snprintf(exchange->answer.etag, EXCHANGE_ETAG_MAX, "\"%lld\"", (long long)level->version);
+    if (is_known_to_client(exchange)) {
+        exchange_answer(exchange, 304, CONTENT_NONE);
+        return;
+    }
+    json_write(&stock_level_body, level, &exchange->out);
+    exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
+}
+
+static void
+answer_reply(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
+{
+    const struct route *route = exchange->match.route;
+    struct stock_level level;
+    if (route->reply == REPLY_PAGE) {
+        answer_page(exchange, body, reply);
+        return;
+    }
+    if (route->op == OP_stock_get) {
+        answer_level(exchange, &reply->stock_level_value);
+        return;
+    }
+    if (route->reply == REPLY_LEVEL) {
+        struct wire_list levels = reply->stock_done_value.levels;
+        if (wire_list_next(&levels, &stock_level_body, &level)) {
+            answer_level(exchange, &level);
+            return;
+        }
+    }
+    json_write(body, reply, &exchange->out);
+    if (route->location[0] != 0)
+        write_location(exchange, body, reply);
+    exchange_answer(exchange, route->success, CONTENT_JSON);
+}
+
+static void
+answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
+{
+    struct err_text why;
+    struct problem problem;
+    if (!reply->is_answered) {
+        exchange_refuse(exchange, reply->status,
+                        reply->status == ERR_deadline_exceeded ? "the actor did not answer in time" : "the gateway is being stopped");
+        return;
+    }
+    if (wire_decode(&problem_body, reply->body, &problem, &why) != ERR_ok) {
+        log_error("unreadable_problem", LOG_TEXT("route", exchange_route_name(exchange)), LOG_TEXT("why", why.text),
+                  LOG_ID("req", &exchange->id));
+        answer_problem(exchange, reply->status, NULL);
+        return;
+    }
+    answer_problem(exchange, reply->status, &problem);
+}
+
+static void
+replied(struct upstream_call *call, const struct upstream_reply *reply)
+{
+    struct exchange *exchange = (struct exchange *)(void *)((char *)call - offsetof(struct exchange, call));
+    const struct wire_body *body = wire_ops[call->op].reply;
+    struct err_text why;
+    union json_any value;
+    exchange->answer.is_replayed = reply->is_replayed;
+    if (reply->status != ERR_ok) {
+        answer_refusal(exchange, reply);
+    } else if (wire_decode(body, reply->body, &value, &why) != ERR_ok) {
+        log_error("unreadable_body", LOG_TEXT("route", exchange_route_name(exchange)), LOG_TEXT("why", why.text),
+                  LOG_ID("req", &exchange->id));
+        exchange_refuse(exchange, ERR_internal, "the actor's answer could not be read");
+    } else {
+        answer_reply(exchange, body, &value);
+    }
+    if (exchange_is_answered(exchange))
+        exchange->answered(exchange);
+}
+
+/* --- forwarding --- */
+
+/* Sends what stands in `frame`; what cannot be sent is answered. */
+static void
+forward(struct exchange *exchange, int shard)
+{
+    struct err_text why;
+    struct upstream_call *call = &exchange->call;
+    int64_t spent_ms = (clock_steady_us() - exchange->started_us) / 1000;
+    call->id = exchange->id;
+    call->op = exchange->match.route->op;
+    call->peer = upstream_peer(exchange->upstream, wire_ops[call->op].owner, shard);
+    call->timeout_ms = exchange->state->settings->request_timeout_ms - spent_ms;
+    call->traceparent = (struct slice){(const uint8_t *)exchange->traceparent, TRACE_SIZE};
+    call->body = wire_buffer_slice(&exchange->frame);
+    call->done = replied;
+    assert(call->peer >= 0);
+    if (call->timeout_ms <= 0) {
+        exchange_refuse(exchange, ERR_deadline_exceeded, "the time for this request is over");
+        return;
+    }
+    err failed = upstream_send(exchange->upstream, call, &why);
+    if (failed != ERR_ok)
+        exchange_refuse(exchange, failed, why.text);
+    else
+        exchange->is_waiting = true;
+}
+
+void
+exchange_run(struct exchange *exchange)
+{
+    struct err_text why;
+    int shard = 0;
+    if (exchange_is_answered(exchange))
+        return;
+    if (exchange->match.route->work != WORK_FORWARD) {
+        readiness_run(exchange);
+        return;
+    }
+    /* the time that the client took to send its body is not the actors' */
+    exchange->started_us = clock_steady_us();
+    err failed = read_identity(exchange, &why);
+    if (failed == ERR_ok)
+        failed = read_request(exchange, &why);
+    if (failed == ERR_ok)
+        failed = find_shard(exchange, &shard, &why);
+    if (failed != ERR_ok) {
+        exchange_refuse(exchange, failed, why.text);
+        return;
+    }
+    exchange->page.last.shard = shard;
+    exchange->frame.size = 0;
+    wire_encode(wire_ops[exchange->match.route->op].request, &exchange->request, &exchange->frame);
+    forward(exchange, shard);
+}
+
+/* --- life --- */
+
+static void
+empty(struct wire_buffer *buffer)
+{
+    buffer->size = 0;
+    if (buffer->capacity > BUFFER_KEPT_MAX)
+        wire_buffer_fini(buffer);
+}
+
+void
+exchange_clear(struct exchange *exchange)
+{
+    upstream_cancel(exchange->upstream, &exchange->call);
+    readiness_cancel(exchange);
+    json_reader_clear(&exchange->reader);
+    exchange->match = (struct route_match){0};
+    exchange->head = (struct exchange_head){0};
+    exchange->is_waiting = false;
+    exchange->answer.status = 0;
+    exchange->answer.is_replayed = false;
+    exchange->answer.is_later = false;
+    exchange->answer.etag[0] = 0;
+    exchange->answer.location[0] = 0;
+    exchange->answer.allow[0] = 0;
+    exchange->page = (struct page){0};
+    exchange->cursor = (struct page_cursor){0};
+    empty(&exchange->uri);
+    empty(&exchange->text);
+    empty(&exchange->body);
+    empty(&exchange->frame);
+    empty(&exchange->out);
+    empty(&exchange->link);
+}
+
+void
+exchange_fini(struct exchange *exchange)
+{
+    exchange_clear(exchange);
+    json_reader_fini(&exchange->reader);
+    wire_buffer_fini(&exchange->uri);
+    wire_buffer_fini(&exchange->text);
+    wire_buffer_fini(&exchange->body);
+    wire_buffer_fini(&exchange->frame);
+    wire_buffer_fini(&exchange->out);
+    wire_buffer_fini(&exchange->link);
+}

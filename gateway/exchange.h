@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * One HTTP request and its answer, without the HTTP library: opened with method and address, run when its body is complete,
+ * answered at once or when the actor's reply is there.
+ */
+#ifndef LARDER_EXCHANGE_H
+#define LARDER_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "id.h"
+#include "json.h"
+#include "page.h"
+#include "routes.h"
+#include "state.h"
+#include "trace.h"
+#include "upstream.h"
+#include "wire.h"
+
+#define EXCHANGE_LOCATION_MAX 256
+#define EXCHANGE_ETAG_MAX 32
+
+struct readiness;
+
+/* What the headers say, as far as it matters; empty when there is none. The bytes live as long as the exchange. */
+struct exchange_head {
+    bool has_key;
+    bool has_if_match;
+    struct slice key;
+    struct slice if_match;
+    struct slice if_none_match;
+    struct slice traceparent;
+};
+
+enum exchange_content { CONTENT_NONE, CONTENT_JSON, CONTENT_PROBLEM, CONTENT_METRICS };
+
+/* What goes back; `body` is the exchange's buffer `out`. */
+struct exchange_answer {
+    int status; /* 0 while there is none */
+    enum exchange_content content;
+    bool is_replayed;
+    bool is_later; /* Retry-After */
+    char etag[EXCHANGE_ETAG_MAX];
+    char location[EXCHANGE_LOCATION_MAX];
+    char allow[ROUTES_ALLOW_SIZE];
+};
+
+/* Belongs to one thread. Its buffers are kept for the next request. */
+struct exchange {
+    /* set once by the owner */
+    const struct gateway_state *state;
+    struct upstream *upstream;
+    void (*answered)(struct exchange *exchange); /* called when the answer came later than exchange_run() */
+    void *owner;
+
+    /* of this request */
+    enum route_method method;
+    struct route_match match;
+    struct exchange_head head;
+    struct id id;
+    int64_t started_us;
+    bool is_waiting;
+    struct exchange_answer answer;
+    union json_any request;
+    struct json_reader reader;
+    struct upstream_call call;
+    struct page page;
+    struct page_cursor cursor;
+    struct readiness *readiness;
+    char traceparent[TRACE_SIZE];
+    size_t path_size; /* of the path at the start of `uri` */
+
+    /* buffers */
+    struct wire_buffer uri;
+    struct wire_buffer text;  /* decoded parameters */
+    struct wire_buffer body;  /* what the client sent */
+    struct wire_buffer frame; /* what the actor gets */
+    struct wire_buffer out;   /* what the client gets */
+    struct wire_buffer link;  /* the value of the Link header; empty for none */
+};
+
+/* Starts a request: copies the address and matches it. An address or method that is not there is an answer already. */
+void
+exchange_open(struct exchange *exchange, enum route_method method);
+
+/* Takes the address of the request as it stands in its first line, before exchange_open(). */
+void
+exchange_address(struct exchange *exchange, const char *uri);
+
+/* The body is complete in `body`: does what is asked. Afterwards there is an answer, or `is_waiting` is set and `answered` will be
+ * called. */
+void
+exchange_run(struct exchange *exchange);
+
+/* Answers with a problem document. */
+void
+exchange_refuse(struct exchange *exchange, err code, const char *detail);
+
+/* Answers with what stands in `out`. */
+void
+exchange_answer(struct exchange *exchange, int status, enum exchange_content content);
+
+static inline bool
+exchange_is_answered(const struct exchange *exchange)
+{
+    return exchange->answer.status != 0;
+}
+
+/* "none" when no address matched; for labels. */
+const char *
+exchange_route_name(const struct exchange *exchange);
+
+/* Forgets the request, also one under way, and keeps the buffers. */
+void
+exchange_clear(struct exchange *exchange);
+
+void
+exchange_fini(struct exchange *exchange);
+
+#endif

@@ -1,0 +1,732 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * http: libmicrohttpd around exchanges
+ *
+ * PURPOSE
+ *   One loop per thread over libmicrohttpd's epoll descriptor and the thread's DEALERs: a request is read, run, its connection
+ *   suspended while an actor works, resumed with the answer. No thread of the library, no lock.
+ *
+ * STATE
+ *   An exchange per request, a connection record per connection; both are taken from lists of used ones. Only the library's
+ *   "completed" callback gives an exchange back. A suspended connection always has a call outstanding, so it is always resumed:
+ *   by the answer, by the call's deadline, or at the end.
+ *
+ * FAILURES
+ *   Heads that proxies read differently (two lengths, length and chunks, two hosts, a blank before a colon) are refused and the
+ *   connection is closed. A body over BODY_MAX is read and thrown away up to BODY_DRAIN_MAX so that the client gets to read its
+ *   413. More connections than the setting are answered 503 and closed.
+ *
+ * LIMITS
+ *   HEAD_MAX, BODY_MAX; a first head within HEAD_MS, any later one and any body within SLOW_MS, IDLE_S without a byte. What the
+ *   library refuses by itself (a broken first line, a head over POOL_SIZE, a length that is no number) has its own plain answer.
+ */
+#include "http.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <microhttpd.h>
+#include <zmq.h>
+
+#include "clock.h"
+#include "exchange.h"
+#include "log.h"
+#include "metrics.h"
+
+#define POOL_SIZE ((size_t)16384)
+#define HEAD_MAX 8192
+#define BODY_MAX ((uint64_t)1024 * 1024)
+#define BODY_DRAIN_MAX ((uint64_t)8 * 1024 * 1024)
+#define IDLE_S 30U
+#define HEAD_MS 10000
+#define SLOW_MS 60000
+#define SWEEP_MS 1000
+#define STOP_MS 2000
+#define STATUSES_MAX 24
+
+#define FLAGS (MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG)
+
+/* What a connection is doing, and with it how long it may. */
+enum connection_phase { PHASE_FIRST, PHASE_IDLE, PHASE_HEAD, PHASE_BODY, PHASE_BUSY };
+
+struct connection {
+    struct connection *next;
+    struct connection *previous;
+    enum connection_phase phase;
+    int64_t since_us;
+    int fd; /* the library's; only ever shut down here */
+    bool is_over_limit;
+    bool is_shut;
+};
+
+enum request_phase { REQUEST_NEW, REQUEST_BODY, REQUEST_WAITING };
+
+struct request {
+    struct exchange exchange; /* first: what the library carries for us */
+    struct request *next_free;
+    struct http *http;
+    struct MHD_Connection *connection;
+    struct connection *record;
+    enum request_phase phase;
+    bool is_suspended;
+    bool must_close;
+    bool is_too_large;
+    uint64_t received;
+};
+
+/* How often a route was answered with a status. */
+struct status_count {
+    int status;
+    struct metric *metric;
+};
+
+struct http {
+    struct gateway_state *state;
+    struct upstream *upstream;
+    struct MHD_Daemon *daemon;
+    int epoll_fd;
+    int wake_fd;
+    bool is_quiesced;
+    int in_flight;
+    int64_t next_sweep_us;
+    int64_t stop_by_us;
+    struct request *free_requests;
+    struct connection *free_connections;
+    struct connection *connections;
+    struct status_count counts[ROUTE_COUNT + 1][STATUSES_MAX];
+    struct metric *latency[ROUTE_COUNT + 1];
+    struct metric *open_connections;
+    struct metric *over_limit;
+    struct metric *swept;
+};
+
+/* What the headers of one head say. */
+struct head_scan {
+    struct exchange_head *head;
+    struct slice content_type;
+    const char *refusal; /* not to be served, the connection is not to be trusted */
+    err code;
+    uint64_t length;
+    int hosts;
+    int lengths;
+    int encodings;
+    uint32_t seen; /* of those that must not come twice */
+    bool has_body;
+    bool expects;
+};
+
+/* --- metrics --- */
+
+static size_t
+route_index(const struct exchange *exchange)
+{
+    return exchange->match.route != NULL ? (size_t)(exchange->match.route - routes) : ROUTE_COUNT;
+}
+
+static struct metric *
+status_metric(struct http *http, const struct exchange *exchange)
+{
+    char labels[96];
+    struct status_count *counts = http->counts[route_index(exchange)];
+    size_t i = 0;
+    while (i < STATUSES_MAX - 1 && counts[i].metric != NULL && counts[i].status != exchange->answer.status)
+        i++;
+    if (counts[i].metric == NULL) {
+        counts[i].status = exchange->answer.status;
+        (void)snprintf(labels, sizeof labels, "route=\"%s\",status=\"%d\"", exchange_route_name(exchange), exchange->answer.status);
+        counts[i].metric = metric(METRIC_COUNTER, "larder_http_requests_total", labels, "Answers by route and status.");
+    }
+    return counts[i].metric;
+}
+
+static void
+count_answer(struct http *http, const struct exchange *exchange)
+{
+    char labels[64];
+    size_t index = route_index(exchange);
+    int64_t took_us = clock_steady_us() - exchange->started_us;
+    if (http->latency[index] == NULL) {
+        (void)snprintf(labels, sizeof labels, "route=\"%s\"", exchange_route_name(exchange));
+        http->latency[index] = metric(METRIC_HISTOGRAM, "larder_http_request_seconds", labels, "From the request to its answer.");
+    }
+    metric_observe_us(http->latency[index], took_us);
+    metric_add(status_metric(http, exchange), 1);
+    log_debug("http", LOG_TEXT("route", exchange_route_name(exchange)), LOG_I64("status", exchange->answer.status),
+              LOG_I64("took_us", took_us), LOG_ID("req", &exchange->id));
+}
+
+/* --- connections --- */
+
+static void
+enter(struct connection *record, enum connection_phase phase)
+{
+    record->phase = phase;
+    record->since_us = clock_steady_us();
+}
+
+static struct connection *
+connection_open(struct http *http, struct MHD_Connection *library)
+{
+    struct connection *record = http->free_connections;
+    if (record != NULL)
+        http->free_connections = record->next;
+    else
+        record = malloc(sizeof *record);
+    assert(record != NULL);
+    *record = (struct connection){.next = http->connections};
+    record->fd = MHD_get_connection_info(library, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    if (record->next != NULL)
+        record->next->previous = record;
+    http->connections = record;
+    enter(record, PHASE_FIRST);
+    int open = atomic_fetch_add(&http->state->connections, 1) + 1;
+    record->is_over_limit = open > http->state->connections_max;
+    metric_add(http->open_connections, 1);
+    return record;
+}
+
+static void
+connection_close(struct http *http, struct connection *record)
+{
+    if (record->previous != NULL)
+        record->previous->next = record->next;
+    else
+        http->connections = record->next;
+    if (record->next != NULL)
+        record->next->previous = record->previous;
+    record->next = http->free_connections;
+    http->free_connections = record;
+    atomic_fetch_sub(&http->state->connections, 1);
+    metric_add(http->open_connections, -1);
+}
+
+static void
+on_connection(void *context, struct MHD_Connection *library, void **record, enum MHD_ConnectionNotificationCode what)
+{
+    switch (what) {
+    case MHD_CONNECTION_NOTIFY_STARTED:
+        *record = connection_open(context, library);
+        break;
+    case MHD_CONNECTION_NOTIFY_CLOSED:
+        connection_close(context, *record);
+        *record = NULL;
+        break;
+    }
+}
+
+static int64_t
+allowed_ms(enum connection_phase phase)
+{
+    switch (phase) {
+    case PHASE_FIRST:
+    case PHASE_HEAD:
+        return HEAD_MS;
+    case PHASE_IDLE:
+    case PHASE_BODY:
+        return SLOW_MS;
+    case PHASE_BUSY:
+        break;
+    }
+    return INT64_MAX / 1000;
+}
+
+/* The library's time-out counts from the last byte, so one byte a second would live for ever: this counts from the first. */
+static void
+sweep(struct http *http, int64_t now_us)
+{
+    if (now_us < http->next_sweep_us)
+        return;
+    http->next_sweep_us = now_us + SWEEP_MS * 1000;
+    for (struct connection *record = http->connections; record != NULL; record = record->next) {
+        if (record->is_shut || (now_us - record->since_us) / 1000 < allowed_ms(record->phase))
+            continue;
+        record->is_shut = true;
+        (void)shutdown(record->fd, SHUT_RDWR);
+        metric_add(http->swept, 1);
+        log_debug("slow_client", LOG_I64("phase", record->phase));
+    }
+}
+
+/* --- requests --- */
+
+static void
+on_answered(struct exchange *exchange)
+{
+    struct request *request = (struct request *)(void *)exchange;
+    if (!request->is_suspended)
+        return;
+    request->is_suspended = false;
+    MHD_resume_connection(request->connection);
+}
+
+static struct request *
+request_take(struct http *http)
+{
+    struct request *request = http->free_requests;
+    if (request != NULL) {
+        http->free_requests = request->next_free;
+        return request;
+    }
+    request = calloc(1, sizeof *request);
+    assert(request != NULL);
+    request->http = http;
+    request->exchange.state = http->state;
+    request->exchange.upstream = http->upstream;
+    request->exchange.answered = on_answered;
+    return request;
+}
+
+/* The first line of a request has been read. */
+static void *
+on_uri(void *context, const char *uri, struct MHD_Connection *library)
+{
+    struct http *http = context;
+    struct request *request = request_take(http);
+    request->connection = library;
+    request->record = MHD_get_connection_info(library, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    request->phase = REQUEST_NEW;
+    request->is_suspended = false;
+    request->must_close = false;
+    request->is_too_large = false;
+    request->received = 0;
+    exchange_address(&request->exchange, uri);
+    enter(request->record, PHASE_HEAD);
+    http->in_flight++;
+    return request;
+}
+
+static void
+on_completed(void *context, struct MHD_Connection *library, void **carried, enum MHD_RequestTerminationCode why)
+{
+    struct http *http = context;
+    struct request *request = *carried;
+    (void)library;
+    (void)why;
+    if (request == NULL)
+        return;
+    *carried = NULL;
+    enter(request->record, PHASE_IDLE);
+    exchange_clear(&request->exchange);
+    request->next_free = http->free_requests;
+    http->free_requests = request;
+    http->in_flight--;
+}
+
+/* --- the head --- */
+
+static bool
+is_named(const char *key, size_t size, const char *name)
+{
+    return size == strlen(name) && strncasecmp(key, name, size) == 0;
+}
+
+static void
+refuse_head(struct head_scan *scan, err code, const char *refusal)
+{
+    if (scan->refusal != NULL)
+        return;
+    scan->code = code;
+    scan->refusal = refusal;
+}
+
+/* Those of which a second one would be a second meaning. */
+static void
+keep_single(struct head_scan *scan, unsigned bit, struct slice value, struct slice *kept)
+{
+    if (scan->seen >> bit & 1U)
+        refuse_head(scan, ERR_malformed, "a header comes twice that may come once");
+    scan->seen |= 1U << bit;
+    *kept = value;
+}
+
+static void
+scan_framing(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
+{
+    if (is_named(key, key_size, "Host")) {
+        scan->hosts++;
+    } else if (is_named(key, key_size, "Content-Length")) {
+        scan->lengths++;
+        scan->length = value.size > 0 ? strtoull((const char *)value.data, NULL, 10) : 0;
+        scan->has_body = scan->has_body || scan->length > 0;
+    } else if (is_named(key, key_size, "Transfer-Encoding")) {
+        scan->encodings++;
+        scan->has_body = true;
+        if (!is_named((const char *)value.data, value.size, "chunked"))
+            refuse_head(scan, ERR_not_implemented, "Transfer-Encoding: only chunked is spoken here");
+    } else if (is_named(key, key_size, "Expect")) {
+        scan->expects = true;
+    }
+}
+
+static enum MHD_Result
+on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size, const char *text, size_t size)
+{
+    struct head_scan *scan = context;
+    struct slice value = {(const uint8_t *)text, text != NULL ? size : 0};
+    (void)kind;
+    if (key_size == 0 || key[key_size - 1] == ' ' || key[key_size - 1] == '\t')
+        refuse_head(scan, ERR_malformed, "a blank stands between a header's name and its colon");
+    if (is_named(key, key_size, "Content-Type")) {
+        keep_single(scan, 0, value, &scan->content_type);
+    } else if (is_named(key, key_size, "Idempotency-Key")) {
+        scan->head->has_key = true;
+        keep_single(scan, 1, value, &scan->head->key);
+    } else if (is_named(key, key_size, "If-Match")) {
+        scan->head->has_if_match = true;
+        keep_single(scan, 2, value, &scan->head->if_match);
+    } else if (is_named(key, key_size, "If-None-Match")) {
+        keep_single(scan, 3, value, &scan->head->if_none_match);
+    } else if (is_named(key, key_size, "traceparent")) {
+        scan->head->traceparent = value;
+    } else {
+        scan_framing(scan, key, key_size, value);
+    }
+    return MHD_YES;
+}
+
+static void
+judge_framing(struct head_scan *scan, const char *version)
+{
+    bool is_1_0 = strcmp(version, "HTTP/1.0") == 0;
+    if (!is_1_0 && strcmp(version, "HTTP/1.1") != 0)
+        refuse_head(scan, ERR_malformed, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+    if (scan->hosts > 1 || (scan->hosts == 0 && !is_1_0))
+        refuse_head(scan, ERR_malformed, "Host: must come once");
+    if (scan->lengths > 1 || scan->encodings > 1 || (scan->lengths > 0 && scan->encodings > 0))
+        refuse_head(scan, ERR_malformed, "the length of the body is given twice");
+}
+
+/* JSON, or nothing said; and what plain `curl -d` says, as its body is looked at anyway. */
+static bool
+is_type_taken(struct slice type)
+{
+    static const char *const taken[] = {"application/json", "application/x-www-form-urlencoded"};
+    size_t size = 0;
+    while (size < type.size && type.data[size] != ';' && type.data[size] != ' ')
+        size++;
+    if (type.size == 0)
+        return true;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        if (is_named((const char *)type.data, size, taken[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Looks at the head. What is wrong with it becomes the exchange's answer; true when it must be given now, with the connection's end,
+ * because the body cannot or need not be read. */
+static bool
+read_head(struct request *request, const char *method, const char *version)
+{
+    struct exchange *exchange = &request->exchange;
+    struct head_scan scan = {.head = &exchange->head};
+    struct gateway_state *state = request->http->state;
+    size_t head_size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+    (void)MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, on_header, &scan);
+    exchange_open(exchange, routes_method(method));
+    judge_framing(&scan, version);
+    if (head_size > HEAD_MAX)
+        refuse_head(&scan, ERR_header_too_large, "the head of a request may have 8 KiB");
+    if (request->record->is_over_limit) {
+        metric_add(request->http->over_limit, 1);
+        refuse_head(&scan, ERR_overloaded, "there are as many connections as this gateway takes");
+    }
+    if (scan.refusal == NULL && scan.length > BODY_DRAIN_MAX)
+        refuse_head(&scan, ERR_too_large, "a body may have 1 MiB");
+    if (scan.refusal != NULL) {
+        exchange->answer.allow[0] = 0;
+        exchange_refuse(exchange, scan.code, scan.refusal);
+        return true;
+    }
+    request->must_close = atomic_load_explicit(&state->is_draining, memory_order_relaxed);
+    request->is_too_large = scan.length > BODY_MAX;
+    if (exchange_is_answered(exchange))
+        return scan.has_body && scan.expects;
+    if (request->is_too_large)
+        exchange_refuse(exchange, ERR_too_large, "a body may have 1 MiB");
+    else if (scan.has_body && exchange->match.route->input == INPUT_JSON && !is_type_taken(scan.content_type))
+        exchange_refuse(exchange, ERR_unsupported_media_type, "Content-Type: must be application/json");
+    return exchange_is_answered(exchange) && scan.has_body && scan.expects;
+}
+
+/* --- the answer --- */
+
+static void
+add(struct MHD_Response *response, const char *name, const char *value)
+{
+    if (value[0] != 0)
+        (void)MHD_add_response_header(response, name, value);
+}
+
+static const char *
+content_type(enum exchange_content content)
+{
+    switch (content) {
+    case CONTENT_NONE:
+        break;
+    case CONTENT_JSON:
+        return "application/json";
+    case CONTENT_PROBLEM:
+        return "application/problem+json";
+    case CONTENT_METRICS:
+        return "text/plain; version=0.0.4; charset=utf-8";
+    }
+    return "";
+}
+
+static enum MHD_Result
+send_answer(struct request *request)
+{
+    struct exchange *exchange = &request->exchange;
+    const struct exchange_answer *answer = &exchange->answer;
+    size_t size = answer->content == CONTENT_NONE ? 0 : exchange->out.size;
+    struct MHD_Response *response = MHD_create_response_from_buffer(size, exchange->out.data, MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO;
+    add(response, "Content-Type", content_type(answer->content));
+    add(response, "ETag", answer->etag);
+    add(response, "Location", answer->location);
+    add(response, "Allow", answer->allow);
+    if (answer->is_later)
+        add(response, "Retry-After", "1");
+    if (answer->is_replayed)
+        add(response, "Idempotent-Replayed", "true");
+    if (exchange->link.size > 0) {
+        wire_buffer_append(&exchange->link, "", 1);
+        add(response, "Link", (const char *)exchange->link.data);
+    }
+    if (request->must_close)
+        add(response, "Connection", "close");
+    enum MHD_Result queued = MHD_queue_response(request->connection, (unsigned)answer->status, response);
+    MHD_destroy_response(response);
+    enter(request->record, PHASE_BUSY);
+    count_answer(request->http, exchange);
+    return queued;
+}
+
+/* --- the body --- */
+
+static enum MHD_Result
+take_body(struct request *request, const char *bytes, size_t *size)
+{
+    struct exchange *exchange = &request->exchange;
+    request->received += *size;
+    if (request->received > BODY_DRAIN_MAX)
+        return MHD_NO;
+    if (request->received > BODY_MAX && !request->is_too_large) {
+        request->is_too_large = true;
+        if (!exchange_is_answered(exchange))
+            exchange_refuse(exchange, ERR_too_large, "a body may have 1 MiB");
+    }
+    if (!exchange_is_answered(exchange))
+        wire_buffer_append(&exchange->body, bytes, *size);
+    *size = 0;
+    return MHD_YES;
+}
+
+static enum MHD_Result
+on_request(void *context, struct MHD_Connection *library, const char *url, const char *method, const char *version, const char *bytes,
+           size_t *size, void **carried)
+{
+    struct request *request = *carried;
+    (void)context;
+    (void)url;
+    if (request == NULL)
+        return MHD_NO;
+    if (request->phase == REQUEST_NEW) {
+        request->phase = REQUEST_BODY;
+        enter(request->record, PHASE_BODY);
+        if (!read_head(request, method, version))
+            return MHD_YES;
+        request->must_close = true;
+        return send_answer(request);
+    }
+    if (*size > 0)
+        return take_body(request, bytes, size);
+    if (request->phase == REQUEST_BODY) {
+        request->phase = REQUEST_WAITING;
+        enter(request->record, PHASE_BUSY);
+        exchange_run(&request->exchange);
+        if (request->exchange.is_waiting) {
+            request->is_suspended = true;
+            MHD_suspend_connection(library);
+            return MHD_YES;
+        }
+    }
+    return exchange_is_answered(&request->exchange) ? send_answer(request) : MHD_YES;
+}
+
+/* --- the library --- */
+
+/* Escapes stay: an address is split before it is decoded. */
+static size_t
+on_unescape(void *context, struct MHD_Connection *library, char *text)
+{
+    (void)context;
+    (void)library;
+    return strlen(text);
+}
+
+__attribute__((format(printf, 2, 0))) static void
+on_log(void *context, const char *format, va_list arguments)
+{
+    char text[256];
+    (void)context;
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    text[strcspn(text, "\n")] = 0;
+    log_debug("http_library", LOG_TEXT("says", text));
+}
+
+static struct MHD_Daemon *
+start_daemon(struct http *http, int listen_fd)
+{
+    unsigned limit = (unsigned)http->state->connections_max + (unsigned)http->state->connections_max / 5 + 8;
+    return MHD_start_daemon(FLAGS, 0, NULL, NULL, on_request, http, /* */
+                            MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_SIZE, MHD_OPTION_CONNECTION_LIMIT, limit,
+                            MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_URI_LOG_CALLBACK, on_uri, http,
+                            MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+}
+
+err
+http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http **http, struct err_text *why)
+{
+    struct http *made = calloc(1, sizeof *made);
+    assert(made != NULL);
+    made->state = state;
+    made->wake_fd = wake_fd;
+    made->open_connections = metric(METRIC_GAUGE, "larder_http_connections", "", "Open HTTP connections.");
+    made->over_limit = metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
+    made->swept = metric(METRIC_COUNTER, "larder_http_slow_clients_total", "", "Connections ended because a head or body came too slowly.");
+    err failed = upstream_open(state->settings, &made->upstream, why);
+    if (failed != ERR_ok) {
+        free(made);
+        return failed;
+    }
+    made->daemon = start_daemon(made, listen_fd);
+    if (made->daemon == NULL) {
+        upstream_close(&made->upstream);
+        free(made);
+        return err_say(why, ERR_internal, "the HTTP library did not start");
+    }
+    made->epoll_fd = MHD_get_daemon_info(made->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    *http = made;
+    return ERR_ok;
+}
+
+/* --- the loop --- */
+
+static long
+wait_ms(const struct http *http, int64_t now_us)
+{
+    MHD_UNSIGNED_LONG_LONG library_ms = 0;
+    int64_t until_us = http->next_sweep_us;
+    int64_t expiry_us = upstream_next_expiry_us(http->upstream);
+    if (expiry_us < until_us)
+        until_us = expiry_us;
+    int64_t ms = until_us > now_us ? (until_us - now_us + 999) / 1000 : 0;
+    if (MHD_get_timeout(http->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < ms)
+        ms = (int64_t)library_ms;
+    return (long)ms;
+}
+
+static bool
+wait_for_work(struct http *http)
+{
+    zmq_pollitem_t items[UPSTREAM_PEERS_MAX + 2];
+    uint64_t wakes = 0;
+    int count = upstream_poll_items(http->upstream, items);
+    items[count] = (zmq_pollitem_t){.fd = http->epoll_fd, .events = ZMQ_POLLIN};
+    items[count + 1] = (zmq_pollitem_t){.fd = http->wake_fd, .events = ZMQ_POLLIN};
+    if (zmq_poll(items, count + 2, wait_ms(http, clock_steady_us())) < 0 && zmq_errno() != EINTR)
+        return false;
+    if ((items[count + 1].revents & ZMQ_POLLIN) != 0 && read(http->wake_fd, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
+        return false;
+    return true;
+}
+
+/* New customers go elsewhere; those who are here get their answers. */
+static void
+drain(struct http *http)
+{
+    if (http->is_quiesced || !atomic_load_explicit(&http->state->is_draining, memory_order_relaxed))
+        return;
+    http->is_quiesced = true;
+    int fd = MHD_quiesce_daemon(http->daemon);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+/* Whether the loop may end. When time is up, everybody who waits is told so and gets one more round. */
+static bool
+is_finished(struct http *http, int64_t now_us)
+{
+    if (!atomic_load_explicit(&http->state->is_stopping, memory_order_relaxed))
+        return false;
+    if (http->stop_by_us == 0)
+        http->stop_by_us = now_us + STOP_MS * 1000;
+    if (http->in_flight == 0)
+        return true;
+    if (now_us < http->stop_by_us)
+        return false;
+    upstream_fail_all(http->upstream);
+    return now_us >= http->stop_by_us + STOP_MS * 1000 / 4;
+}
+
+err
+http_serve(struct http *http)
+{
+    for (;;) {
+        int64_t now_us = clock_steady_us();
+        drain(http);
+        sweep(http, now_us);
+        if (is_finished(http, now_us))
+            return ERR_ok;
+        if (!wait_for_work(http))
+            return ERR_internal;
+        upstream_receive(http->upstream);
+        upstream_expire(http->upstream, clock_steady_us());
+        if (MHD_run(http->daemon) != MHD_YES)
+            return ERR_internal;
+    }
+}
+
+static void
+free_lists(struct http *http)
+{
+    while (http->free_requests != NULL) {
+        struct request *request = http->free_requests;
+        http->free_requests = request->next_free;
+        exchange_fini(&request->exchange);
+        free(request);
+    }
+    while (http->free_connections != NULL) {
+        struct connection *record = http->free_connections;
+        http->free_connections = record->next;
+        free(record);
+    }
+}
+
+void
+http_close(struct http **http)
+{
+    struct http *closed = *http;
+    *http = NULL;
+    if (closed == NULL)
+        return;
+    /* the library ends the process when a connection is still suspended; after a resume it needs one round to see it */
+    upstream_fail_all(closed->upstream);
+    (void)MHD_run(closed->daemon);
+    MHD_stop_daemon(closed->daemon);
+    free_lists(closed);
+    upstream_close(&closed->upstream);
+    free(closed);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * problem: refusals as application/problem+json
+ *
+ * PURPOSE
+ *   Everything that is not done is answered with one document (RFC 9457): a stable `type` made of the symbol in errors.def, the
+ *   table's words as `title`, the HTTP status, the sentence that names the thing and the reason, the request as `instance`, and
+ *   what a program needs to go on: product, asked, available, version.
+ *
+ * FAILURES
+ *   Cannot fail. A code of the database is told as `unavailable` when trying again may help and as `internal` otherwise.
+ *
+ * LIMITS
+ *   `detail` is cut at ERR_TEXT_MAX by those who wrote it.
+ */
+#include "problem.h"
+
+#include <stdio.h>
+
+#include "json.h"
+
+#define TYPE_PREFIX "urn:larder:problem:"
+
+err
+problem_public(err code)
+{
+    if (code == ERR_ok || code == ERR_wrong_setting || code >= ERR_COUNT)
+        return ERR_internal;
+    if (code < ERR_db_unique || code > ERR_db_bug)
+        return code;
+    return err_disposition(code) == ERR_RETRY || code == ERR_db_stale ? ERR_unavailable : ERR_internal;
+}
+
+static void
+put(struct wire_buffer *out, const char *text)
+{
+    wire_buffer_append(out, text, strlen(text));
+}
+
+static void
+put_number(struct wire_buffer *out, const char *name, int64_t value)
+{
+    char text[64];
+    int size = snprintf(text, sizeof text, ",\"%s\":%lld", name, (long long)value);
+    wire_buffer_append(out, text, (size_t)size);
+}
+
+void
+problem_write(err code, const struct problem *problem, const struct id *id, struct wire_buffer *out)
+{
+    char text[ID_TEXT_SIZE];
+    err told = problem_public(code);
+    put(out, "{\"type\":\"" TYPE_PREFIX);
+    put(out, err_symbol(told));
+    put(out, "\",\"title\":");
+    json_write_text(slice_of(err_words(told)), out);
+    put_number(out, "status", err_http(told));
+    if (problem != NULL && WIRE_HAS(problem, problem, detail) && problem->detail.size > 0) {
+        put(out, ",\"detail\":");
+        json_write_text(problem->detail, out);
+    }
+    if (id != NULL) {
+        id_format(id, text);
+        put(out, ",\"instance\":\"urn:uuid:");
+        put(out, text);
+        put(out, "\"");
+    }
+    if (problem != NULL && WIRE_HAS(problem, problem, product)) {
+        put(out, ",\"product\":");
+        json_write_text(problem->product, out);
+    }
+    if (problem != NULL && WIRE_HAS(problem, problem, asked))
+        put_number(out, "asked", problem->asked);
+    if (problem != NULL && WIRE_HAS(problem, problem, available))
+        put_number(out, "available", problem->available);
+    if (problem != NULL && WIRE_HAS(problem, problem, version))
+        put_number(out, "version", problem->version);
+    put(out, "}");
+}

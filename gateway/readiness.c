@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * readiness: the probes
+ *
+ * PURPOSE
+ *   /livez: the thread runs its loop. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
+ *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. /metrics: everything that
+ *   this process counts.
+ *
+ * FAILURES
+ *   Not ready is 503 with {"status":"not ready","away":["stock/0"]}, or "draining".
+ *
+ * LIMITS
+ *   One ping per actor and shard for each question: it is meant for probes, not for traffic.
+ */
+#include "readiness.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "metrics.h"
+
+#define PING_TIMEOUT_MS 800
+
+/* Pings under way for one question. */
+struct readiness {
+    struct exchange *exchange;
+    int pending;
+    bool is_started; /* all are sent: the last answer may finish it */
+    bool is_away[UPSTREAM_PEERS_MAX];
+    struct ping {
+        struct upstream_call call; /* first: the callback gets here from it */
+        struct readiness *readiness;
+    } pings[UPSTREAM_PEERS_MAX];
+};
+
+static bool (*health)(void *);
+static void *health_argument;
+
+void
+readiness_set_health(bool (*is_ready)(void *), void *argument)
+{
+    health = is_ready;
+    health_argument = argument;
+}
+
+static void
+say(struct exchange *exchange, int status, const char *json)
+{
+    exchange->out.size = 0;
+    wire_buffer_append(&exchange->out, json, strlen(json));
+    exchange_answer(exchange, status, CONTENT_JSON);
+}
+
+static void
+answer(struct readiness *readiness)
+{
+    struct exchange *exchange = readiness->exchange;
+    struct wire_buffer *out = &exchange->out;
+    bool is_ready = health == NULL || health(health_argument);
+    const char *lead = "{\"status\":\"not ready\",\"away\":[";
+    size_t lead_size = strlen(lead);
+    wire_buffer_append(out, lead, lead_size);
+    for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
+        if (!readiness->is_away[i])
+            continue;
+        is_ready = false;
+        if (out->size > lead_size)
+            wire_buffer_append(out, ",", 1);
+        json_write_text(slice_of(upstream_peer_name(exchange->upstream, i)), out);
+    }
+    wire_buffer_append(out, "]}", 2);
+    if (is_ready)
+        say(exchange, 200, "{\"status\":\"ready\"}");
+    else
+        exchange_answer(exchange, 503, CONTENT_JSON);
+}
+
+static void
+pinged(struct upstream_call *call, const struct upstream_reply *reply)
+{
+    struct readiness *readiness = ((struct ping *)(void *)call)->readiness;
+    readiness->is_away[call->peer] = reply->status != ERR_ok;
+    readiness->pending--;
+    if (readiness->pending > 0 || !readiness->is_started)
+        return;
+    answer(readiness);
+    readiness->exchange->answered(readiness->exchange);
+}
+
+static void
+ping(struct readiness *readiness, int peer, const struct wire_buffer *frame)
+{
+    struct err_text why;
+    struct upstream_call *call = &readiness->pings[peer].call;
+    *call = (struct upstream_call){.id = id_new(), .op = OP_any_ping, .peer = peer, .timeout_ms = PING_TIMEOUT_MS, .done = pinged};
+    call->body = wire_buffer_slice(frame);
+    readiness->pings[peer].readiness = readiness;
+    readiness->is_away[peer] = upstream_send(readiness->exchange->upstream, call, &why) != ERR_ok;
+    if (!readiness->is_away[peer])
+        readiness->pending++;
+}
+
+static void
+run_ready(struct exchange *exchange)
+{
+    const struct nothing nothing = {0};
+    if (atomic_load(&exchange->state->is_draining)) {
+        say(exchange, 503, "{\"status\":\"draining\",\"away\":[]}");
+        return;
+    }
+    struct readiness *readiness = calloc(1, sizeof *readiness);
+    assert(readiness != NULL);
+    readiness->exchange = exchange;
+    exchange->readiness = readiness;
+    exchange->frame.size = 0;
+    wire_encode(&nothing_body, &nothing, &exchange->frame);
+    for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
+        if (!upstream_peer_is_local(exchange->upstream, i))
+            ping(readiness, i, &exchange->frame);
+    }
+    readiness->is_started = true;
+    if (readiness->pending == 0)
+        answer(readiness);
+    else
+        exchange->is_waiting = true;
+}
+
+void
+readiness_cancel(struct exchange *exchange)
+{
+    struct readiness *readiness = exchange->readiness;
+    if (readiness == NULL)
+        return;
+    for (int i = 0; i < UPSTREAM_PEERS_MAX; i++)
+        upstream_cancel(exchange->upstream, &readiness->pings[i].call);
+    free(readiness);
+    exchange->readiness = NULL;
+}
+
+void
+readiness_run(struct exchange *exchange)
+{
+    switch (exchange->match.route->work) {
+    case WORK_FORWARD:
+        break;
+    case WORK_LIVE:
+        say(exchange, 200, "{\"status\":\"alive\"}");
+        break;
+    case WORK_READY:
+        run_ready(exchange);
+        break;
+    case WORK_METRICS:
+        metrics_print(&exchange->out);
+        exchange_answer(exchange, 200, CONTENT_METRICS);
+        break;
+    }
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* /livez, /readyz and /metrics. */
+#ifndef LARDER_READINESS_H
+#define LARDER_READINESS_H
+
+#include "exchange.h"
+
+/* Answers a probe; /readyz may have to wait for the actors that are not in this process. */
+void
+readiness_run(struct exchange *exchange);
+
+/* Forgets what /readyz still waits for. */
+void
+readiness_cancel(struct exchange *exchange);
+
+/* Whether the actors in this process are ready; set before the gateway starts. */
+void
+readiness_set_health(bool (*is_ready)(void *), void *argument);
+
+#endif

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * upstream: requests to the actors and the way back of their answers
+ *
+ * PURPOSE
+ *   Sends a request to the actor and shard that owns it and finds the caller of each answer. Nothing is repeated here: whether to
+ *   try again, with the same key, is the HTTP client's decision.
+ *
+ * MESSAGES
+ *   out [request_header][body], in [reply_header][body], on a DEALER each; any.ping and every operation of routes.def.
+ *
+ * STATE
+ *   Outstanding calls stand in a table by id and in a list by expiry. Several calls may have the same id at once (a client that
+ *   repeats a keyed request while its first attempt is still waiting): an answer belongs to the oldest one with its id and `again`.
+ *
+ * FAILURES
+ *   A peer that nobody listens at takes no message (ZMQ_IMMEDIATE) and is `unavailable` at once. A peer that leaves with requests
+ *   in hand is known by their deadlines. Answers that nobody waits for, or that cannot be read, are counted and dropped.
+ *
+ * LIMITS
+ *   PEER_WINDOW outstanding requests per peer, below the ROUTERs' send mark, so that no answer is ever dropped for want of room.
+ *   An answer that comes after its caller was told 504 may be handed to the repetition that waits by then: the same id, and,
+ *   as long as both are under way, the same body.
+ */
+#include "upstream.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <czmq.h>
+
+#include "clock.h"
+#include "log.h"
+#include "message.h"
+#include "metrics.h"
+#include "topology.h"
+
+#define PEER_WINDOW 4000
+#define SEND_MARK 4096
+#define RECEIVE_MARK 8192
+#define BUCKETS 4096
+#define HEARTBEAT_MS 2000
+#define HEARTBEAT_TIMEOUT_MS 6000
+#define RECONNECT_MS 50
+#define RECONNECT_MAX_MS 1000
+#define LINGER_MS 200
+
+struct peer {
+    char name[32];
+    const char *actor;
+    int shard;
+    bool is_local;
+    zsock_t *socket;
+    void *raw;
+    int outstanding;
+};
+
+struct upstream {
+    struct peer peers[UPSTREAM_PEERS_MAX];
+    int peer_count;
+    struct upstream_call *buckets[BUCKETS];
+    struct upstream_call *soonest;
+    struct upstream_call *latest;
+    struct wire_buffer header;
+    struct metric *late;
+    struct metric *unreadable;
+    struct metric *refused;
+};
+
+static const char *const actor_names[] = {
+#define ACTOR(name, offset) #name,
+#include "topology.def"
+};
+
+/* --- life --- */
+
+static err
+peer_open(const struct settings *settings, const char *actor, int shard, struct peer *peer, struct err_text *why)
+{
+    char endpoint[ENDPOINT_MAX];
+    topology_connect(settings, actor, shard, ENDPOINT_REQUESTS, endpoint);
+    peer->actor = actor;
+    peer->shard = shard;
+    peer->is_local = topology_is_local(actor);
+    (void)snprintf(peer->name, sizeof peer->name, "%s/%d", actor, shard);
+    peer->socket = zsock_new(ZMQ_DEALER);
+    if (peer->socket == NULL)
+        return err_say(why, ERR_internal, "no socket for %s: %s", peer->name, zmq_strerror(zmq_errno()));
+    zsock_set_immediate(peer->socket, 1);
+    zsock_set_sndhwm(peer->socket, SEND_MARK);
+    zsock_set_rcvhwm(peer->socket, RECEIVE_MARK);
+    zsock_set_maxmsgsize(peer->socket, WIRE_FRAME_MAX);
+    zsock_set_linger(peer->socket, LINGER_MS);
+    zsock_set_heartbeat_ivl(peer->socket, HEARTBEAT_MS);
+    zsock_set_heartbeat_timeout(peer->socket, HEARTBEAT_TIMEOUT_MS);
+    zsock_set_reconnect_ivl(peer->socket, RECONNECT_MS);
+    zsock_set_reconnect_ivl_max(peer->socket, RECONNECT_MAX_MS);
+    if (zsock_connect(peer->socket, "%s", endpoint) != 0)
+        return err_say(why, ERR_wrong_setting, "cannot connect to %s at %s: %s", peer->name, endpoint, zmq_strerror(zmq_errno()));
+    peer->raw = zsock_resolve(peer->socket);
+    return ERR_ok;
+}
+
+err
+upstream_open(const struct settings *settings, struct upstream **upstream, struct err_text *why)
+{
+    struct upstream *made = calloc(1, sizeof *made);
+    assert(made != NULL);
+    made->late = metric(METRIC_COUNTER, "larder_gateway_late_replies_total", "", "Answers that nobody waited for any more.");
+    made->unreadable = metric(METRIC_COUNTER, "larder_gateway_unreadable_replies_total", "", "Answers that could not be read.");
+    made->refused = metric(METRIC_COUNTER, "larder_gateway_unsent_requests_total", "", "Requests that no actor could take.");
+    for (size_t i = 0; i < sizeof actor_names / sizeof *actor_names; i++) {
+        int shards = topology_shards(settings, actor_names[i]);
+        for (int shard = 0; shard < shards; shard++) {
+            assert(made->peer_count < UPSTREAM_PEERS_MAX);
+            err failed = peer_open(settings, actor_names[i], shard, &made->peers[made->peer_count++], why);
+            if (failed != ERR_ok) {
+                upstream_close(&made);
+                return failed;
+            }
+        }
+    }
+    *upstream = made;
+    return ERR_ok;
+}
+
+void
+upstream_close(struct upstream **upstream)
+{
+    struct upstream *closed = *upstream;
+    *upstream = NULL;
+    if (closed == NULL)
+        return;
+    assert(closed->soonest == NULL);
+    for (int i = 0; i < closed->peer_count; i++)
+        zsock_destroy(&closed->peers[i].socket);
+    wire_buffer_fini(&closed->header);
+    free(closed);
+}
+
+/* --- peers --- */
+
+int
+upstream_peer(const struct upstream *upstream, const char *actor, int shard)
+{
+    for (int i = 0; i < upstream->peer_count; i++) {
+        if (upstream->peers[i].shard == shard && strcmp(upstream->peers[i].actor, actor) == 0)
+            return i;
+    }
+    return -1;
+}
+
+int
+upstream_shards(const struct upstream *upstream, const char *actor)
+{
+    int shards = 0;
+    while (upstream_peer(upstream, actor, shards) >= 0)
+        shards++;
+    return shards;
+}
+
+int
+upstream_peer_count(const struct upstream *upstream)
+{
+    return upstream->peer_count;
+}
+
+const char *
+upstream_peer_name(const struct upstream *upstream, int peer)
+{
+    return upstream->peers[peer].name;
+}
+
+bool
+upstream_peer_is_local(const struct upstream *upstream, int peer)
+{
+    return upstream->peers[peer].is_local;
+}
+
+/* --- the table --- */
+
+static struct upstream_call **
+bucket_of(struct upstream *upstream, const struct id *id)
+{
+    return &upstream->buckets[id_hash(id) % BUCKETS];
+}
+
+static uint64_t
+fingerprint_of(const struct upstream_call *call)
+{
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)call->op;
+    for (size_t i = 0; i < call->body.size; i++)
+        hash = (hash ^ call->body.data[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static void
+table_add(struct upstream *upstream, struct upstream_call *call)
+{
+    struct upstream_call **end = bucket_of(upstream, &call->id);
+    while (*end != NULL)
+        end = &(*end)->next_in_bucket;
+    *end = call;
+    call->next_in_bucket = NULL;
+
+    struct upstream_call *before = upstream->latest;
+    while (before != NULL && before->expires_us > call->expires_us)
+        before = before->sooner;
+    call->sooner = before;
+    call->later = before != NULL ? before->later : upstream->soonest;
+    *(before != NULL ? &before->later : &upstream->soonest) = call;
+    *(call->later != NULL ? &call->later->sooner : &upstream->latest) = call;
+    call->is_outstanding = true;
+    upstream->peers[call->peer].outstanding++;
+}
+
+static void
+table_remove(struct upstream *upstream, struct upstream_call *call)
+{
+    struct upstream_call **at = bucket_of(upstream, &call->id);
+    while (*at != call)
+        at = &(*at)->next_in_bucket;
+    *at = call->next_in_bucket;
+    *(call->sooner != NULL ? &call->sooner->later : &upstream->soonest) = call->later;
+    *(call->later != NULL ? &call->later->sooner : &upstream->latest) = call->sooner;
+    call->is_outstanding = false;
+    upstream->peers[call->peer].outstanding--;
+}
+
+static struct upstream_call *
+table_find(struct upstream *upstream, const struct id *id, bool again, int peer)
+{
+    struct upstream_call *call = *bucket_of(upstream, id);
+    while (call != NULL && !(id_equal(&call->id, id) && call->again == again && call->peer == peer))
+        call = call->next_in_bucket;
+    return call;
+}
+
+static void
+end_call(struct upstream *upstream, struct upstream_call *call, const struct upstream_reply *reply)
+{
+    table_remove(upstream, call);
+    call->done(call, reply);
+}
+
+/* --- sending --- */
+
+static void
+write_header(struct upstream *upstream, const struct upstream_call *call)
+{
+    struct request_header header = {0};
+    WIRE_SET(&header, request_header, v, WIRE_VERSION);
+    WIRE_SET(&header, request_header, id, call->id);
+    WIRE_SET(&header, request_header, op, slice_of(wire_ops[call->op].name));
+    WIRE_SET(&header, request_header, deadline, clock_utc_ms() + call->timeout_ms);
+    if (call->again)
+        WIRE_SET(&header, request_header, again, true);
+    if (call->traceparent.size > 0)
+        WIRE_SET(&header, request_header, traceparent, call->traceparent);
+    upstream->header.size = 0;
+    wire_encode(&request_header_body, &header, &upstream->header);
+}
+
+err
+upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_text *why)
+{
+    struct peer *peer = &upstream->peers[call->peer];
+    call->fingerprint = call->again ? fingerprint_of(call) : 0;
+    if (peer->outstanding >= PEER_WINDOW) {
+        metric_add(upstream->refused, 1);
+        return err_say(why, ERR_overloaded, "%s has %d requests to answer before this one", peer->name, peer->outstanding);
+    }
+    struct upstream_call *same = table_find(upstream, &call->id, call->again, call->peer);
+    if (same != NULL && same->fingerprint != call->fingerprint)
+        return err_say(why, ERR_idempotency_mismatch, "another request with this key is being done right now");
+    write_header(upstream, call);
+    enum message_sent sent = message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body);
+    if (sent != MESSAGE_SENT) {
+        metric_add(upstream->refused, 1);
+        return err_say(why, ERR_unavailable, "%s is not there", peer->name);
+    }
+    call->expires_us = clock_steady_us() + call->timeout_ms * 1000;
+    table_add(upstream, call);
+    return ERR_ok;
+}
+
+void
+upstream_cancel(struct upstream *upstream, struct upstream_call *call)
+{
+    if (call->is_outstanding)
+        table_remove(upstream, call);
+}
+
+/* --- receiving --- */
+
+int
+upstream_poll_items(const struct upstream *upstream, zmq_pollitem_t items[UPSTREAM_PEERS_MAX])
+{
+    for (int i = 0; i < upstream->peer_count; i++)
+        items[i] = (zmq_pollitem_t){.socket = upstream->peers[i].raw, .events = ZMQ_POLLIN};
+    return upstream->peer_count;
+}
+
+/* What an answer's status means; a symbol that this version does not know is somebody's bug. */
+static err
+status_of(const struct reply_header *header, const struct peer *peer)
+{
+    err status = err_find((const char *)header->status.data, header->status.size);
+    if (status != ERR_COUNT)
+        return status;
+    log_error("unknown_status", LOG_TEXT("peer", peer->name), LOG_SLICE("status", header->status), LOG_ID("req", &header->id));
+    return ERR_internal;
+}
+
+static void
+take_reply(struct upstream *upstream, int peer, struct message *message)
+{
+    struct err_text why;
+    struct reply_header header;
+    err failed = wire_decode(&reply_header_body, message_header(message), &header, &why);
+    if (failed == ERR_ok && header.v != WIRE_VERSION)
+        failed = err_say(&why, ERR_unknown_version, "version %lld", (long long)header.v);
+    if (failed != ERR_ok) {
+        metric_add(upstream->unreadable, 1);
+        log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[peer].name), LOG_TEXT("why", why.text));
+        return;
+    }
+    bool again = WIRE_HAS(&header, reply_header, again) && header.again;
+    struct upstream_call *call = table_find(upstream, &header.id, again, peer);
+    if (call == NULL) {
+        metric_add(upstream->late, 1);
+        log_debug("late_reply", LOG_TEXT("peer", upstream->peers[peer].name), LOG_ID("req", &header.id));
+        return;
+    }
+    struct upstream_reply reply = {
+        .status = status_of(&header, &upstream->peers[peer]),
+        .is_answered = true,
+        .is_replayed = WIRE_HAS(&header, reply_header, replayed) && header.replayed,
+        .body = message_body(message),
+    };
+    end_call(upstream, call, &reply);
+}
+
+void
+upstream_receive(struct upstream *upstream)
+{
+    for (int i = 0; i < upstream->peer_count; i++) {
+        enum message_result result = MESSAGE_OK;
+        while (result == MESSAGE_OK || result == MESSAGE_BROKEN) {
+            struct message message;
+            result = message_receive(upstream->peers[i].raw, false, &message);
+            if (result == MESSAGE_OK) {
+                take_reply(upstream, i, &message);
+            } else if (result == MESSAGE_BROKEN) {
+                metric_add(upstream->unreadable, 1);
+                log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[i].name), LOG_TEXT("why", "not two frames"));
+            }
+            message_fini(&message);
+        }
+    }
+}
+
+/* --- time --- */
+
+void
+upstream_expire(struct upstream *upstream, int64_t now_us)
+{
+    const struct upstream_reply reply = {.status = ERR_deadline_exceeded};
+    while (upstream->soonest != NULL && upstream->soonest->expires_us <= now_us)
+        end_call(upstream, upstream->soonest, &reply);
+}
+
+int64_t
+upstream_next_expiry_us(const struct upstream *upstream)
+{
+    return upstream->soonest != NULL ? upstream->soonest->expires_us : INT64_MAX;
+}
+
+void
+upstream_fail_all(struct upstream *upstream)
+{
+    const struct upstream_reply reply = {.status = ERR_unavailable};
+    while (upstream->soonest != NULL)
+        end_call(upstream, upstream->soonest, &reply);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The gateway's way to the actors: one DEALER per actor and shard, and the table of what is asked and not yet answered.
+ *
+ * Everything here belongs to one thread. Nothing blocks: a request that cannot go out now is refused now.
+ */
+#ifndef LARDER_UPSTREAM_H
+#define LARDER_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <zmq.h>
+
+#include "err.h"
+#include "id.h"
+#include "settings.h"
+#include "wire.h"
+
+#define UPSTREAM_PEERS_MAX 16
+
+struct upstream;
+struct upstream_call;
+
+/* What came of a call. The slices live until the callback returns. */
+struct upstream_reply {
+    err status;         /* ERR_ok, the actor's refusal, or the gateway's own: unavailable, deadline_exceeded */
+    bool is_answered;   /* the actor said it; otherwise `body` is empty */
+    bool is_replayed;   /* a stored answer */
+    struct slice body;  /* the op's reply, or a problem */
+};
+
+/* One request under way. The caller owns it and keeps it where it is until `done` was called or it was cancelled. Fill the first
+ * part and leave the rest alone. */
+struct upstream_call {
+    struct id id;
+    bool again;
+    enum op op;
+    int peer;
+    int64_t timeout_ms;
+    struct slice traceparent; /* empty for none */
+    struct slice body;        /* the encoded request */
+    void (*done)(struct upstream_call *call, const struct upstream_reply *reply);
+
+    bool is_outstanding;
+    uint64_t fingerprint;
+    int64_t expires_us;
+    struct upstream_call *next_in_bucket; /* the oldest first */
+    struct upstream_call *sooner;
+    struct upstream_call *later;
+};
+
+/* Makes the sockets; they connect by themselves. Call in the thread that will use them. */
+MUST_CHECK err
+upstream_open(const struct settings *settings, struct upstream **upstream, struct err_text *why);
+
+/* Closes the sockets. Nothing may be outstanding: upstream_fail_all() before. */
+void
+upstream_close(struct upstream **upstream);
+
+/* The number of a peer, -1 when there is none. `shard` counts from 0. */
+int
+upstream_peer(const struct upstream *upstream, const char *actor, int shard);
+
+int
+upstream_shards(const struct upstream *upstream, const char *actor);
+
+int
+upstream_peer_count(const struct upstream *upstream);
+
+/* "stock/0". */
+const char *
+upstream_peer_name(const struct upstream *upstream, int peer);
+
+/* Whether the peer is in this process. */
+bool
+upstream_peer_is_local(const struct upstream *upstream, int peer);
+
+/* Sends it. ERR_ok: `done` will be called exactly once. Otherwise it was not sent and `done` is not called: unavailable (nobody is
+ * connected), overloaded (too many are outstanding there), idempotency_mismatch (another request with this id is under way). */
+MUST_CHECK err
+upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_text *why);
+
+/* Forgets a call; its late answer will be dropped and counted. */
+void
+upstream_cancel(struct upstream *upstream, struct upstream_call *call);
+
+/* Fills items[0..] for zmq_poll() and returns how many. */
+int
+upstream_poll_items(const struct upstream *upstream, zmq_pollitem_t items[UPSTREAM_PEERS_MAX]);
+
+/* Takes every answer that is there. */
+void
+upstream_receive(struct upstream *upstream);
+
+/* Ends the calls whose time is over. */
+void
+upstream_expire(struct upstream *upstream, int64_t now_us);
+
+/* When the next call expires, INT64_MAX for never. */
+int64_t
+upstream_next_expiry_us(const struct upstream *upstream);
+
+/* Ends every call as unavailable. */
+void
+upstream_fail_all(struct upstream *upstream);
+
+#endif
