@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 
 import ledger
 from measure import BenchError, fdatasync_us, http_load, measure, memory_mib, percentile, zmq_load
-from servers import CONTENDERS, LARDER, ROOT, Express, Larder, LarderMariaDB, Process, Webdis, get
+from servers import CONTENDERS, LARDER, ROOT, Express, Larder, LarderMariaDB, Webdis, get
 
 LARDERS = (Larder, LarderMariaDB)
 ALL = (Larder, LarderMariaDB, Express, Webdis)
@@ -57,8 +57,8 @@ LOADS = (
     Load("POST /checkout, 100,000 products, 64 connections", LARDERS, "100000", "spread", 64, "checkout 64"),
     Load("POST /checkout, sold out, 64 connections", LARDERS, "empty", "checkout", 64, "checkout 64", expect="refusal"),
     Load("GET /product/donut, 64 connections", ALL, "one", "show", 64, "show 64"),
-    Load("ZeroMQ sales.checkout, one hot product, window 256", LARDERS, "one", "sales.checkout", 256, sells="p0"),
-    Load("ZeroMQ stock.take, one hot product, window 256", LARDERS, "one", "stock.take", 256, sells="p0"),
+    Load("ZeroMQ sales.checkout, one hot product, window 256", LARDERS, "one", "sales.checkout", 256, sells="donut"),
+    Load("ZeroMQ stock.take, one hot product, window 256", LARDERS, "one", "stock.take", 256, sells="donut"),
     Load("ZeroMQ sales.checkout, sold out, window 256", LARDERS, "empty", "sales.checkout", 256, expect="refusal"),
     Load("ZeroMQ stock.take, sold out, window 256", LARDERS, "empty", "stock.take", 256, expect="refusal"),
 )
@@ -84,14 +84,16 @@ def say(text):
 
 def generator(server, load):
     """The load generator of a load, aimed at a running server."""
+    sold_out = load.expect == "refusal"
+    product = "p0" if sold_out else "donut"
     if "." in load.kind:
         return zmq_load(LARDER, server.endpoint(load.kind),
-                        ["--op", load.kind, "--products", "1", "--window", str(load.width)])
+                        ["--op", load.kind, "--product", product, "--window", str(load.width)])
     if load.kind == "show":
         return http_load(server.address, load.width, server.show("donut"))
     if load.kind == "spread":
         return http_load(server.address, load.width, server.checkout("%s"), int(load.dataset))
-    return http_load(server.address, load.width, server.checkout("p0" if load.dataset == "empty" else "donut"))
+    return http_load(server.address, load.width, server.checkout(product, sold_out))
 
 
 def check_stock(load, before, after, requests):
@@ -102,12 +104,15 @@ def check_stock(load, before, after, requests):
 
 
 def run_row(row, server, seconds):
-    """One round of one row."""
+    """One round of one row. That a server died is told before what the generator saw of it."""
     load = row.load
     server.prepare(load.dataset)
     with server.running(load.dataset):
         before = server.stock(load.sells) if load.sells else 0
-        sample = measure(generator(server, load), server, seconds, load.expect)
+        try:
+            sample = measure(generator(server, load), server, seconds, load.expect)
+        finally:
+            server.check_alive()
         if load.sells:
             check_stock(load, before, server.stock(load.sells), sample.requests)
     return sample
@@ -126,7 +131,7 @@ def run_rounds(rows, servers, options, disk):
                 try:
                     sample = run_row(row, servers[row.contender], options.seconds)
                 except BenchError as error:
-                    row.failure = str(error)
+                    row.failure = " ".join(str(error).replace("|", "/").split())
                     say(f"FAILED  {row.label()}: {error}")
                     continue
                 row.samples.append(sample)
@@ -134,9 +139,9 @@ def run_rounds(rows, servers, options, disk):
 
 
 def peer_rate(rows, contender, load):
-    """The median rate of a peer at the load that `load` names, or None."""
+    """The median rate of a peer at the load that `load` names, or None; peers have no row that expects a refusal."""
     for row in rows:
-        if row.contender is contender and f"{row.load.kind} {row.load.width}" == load.peer and row.load.expect == "success":
+        if row.contender is contender and f"{row.load.kind} {row.load.width}" == load.peer:
             return row.median("rate") if row.samples and not row.failure else None
     return None
 
@@ -167,16 +172,14 @@ def print_main_table(rows):
     print("\n`*` the load generator used over 90% of a core: the server could have done more. Memory: the program + its database.\n")
 
 
-def start_to_answer_ms(server):
+def start_to_answer_ms(server, dataset="one"):
     """From the start of the process to its first answer, on a database that exists; MariaDB is running by then."""
-    with server.running("one"):
+    with server.running(dataset):
         larder = server.processes.pop()
-        command = larder.child.args
         larder.stop()
         start = time.monotonic()
-        again = Process(larder.name, command, larder.log, server.settings)
-        server.processes.append(again)
-        again.wait_until(lambda: get(server.address, "/product/donut")[0] == 200, 0.001)
+        server.processes.append(larder.again())
+        server.processes[0].wait_until(lambda: get(server.address, "/product/donut")[0] == 200, 0.001)
         return (time.monotonic() - start) * 1000
 
 
@@ -209,24 +212,24 @@ def second_table(servers, options, disk):
 
 
 def ledger_figures(server, options):
-    """The rate of hot checkouts over an empty ledger and over one of ten million rows."""
+    """The rate of hot checkouts over a short ledger and over one of ten million rows, in turn, and the start on the long one."""
     hot = LOADS[0]
+    rates = {"one": [], "ledger": []}
     try:
-        rates = {}
-        for dataset in ("none", "ledger"):
-            server.prepare_as(dataset, "one")
-            if dataset == "ledger":
-                say(f"filling {ledger.ROWS:,} ledger rows")
-                ledger.fill(server.data(dataset))
-            rates[dataset] = []
+        say(f"filling {ledger.ROWS:,} rows of the ledger")
+        for dataset in rates:
+            server.prepare(dataset)
         for _ in range(options.rounds):
             for dataset, results in rates.items():
                 with server.running(dataset):
                     results.append(measure(generator(server, hot), server, options.seconds, "success").rate)
-        none, full = (statistics.median(rates[dataset]) for dataset in ("none", "ledger"))
-        return [(f"{hot.title}, over {ledger.ROWS:,} ledger rows / over none", f"{full:,.0f} / {none:,.0f} = {full / none:.2f}")]
+        start = statistics.median(start_to_answer_ms(server, "ledger") for _ in range(5))
     except BenchError as error:
         return [("rate over a long ledger", f"failed: {error}")]
+    short, full = (statistics.median(results) for results in rates.values())
+    return [(f"{hot.title}, {server.name}: over {ledger.ROWS:,} more ledger rows / without",
+             f"{full:,.0f} / {short:,.0f} = {full / short:.2f}"),
+            (f"start to first answer over these rows, {server.name}, median of 5", f"{start:.0f} ms")]
 
 
 def print_second_table(figures):
@@ -270,6 +273,9 @@ def parse_options():
 
 
 def interrupted(_number, _frame):
+    """The first signal unwinds, so that every server is stopped; others must not disturb that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -292,8 +298,8 @@ def main():
     if file_system(options.folder) in ("tmpfs", "ramfs"):
         say(f"{options.folder} is memory, not a disk: choose another with --folder")
         return 2
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
     disk = []
     with tempfile.TemporaryDirectory(prefix="run-", dir=options.folder) as folder:
         wanted = {row.contender for row in rows} | ({Larder} if options.ledger else set())

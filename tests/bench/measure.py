@@ -57,23 +57,25 @@ def run_generator(command):
     return result
 
 
-def http_load(address, connections, request, products=None):
-    """A function of seconds that sends `request` (method, path, body) to `address` with wrk."""
-    method, path, body = request
-    arguments = [method, path, body] + ([str(products)] if products else [])
+def http_load(address, connections, request, products=0):
+    """A function of seconds that sends `request` (method, path, body, status to expect) to `address` with wrk."""
+    method, path, body, status = request
 
-    def load(seconds):
+    def load(seconds, strict=False):
         result = run_generator(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
-                                "-s", os.path.join(HERE, "load.lua"), f"http://{address}", "--"] + arguments)
+                                "-s", os.path.join(HERE, "load.lua"), f"http://{address}", "--",
+                                method, path, body, str(products), str(status if strict else 0)])
         if result["broken"]:
             raise BenchError(f"{result['broken']} connections broke or timed out")
+        if result["wrong"]:
+            raise BenchError(f"{result['wrong']} of {result['requests']} answers had another status than {status}")
         return result
     return load
 
 
 def zmq_load(larder, endpoint, arguments):
-    """A function of seconds that sends pipelined requests to an actor with `larder bench`."""
-    def load(seconds):
+    """A function of seconds that sends pipelined requests to an actor with `larder bench`, which tells ok from refused itself."""
+    def load(seconds, strict=False):
         result = run_generator([larder, "bench", "--endpoint", endpoint, "--seconds", str(seconds)] + arguments)
         result["broken"] = result["requests"] - result["ok"] - result["refused"]
         if result["broken"]:
@@ -135,7 +137,7 @@ def reset_peaks(pids):
 def measure(load, server, seconds, expect):
     """Warms up for a second, then measures; `server` tells its processes."""
     pids = server.own_pids() + server.database_pids()
-    warm = load(1)
+    warm = load(1, strict=True)
     check_answers(warm, expect)
     reset_peaks(pids)
     before = cpu_seconds(pids)

@@ -7,7 +7,7 @@ LIFE      A contender has one folder per dataset and runs on one dataset at a ti
           after a deadline forced, whatever happened.
 
 DATASETS  one       `donut`, so many units that none sells out
-          1000      p0 .. p999, the same each
+          1000      p0 .. p999, as many each
           100000    p0 .. p99999
           empty     p0, nothing on the shelf, and no refill in sight
           demo      what `larder run` makes by itself (larder only)
@@ -22,12 +22,14 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
 
+import ledger
 from measure import BenchError, HERE
 
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -71,13 +73,17 @@ def get(address, path, method="GET", body=None):
 
 
 class Process:
-    """A server of ours: started at once, its output in a file, stopped by its pid."""
+    """A server of ours: started at once, its output in a file, stopped by its pid; it does not outlive a killed benchmark."""
 
     def __init__(self, name, command, log, env=None):
-        self.name, self.log = name, log
+        self.name, self.command, self.log, self.env = name, command, log, env
         with open(log, "ab") as output:
-            self.child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
-                                          env={**os.environ, **(env or {})}, start_new_session=True)
+            self.child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--"] + command, stdout=output, stderr=output,
+                                          stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, start_new_session=True)
+
+    def again(self):
+        """The same once more, after it was stopped."""
+        return Process(self.name, self.command, self.log, self.env)
 
     def wait_until(self, ready, pause_s=0.01):
         end = time.monotonic() + START_S
@@ -103,7 +109,8 @@ class Process:
 
 
 class MariaDB:
-    """A private server with full durability. `setup` is a file of SQL that it runs at every start."""
+    """A private server with full durability, whose data stay from one start to the next. `setup` is SQL that it runs at every
+    start. (tests/support/mariadb.sh makes servers that leave nothing behind.)"""
 
     def __init__(self, folder, setup):
         self.folder, self.setup = folder, setup
@@ -112,9 +119,10 @@ class MariaDB:
     def start(self):
         os.makedirs(self.folder, exist_ok=True)
         data, setup = os.path.join(self.folder, "data"), os.path.join(self.folder, "setup.sql")
+        as_root = [] if os.getuid() else ["--user=root"]
         if not os.path.isdir(data):
-            made = subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root",
-                                   "--auth-root-authentication-method=normal", "--skip-test-db"],
+            made = subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db",
+                                   "--auth-root-authentication-method=normal"] + as_root,
                                   capture_output=True, text=True, check=False)
             if made.returncode != 0:
                 raise BenchError(f"mariadb-install-db failed: {made.stderr[-300:]}")
@@ -122,10 +130,9 @@ class MariaDB:
             file.write(self.setup)
         self.port = free_port()
         self.process = Process("mariadbd", [
-            shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", f"--datadir={data}", "--user=root",
-            "--bind-address=127.0.0.1", f"--port={self.port}", "--socket=", f"--init-file={setup}",
-            "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin", "--innodb-buffer-pool-size=256M", "--max-connections=400"],
-            os.path.join(self.folder, "log"))
+            shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1",
+            f"--port={self.port}", "--socket=", f"--init-file={setup}", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-buffer-pool-size=256M", "--max-connections=400"] + as_root, os.path.join(self.folder, "log"))
         self.process.wait_until(self.answers)
 
     def answers(self):
@@ -152,6 +159,11 @@ class Contender:
     def database_pids(self):
         return [self.database.child.pid] if self.database else []
 
+    def check_alive(self):
+        for process in self.processes + ([self.database] if self.database else []):
+            if process.child.poll() is not None:
+                raise BenchError(f"{process.name} ended while it was measured (exit {process.child.returncode}): {process.log_end()}")
+
     @contextlib.contextmanager
     def running(self, dataset):
         folder = os.path.join(self.folder, dataset)
@@ -172,6 +184,7 @@ class Contender:
         if dataset not in self.prepared:
             with self.running(dataset):
                 self.fill(dataset)
+            self.fill_stopped(dataset)
             self.prepared.add(dataset)
 
     def launch(self, name, command, folder, env=None):
@@ -188,13 +201,18 @@ class Contender:
         return mariadb
 
     def fill(self, dataset):
-        """Most are filled by start()."""
+        """While running. Peers are filled by start()."""
 
-    def checkout(self, product):
-        return "POST", "/checkout", "" if product == "donut" else '{"product":"%s"}' % product
+    def fill_stopped(self, dataset):
+        """After that, while stopped."""
+
+    def checkout(self, product, sold_out=False):
+        """The request that buys one unit, and the status that it has to be answered with."""
+        body = "" if product == "donut" else json.dumps({"product": product})
+        return "POST", "/checkout", body, 409 if sold_out else 201
 
     def show(self, product):
-        return "GET", f"/product/{product}", ""
+        return "GET", f"/product/{product}", "", 200
 
     def stock(self, product):
         status, body = get(self.address, self.show(product)[1])
@@ -223,15 +241,19 @@ class Larder(Contender):
         return f"tcp://127.0.0.1:{self.base_port + {'sales': 5, 'stock': 6}[operation.split('.')[0]]}"
 
     def fill(self, dataset):
-        if dataset == "one":
-            self.post_all([("/v1/stock/donut:adjust", {"delta": PLENTY})])
+        if dataset in ("one", "ledger"):
+            self.post_all((f"/v1/stock/{product}:adjust", {"delta": PLENTY}) for product in ("donut", ledger.PRODUCT))
         elif dataset == "empty":
             self.post_all([("/v1/stock/p0:adjust", {"delta": 1}), ("/v1/stock/p0:adjust", {"delta": -1})])
         elif dataset.isdigit():
             self.post_all((f"/v1/stock/p{n}:adjust", {"delta": PLENTY}) for n in range(int(dataset)))
 
+    def fill_stopped(self, dataset):
+        if dataset == "ledger":
+            ledger.fill(os.path.join(self.folder, dataset, "var", "stock_0.db"))
+
     def post_all(self, requests, lanes=64):
-        """Sends many requests on a few connections: one on each, then their answers, and again. Order is kept by the first lane."""
+        """Sends many requests on a few connections: one on each, then their answers, and again; a few go one after the other."""
         connections = []
         requests = list(requests)
         lanes = 1 if len(requests) < lanes else lanes
@@ -308,27 +330,33 @@ class Webdis(Contender):
         config = os.path.join(folder, "webdis.json")
         with open(config, "w", encoding="utf-8") as file:
             json.dump(settings, file)
-        self.database.wait_until(lambda: self.answers(port))
+        self.redis_port = port
+        self.database.wait_until(lambda: self.ask_redis("PING") == "+PONG")
         webdis = self.launch("webdis", ["webdis", config], folder)
         webdis.wait_until(lambda: get(self.address, f"/SETNX/donut/{PLENTY}")[0] == 200)
 
-    @staticmethod
-    def answers(port):
+    def ask_redis(self, command):
+        """The last line of Redis' own answer, or nothing."""
         try:
-            with socket.create_connection(("127.0.0.1", port), 1) as probe:
-                probe.sendall(b"PING\r\n")
-                return probe.recv(7) == b"+PONG\r\n"
-        except OSError:
-            return False
+            with socket.create_connection(("127.0.0.1", self.redis_port), 5) as connection:
+                connection.sendall(f"{command}\r\nQUIT\r\n".encode())
+                return connection.makefile().read().splitlines()[-2]
+        except (OSError, IndexError):
+            return ""
 
-    def checkout(self, product):
-        return "POST", "/", f"DECR/{product}"
+    def checkout(self, product, sold_out=False):
+        """A counter knows no empty shelf."""
+        return "POST", "/", f"DECR/{product}", 200
 
     def show(self, product):
-        return "GET", f"/GET/{product}", ""
+        return "GET", f"/GET/{product}", "", 200
 
-    def read_stock(self, shown):
-        return int(shown["GET"])
+    def stock(self, product):
+        """Asked of Redis itself: webdis may give the late answer of a client that left to the next one on its descriptor."""
+        left = self.ask_redis(f"GET {product}")
+        if not re.fullmatch(r"-?\d+", left):
+            raise BenchError(f"Redis does not tell the stock of {product}")
+        return int(left)
 
 
 CONTENDERS = (Larder, LarderMariaDB, Express, Webdis)
