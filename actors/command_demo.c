@@ -3,8 +3,9 @@
  * PURPOSE
  *   Gives an empty shop the demo product of demo.h: stock 3, refilled by 10 when the shelf is empty.
  *
- *   Two requests, as anybody could send them: stock.configure, then stock.adjust. Their ids are derived from the incarnation of the
- *   database, so that a start that was cut off between the two is taken up by the next one, and nothing is put there twice.
+ *   Two requests, as anybody could send them: stock.adjust, then stock.configure; the other way round the still empty shelf would
+ *   order its refill at once. Their ids are derived from the incarnation of the database, so that a start that was cut off between
+ *   the two is taken up by the next one, and nothing is put there twice.
  *
  * FAILURES
  *   A stock that does not answer is the caller's failure to start.
@@ -17,7 +18,7 @@
 
 #define REASON "demo"
 
-/* Empty, or with nothing but a demo product that was configured and never filled. */
+/* Empty, or with nothing but a demo product that was filled and not configured. */
 static err
 shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct err_text *why)
 {
@@ -33,7 +34,7 @@ shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct e
     struct stock_level level;
     *is_empty = true;
     while (wire_list_next(&page.levels, &stock_level_body, &level)) {
-        bool is_begun = demo_is_sku(level.product) && level.on_hand == 0 && level.version <= 1;
+        bool is_begun = demo_is_sku(level.product) && level.on_hand == DEMO_STOCK && level.version == 1;
         *is_empty = *is_empty && is_begun;
     }
     return ERR_ok;
@@ -83,9 +84,9 @@ stock_shelf(struct larder_client *client, int shards, struct err_text *why)
         return code;
     }
     struct id incarnation = pong.incarnation;
-    code = configure(client, &incarnation, why);
+    code = fill(client, &incarnation, why);
     if (code == ERR_ok) {
-        code = fill(client, &incarnation, why);
+        code = configure(client, &incarnation, why);
     }
     if (code == ERR_ok) {
         log_info("demo_product", LOG_TEXT("product", DEMO_PRODUCT), LOG_I64("on_hand", DEMO_STOCK), LOG_I64("refill", DEMO_REFILL));
