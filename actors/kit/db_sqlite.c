@@ -261,6 +261,15 @@ bind_values(struct db_statement *statement)
     return code;
 }
 
+/* The values were borrowed. The handle is NULL when preparing failed, which clear_bindings() does not take. */
+static void
+unbind(struct db_statement *statement)
+{
+    if (statement->handle != NULL) {
+        sqlite3_clear_bindings(statement->handle);
+    }
+}
+
 static err
 sqlite_begin(struct db *db)
 {
@@ -282,7 +291,7 @@ sqlite_queue(struct db_statement *statement, int64_t rows)
     if (code != SQLITE_OK) {
         (void)fail(db, code);
     }
-    sqlite3_clear_bindings(statement->handle);
+    unbind(statement);
     return code == SQLITE_OK ? db_answered(statement, rows, sqlite3_changes64(link_of(db)->handle)) : db->failure;
 }
 
@@ -331,7 +340,7 @@ sqlite_query(struct db_statement *statement)
         (void)fail(db, code);
     }
     sqlite3_reset(statement->handle);
-    sqlite3_clear_bindings(statement->handle);
+    unbind(statement);
     return code == SQLITE_OK ? ERR_ok : db->failure;
 }
 

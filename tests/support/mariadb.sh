@@ -22,6 +22,11 @@ fail() {
     exit 1
 }
 
+# What the log says is wrong, or its end.
+complaint() {
+    grep -m3 -iE 'error|cannot|denied|no space' "$LARDER_TEST_DB_FOLDER/log" || tail -3 "$LARDER_TEST_DB_FOLDER/log"
+}
+
 # Waits a little without a process.
 pause() {
     read -rt 0.05 <> <(:) || :
@@ -56,7 +61,7 @@ try_port() {
     local deadline=$((SECONDS + 30))
     until grep -q 'ready for connections' "$LARDER_TEST_DB_FOLDER/log"; do
         kill -0 "$LARDER_TEST_DB_PID" 2> /dev/null || return 1
-        [ $SECONDS -lt $deadline ] || fail "the server did not start within 30 s: $(tail -3 "$LARDER_TEST_DB_FOLDER/log")"
+        [ $SECONDS -lt $deadline ] || fail "the server did not start within 30 s: $(complaint)"
         pause
     done
 }
@@ -67,7 +72,7 @@ start() {
     LARDER_TEST_DB_FOLDER=$(mktemp -d "${LARDER_TEST_DB_AT:-${TMPDIR:-/tmp}}/larder-db.XXXXXX")
     mariadb-install-db --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" --skip-test-db \
         --auth-root-authentication-method=normal > "$LARDER_TEST_DB_FOLDER/log" 2>&1 ||
-        fail "the data folder cannot be made: $(tail -3 "$LARDER_TEST_DB_FOLDER/log")"
+        fail "the data folder cannot be made: $(complaint)"
     local port
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
@@ -78,7 +83,7 @@ start() {
             return
         fi
     done
-    fail "the server does not start: $(tail -3 "$LARDER_TEST_DB_FOLDER/log")"
+    fail "the server does not start: $(complaint)"
 }
 
 stop() {
