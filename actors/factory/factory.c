@@ -367,9 +367,24 @@ handle_event(struct factory *factory, struct batch *batch, struct item *item)
 
 /* --- requests --- */
 
+/* Two waiters of one id would both leave an answer to be stored under it. */
+static bool
+is_under_way(const struct factory *factory, const struct id *id)
+{
+    const struct asked *asked = factory->asked;
+    while (asked != NULL && (asked->is_answered || !id_equal(waiter_id(asked->waiter), id))) {
+        asked = asked->next;
+    }
+    return asked != NULL;
+}
+
 static void
 ask_for_level(struct factory *factory, struct batch *batch, struct item *item, struct slice product, int64_t quantity)
 {
+    if (is_under_way(factory, &item->id)) {
+        item_refuse(batch, item, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
+        return;
+    }
     struct asked *asked = calloc(1, sizeof *asked);
     if (asked == NULL) {
         abort();
