@@ -356,6 +356,7 @@ free_statements(struct db *db)
     while (db->statements != NULL) {
         struct db_statement *statement = db->statements;
         db->statements = statement->next;
+        free(statement->text);
         free(statement->sql);
         free(statement->values);
         free(statement->result.cells);
@@ -508,7 +509,14 @@ add_statement(struct db *db, char *sql)
 struct db_statement *
 db_statement(struct db *db, const char *sql)
 {
-    return add_statement(db, translate(&db->config, sql));
+    for (struct db_statement *known = db->statements; known != NULL; known = known->next) {
+        if (known->text != NULL && strcmp(known->text, sql) == 0) {
+            return known;
+        }
+    }
+    struct db_statement *added = add_statement(db, translate(&db->config, sql));
+    added->text = copy_text(sql);
+    return added;
 }
 
 static void
@@ -755,6 +763,11 @@ struct db_rows *
 db_rows(struct db *db, const char *head, int columns)
 {
     assert(columns > 0);
+    for (struct db_rows *known = db->rows; known != NULL; known = known->next) {
+        if (strcmp(known->head, head) == 0) {
+            return known;
+        }
+    }
     struct db_rows *rows = allocate(sizeof *rows);
     rows->db = db;
     rows->head = copy_text(head);
@@ -863,6 +876,11 @@ db_rows_clear(struct db_rows *rows)
 struct db_in *
 db_in(struct db *db, const char *sql)
 {
+    for (struct db_in *known = db->ins; known != NULL; known = known->next) {
+        if (strcmp(known->sql, sql) == 0) {
+            return known;
+        }
+    }
     struct db_in *in = allocate(sizeof *in);
     assert(strstr(sql, "IN (*)") != NULL);
     in->db = db;

@@ -50,7 +50,8 @@ struct db_result {
 struct db_statement {
     struct db *db;
     struct db_statement *next;
-    char *sql; /* as the engine reads it */
+    char *text; /* as the caller wrote it; NULL for those that db_rows and db_in make of theirs */
+    char *sql;  /* as the engine reads it */
     void *handle;
     struct db_value *values;
     size_t value_count;
