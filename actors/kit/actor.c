@@ -903,6 +903,7 @@ run(void *argument)
     struct actor *actor = argument;
     struct err_text why = {""};
     log_actor(actor->name);
+    (void)pthread_setname_np(pthread_self(), actor->class->name);
     err code = open_everything(actor, &why);
     pthread_mutex_lock(&actor->lock);
     actor->is_opened = true;

@@ -107,7 +107,7 @@ db_error(const struct db *db);
 
 /* --- statements --- */
 
-/* Never fails: it is prepared on first use. Owned by the db, closed with it: make each statement once, not per call. */
+/* The statement of this text; the same text is the same statement. Never fails: it is prepared on first use. Owned by the db. */
 struct db_statement *
 db_statement(struct db *db, const char *sql);
 
