@@ -325,7 +325,6 @@ process_stop(struct process *process, enum exit_status status)
         struct pollfd asked = {.fd = process->signal_fd, .events = POLLIN};
         (void)poll(&asked, 1, FENCED_PAUSE_MS);
     }
-    log_info("stopped", LOG_I64("status", (int64_t)status));
 }
 
 enum exit_status

@@ -106,6 +106,7 @@ run_run(struct command_line *line)
     }
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
+    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 
@@ -175,6 +176,7 @@ actor_run(struct command_line *line)
     enum exit_status status = process_wait(&process);
     probe_stop(&probe);
     process_stop(&process, status);
+    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 
@@ -214,6 +216,7 @@ gateway_run(struct command_line *line)
     log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", address));
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
+    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 
