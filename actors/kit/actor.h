@@ -58,12 +58,12 @@ struct item {
     struct slice payload;
     int64_t attempts; /* ITEM_DUE, ITEM_EVENT: those before this one */
 
-    err status;            /* ITEM_REPLY; ERR_unavailable or ERR_deadline_exceeded when no answer came */
-    bool replayed;         /* ITEM_REPLY: a stored answer */
-    void *context;         /* ITEM_REPLY: as given to batch_ask() */
-    struct id context_id;  /* ITEM_CALL: as given to batch_call() */
-    int call_status;       /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
-    struct slice text;     /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
+    err status;           /* ITEM_REPLY; ERR_unavailable or ERR_deadline_exceeded when no answer came */
+    bool replayed;        /* ITEM_REPLY: a stored answer */
+    void *context;        /* ITEM_REPLY: as given to batch_ask() */
+    struct id context_id; /* ITEM_CALL: as given to batch_call() */
+    int call_status;      /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
+    struct slice text;    /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
 
     struct item_outcome *outcome; /* the kit's own */
 };
@@ -103,7 +103,6 @@ struct actor_class {
 
     /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
     err (*tick)(void *state, struct batch *batch);
-
 };
 
 /* --- outcomes: exactly one per request; none means a bug and answers `internal` --- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What actor.c (life, sockets, loop) and batch.c (one batch) share. Not for actors. */
+/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say) and batch.c (one batch) share. Not for actors. */
 #ifndef LARDER_KIT_ACTOR_INTERNAL_H
 #define LARDER_KIT_ACTOR_INTERNAL_H
 
@@ -148,6 +148,12 @@ struct actor {
     struct metric *answered[OP_COUNT][ERR_COUNT];
 };
 
+/* --- effects.c --- */
+
+/* Whether the kit keeps the answers of this actor's requests. */
+bool
+batch_keeps_answers(const struct actor *actor);
+
 /* --- batch.c --- */
 
 /* Runs all records, and empties them. */
@@ -172,6 +178,19 @@ batch_refuse_all_waiters(struct actor *actor);
 /* The status goes on the wire as it is; codes of the database as what the caller can do about it. */
 err
 batch_public_status(err code);
+
+/* --- gather.c --- */
+
+/* The most due rows and parked events that a batch takes. */
+enum { GATHER_DUE_MAX = 256, GATHER_PARKED_MAX = 64 };
+
+/* Fills the records with what has come. */
+void
+gather_all(struct actor *actor, int64_t now_ms);
+
+/* Asks the sources that this actor follows for what is missing, and confirms what is on disk. Between batches. */
+void
+gather_missing(struct actor *actor, int64_t now_ms);
 
 /* --- actor.c --- */
 

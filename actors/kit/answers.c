@@ -51,7 +51,8 @@ answers_load(struct answers *answers)
 }
 
 err
-answers_find(struct answers *answers, struct arena *arena, const struct id *requests, size_t count, struct answer *found, size_t *found_count)
+answers_find(struct answers *answers, struct arena *arena, const struct id *requests, size_t count, struct answer *found,
+             size_t *found_count)
 {
     *found_count = 0;
     if (count == 0) {

@@ -24,7 +24,8 @@ answers_load(struct answers *answers);
 
 /* Reads the answers of those ids that have one, in no order; up to `count` of them. */
 MUST_CHECK err
-answers_find(struct answers *answers, struct arena *arena, const struct id *requests, size_t count, struct answer *found, size_t *found_count);
+answers_find(struct answers *answers, struct arena *arena, const struct id *requests, size_t count, struct answer *found,
+             size_t *found_count);
 
 /* Inside a batch: collects a row; the unique request makes a second first attempt fail the transaction. */
 void

@@ -68,7 +68,8 @@ asks_create(const struct settings *settings)
     if (asks == NULL || entries == NULL || first == NULL) {
         abort();
     }
-    *asks = (struct asks){.settings = settings, .entries = entries, .first = first, .free = NONE, .unsent = NONE, .next_ms = INT64_MAX};
+    *asks =
+        (struct asks){.settings = settings, .entries = entries, .first = first, .free = NONE, .unsent = NONE, .next_ms = INT64_MAX};
     pending_init(&asks->pending, ASKS_MAX);
     asks->strays = metric(METRIC_COUNTER, "larder_stray_replies_total", "", "Replies that came when nobody waited for them any more.");
     return asks;
@@ -263,8 +264,7 @@ take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
         struct reply_header header;
         struct err_text why;
         int32_t index = NONE;
-        if (result == MESSAGE_OK &&
-            wire_decode(&reply_header_body, message_header(&outcome->message), &header, &why) == ERR_ok) {
+        if (result == MESSAGE_OK && wire_decode(&reply_header_body, message_header(&outcome->message), &header, &why) == ERR_ok) {
             index = match(asks, &header);
         }
         if (index == NONE) {

@@ -23,7 +23,7 @@ struct ask_sent {
 
 struct ask_outcome {
     struct ask_sent ask;
-    err status;             /* ERR_unavailable, ERR_deadline_exceeded: no answer came */
+    err status; /* ERR_unavailable, ERR_deadline_exceeded: no answer came */
     bool replayed;
     struct message message; /* open when `has_message`: the reply's frames; to be closed with message_fini() */
     bool has_message;

@@ -15,7 +15,6 @@
  *           one takes ALONE_MAX_MS at the most, then the rest is told `unavailable`.
  */
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,20 +25,6 @@
 enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, SLOW_RETRY_MS = 60000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
 
 /* --- small things --- */
-
-void *
-list_add(struct list *list, size_t element_size)
-{
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        void *grown = realloc(list->elements, list->capacity * element_size);
-        if (grown == NULL) {
-            abort();
-        }
-        list->elements = grown;
-    }
-    return (char *)list->elements + element_size * list->count++;
-}
 
 struct record *
 batch_add(struct actor *actor)
@@ -70,223 +55,6 @@ static bool
 is_write(const struct record *record)
 {
     return record->item.kind == ITEM_REQUEST && (wire_ops[record->item.op].traits & OP_WRITES) != 0;
-}
-
-/* Whether the kit keeps the answers of this actor's requests. */
-static bool
-keeps_answers(const struct actor *actor)
-{
-    return actor->db != NULL && actor->class->recall == NULL;
-}
-
-/* --- what handlers call --- */
-
-void *
-batch_alloc(struct batch *batch, size_t size)
-{
-    return arena_alloc(&batch->actor->arena, size);
-}
-
-bool
-batch_is_asked_again(const struct batch *batch, const struct item *item)
-{
-    return item->again || batch->actor->is_forced;
-}
-
-void
-item_answer(struct batch *batch, struct item *item, const void *reply)
-{
-    item->outcome->status = ERR_ok;
-    item->outcome->frame = arena_encode(&batch->actor->arena, wire_ops[item->op].reply, reply);
-}
-
-void
-item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem)
-{
-    item->outcome->status = code;
-    item->outcome->frame = arena_encode(&batch->actor->arena, &problem_body, problem);
-}
-
-void
-item_refuse(struct batch *batch, struct item *item, err code, const char *format, ...)
-{
-    char detail[ERR_TEXT_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(detail, sizeof detail, format, arguments);
-    va_end(arguments);
-    struct problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of(detail));
-    item_refuse_with(batch, item, code, &problem);
-}
-
-void
-item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err status, struct slice frame)
-{
-    if (fingerprint != item->fingerprint) {
-        item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request",
-                    wire_ops[item->op].name);
-    } else {
-        item->outcome->status = status;
-        item->outcome->frame = frame;
-    }
-    item->outcome->is_replayed = true;
-}
-
-struct slice
-item_answered_frame(const struct item *item)
-{
-    return item->outcome->frame;
-}
-
-err
-item_outcome(const struct item *item)
-{
-    return item->outcome->status;
-}
-
-struct waiter *
-item_defer(struct batch *batch, struct item *item)
-{
-    struct actor *actor = batch->actor;
-    struct waiter *waiter = actor->waiters_free;
-    if (waiter == NULL) {
-        waiter = calloc(1, sizeof *waiter);
-        if (waiter == NULL) {
-            abort();
-        }
-    } else {
-        actor->waiters_free = waiter->next;
-    }
-    waiter->next = waiter->previous = NULL;
-    waiter->id = item->id;
-    waiter->again = item->again;
-    waiter->is_replayed = false;
-    waiter->op = item->op;
-    waiter->fingerprint = item->fingerprint;
-    item->outcome->waiter = waiter;
-    *(struct waiter **)list_add(&actor->waiters_taken, sizeof waiter) = waiter;
-    return waiter;
-}
-
-/* A stored answer leaves with the one that is given here; it is part of the same transaction. */
-static void
-answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct slice frame)
-{
-    struct actor *actor = batch->actor;
-    struct waiter_answer *answer = list_add(&actor->waiters_answered, sizeof *answer);
-    *answer = (struct waiter_answer){.waiter = *waiter, .status = status, .frame = frame};
-    bool is_final = status == ERR_ok || ((*waiter)->again && err_disposition(status) == ERR_REFUSE);
-    if (keeps_answers(actor) && is_final && (wire_ops[(*waiter)->op].traits & OP_WRITES) != 0) {
-        answers_add(actor->answers,
-                    &(struct answer){.request = (*waiter)->id, .fingerprint = (*waiter)->fingerprint, .status = status, .frame = frame},
-                    batch->now_ms);
-    }
-    *waiter = NULL;
-}
-
-void
-waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply)
-{
-    answer_waiter(batch, waiter, ERR_ok, arena_encode(&batch->actor->arena, wire_ops[(*waiter)->op].reply, reply));
-}
-
-void
-waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem)
-{
-    answer_waiter(batch, waiter, code, arena_encode(&batch->actor->arena, &problem_body, problem));
-}
-
-void
-waiter_mark_replayed(struct waiter *waiter)
-{
-    waiter->is_replayed = true;
-}
-
-const struct id *
-waiter_id(const struct waiter *waiter)
-{
-    return &waiter->id;
-}
-
-int64_t
-batch_next_seq(const struct batch *batch)
-{
-    return source_next_seq(batch->actor->source);
-}
-
-void
-batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause)
-{
-    struct source_fact fact = {.type = type, .key = key, .time_ms = batch->now_ms, .body = body};
-    fact.traceparent = cause == NULL ? (struct slice){0} : cause->traceparent;
-    /* A passing event's id need not be the same in a second run of the batch: nobody counts it. */
-    if (cause == NULL || wire_events[type].fate == PASSING) {
-        fact.id = id_new();
-    } else {
-        char step[96];
-        snprintf(step, sizeof step, "%s/%.*s", wire_events[type].name, (int)key.size, (const char *)key.data);
-        fact.id = id_derive(&cause->id, step);
-    }
-    source_emit(batch->actor->source, &batch->actor->arena, &fact);
-}
-
-void
-batch_ask(struct batch *batch, const struct ask *ask)
-{
-    struct actor *actor = batch->actor;
-    struct request_header header = {0};
-    WIRE_SET(&header, request_header, v, WIRE_VERSION);
-    WIRE_SET(&header, request_header, id, ask->id);
-    WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask->op].name));
-    WIRE_SET(&header, request_header, deadline, ask->deadline_ms);
-    if (ask->again) {
-        WIRE_SET(&header, request_header, again, true);
-    }
-    if (ask->traceparent.size > 0) {
-        WIRE_SET(&header, request_header, traceparent, ask->traceparent);
-    }
-    struct ask_queued *queued = list_add(&actor->asks_queued, sizeof *queued);
-    *queued = (struct ask_queued){.actor = ask->actor, .shard = ask->shard};
-    queued->ask = (struct ask_sent){.id = ask->id, .again = ask->again, .deadline_ms = ask->deadline_ms, .op = ask->op,
-                                    .owner = ASK_OF_ACTOR, .context = ask->context};
-    queued->header = arena_encode(&actor->arena, &request_header_body, &header);
-    queued->body = arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
-}
-
-void
-batch_due(struct batch *batch, const struct due *due)
-{
-    due_rows_set(batch->actor->due_rows, &batch->actor->arena, due);
-}
-
-void
-batch_due_cancel(struct batch *batch, const char *owner, struct slice key)
-{
-    due_rows_cancel(batch->actor->due_rows, &batch->actor->arena, owner, key);
-}
-
-void
-batch_call(struct batch *batch, const struct call *call)
-{
-    struct actor *actor = batch->actor;
-    struct slice url = arena_copy(&actor->arena, (struct slice){(const uint8_t *)call->url, strlen(call->url) + 1});
-    struct call_queued *queued = list_add(&actor->calls_queued, sizeof *queued);
-    *queued = (struct call_queued){.url = (const char *)url.data, .json = arena_copy(&actor->arena, call->json),
-                                   .timeout_ms = call->timeout_ms, .context_id = call->context_id};
-}
-
-int64_t
-batch_backoff_ms(const struct batch *batch, int64_t attempts)
-{
-    int64_t pause_ms = batch->actor->settings->retry_first_ms;
-    for (int64_t i = 1; i < attempts && pause_ms < SLOW_RETRY_MS; i++) {
-        pause_ms *= 2;
-    }
-    pause_ms = pause_ms > SLOW_RETRY_MS ? SLOW_RETRY_MS : pause_ms;
-    int64_t quarter = pause_ms / 4;
-    struct id random = id_new();
-    return pause_ms - quarter + (quarter == 0 ? 0 : (int64_t)(id_hash(&random) % (uint64_t)(2 * quarter + 1)));
 }
 
 /* --- the kit's own requests --- */
@@ -477,7 +245,9 @@ keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
     if (is_write(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
         strcmp(wire_ops[record->item.op].owner, "any") != 0) {
         answers_add(actor->answers,
-                    &(struct answer){.request = record->item.id, .fingerprint = record->item.fingerprint, .status = outcome->status,
+                    &(struct answer){.request = record->item.id,
+                                     .fingerprint = record->item.fingerprint,
+                                     .status = outcome->status,
                                      .frame = outcome->frame},
                     now_ms);
     }
@@ -500,7 +270,7 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
             record->item.outcome = &record->outcome;
             item_refuse(batch, &record->item, ERR_internal, "%s ended without an answer", wire_ops[record->item.op].name);
         }
-        if (keeps_answers(actor)) {
+        if (batch_keeps_answers(actor)) {
             keep_answer(actor, record, batch->now_ms);
         }
     }
@@ -824,8 +594,8 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
         actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
     }
     if (!is_later) {
-        log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)),
-                  LOG_ID("req", &record->item.id));
+        log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)),
+                  LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)), LOG_ID("req", &record->item.id));
     }
 }
 

@@ -193,7 +193,8 @@ inbox_load(struct inbox *inbox)
     while (code == ERR_ok && db_next(read)) {
         struct inbox_stream *stream = find_source(inbox, db_bytes(read, 0));
         if (stream == NULL) {
-            log_error("cursor_without_source", LOG_SLICE("source", db_bytes(read, 0)), LOG_TEXT("why", "the settings name fewer shards"));
+            log_error("cursor_without_source", LOG_SLICE("source", db_bytes(read, 0)),
+                      LOG_TEXT("why", "the settings name fewer shards"));
             continue;
         }
         struct id incarnation = db_id(read, 1);
@@ -314,7 +315,8 @@ inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice 
 }
 
 enum inbox_verdict
-inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched, struct inbox_event *event)
+inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
+                  struct inbox_event *event)
 {
     if (is_paused(&inbox->streams[stream])) {
         return INBOX_NOTHING;
@@ -415,8 +417,8 @@ inbox_next_ms(const struct inbox *inbox, int64_t now_ms)
 static err
 read_first_parked(struct inbox *inbox, struct arena *arena, const struct parked_key *key, struct inbox_event *event, bool *is_there)
 {
-    struct db_statement *read = db_statement(
-        inbox->db, "SELECT header, body, attempts FROM $parked WHERE source = ? AND event_key = ? ORDER BY seq LIMIT 1");
+    struct db_statement *read =
+        db_statement(inbox->db, "SELECT header, body, attempts FROM $parked WHERE source = ? AND event_key = ? ORDER BY seq LIMIT 1");
     db_bind_text(read, slice_of(inbox->streams[key->stream].source));
     db_bind_text(read, slice_of(key->key));
     err code = db_query(read);
@@ -499,7 +501,8 @@ inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempt
 {
     const struct inbox_stream *stream = &inbox->streams[event->stream];
     struct db_statement *park = db_statement(
-        inbox->db, "REPLACE INTO $parked (source, seq, event_key, header, body, attempts, due, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+        inbox->db,
+        "REPLACE INTO $parked (source, seq, event_key, header, body, attempts, due, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     db_bind_text(park, slice_of(stream->source));
     db_bind_i64(park, event->header.seq);
     db_bind_text(park, event->header.key);

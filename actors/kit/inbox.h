@@ -73,7 +73,8 @@ inbox_wants_fetch(struct inbox *inbox, size_t stream, int64_t now_ms, int64_t ti
 void
 inbox_fetched(struct inbox *inbox, size_t stream, err code, const char *detail, const struct fetched *page, int64_t now_ms);
 MUST_CHECK enum inbox_verdict
-inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched, struct inbox_event *event);
+inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
+                  struct inbox_event *event);
 
 /* Parked events whose time has come, the first of each key. */
 MUST_CHECK err

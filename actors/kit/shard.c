@@ -125,8 +125,9 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
         }
     }
     if (code == ERR_ok && found.of != of) {
-        return err_say(why, ERR_wrong_setting, "the database of shard %d was made for %d shards and is opened with %d; the number is fixed",
-                       number, found.of, of);
+        return err_say(why, ERR_wrong_setting,
+                       "the database of shard %d was made for %d shards and is opened with %d; the number is fixed", number, found.of,
+                       of);
     }
     if (code == ERR_ok) {
         db_rollback(db);
@@ -179,8 +180,8 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
 err
 shard_queue_advance(struct shard *shard, int64_t events)
 {
-    struct db_statement *advance = db_statement(
-        shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ? WHERE shard = ? AND epoch = ? AND batch = ?");
+    struct db_statement *advance =
+        db_statement(shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ? WHERE shard = ? AND epoch = ? AND batch = ?");
     shard->asked_us = clock_steady_us();
     db_bind_i64(advance, events);
     db_bind_i64(advance, shard->number);

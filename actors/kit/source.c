@@ -407,11 +407,12 @@ check_position(struct source *source, const struct fetch *fetch, struct subscrib
                        (const char *)fetch->subscriber.data, source->name);
     }
     if (WIRE_HAS(fetch, fetch, incarnation) && !id_equal(&fetch->incarnation, &source->shard->incarnation)) {
-        return err_say(why, ERR_other_incarnation, "the database of %s is not the one that %s knows", source->name, (*subscriber)->name);
+        return err_say(why, ERR_other_incarnation, "the database of %s is not the one that %s knows", source->name,
+                       (*subscriber)->name);
     }
     if (fetch->position > source->shard->seq) {
-        return err_say(why, ERR_position_lost, "%s stands at %lld, but %s ends at %lld", (*subscriber)->name, (long long)fetch->position,
-                       source->name, (long long)source->shard->seq);
+        return err_say(why, ERR_position_lost, "%s stands at %lld, but %s ends at %lld", (*subscriber)->name,
+                       (long long)fetch->position, source->name, (long long)source->shard->seq);
     }
     if (fetch->position < source->oldest - 1) {
         return err_say(why, ERR_position_lost, "%s stands at %lld, but %s keeps only what is behind %lld", (*subscriber)->name,
@@ -437,7 +438,8 @@ source_fetch(struct source *source, struct arena *arena, const struct fetch *fet
     WIRE_SET(reply, fetched, head, source->shard->seq);
     WIRE_SET(reply, fetched, events, (struct wire_list){0});
     if (fetch->limit > 0 && fetch->position < source->shard->seq) {
-        struct db_statement *read = db_statement(source->shard->db, "SELECT header, body FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?");
+        struct db_statement *read =
+            db_statement(source->shard->db, "SELECT header, body FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?");
         db_bind_i64(read, fetch->position);
         db_bind_i64(read, fetch->limit);
         code = db_query(read);
@@ -465,7 +467,8 @@ source_subscribe(struct source *source, const struct subscribe *subscribe, struc
     struct subscriber *subscriber = find_subscriber(source, subscribe->subscriber);
     if (subscriber == NULL) {
         if (source->subscriber_count >= SUBSCRIBERS_MAX) {
-            return err_say(why, ERR_overloaded, "%s has %d durable subscribers, which is all that it takes", source->name, SUBSCRIBERS_MAX);
+            return err_say(why, ERR_overloaded, "%s has %d durable subscribers, which is all that it takes", source->name,
+                           SUBSCRIBERS_MAX);
         }
         bool from_start = WIRE_HAS(subscribe, subscribe, from_start) && subscribe->from_start;
         subscriber = add_subscriber(source, subscribe->subscriber, from_start ? source->oldest - 1 : source->shard->seq);

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Fills a batch with what has come: requests from the ROUTER, events from the SUBs and from pages, replies to asks, due
+ * rows, parked events, ended calls. Reads everything there is without waiting; what is wrong with a message is answered here.
+ *
+ * STATE     The records of the actor (actor_internal.h) and a table that folds equal ids within a batch.
+ *
+ * FAILURES  A message that cannot be read is refused at once, counted, and never becomes an item; one that has no envelope to answer
+ *           along is dropped. A database that cannot be read leaves due rows for later.
+ *
+ * LIMITS    batch_max requests, and room for one page of events beside them, a batch.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "actor_internal.h"
+#include "clock.h"
+#include "log.h"
+
+enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500 };
+
+/* --- requests --- */
+
+/* Refuses what never becomes an item. */
+static void
+refuse_message(struct actor *actor, struct message *message, const struct request_header *request, err code, const char *detail)
+{
+    struct reply_header header = {0};
+    struct problem problem = {0};
+    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
+    WIRE_SET(&header, reply_header, id, request->id);
+    if (WIRE_HAS(request, request_header, again) && request->again) {
+        WIRE_SET(&header, reply_header, again, true);
+    }
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(code)));
+    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    batch_send_reply(actor, message, &header, arena_encode(&actor->arena, &problem_body, &problem));
+    char labels[160];
+    snprintf(labels, sizeof labels, "actor=\"%s\",status=\"%s\"", actor->name, err_symbol(code));
+    metric_add(
+        metric(METRIC_COUNTER, "larder_refused_messages_total", labels, "Messages that were refused before they were looked into."),
+        1);
+    log_debug("message_refused", LOG_TEXT("status", err_symbol(code)), LOG_TEXT("detail", detail), LOG_ID("req", &request->id));
+}
+
+/* FNV-1a over 8 bytes at a time: tells two bodies apart, guards nothing. */
+static uint64_t
+fingerprint(enum op op, struct slice body)
+{
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)op;
+    size_t i = 0;
+    for (; i + 8 <= body.size; i += 8) {
+        uint64_t word;
+        memcpy(&word, body.data + i, sizeof word);
+        hash = (hash ^ word) * UINT64_C(1099511628211);
+        hash ^= hash >> 32;
+    }
+    for (; i < body.size; i++) {
+        hash = (hash ^ body.data[i]) * UINT64_C(1099511628211);
+    }
+    return hash;
+}
+
+/* Reads header and body into the record. Other than ERR_ok: `why` says what is wrong with it. */
+static err
+read_request(struct actor *actor, struct record *record, struct request_header *header, int64_t now_ms, struct err_text *why)
+{
+    struct item *item = &record->item;
+    err code = wire_decode(&request_header_body, message_header(&record->message), header, why);
+    if (code != ERR_ok) {
+        header->id = (struct id){{0}};
+        header->has = 0;
+        return ERR_malformed;
+    }
+    if (header->v != WIRE_VERSION) {
+        return err_say(why, ERR_unknown_version, "version %lld is not spoken here, version %d is", (long long)header->v, WIRE_VERSION);
+    }
+    item->op = wire_op_find((const char *)header->op.data, header->op.size);
+    if (item->op == OP_COUNT ||
+        (strcmp(wire_ops[item->op].owner, actor->class->name) != 0 && strcmp(wire_ops[item->op].owner, "any") != 0)) {
+        return err_say(why, ERR_unknown_op, "%s does not know the operation %.*s", actor->class->name, (int)header->op.size,
+                       (const char *)header->op.data);
+    }
+    if (header->deadline < now_ms) {
+        return err_say(why, ERR_deadline_exceeded, "its deadline was %lld ms ago", (long long)(now_ms - header->deadline));
+    }
+    const struct wire_body *body = wire_ops[item->op].request;
+    void *target = arena_alloc(&actor->arena, body->size);
+    item->kind = ITEM_REQUEST;
+    item->id = header->id;
+    item->again = WIRE_HAS(header, request_header, again) && header->again;
+    item->deadline_ms = header->deadline;
+    item->traceparent = WIRE_HAS(header, request_header, traceparent) ? header->traceparent : (struct slice){0};
+    item->frame = message_body(&record->message);
+    item->body = target;
+    item->fingerprint = fingerprint(item->op, item->frame);
+    return wire_decode(body, item->frame, target, why);
+}
+
+/* Equal ids within a batch are one request; another body under the id is refused. */
+static void
+fold(struct actor *actor, size_t number)
+{
+    struct record *record = &actor->records[number];
+    if (actor->db == NULL || (wire_ops[record->item.op].traits & OP_WRITES) == 0) {
+        return;
+    }
+    size_t mask = actor->fold_size - 1;
+    for (size_t i = id_hash(&record->item.id) & mask;; i = (i + 1) & mask) {
+        int32_t other = actor->fold_table[i];
+        if (other < 0) {
+            actor->fold_table[i] = (int32_t)number;
+            return;
+        }
+        struct record *first = &actor->records[other];
+        if (!id_equal(&first->item.id, &record->item.id)) {
+            continue;
+        }
+        if (first->item.fingerprint != record->item.fingerprint) {
+            struct batch batch = {.actor = actor};
+            record->item.outcome = &record->outcome;
+            item_refuse(&batch, &record->item, ERR_idempotency_mismatch, "another request with this id is under way");
+        } else {
+            first->item.again = first->item.again || record->item.again;
+            record->folded_into = other;
+        }
+        return;
+    }
+}
+
+static void
+collect_requests(struct actor *actor, int64_t now_ms)
+{
+    bool is_first = true;
+    while (actor->record_count < (size_t)actor->settings->batch_max) {
+        struct record *record = batch_add(actor);
+        enum message_result result = message_receive(actor->raw_router, true, &record->message);
+        if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
+            actor->record_count--;
+            return;
+        }
+        struct request_header header = {0};
+        struct err_text why = {"a request is an envelope and two frames"};
+        err code = result == MESSAGE_OK ? read_request(actor, record, &header, now_ms, &why) : ERR_malformed;
+        if (code != ERR_ok) {
+            refuse_message(actor, &record->message, &header, code, why.text);
+            message_fini(&record->message);
+            actor->record_count--;
+            continue;
+        }
+        record->has_message = true;
+        if (is_first) {
+            memset(actor->fold_table, 0xff, actor->fold_size * sizeof *actor->fold_table);
+            is_first = false;
+        }
+        fold(actor, actor->record_count - 1);
+    }
+}
+
+/* --- events --- */
+
+static void
+add_event(struct actor *actor, const struct inbox_event *event)
+{
+    struct record *record = batch_add(actor);
+    assert(record != NULL);
+    struct inbox_event *kept = arena_alloc(&actor->arena, sizeof *kept);
+    *kept = *event;
+    record->event = kept;
+    struct item *item = &record->item;
+    item->kind = ITEM_EVENT;
+    item->id = kept->header.id;
+    item->event = kept->type;
+    item->header = &kept->header;
+    item->frame = kept->body_frame;
+    item->attempts = kept->attempts;
+    item->traceparent = WIRE_HAS(&kept->header, event_header, traceparent) ? kept->header.traceparent : (struct slice){0};
+    if (kept->type == EVENT_COUNT) {
+        record->outcome.status = ERR_ok; /* a type of a later version: skipped, the cursor moves on */
+        return;
+    }
+    const struct wire_body *body = wire_events[kept->type].body;
+    void *target = arena_alloc(&actor->arena, body->size);
+    struct err_text why;
+    err code = wire_decode(body, kept->body_frame, target, &why);
+    item->body = target;
+    if (code != ERR_ok) {
+        struct batch batch = {.actor = actor};
+        item->outcome = &record->outcome;
+        item_refuse(&batch, item, code, "%s", why.text);
+    }
+}
+
+static bool
+has_room(const struct actor *actor)
+{
+    return actor->record_capacity - actor->record_count > INBOX_PAGE_EVENTS;
+}
+
+/* Takes one event message off a SUB; false when there is none. A message of another shape is dropped: the gap is fetched. */
+static bool
+receive_event(struct actor *actor, size_t stream)
+{
+    void *raw = zsock_resolve(actor->events[stream]);
+    zmq_msg_t frames[3];
+    int count = 0;
+    bool has_more = true;
+    while (has_more) {
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, raw, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&frame);
+            break;
+        }
+        has_more = zmq_msg_more(&frame) != 0;
+        if (count < 3) {
+            frames[count] = frame;
+        } else {
+            zmq_msg_close(&frame);
+        }
+        count++;
+    }
+    if (count == 3) {
+        struct inbox_event event;
+        struct slice header = {zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1])};
+        struct slice body = {zmq_msg_data(&frames[2]), zmq_msg_size(&frames[2])};
+        if (inbox_see(actor->inbox, &actor->arena, stream, header, body, &event) == INBOX_APPLY) {
+            add_event(actor, &event);
+        }
+    }
+    for (int i = 0; i < count && i < 3; i++) {
+        zmq_msg_close(&frames[i]);
+    }
+    return count > 0;
+}
+
+static void
+collect_events(struct actor *actor)
+{
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        for (int taken = 0; taken < INBOX_PAGE_EVENTS && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
+            if (!receive_event(actor, i)) {
+                break;
+            }
+        }
+    }
+}
+
+static void
+collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now_ms)
+{
+    size_t stream = (size_t)(uintptr_t)outcome->ask.context;
+    struct fetched page = {0};
+    struct err_text why = {""};
+    err code = outcome->status;
+    if (code == ERR_ok) {
+        struct message message = outcome->message;
+        code = wire_decode(&fetched_body, arena_copy(&actor->arena, message_body(&message)), &page, &why);
+    } else {
+        snprintf(why.text, sizeof why.text, "%s", err_words(code));
+    }
+    inbox_fetched(actor->inbox, stream, code, why.text, &page, now_ms);
+    struct fetched_event fetched;
+    while (code == ERR_ok && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
+        struct inbox_event event;
+        if (inbox_see_fetched(actor->inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
+            add_event(actor, &event);
+        }
+    }
+}
+
+void
+gather_missing(struct actor *actor, int64_t now_ms)
+{
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        struct fetch fetch;
+        if (!inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &fetch)) {
+            continue;
+        }
+        struct ask_sent ask = {.id = id_new(),
+                               .deadline_ms = now_ms + FETCH_TIMEOUT_MS,
+                               .op = OP_any_fetch,
+                               .owner = ASK_OF_INBOX,
+                               .context = (void *)(uintptr_t)i};
+        struct request_header header = {0};
+        WIRE_SET(&header, request_header, v, WIRE_VERSION);
+        WIRE_SET(&header, request_header, id, ask.id);
+        WIRE_SET(&header, request_header, op, slice_of(wire_ops[OP_any_fetch].name));
+        WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
+        asks_send(actor->asks, inbox_stream_actor(actor->inbox, i), inbox_stream_shard(actor->inbox, i), &ask,
+                  arena_encode(&actor->arena, &request_header_body, &header), arena_encode(&actor->arena, &fetch_body, &fetch));
+    }
+}
+
+/* --- replies, due rows, calls --- */
+
+static void
+add_reply(struct actor *actor, struct ask_outcome *outcome)
+{
+    struct record *record = batch_add(actor);
+    struct item *item = &record->item;
+    struct err_text why = {""};
+    item->kind = ITEM_REPLY;
+    item->id = outcome->ask.id;
+    item->again = outcome->ask.again;
+    item->deadline_ms = outcome->ask.deadline_ms;
+    item->op = outcome->ask.op;
+    item->status = outcome->status;
+    item->replayed = outcome->replayed;
+    item->context = outcome->ask.context;
+    const struct wire_body *body = item->status == ERR_ok ? wire_ops[item->op].reply : &problem_body;
+    if (outcome->has_message) {
+        record->message = outcome->message;
+        record->has_message = true;
+        item->frame = message_body(&record->message);
+        void *target = arena_alloc(&actor->arena, body->size);
+        if (wire_decode(body, item->frame, target, &why) == ERR_ok) {
+            item->body = target;
+            return;
+        }
+        item->status = ERR_internal;
+    }
+    struct problem *problem = arena_alloc(&actor->arena, sizeof *problem);
+    *problem = (struct problem){0};
+    WIRE_SET(problem, problem, detail, slice_of(err_words(item->status)));
+    item->frame = arena_encode(&actor->arena, &problem_body, problem);
+    item->body = problem;
+}
+
+static void
+collect_replies(struct actor *actor, int64_t now_ms)
+{
+    struct ask_outcome outcome;
+    for (int taken = 0; taken < actor->settings->batch_max && has_room(actor); taken++) {
+        if (!asks_next(actor->asks, now_ms, &outcome)) {
+            return;
+        }
+        if (outcome.ask.owner == ASK_OF_ACTOR) {
+            add_reply(actor, &outcome);
+        } else {
+            collect_page(actor, &outcome, now_ms);
+            if (outcome.has_message) {
+                message_fini(&outcome.message);
+            }
+        }
+    }
+}
+
+static void
+database_failed(struct actor *actor, err code, int64_t now_ms)
+{
+    log_warn("read_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
+    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    db_rollback(actor->db);
+    if (code == ERR_db_lost || code == ERR_db_unknown) {
+        actor->is_db_away = true;
+        actor->db_away_since_us = clock_steady_us();
+    }
+}
+
+static void
+add_due(struct actor *actor, const struct due_row *row)
+{
+    struct record *record = batch_add(actor);
+    record->due = row;
+    struct item *item = &record->item;
+    item->kind = ITEM_DUE;
+    char step[64];
+    snprintf(step, sizeof step, "due/%.*s/%lld", (int)row->owner.size, (const char *)row->owner.data, (long long)row->due_ms);
+    struct id key = id_of_bytes(row->key.data, row->key.size);
+    item->id = id_derive(&key, step);
+    item->owner = row->owner;
+    item->key = row->key;
+    item->payload = row->payload;
+    item->attempts = row->attempts;
+}
+
+static void
+collect_due(struct actor *actor, int64_t now_ms)
+{
+    if (actor->db == NULL || actor->is_db_away || now_ms < actor->due_pause_ms) {
+        return;
+    }
+    if (due_rows_next_ms(actor->due_rows) <= now_ms) {
+        struct due_row *rows = arena_alloc(&actor->arena, GATHER_DUE_MAX * sizeof *rows);
+        size_t count = 0;
+        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, GATHER_DUE_MAX, &count);
+        if (code != ERR_ok) {
+            database_failed(actor, code, now_ms);
+            return;
+        }
+        for (size_t i = 0; i < count; i++) {
+            add_due(actor, &rows[i]);
+        }
+    }
+    if (inbox_next_parked_ms(actor->inbox) <= now_ms) {
+        struct inbox_event *events = arena_alloc(&actor->arena, GATHER_PARKED_MAX * sizeof *events);
+        size_t count = 0;
+        err code = inbox_read_parked(actor->inbox, &actor->arena, now_ms, events, GATHER_PARKED_MAX, &count);
+        if (code != ERR_ok) {
+            database_failed(actor, code, now_ms);
+            return;
+        }
+        for (size_t i = 0; i < count; i++) {
+            add_event(actor, &events[i]);
+        }
+    }
+}
+
+static void
+collect_calls(struct actor *actor)
+{
+    struct outbound_result result;
+    while (actor->outbound != NULL && has_room(actor) && outbound_next(actor->outbound, &result)) {
+        struct item *item = &batch_add(actor)->item;
+        item->kind = ITEM_CALL;
+        item->id = result.context_id;
+        item->context_id = result.context_id;
+        item->call_status = result.status;
+        item->text = arena_copy(&actor->arena, result.text);
+    }
+}
+
+/* --- all of it --- */
+
+void
+gather_all(struct actor *actor, int64_t now_ms)
+{
+    collect_requests(actor, now_ms);
+    collect_replies(actor, now_ms);
+    if (!actor->is_db_away) {
+        collect_events(actor);
+    }
+    collect_calls(actor);
+    collect_due(actor, now_ms);
+}
