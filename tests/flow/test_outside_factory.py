@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The outside factory, by the whole way: an empty shelf, the donut shop's message over real HTTP, the callback to the gateway."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+DEADLINE_S = 15
+
+
+def load_shop():
+    """The conftest beside this file: tests/system has one of the same name."""
+    spec = importlib.util.spec_from_file_location("flow_conftest", HERE / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def until(true, what):
+    """Asks again until it is so, with a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        answer = true()
+        if answer:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {DEADLINE_S} s")
+
+
+class Factory:
+    """tests/support/outside_factory.py as a process of its own."""
+
+    def __init__(self, *options):
+        program = HERE.parent / "support" / "outside_factory.py"
+        self.process = subprocess.Popen(
+            [sys.executable, str(program), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = int(self.process.stdout.readline().split()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def seen(self):
+        with urllib.request.urlopen(self.url + "/seen", timeout=5) as answer:
+            return json.load(answer)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(10)
+
+
+class Place:
+    """A shop whose factory is outside."""
+
+    def __init__(self, folder, database):
+        self.folder = folder
+        self.database = database
+        self.factory = None
+        self.shop = None
+
+    def start(self, *options, **settings):
+        self.factory = Factory(*options)
+        self.shop = load_shop().Shop(self.folder, self.database, factory_url=self.factory.url, retry_first_ms=20, **settings)
+        self.shop.start()
+        self.stock = self.shop.client("stock")
+        self.productions = self.shop.client("factory")
+        return self
+
+    def close(self):
+        if self.shop is not None:
+            status = self.shop.stop()
+            self.shop.context.destroy(linger=0)
+            assert status == 0, self.shop.log.read_text()[-2000:]
+        if self.factory is not None:
+            self.factory.stop()
+
+    def empty_the_shelf(self):
+        units = self.available()
+        status, body = post(f"http://127.0.0.1:{self.shop.http}/checkout", {"quantity": units})
+        assert status < 300, body
+
+    def available(self):
+        return self.stock.get("stock.get", {"product": "donut"})["available"]
+
+    def latest(self):
+        found = self.productions.get("factory.list", {"limit": 1})["productions"]
+        return found[0] if found else {"status": "none"}
+
+
+@pytest.fixture(params=load_shop().databases())
+def place(request, tmp_path):
+    database = None
+    if request.param == "mysql":
+        name = f"outside_{os.getpid()}_{time.monotonic_ns() % 10**9}"
+        load_shop().create_database(name)
+        database = os.environ["LARDER_TEST_DB"] + name
+    place = Place(tmp_path, database)
+    yield place
+    place.close()
+
+
+def test_an_empty_shelf_is_refilled_by_the_shops_own_message(place):
+    place.start("--delay-ms", "200")
+    place.empty_the_shelf()
+    until(lambda: place.latest()["status"] == "requested", "the factory took the production")
+    assert place.available() == 0
+    until(lambda: place.available() == 10, "the callback filled the shelf")
+    (request,) = place.factory.seen()["requests"]
+    callback_url = request["body"].pop("CallbackUrl")
+    assert request["path"] == "/api/manufactures"
+    assert request["body"] == {
+        "MessageGroupId": "stock-arrival-group",
+        "MessageAttributeProductId": "donut",
+        "MessageAttributeProductCnt": "10",
+        "MessageAttributeFactoryId": "FF-500293",
+        "MessageAttributeRequester": "larder",
+    }
+    assert callback_url.startswith(f"http://127.0.0.1:{place.shop.http}/callback/")
+    assert callback_url.rsplit("/", 1)[1] not in place.shop.log.read_text()
+
+
+def test_a_second_callback_changes_nothing(place):
+    place.start("--callbacks", "2")
+    place.empty_the_shelf()
+    until(lambda: len(place.factory.seen()["callbacks"]) == 2, "both callbacks were answered")
+    until(lambda: place.available() == 10, "the shelf was filled")
+    assert [callback["status"] for callback in place.factory.seen()["callbacks"]] == [200, 200]
+    callback_url = place.factory.seen()["requests"][0]["body"]["CallbackUrl"]
+    status, body = post(callback_url, {})
+    assert (status, body["status"]) == (200, "produced")
+    assert place.stock.get("stock.get", {"product": "donut"})["incoming"] == 0
+    assert place.available() == 10
+
+
+def test_a_callback_that_nobody_was_given_is_refused(place):
+    place.start("--callbacks", "0")
+    status, body = post(f"http://127.0.0.1:{place.shop.http}/callback/{'x' * 43}", {})
+    assert status == 404, body
+    assert place.latest()["status"] == "none"
+
+
+def test_a_factory_that_fails_is_called_again_with_the_same_message(place):
+    place.start("--fail", "3")
+    place.empty_the_shelf()
+    until(lambda: place.available() == 10, "the shelf was filled")
+    requests = place.factory.seen()["requests"]
+    assert [request["status"] for request in requests] == [500, 500, 500, 201]
+    assert len({json.dumps(request["body"], sort_keys=True) for request in requests}) == 1
+    assert len({request["headers"]["Idempotency-Key"] for request in requests}) == 1
+    assert place.latest()["attempts"] == 4
+
+
+def test_a_factory_that_was_down_gets_the_production_also_after_a_kill(place):
+    place.start()
+    place.factory.stop()
+    place.empty_the_shelf()
+    until(lambda: place.latest().get("attempts", 0) >= 2, "it was tried twice")
+    assert "did not answer" in place.latest()["error"]
+    place.shop.kill()
+    place.factory = Factory("--port", str(place.factory.port))
+    place.shop.start()
+    until(lambda: place.available() == 10, "the shelf was filled")
+    assert len(place.factory.seen()["requests"]) == 1
+    assert len(place.productions.get("factory.list")["productions"]) == 1
+
+
+def test_a_callback_that_does_not_come_is_asked_for_again(place):
+    place.start("--callbacks", "0", call_timeout_ms=100)
+    place.empty_the_shelf()
+    until(lambda: len(place.factory.seen()["requests"]) == 2, "it was asked again")
+    first, second = place.factory.seen()["requests"]
+    assert first["body"] == second["body"]
+    status, body = post(first["body"]["CallbackUrl"], {})
+    assert (status, body["status"]) == (200, "produced")
+    until(lambda: place.available() == 10, "the shelf was filled")
+    assert len(place.productions.get("factory.list")["productions"]) == 1
+
+
+def test_a_slow_factory_is_given_up_in_time_and_tried_on(place):
+    place.start("--slow-ms", "1000", "--callbacks", "0", call_timeout_ms=100, retry_attempts=3)
+    place.empty_the_shelf()
+    until(lambda: place.latest().get("attempts", 0) >= 3 and "error" in place.latest(), "three attempts ran out of time")
+    assert place.latest()["status"] == "ordered"
+    until(lambda: place.shop.log.read_text().count("error factory/0 outside_factory_failed") == 1, "one error is in the log")
