@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Starts `larder run` on free ports in a temporary folder, once per test module, for each database that is there."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import zmq
+
+from larder_client import Client, Subscriber, Tail
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LEAD_TIME_MS = 300
+START_S = 30
+OFFSETS = (5, 6, 7)
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_base_port():
+    """A base under which every port of the actors is free; different processes begin at different places."""
+    start = 2000 + os.getpid() * 37 % 9000
+    for base in (2000 + (start - 2000 + step * 110) % 9000 for step in range(400)):
+        if all(is_free(base + offset + more) for offset in OFFSETS for more in (0, 100, 5000)):
+            return base
+    raise RuntimeError("no free ports")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def program():
+    named = os.environ.get("LARDER")
+    path = pathlib.Path(named) if named else ROOT / "build" / "release" / "larder"
+    if not path.exists():
+        if named:
+            pytest.fail(f"LARDER names {path}, which is not there")
+        pytest.skip("larder is not built")
+    return path
+
+
+class Shop:
+    """A running larder."""
+
+    def __init__(self, folder, database=None, **settings):
+        self.folder = folder
+        self.base = free_base_port()
+        self.http = free_port()
+        self.settings = {"lead-time-ms": LEAD_TIME_MS, **{name.replace("_", "-"): value for name, value in settings.items()}}
+        if database:
+            self.settings["db"] = database
+        self.log = folder / "larder.log"
+        self.process = None
+        self.context = zmq.Context()
+
+    def start(self):
+        command = [str(program()), "run", "--http", f"127.0.0.1:{self.http}", "--data", str(self.folder / "var")]
+        command += ["--base-port", str(self.base)]
+        for name, value in self.settings.items():
+            command += [f"--{name}", str(value)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder)
+        deadline = time.monotonic() + START_S
+        while not self.is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"larder did not start: {self.log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        return self
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=1) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self):
+        """Asks it to end, as an operator does; its exit status."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(10)
+        finally:
+            self.kill()
+
+    def kill(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def requests(self, actor):
+        return f"tcp://127.0.0.1:{self.base + {'sales': 5, 'stock': 6, 'factory': 7}[actor]}"
+
+    def events(self, actor):
+        return f"tcp://127.0.0.1:{self.base + 100 + {'sales': 5, 'stock': 6, 'factory': 7}[actor]}"
+
+    def client(self, actor):
+        return Client(self.requests(actor), self.context)
+
+    def tail(self, actor, prefix=""):
+        return Tail(self.events(actor), prefix, self.context)
+
+    def subscriber(self, actor, name, **options):
+        return Subscriber(self.requests(actor), self.events(actor), name, context=self.context, **options)
+
+
+def databases():
+    return ["sqlite", "mysql"] if os.environ.get("LARDER_TEST_DB") else ["sqlite"]
+
+
+@pytest.fixture(scope="module", params=databases())
+def shop(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    database = None
+    if request.param == "mysql":
+        name = f"flow_{os.getpid()}_{request.module.__name__.rsplit('.', 1)[-1]}"[:60]
+        create_database(name)
+        database = os.environ["LARDER_TEST_DB"] + name
+    running = Shop(folder, database)
+    try:
+        yield running.start()
+    finally:
+        status = running.stop()
+        running.context.destroy(linger=0)
+    assert status == 0, running.log.read_text()[-2000:]
+
+
+def create_database(name):
+    path = os.environ["LARDER_TEST_DB"].split("(", 1)[1].split(")", 1)[0]
+    subprocess.run(
+        ["mariadb", "--no-defaults", f"--socket={path}", "-uroot", "-e", f"CREATE DATABASE {name} CHARACTER SET utf8mb4"], check=True
+    )
+
+
+@pytest.fixture
+def stock(shop):
+    client = shop.client("stock")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sales(shop):
+    client = shop.client("sales")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def factory(shop):
+    client = shop.client("factory")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def product(request):
+    """A SKU of this test's own."""
+    return f"t-{request.node.name.split('[')[0][-40:]}-{os.getpid()}-{time.monotonic_ns() % 10**9}"[-64:]
