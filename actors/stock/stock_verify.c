@@ -67,7 +67,7 @@ fault_of(struct proof *proof, struct level *product, const char *format, ...)
     (void)vsnprintf(words, sizeof words, format, arguments);
     va_end(arguments);
     char sentence[384];
-    (void)snprintf(sentence, sizeof sentence, "stock: %.*s: %s", (int)product->product_size, (const char *)product->product, words);
+    (void)snprintf(sentence, sizeof sentence, "%.*s: %s", (int)product->product_size, (const char *)product->product, words);
     say(proof, sentence);
 }
 
@@ -111,18 +111,18 @@ static void
 see_line(struct proof *proof, const struct move *move)
 {
     if (move->n != proof->n + 1) {
-        fault(proof, "stock: the ledger goes from line %" PRId64 " to line %" PRId64, proof->n, move->n);
+        fault(proof, "the ledger goes from line %" PRId64 " to line %" PRId64, proof->n, move->n);
     }
     proof->n = move->n;
     if (move->version == 0) {
         if (move->delta != 0 || move->reserved_delta != 0) {
-            fault(proof, "stock: line %" PRId64 " of the ledger changes %.*s, but has no version", move->n, (int)move->product.size,
+            fault(proof, "line %" PRId64 " of the ledger changes %.*s, but has no version", move->n, (int)move->product.size,
                   (const char *)move->product.data);
         }
         return;
     }
     if (!wire_is_name(move->product)) {
-        fault(proof, "stock: line %" PRId64 " of the ledger names no product", move->n);
+        fault(proof, "line %" PRId64 " of the ledger names no product", move->n);
         return;
     }
     struct level *product = product_of(proof, move->product);
