@@ -219,10 +219,10 @@ def ledger_figures(server, options):
         say(f"filling {ledger.ROWS:,} rows of the ledger")
         for dataset in rates:
             server.prepare(dataset)
-        for _ in range(options.rounds):
-            for dataset, results in rates.items():
+        for number in range(options.rounds):
+            for dataset in sorted(rates, reverse=number % 2 == 1):
                 with server.running(dataset):
-                    results.append(measure(generator(server, hot), server, options.seconds, "success").rate)
+                    rates[dataset].append(measure(generator(server, hot), server, options.seconds, "success").rate)
         start = statistics.median(start_to_answer_ms(server, "ledger") for _ in range(5))
     except BenchError as error:
         return [("rate over a long ledger", f"failed: {error}")]
