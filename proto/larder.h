@@ -151,9 +151,10 @@ MUST_CHECK err
 larder_subscriber_create(const struct larder_subscription *subscription, struct larder_subscriber **subscriber, struct err_text *why);
 
 /* The next event whose topic (type.key) starts with one of the prefixes; its slices live until the next call. Work goes on only
- * inside this function: call it at least each second, also while there is nothing else to do. ERR_deadline_exceeded: none within the
- * time. ERR_overloaded: a whole page of events is not confirmed, there can be no more before larder_subscriber_ack(). Of a durable subscriber every other error stands until it is resolved and is repeated by every call: ERR_other_incarnation,
- * ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed. */
+ * inside this function: the source learns of a new name by the first call, and there is to be one at least each second.
+ * ERR_deadline_exceeded: none within the time. ERR_overloaded: a whole page of events is not confirmed, there can be no more before
+ * larder_subscriber_ack(). Of a durable subscriber every other error stands until it is resolved and is repeated by every call:
+ * ERR_other_incarnation, ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed. */
 MUST_CHECK err
 larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms, struct larder_event *event);
 
