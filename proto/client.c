@@ -164,30 +164,30 @@ larder_client_create(const char *const *peers, int count, struct larder_client *
 }
 
 void
-larder_client_destroy(struct larder_client **pointer)
+larder_client_destroy(struct larder_client **client)
 {
-    struct larder_client *client = *pointer;
-    if (client == NULL) {
+    struct larder_client *last = *client;
+    if (last == NULL) {
         return;
     }
-    for (int32_t i = 0; i < client->pending.capacity; i++) {
-        if (client->slots[i].has_answer) {
-            zmq_msg_close(&client->slots[i].answer);
+    for (int32_t i = 0; i < last->pending.capacity; i++) {
+        if (last->slots[i].has_answer) {
+            zmq_msg_close(&last->slots[i].answer);
         }
-        wire_buffer_fini(&client->slots[i].bytes);
+        wire_buffer_fini(&last->slots[i].bytes);
     }
-    for (int i = 0; i < client->address_count; i++) {
-        zsock_destroy(&client->addresses[i].dealer);
+    for (int i = 0; i < last->address_count; i++) {
+        zsock_destroy(&last->addresses[i].dealer);
     }
-    zmq_msg_close(&client->given);
-    wire_buffer_fini(&client->header);
-    pending_fini(&client->pending);
-    free(client->slots);
-    free(client->items);
-    free(client->addresses);
-    free(client->peers);
-    free(client);
-    *pointer = NULL;
+    zmq_msg_close(&last->given);
+    wire_buffer_fini(&last->header);
+    pending_fini(&last->pending);
+    free(last->slots);
+    free(last->items);
+    free(last->addresses);
+    free(last->peers);
+    free(last);
+    *client = NULL;
 }
 
 int

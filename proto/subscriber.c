@@ -185,34 +185,34 @@ to_confirm(const struct larder_subscriber *subscriber)
     return may_pass && subscriber->stream.position > subscriber->confirmed ? subscriber->stream.position : subscriber->confirmed;
 }
 
-static bool send_fetch(struct larder_subscriber *subscriber, int64_t limit);
+static bool
+send_fetch(struct larder_subscriber *subscriber, int64_t limit);
 
 void
-larder_subscriber_destroy(struct larder_subscriber **pointer)
+larder_subscriber_destroy(struct larder_subscriber **subscriber)
 {
-    struct larder_subscriber *subscriber = *pointer;
-    if (subscriber == NULL) {
+    struct larder_subscriber *last = *subscriber;
+    if (last == NULL) {
         return;
     }
-    if (subscriber->requests != NULL && subscriber->has_position && subscriber->is_known &&
-        to_confirm(subscriber) > subscriber->reported) {
+    if (last->requests != NULL && last->has_position && last->is_known && to_confirm(last) > last->reported) {
         (void)send_fetch(subscriber, 0);
     }
-    zsock_destroy(&subscriber->sub);
-    zsock_destroy(&subscriber->dealer);
+    zsock_destroy(&last->sub);
+    zsock_destroy(&last->dealer);
     for (int i = 0; i < 3; i++) {
-        zmq_msg_close(&subscriber->frames[i]);
+        zmq_msg_close(&last->frames[i]);
     }
-    zmq_msg_close(&subscriber->page);
-    wire_buffer_fini(&subscriber->header);
-    wire_buffer_fini(&subscriber->body);
-    for (int i = 0; i < subscriber->topic_count; i++) {
-        free(subscriber->topics[i]);
+    zmq_msg_close(&last->page);
+    wire_buffer_fini(&last->header);
+    wire_buffer_fini(&last->body);
+    for (int i = 0; i < last->topic_count; i++) {
+        free(last->topics[i]);
     }
-    free(subscriber->topics);
-    free(subscriber->name);
-    free(subscriber);
-    *pointer = NULL;
+    free(last->topics);
+    free(last->name);
+    free(last);
+    *subscriber = NULL;
 }
 
 int64_t
@@ -559,21 +559,18 @@ take_from_page(struct larder_subscriber *subscriber, struct larder_event *event)
 static bool
 receive_frames(struct larder_subscriber *subscriber, int *count)
 {
-    zmq_msg_t excess;
     bool has_more = true;
     for (*count = 0; has_more; (*count)++) {
-        zmq_msg_t *frame = *count < 3 ? &subscriber->frames[*count] : &excess;
-        if (frame == &excess) {
-            zmq_msg_init(&excess);
-        }
-        int size = zmq_msg_recv(frame, subscriber->events, ZMQ_DONTWAIT);
-        has_more = size >= 0 && zmq_msg_more(frame) != 0;
-        if (frame == &excess) {
-            zmq_msg_close(&excess);
-        }
-        if (size < 0) {
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, subscriber->events, ZMQ_DONTWAIT) < 0) {
             return false;
         }
+        has_more = zmq_msg_more(&frame) != 0;
+        if (*count < 3) {
+            zmq_msg_move(&subscriber->frames[*count], &frame);
+        }
+        zmq_msg_close(&frame);
     }
     return true;
 }
