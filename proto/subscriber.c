@@ -196,7 +196,7 @@ larder_subscriber_destroy(struct larder_subscriber **subscriber)
         return;
     }
     if (last->requests != NULL && last->has_position && last->is_known && to_confirm(last) > last->reported) {
-        (void)send_fetch(subscriber, 0);
+        (void)send_fetch(last, 0);
     }
     zsock_destroy(&last->sub);
     zsock_destroy(&last->dealer);
