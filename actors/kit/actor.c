@@ -453,7 +453,7 @@ open_everything(struct actor *actor, struct err_text *why)
 static void
 close_everything(struct actor *actor)
 {
-    for (size_t i = 0; actor->events != NULL && i < inbox_stream_count(actor->inbox); i++) {
+    for (size_t i = 0; actor->events != NULL && actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
         zsock_destroy(&actor->events[i]);
     }
     free(actor->events);
