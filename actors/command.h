@@ -28,26 +28,33 @@ struct command {
 };
 
 /* Whether `--flag` is there. */
-bool command_take_switch(struct command_line *line, const char *flag);
+bool
+command_take_switch(struct command_line *line, const char *flag);
 
 /* The value of `--flag value` or `--flag=value`; `*value` stays as it is when the flag is not there. */
-MUST_CHECK err command_take_text(struct command_line *line, const char *flag, const char **value, struct err_text *why);
-MUST_CHECK err command_take_number(struct command_line *line, const char *flag, int64_t lo, int64_t hi, int64_t *value,
-                                   struct err_text *why);
+MUST_CHECK err
+command_take_text(struct command_line *line, const char *flag, const char **value, struct err_text *why);
+MUST_CHECK err
+command_take_number(struct command_line *line, const char *flag, int64_t lo, int64_t hi, int64_t *value, struct err_text *why);
 
 /* Defaults, environment, and all flags that are left; unknown ones are refused. Then argv holds no flag any more. */
-MUST_CHECK err command_settings(struct command_line *line, struct err_text *why);
+MUST_CHECK err
+command_settings(struct command_line *line, struct err_text *why);
 
 /* The same for a command that serves or opens a database: checks all settings, and sets up the log. */
-MUST_CHECK err command_settings_checked(struct command_line *line, struct err_text *why);
+MUST_CHECK err
+command_settings_checked(struct command_line *line, struct err_text *why);
 
 /* Refuses unless `least` to `most` arguments are left. */
-MUST_CHECK err command_expect(const struct command_line *line, int least, int most, struct err_text *why);
+MUST_CHECK err
+command_expect(const struct command_line *line, int least, int most, struct err_text *why);
 
 /* Says on standard error what is wrong and where to read on; EXIT_USAGE for a wrong setting, EXIT_FAILED otherwise. */
-enum exit_status command_complain(const struct command_line *line, err code, const struct err_text *why);
+enum exit_status
+command_complain(const struct command_line *line, err code, const struct err_text *why);
 
 /* The endpoint of `tcp://...`, or of an actor by name: `stock`, `stock/1`. */
-MUST_CHECK err command_endpoint(const struct settings *settings, const char *place, char *endpoint, struct err_text *why);
+MUST_CHECK err
+command_endpoint(const struct settings *settings, const char *place, char *endpoint, struct err_text *why);
 
 #endif

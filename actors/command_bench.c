@@ -26,7 +26,7 @@
 #include "topology.h"
 
 #define CLIENTS_MAX 64
-#define BUCKETS_PER_DOUBLING 32
+#define BUCKETS_PER_DOUBLING ((size_t)32)
 #define BUCKET_COUNT (BUCKETS_PER_DOUBLING * 40)
 #define NAME_SIZE 24
 
@@ -72,12 +72,12 @@ union bench_body {
 static size_t
 bucket_of(int64_t us)
 {
-    if (us < 2 * BUCKETS_PER_DOUBLING) {
+    if (us < (int64_t)(2 * BUCKETS_PER_DOUBLING)) {
         return us < 0 ? 0 : (size_t)us;
     }
     int doubling = 63 - __builtin_clzll((unsigned long long)us);
     int shift = doubling - 5;
-    size_t bucket = (size_t)(shift + 1) * BUCKETS_PER_DOUBLING + (size_t)((us >> shift) - BUCKETS_PER_DOUBLING);
+    size_t bucket = (size_t)(shift + 1) * BUCKETS_PER_DOUBLING + (size_t)(us >> shift) - BUCKETS_PER_DOUBLING;
     return bucket < BUCKET_COUNT ? bucket : BUCKET_COUNT - 1;
 }
 
@@ -237,11 +237,12 @@ static void
 print_result(const struct plan *plan, const struct tally *sum, int64_t took_us)
 {
     int64_t answered = sum->ok + sum->refused;
+    int64_t requests = answered + sum->failed;
+    int64_t per_second = took_us > 0 ? answered * 1000000 / took_us : 0;
     printf("{\"op\":\"%s\",\"requests\":%lld,\"ok\":%lld,\"refused\":%lld,\"failed\":%lld,\"seconds\":%lld.%03lld,\"per_second\":%lld,"
            "\"p50_us\":%lld,\"p99_us\":%lld}\n",
-           wire_ops[plan->op].name, (long long)(answered + sum->failed), (long long)sum->ok, (long long)sum->refused,
-           (long long)sum->failed, (long long)(took_us / 1000000), (long long)(took_us / 1000 % 1000),
-           (long long)(took_us > 0 ? answered * 1000000 / took_us : 0), (long long)quantile_us(sum, 50),
+           wire_ops[plan->op].name, (long long)requests, (long long)sum->ok, (long long)sum->refused, (long long)sum->failed,
+           (long long)(took_us / 1000000), (long long)(took_us / 1000 % 1000), (long long)per_second, (long long)quantile_us(sum, 50),
            (long long)quantile_us(sum, 99));
 }
 

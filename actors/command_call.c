@@ -24,7 +24,7 @@
 #include "topology.h"
 
 #define TIMEOUT_MS_MAX 600000
-#define INPUT_MAX (4 * WIRE_FRAME_MAX)
+#define INPUT_MAX ((size_t)4 * WIRE_FRAME_MAX)
 
 struct call {
     enum op op;

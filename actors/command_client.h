@@ -13,7 +13,7 @@ struct command_peers {
 };
 
 /* `shards` is how many peers it has. */
-MUST_CHECK err command_client_create(const struct command_peers *peers, struct larder_client **client, int *shards,
-                                     struct err_text *why);
+MUST_CHECK err
+command_client_create(const struct command_peers *peers, struct larder_client **client, int *shards, struct err_text *why);
 
 #endif

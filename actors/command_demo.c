@@ -76,7 +76,7 @@ stock_shelf(struct larder_client *client, int shards, struct err_text *why)
         }
     }
     struct nothing nothing = {0};
-    struct pong pong;
+    struct pong pong = {0};
     struct larder_options options = {.shard = wire_shard_of(slice_of(DEMO_PRODUCT), shards)};
     struct larder_exchange exchange = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
     err code = larder_client_exchange(client, &options, &exchange, why);

@@ -6,6 +6,7 @@
 #include "settings.h"
 
 /* Puts the demo product on the shelf when there is no product at all; the stock actors must run. */
-MUST_CHECK err demo_stock_shelf(const struct settings *settings, struct err_text *why);
+MUST_CHECK err
+demo_stock_shelf(const struct settings *settings, struct err_text *why);
 
 #endif

@@ -41,7 +41,7 @@
 #include "stock/stock.h"
 #include "topology.h"
 
-#define STOP_DEADLINE_MS 4800
+#define STOP_DEADLINE_MS 4800L
 #define FENCED_PAUSE_MS 2000
 #define OPEN_FILES_BESIDE 1024
 

@@ -43,8 +43,12 @@ struct probe {
 static enum MHD_Result
 answer(struct MHD_Connection *connection, unsigned status, const char *type, struct slice body)
 {
-    /* The response copies the body; libmicrohttpd's parameter is not const, though it only reads. */
-    struct MHD_Response *response = MHD_create_response_from_buffer(body.size, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
+    /* Copied by libmicrohttpd, which only reads; its parameter is not const. */
+    union {
+        const uint8_t *bytes;
+        void *data;
+    } borrowed = {.bytes = body.data};
+    struct MHD_Response *response = MHD_create_response_from_buffer(body.size, borrowed.data, MHD_RESPMEM_MUST_COPY);
     if (response == NULL) {
         return MHD_NO;
     }

@@ -11,12 +11,14 @@ struct probe;
 
 /* Listens on an IPv4 address; port 0 takes a free one. `is_ready` is called from the server's own thread for each /readyz, so
  * what it reads must be safe to read there; 200 when true, 503 otherwise. */
-MUST_CHECK err probe_start(const char *address, int port, bool (*is_ready)(void *), void *context, struct probe **probe,
-                           struct err_text *why);
+MUST_CHECK err
+probe_start(const char *address, int port, bool (*is_ready)(void *), void *context, struct probe **probe, struct err_text *why);
 
 /* The port that is listened on. */
-int probe_port(const struct probe *probe);
+int
+probe_port(const struct probe *probe);
 
-void probe_stop(struct probe **probe);
+void
+probe_stop(struct probe **probe);
 
 #endif
