@@ -4,7 +4,10 @@
 
 #include <criterion/criterion.h>
 #include <czmq.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "link.h"
 #include "message.h"
@@ -261,13 +264,23 @@ Test(client, says_that_it_does_not_know_when_nothing_was_heard)
     zsock_destroy(&stub.router);
 }
 
+/* A port that is taken, so that no other test gets it, and that nobody listens on. */
+static int
+hold_port(char endpoint[64])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(bind(held, (struct sockaddr *)&address, size), 0);
+    cr_assert_eq(getsockname(held, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(endpoint, 64, "tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    return held;
+}
+
 Test(client, says_that_nothing_was_sent_when_nobody_was_there)
 {
-    struct stub stub;
-    stub_open(&stub);
     char endpoint[64];
-    memcpy(endpoint, stub.endpoint, sizeof endpoint);
-    zsock_destroy(&stub.router);
+    int held = hold_port(endpoint);
     struct larder_client *client = client_of(endpoint);
     struct larder_request request = ping();
     struct larder_reply reply;
@@ -275,6 +288,7 @@ Test(client, says_that_nothing_was_sent_when_nobody_was_there)
     cr_expect_eq(larder_client_call(client, &request, &reply), ERR_unavailable);
     cr_expect_not(reply.was_sent);
     larder_client_destroy(&client);
+    cr_assert_eq(close(held), 0);
 }
 
 Test(client, fails_over_to_the_next_address)
