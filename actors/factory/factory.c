@@ -730,8 +730,9 @@ static err
 handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production)
 {
     production->status = FACTORY_REQUESTED;
+    production->accepted++;
     production->error.text[0] = '\0';
-    int64_t patience_ms = factory_patience_ms(production->attempts, factory->settings->call_timeout_ms, randombytes_random());
+    int64_t patience_ms = factory_patience_ms(production->accepted, factory->settings->call_timeout_ms, randombytes_random());
     set_due(batch, OWNER_CALL, production, batch->now_ms + patience_ms);
     return factory_store_update(&factory->store, production);
 }

@@ -124,10 +124,10 @@ factory_retry_pause_ms(int64_t attempts, int64_t retry_attempts, int64_t backoff
 }
 
 int64_t
-factory_patience_ms(int64_t attempts, int64_t call_timeout_ms, uint32_t random)
+factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random)
 {
     int64_t pause_ms = smaller(call_timeout_ms * FACTORY_PATIENCE_CALLS, FACTORY_PATIENCE_MAX_MS);
-    int64_t doublings = smaller(larger(attempts - 1, 0), PATIENCE_DOUBLINGS_MAX);
+    int64_t doublings = smaller(larger(accepted - 1, 0), PATIENCE_DOUBLINGS_MAX);
     pause_ms = smaller(pause_ms << doublings, FACTORY_PATIENCE_MAX_MS);
     return pause_ms + (int64_t)(random % (uint32_t)(pause_ms / 4 + 1));
 }

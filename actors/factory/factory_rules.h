@@ -70,9 +70,9 @@ factory_is_accepted(int http_status);
 int64_t
 factory_retry_pause_ms(int64_t attempts, int64_t retry_attempts, int64_t backoff_ms, uint32_t random);
 
-/* How long to wait for the callback after call number `attempts` was accepted, before asking again: ten call time-outs, doubled with
- * each attempt, an hour at the most, and up to a quarter more by `random`. */
+/* How long to wait for the callback after the call was accepted for the `accepted`th time, before asking again: ten call time-outs,
+ * doubled each time, an hour at the most, and up to a quarter more by `random`. */
 int64_t
-factory_patience_ms(int64_t attempts, int64_t call_timeout_ms, uint32_t random);
+factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random);
 
 #endif

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS "n, id, product, quantity, status, ordered_at, due_at, done_at, attempts, error"
+#define COLUMNS "n, id, product, quantity, status, ordered_at, due_at, done_at, attempts, error, accepted"
 
 void
 factory_store_init(struct factory_store *store, struct db *db)
@@ -31,8 +31,9 @@ factory_store_init(struct factory_store *store, struct db *db)
         .find_n = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE n = ?"),
         .find_capability = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE capability_hash = ?"),
         .insert = db_statement(db, "INSERT INTO $production (" COLUMNS ", capability_hash)"
-                                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-        .update = db_statement(db, "UPDATE $production SET status = ?, due_at = ?, done_at = ?, attempts = ?, error = ? WHERE id = ?"),
+                                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        .update = db_statement(
+            db, "UPDATE $production SET status = ?, due_at = ?, done_at = ?, attempts = ?, error = ?, accepted = ? WHERE id = ?"),
         .page = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE n < ? ORDER BY n DESC LIMIT ?"),
         .page_of_product = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE product = ? AND n < ? ORDER BY n DESC LIMIT ?"),
         .find_shelf = db_statement(db, "SELECT open_production, last_seq FROM $shelf WHERE product = ?"),
@@ -73,6 +74,7 @@ read_production(struct db_statement *row, struct factory_production *production)
         .due_at_ms = db_i64(row, 6),
         .done_at_ms = db_i64(row, 7),
         .attempts = db_i64(row, 8),
+        .accepted = db_i64(row, 10),
     };
     (void)snprintf(production->product, sizeof production->product, "%.*s", (int)product.size, (const char *)product.data);
     (void)err_say(&production->error, ERR_ok, "%.*s", (int)error.size, (const char *)error.data);
@@ -129,6 +131,7 @@ factory_store_insert(struct factory_store *store, const struct factory_productio
     db_bind_i64(insert, production->done_at_ms);
     db_bind_i64(insert, production->attempts);
     db_bind_text(insert, slice_of(production->error.text));
+    db_bind_i64(insert, production->accepted);
     if (hash != NULL) {
         db_bind_bytes(insert, (struct slice){hash, FACTORY_HASH_SIZE});
     } else {
@@ -145,6 +148,7 @@ factory_store_update(struct factory_store *store, const struct factory_productio
     db_bind_i64(store->update, production->done_at_ms);
     db_bind_i64(store->update, production->attempts);
     db_bind_text(store->update, slice_of(production->error.text));
+    db_bind_i64(store->update, production->accepted);
     db_bind_id(store->update, &production->id);
     return db_queue(store->update, 1);
 }

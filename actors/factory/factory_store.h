@@ -25,7 +25,8 @@ struct factory_production {
     int64_t ordered_at_ms;
     int64_t due_at_ms;  /* 0: not known */
     int64_t done_at_ms; /* 0: not done */
-    int64_t attempts;
+    int64_t attempts; /* calls to an outside factory */
+    int64_t accepted; /* of these, so many that it accepted */
     struct err_text error; /* "": none */
 };
 
@@ -74,7 +75,7 @@ factory_store_find_capability(struct factory_store *store, const uint8_t hash[FA
 MUST_CHECK err
 factory_store_insert(struct factory_store *store, const struct factory_production *production, const uint8_t *hash);
 
-/* Writes status, times, attempts and error of the row of this id. */
+/* Writes status, times, counts and error of the row of this id. */
 MUST_CHECK err
 factory_store_update(struct factory_store *store, const struct factory_production *production);
 

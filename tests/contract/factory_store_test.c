@@ -75,6 +75,7 @@ production_of(int64_t n, const char *product, enum factory_status status)
         .due_at_ms = 2000 + n,
         .done_at_ms = status == FACTORY_PRODUCED ? 3000 + n : 0,
         .attempts = n,
+        .accepted = n - 1,
         .error = {"the factory answered HTTP 500: no \xe2\x82\xac"},
     };
     (void)snprintf(production.product, sizeof production.product, "%s", product);
@@ -139,6 +140,7 @@ DRIVERS(a_production_is_read_as_it_was_written)
     cr_expect_eq(read.due_at_ms, 2007);
     cr_expect_eq(read.done_at_ms, 0);
     cr_expect_eq(read.attempts, 7);
+    cr_expect_eq(read.accepted, 6);
     cr_expect_str_eq(read.error.text, written.error.text);
     cr_assert_eq(factory_store_find_n(&place.store, 7, &read, &found), ERR_ok);
     cr_expect(found);

@@ -6,8 +6,8 @@
 
 Prints `port N` when it listens. `POST /api/manufactures` is answered `201 {"data":{"id":...}}`, and after the delay the same body is
 posted to its CallbackUrl. The first --fail requests are answered 500 instead, and nothing is produced for them; every answer is
-held back for --slow-ms; --callbacks 0 never calls back, 2 does so twice. A request whose Idempotency-Key was accepted before
-produces nothing more, unless --forgetful.
+held back for --slow-ms; --callbacks 0 never calls back, 2 does so twice. A request whose Idempotency-Key was accepted before is the
+same production: it is answered with the same id, and called back again.
 
 `GET /seen` tells what happened: {"requests": [{"path", "headers", "body", "status"}], "callbacks": [{"url", "status", "body"}]}.
 `POST /mode` with {"fail", "slow_ms", "delay_ms", "callbacks"} changes the mode. Ends by SIGTERM, or when standard input ends.
@@ -28,7 +28,6 @@ class Factory:
         self.lock = threading.Lock()
         self.ended = threading.Event()
         self.mode = {key: getattr(options, key) for key in ("fail", "slow_ms", "delay_ms", "callbacks")}
-        self.forgetful = options.forgetful
         self.requests = []
         self.callbacks = []
         self.accepted = {}
@@ -40,10 +39,8 @@ class Factory:
             if self.mode["fail"] > 0:
                 self.mode["fail"] -= 1
                 status, answer = 500, {"error": "out of flour"}
-            elif key in self.accepted and not self.forgetful:
-                status, answer = 201, {"data": {"id": self.accepted[key]}}
             else:
-                self.accepted[key] = str(uuid.uuid4())
+                self.accepted.setdefault(key, str(uuid.uuid4()))
                 status, answer = 201, {"data": {"id": self.accepted[key]}}
                 for _ in range(self.mode["callbacks"]):
                     timer = threading.Timer(self.mode["delay_ms"] / 1000, self.call_back, (body,))
@@ -118,7 +115,6 @@ def main():
     parser.add_argument("--fail", type=int, default=0)
     parser.add_argument("--slow-ms", type=int, default=0)
     parser.add_argument("--callbacks", type=int, default=1)
-    parser.add_argument("--forgetful", action="store_true")
     options = parser.parse_args()
     Handler.factory = Factory(options)
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
