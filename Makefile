@@ -221,7 +221,7 @@ install: all
 	install -D -m 755 $(OUT)/liblarder.so $(DESTDIR)$(PREFIX)/lib/liblarder.so.0
 	ln -sf liblarder.so.0 $(DESTDIR)$(PREFIX)/lib/liblarder.so
 	install -d $(DESTDIR)$(PREFIX)/include/larder $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 proto/*.h proto/*.def $(DESTDIR)$(PREFIX)/include/larder
+	install -m 644 proto/larder.h proto/err.h proto/id.h proto/wire.h proto/*_client.h proto/*.def $(DESTDIR)$(PREFIX)/include/larder
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' proto/larder.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/larder.pc
 
 clean:

@@ -851,8 +851,11 @@ factory_close(void **state)
     free(factory);
 }
 
+static const char *const peers[] = {"stock", NULL};
+
 const struct actor_class factory_class = {
     .name = "factory",
+    .peers = peers,
     .steps = factory_steps,
     .step_count = FACTORY_STEP_COUNT,
     .makes_calls = true,

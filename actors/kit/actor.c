@@ -298,6 +298,10 @@ open_sockets(struct actor *actor, struct err_text *why)
     }
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
         code = connect_events(actor, i, why);
+        asks_connect(actor->asks, inbox_stream_actor(actor->inbox, i));
+    }
+    for (const char *const *peer = actor->class->peers; peer != NULL && *peer != NULL; peer++) {
+        asks_connect(actor->asks, *peer);
     }
     return code;
 }
@@ -482,6 +486,7 @@ close_everything(struct actor *actor)
     free(actor->items);
     free(actor->fold_table);
     arena_fini(&actor->arena);
+    wire_buffer_fini(&actor->reply_header);
 }
 
 static void

@@ -81,7 +81,8 @@ struct actor_class {
     const char *name;            /* "stock"; its port and shards are in topology.def */
     const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
     size_t step_count;
-    bool makes_calls; /* wants batch_call() */
+    bool makes_calls;         /* wants batch_call() */
+    const char *const *peers; /* the actors that it asks, NULL at the end; connected at start. May be NULL */
 
     /* Makes the state; the shard is taken and the schema applied. Called again after close() when the shard had to be taken anew. */
     err (*open)(struct actor *actor, void **state, struct err_text *why);

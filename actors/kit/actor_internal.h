@@ -135,6 +135,7 @@ struct actor {
     size_t fold_size;
     bool is_forced; /* every request counts as asked again */
     struct arena arena;
+    struct wire_buffer reply_header; /* the one being sent */
     struct list asks_queued;
     struct list calls_queued;
     struct list waiters_answered;

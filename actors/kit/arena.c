@@ -72,10 +72,9 @@ arena_copy(struct arena *arena, struct slice bytes)
 struct slice
 arena_encode(struct arena *arena, const struct wire_body *body, const void *source)
 {
-    static _Thread_local struct wire_buffer scratch;
-    scratch.size = 0;
-    wire_encode(body, source, &scratch);
-    return arena_copy(arena, wire_buffer_slice(&scratch));
+    arena->scratch.size = 0;
+    wire_encode(body, source, &arena->scratch);
+    return arena_copy(arena, wire_buffer_slice(&arena->scratch));
 }
 
 void
@@ -106,4 +105,5 @@ arena_fini(struct arena *arena)
         arena->first = next;
     }
     arena->current = NULL;
+    wire_buffer_fini(&arena->scratch);
 }

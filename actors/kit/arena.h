@@ -13,6 +13,7 @@ struct arena_block;
 struct arena {
     struct arena_block *first;
     struct arena_block *current;
+    struct wire_buffer scratch;
 };
 
 /* Aligned for any type, not cleared. Never NULL. */

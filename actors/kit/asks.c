@@ -130,6 +130,14 @@ connect_peer(struct asks *asks, const char *actor, int shard)
     return peer;
 }
 
+void
+asks_connect(struct asks *asks, const char *actor)
+{
+    for (int shard = 0; shard < topology_shards(asks->settings, actor); shard++) {
+        (void)connect_peer(asks, actor, shard);
+    }
+}
+
 static int32_t
 take_entry(struct asks *asks, const struct ask_sent *ask)
 {

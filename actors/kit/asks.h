@@ -36,6 +36,10 @@ asks_create(const struct settings *settings);
 void
 asks_destroy(struct asks **asks);
 
+/* Connects to every shard of an actor, so that the first ask finds a connection. */
+void
+asks_connect(struct asks *asks, const char *actor);
+
 /* Sends [header][body] to a peer, connecting first when there is no socket yet. Whatever happens, one outcome comes. */
 void
 asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent *ask, struct slice header, struct slice body);

@@ -362,10 +362,9 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
 void
 batch_send_reply(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body)
 {
-    static _Thread_local struct wire_buffer frame;
-    frame.size = 0;
-    wire_encode(&reply_header_body, header, &frame);
-    if (message_reply(actor->raw_router, message, wire_buffer_slice(&frame), body) != MESSAGE_SENT) {
+    actor->reply_header.size = 0;
+    wire_encode(&reply_header_body, header, &actor->reply_header);
+    if (message_reply(actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
         metric_add(actor->replies_dropped, 1);
     }
 }

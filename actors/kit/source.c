@@ -62,6 +62,9 @@ struct source {
     bool is_storing; /* positions, and trimming, are part of this batch */
     int64_t trim_to; /* 0: no trimming in this batch */
     int64_t stored_ms;
+    struct wire_buffer head_header; /* frames of HEAD, reused */
+    struct wire_buffer head_body;
+    struct wire_buffer head_positions;
 };
 
 static struct subscriber *
@@ -118,6 +121,9 @@ source_destroy(struct source **source)
     if (*source != NULL) {
         free((*source)->subscribers);
         free((*source)->emitted);
+        wire_buffer_fini(&(*source)->head_header);
+        wire_buffer_fini(&(*source)->head_body);
+        wire_buffer_fini(&(*source)->head_positions);
         free(*source);
         *source = NULL;
     }
@@ -360,10 +366,10 @@ source_dropped(struct source *source)
 void
 source_publish_head(struct source *source, void *publisher, int64_t now_ms)
 {
-    static _Thread_local struct wire_buffer header_frame;
-    static _Thread_local struct wire_buffer body_frame;
-    static _Thread_local struct wire_buffer list;
-    header_frame.size = body_frame.size = list.size = 0;
+    struct wire_buffer *header_frame = &source->head_header;
+    struct wire_buffer *body_frame = &source->head_body;
+    struct wire_buffer *list = &source->head_positions;
+    header_frame->size = body_frame->size = list->size = 0;
 
     struct event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
@@ -374,7 +380,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     WIRE_SET(&header, event_header, type, slice_of("head"));
     WIRE_SET(&header, event_header, key, slice_of(""));
     WIRE_SET(&header, event_header, time, now_ms);
-    wire_encode(&event_header_body, &header, &header_frame);
+    wire_encode(&event_header_body, &header, header_frame);
 
     struct head body = {0};
     WIRE_SET(&body, head, head, source->shard->seq);
@@ -391,11 +397,11 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
         WIRE_SET(&position, position, subscriber, slice_of(subscriber->name));
         WIRE_SET(&position, position, position, subscriber->position);
         WIRE_SET(&position, position, age_ms, subscriber->behind_since_ms == 0 ? 0 : now_ms - subscriber->behind_since_ms);
-        wire_list_add(&body.positions, &position_body, &position, &list);
+        wire_list_add(&body.positions, &position_body, &position, list);
     }
-    wire_list_end(&body.positions, &list);
-    wire_encode(&head_body, &body, &body_frame);
-    send_frames(publisher, slice_of("head"), wire_buffer_slice(&header_frame), wire_buffer_slice(&body_frame));
+    wire_list_end(&body.positions, list);
+    wire_encode(&head_body, &body, body_frame);
+    send_frames(publisher, slice_of("head"), wire_buffer_slice(header_frame), wire_buffer_slice(body_frame));
 }
 
 static err

@@ -240,8 +240,11 @@ sales_close(void **state)
     free(sales);
 }
 
+static const char *const peers[] = {"stock", NULL};
+
 const struct actor_class sales_class = {
     .name = "sales",
+    .peers = peers,
     .open = sales_open,
     .close = sales_close,
     .handle = sales_handle,
