@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What PROTOCOL.md promises, asked of the running program by a client that was written from it."""
 
+import pathlib
 import re
 import uuid
 
@@ -8,9 +9,9 @@ import msgpack
 import pytest
 import zmq
 
-from conftest import ROOT
 from larder_client import ZERO, Refused, derived, fnv1a, pack, unpack, utc_ms, uuid7
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "proto" / "PROTOCOL.md").read_text()
 
 
