@@ -4,9 +4,10 @@
  *
  * Queries are written once, in the subset that both speak, with `?` for every value and `$name` for every table (each actor and
  * shard has its own tables: `$move` is `move` in its own SQLite file and `stock_0_move` on a server). Definitions of tables use
- * the type words {I64} {TEXT n} {NAME n} {BYTES n} {TABLE_END}: n is characters for TEXT and NAME, bytes for BYTES, and only
- * MySQL enforces it. What is inside single quotes is left as it is. NAME and TEXT compare byte by byte, but MySQL takes 'a' and
- * 'a ' for the same: what may end in a space is BYTES.
+ * the type words {I64} {TEXT n} {NAME n} {BYTES n} and {TABLE_END}, or {KEYED_TABLE_END} where the primary key is not one {I64}
+ * (much faster on SQLite): n is characters for TEXT and NAME, bytes for BYTES, and only MySQL enforces it. What is inside single
+ * quotes is left as it is. NAME and TEXT compare byte by byte, but MySQL takes 'a' and 'a ' for the same: what may end in a space is
+ * BYTES.
  *
  * Writes are queued: on MySQL they are sent without waiting for their answers, on SQLite they run at once; db_settle() collects
  * the answers. The first queued write begins the transaction (BEGIN IMMEDIATE on SQLite). A read settles what is queued first,
@@ -34,13 +35,13 @@ enum db_driver { DB_SQLITE, DB_MYSQL };
 /* Where a database is. Plain values; db_config_parse() fills it from a URL. */
 struct db_config {
     enum db_driver driver;
-    char path[512];                /* SQLite: folder of the database files */
-    char hosts[512];               /* MySQL: host[:port] by comma; "unix:/path" is a socket */
+    char path[512];  /* SQLite: folder of the database files */
+    char hosts[512]; /* MySQL: host[:port] by comma; "unix:/path" is a socket */
     char user[128];
     char password[256];
-    char name[128];                /* MySQL: the database, created when it is missing and we may */
-    char prefix[DB_PREFIX_MAX];    /* actor and shard, e.g. "stock_0": the file's name or the tables' prefix */
-    bool read_only;                /* a snapshot for verify: no lock is taken, nothing can be written */
+    char name[128];             /* MySQL: the database, created when it is missing and we may */
+    char prefix[DB_PREFIX_MAX]; /* actor and shard, e.g. "stock_0": the file's name or the tables' prefix */
+    bool read_only;             /* a snapshot for verify: no lock is taken, nothing can be written */
 };
 
 struct db;
@@ -107,7 +108,8 @@ db_error(const struct db *db);
 
 /* --- statements --- */
 
-/* The statement of this text; the same text is the same statement. Never fails: it is prepared on first use. Owned by the db. */
+/* The statement of this text; the same text is the same statement, so one that is being read from must not be run again before its
+ * read ended (db_rows() and db_in() alike). Never fails: it is prepared on first use. Owned by the db. */
 struct db_statement *
 db_statement(struct db *db, const char *sql);
 

@@ -95,14 +95,14 @@ is_port(struct slice text)
 static bool
 is_host(struct slice text)
 {
-    struct slice host = text;
     struct slice rest = text;
     if (text.size > 0 && text.data[0] == '[') {
-        host = cut(&rest, ']');
-        bool closed = host.size < text.size;
-        return closed && host.size > 1 && (rest.size == 0 || (rest.data[0] == ':' && is_port((struct slice){rest.data + 1, rest.size - 1})));
+        struct slice address = cut(&rest, ']');
+        bool is_closed = address.size < text.size;
+        bool has_port = rest.size > 0 && rest.data[0] == ':';
+        return is_closed && address.size > 1 && (has_port ? is_port((struct slice){rest.data + 1, rest.size - 1}) : rest.size == 0);
     }
-    host = cut(&rest, ':');
+    struct slice host = cut(&rest, ':');
     bool has_port = host.size < text.size;
     return host.size > 0 && (!has_port || is_port(rest));
 }
@@ -130,7 +130,8 @@ parse_login(struct slice login, struct db_config *config, struct err_text *why)
     struct slice password = login;
     struct slice user = cut(&password, ':');
     if (user.size == 0 || !copy_decoded(user, config->user, sizeof config->user)) {
-        return err_say(why, ERR_wrong_setting, "the database URL: it needs a user before the @, at most %zu bytes, with %%XX for special characters",
+        return err_say(why, ERR_wrong_setting,
+                       "the database URL: it needs a user before the @, at most %zu bytes, with %%XX for special characters",
                        sizeof config->user - 1);
     }
     if (!copy_decoded(password, config->password, sizeof config->password)) {
@@ -147,7 +148,8 @@ parse_name(struct slice name, struct db_config *config, struct err_text *why)
         return err_say(why, ERR_wrong_setting, "the database URL: it names no database; write %s", SHAPE);
     }
     if (memchr(name.data, '/', name.size) != NULL || !copy_decoded(name, config->name, DB_NAME_MAX + 1)) {
-        return err_say(why, ERR_wrong_setting, "the database URL: the name of the database has at most %d bytes and no slash", DB_NAME_MAX);
+        return err_say(why, ERR_wrong_setting, "the database URL: the name of the database has at most %d bytes and no slash",
+                       DB_NAME_MAX);
     }
     return ERR_ok;
 }
@@ -207,7 +209,8 @@ db_config_parse(const char *url, struct db_config *config, struct err_text *why)
         struct slice folder = slice_of(url + sizeof sqlite - 1);
         config->driver = DB_SQLITE;
         if (folder.size == 0 || !copy_plain(folder, config->path, sizeof config->path)) {
-            return err_say(why, ERR_wrong_setting, "the database URL: sqlite: needs a folder of at most %zu bytes", sizeof config->path - 1);
+            return err_say(why, ERR_wrong_setting, "the database URL: sqlite: needs a folder of at most %zu bytes",
+                           sizeof config->path - 1);
         }
         return ERR_ok;
     }

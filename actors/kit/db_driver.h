@@ -13,11 +13,12 @@
 #include "db.h"
 
 #define DB_LOCK_WAIT_S 2
-#define DB_CHUNK_MAX 512             /* rows or keys in one statement */
-#define DB_CHUNK_SIZES 10            /* 1, 2, 4 ... 512 */
-#define DB_CHUNK_BYTES (8 * 1024 * 1024)
-#define DB_CHUNK_VALUES 65535        /* parameters that MySQL takes in one statement */
+#define DB_CHUNK_MAX 512  /* rows or keys in one statement */
+#define DB_CHUNK_SIZES 10 /* 1, 2, 4 ... 512 */
+#define DB_CHUNK_BYTES ((size_t)8 * 1024 * 1024)
+#define DB_CHUNK_VALUES 65535 /* parameters that MySQL takes in one statement */
 #define DB_ERROR_MAX 512
+#define DB_TEXT_BUCKETS 64
 
 enum db_kind { DB_NULL, DB_I64, DB_TEXT, DB_BYTES, DB_ID };
 
@@ -50,7 +51,8 @@ struct db_result {
 struct db_statement {
     struct db *db;
     struct db_statement *next;
-    char *text; /* as the caller wrote it; NULL for those that db_rows and db_in make of theirs */
+    struct db_statement *next_in_bucket;
+    char *text; /* as the caller wrote it; NULL for those of db_rows and db_in, which nobody else may find */
     char *sql;  /* as the engine reads it */
     void *handle;
     struct db_value *values;
@@ -60,8 +62,9 @@ struct db_statement {
 };
 
 struct db_slots {
-    size_t rows_max;     /* rows in one multi-row statement, a power of two up to DB_CHUNK_MAX */
-    bool ddl_transacts;  /* a migration is one transaction; otherwise each step is committed */
+    size_t rows_max;          /* rows in one multi-row INSERT, a power of two up to DB_CHUNK_MAX */
+    size_t replaced_rows_max; /* the same for REPLACE */
+    bool ddl_transacts;       /* a migration is one transaction; otherwise each step is committed */
 
     /* Connects and sets the session up; `again` after a connection that had worked, when nothing may be made anew. On failure
      * nothing is left open. May block for a second per host. */
@@ -111,13 +114,14 @@ struct db {
     const struct db_slots *slots;
     void *link; /* the driver's connection; NULL when it is closed */
     struct db_statement *statements;
+    struct db_statement *by_text[DB_TEXT_BUCKETS];
     struct db_rows *rows;
     struct db_in *ins;
-    bool begun;   /* slots->begin ran since the last commit or rollback */
-    bool writing; /* a write was queued since then */
-    bool dead;    /* nothing can be done until db_reconnect() */
-    err failure;  /* of this transaction; ERR_OK while all went well */
-    int64_t matched; /* by the statement answered last */
+    bool begun;           /* slots->begin ran since the last commit or rollback */
+    bool writing;         /* a write was queued since then */
+    bool dead;            /* nothing can be done until db_reconnect() */
+    err failure;          /* of this transaction; ERR_OK while all went well */
+    int64_t matched;      /* by the statement answered last */
     uint64_t file_device; /* SQLite: which file was opened first; a reconnect must find the same one */
     uint64_t file_number;
     char error[DB_ERROR_MAX];
@@ -145,8 +149,52 @@ db_result_i64(struct db_result *result, int64_t value);
 uint8_t *
 db_result_bytes(struct db_result *result, size_t size);
 
+/* --- db_text.c --- */
+
+/* SQL under construction. */
+struct db_text {
+    char *data;
+    size_t size;
+    size_t capacity;
+};
+
+void
+db_text_put(struct db_text *text, const char *from, size_t size);
+void
+db_text_put_string(struct db_text *text, const char *from);
+
+/* `sql` as the engine of the config reads it; the caller frees it. */
+char *
+db_translate(const struct db_config *config, const char *sql);
+
+/* Zeroed memory, a copy; they abort when there is no memory. */
+void *
+db_allocate(size_t size);
+char *
+db_copy_text(const char *text);
+
 /* An array with room for `count` items of `size` bytes; aborts when there is no memory. */
 void *
 db_grow(void *array, size_t *capacity, size_t count, size_t size);
+
+/* --- between db.c and db_many.c --- */
+
+/* A statement that is not found by its text. Takes over `sql`, which is translated. */
+struct db_statement *
+db_statement_add(struct db *db, char *sql);
+
+/* Queues or queries the statement with values that are lent to it instead of copied. */
+MUST_CHECK err
+db_lend(struct db_statement *statement, struct db_value *values, size_t count, bool is_read);
+
+/* Whether rows were collected and not queued. */
+bool
+db_many_waits(const struct db *db);
+
+/* Forgets what was collected; frees everything. */
+void
+db_many_forget(struct db *db);
+void
+db_many_free(struct db *db);
 
 #endif

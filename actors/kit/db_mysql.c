@@ -111,13 +111,13 @@ struct error_class {
 };
 
 static const struct error_class error_classes[] = {
-    {2002, ERR_db_lost},     {2003, ERR_db_lost},     {2006, ERR_db_lost},     {2013, ERR_db_lost},     {2055, ERR_db_lost},
-    {1053, ERR_db_lost},     {1077, ERR_db_lost},     {1152, ERR_db_lost},     {1159, ERR_db_lost},     {1161, ERR_db_lost},
-    {1927, ERR_db_lost},     {4031, ERR_db_lost},     {1205, ERR_db_busy},     {1213, ERR_db_busy},     {1040, ERR_db_busy},
-    {1203, ERR_db_busy},     {1317, ERR_db_busy},     {1412, ERR_db_busy},     {1615, ERR_db_busy},     {1062, ERR_db_unique},
-    {1586, ERR_db_unique},   {4025, ERR_db_check},    {3819, ERR_db_check},    {1048, ERR_db_check},    {1264, ERR_db_check},
-    {1292, ERR_db_check},    {1366, ERR_db_check},    {1406, ERR_db_check},    {1021, ERR_db_full},     {1114, ERR_db_full},
-    {1290, ERR_db_readonly}, {1792, ERR_db_readonly}, {1836, ERR_db_readonly}, {1044, ERR_db_denied},   {1045, ERR_db_denied},
+    {2002, ERR_db_lost},     {2003, ERR_db_lost},     {2006, ERR_db_lost},     {2013, ERR_db_lost},   {2055, ERR_db_lost},
+    {1053, ERR_db_lost},     {1077, ERR_db_lost},     {1152, ERR_db_lost},     {1159, ERR_db_lost},   {1161, ERR_db_lost},
+    {1927, ERR_db_lost},     {4031, ERR_db_lost},     {1205, ERR_db_busy},     {1213, ERR_db_busy},   {1040, ERR_db_busy},
+    {1203, ERR_db_busy},     {1317, ERR_db_busy},     {1412, ERR_db_busy},     {1615, ERR_db_busy},   {1062, ERR_db_unique},
+    {1586, ERR_db_unique},   {4025, ERR_db_check},    {3819, ERR_db_check},    {1048, ERR_db_check},  {1264, ERR_db_check},
+    {1292, ERR_db_check},    {1366, ERR_db_check},    {1406, ERR_db_check},    {1021, ERR_db_full},   {1114, ERR_db_full},
+    {1290, ERR_db_readonly}, {1792, ERR_db_readonly}, {1836, ERR_db_readonly}, {1044, ERR_db_denied}, {1045, ERR_db_denied},
     {1049, ERR_db_denied},   {1095, ERR_db_denied},   {1698, ERR_db_denied},   {2005, ERR_db_denied},
 };
 
@@ -157,7 +157,8 @@ static err
 fail_statement(struct db_statement *statement)
 {
     unsigned number = mysql_stmt_errno(statement->handle);
-    return db_fail(statement->db, class_of(number), "MySQL %u: %s", number, without_values(number, mysql_stmt_error(statement->handle)));
+    return db_fail(statement->db, class_of(number), "MySQL %u: %s", number,
+                   without_values(number, mysql_stmt_error(statement->handle)));
 }
 
 /* --- text queries: session, schema, the ends of transactions --- */
@@ -239,7 +240,7 @@ parse_address(const char *text, size_t size, struct address *address)
         address->port = (unsigned)strtoul(port, NULL, 10);
     }
     if (address->port != 0 && strcmp(address->host, "localhost") == 0) {
-        strcpy(address->host, "127.0.0.1");
+        snprintf(address->host, sizeof address->host, "127.0.0.1");
     }
     return true;
 }
@@ -313,7 +314,7 @@ enter_database(struct db *db)
             sql[size++] = '`';
         }
     }
-    strcpy(sql + size, "` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    snprintf(sql + size, sizeof sql - size, "` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     return run_text(handle, sql) && mysql_select_db(handle, db->config.name) == 0;
 }
 
@@ -327,7 +328,8 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     link->handle = new_handle(attempt);
     const char *host = address->socket[0] == '\0' ? address->host : NULL;
     const char *socket = address->socket[0] == '\0' ? NULL : address->socket;
-    bool ok = mysql_real_connect(link->handle, host, config->user, config->password, NULL, address->port, socket, CLIENT_FOUND_ROWS) != NULL;
+    bool ok =
+        mysql_real_connect(link->handle, host, config->user, config->password, NULL, address->port, socket, CLIENT_FOUND_ROWS) != NULL;
     ok = ok && read_number(link->handle, "SELECT @@read_only", 0, &is_read_only);
     if (ok && is_read_only != 0 && !config->read_only) {
         mysql_close(link->handle);
@@ -376,8 +378,8 @@ connect_any(struct db *db, const struct attempt *attempt, struct err_text *why)
         }
         worst = may_come_back(worst) ? worst : code;
         if (length < sizeof all.text) {
-            length += (size_t)snprintf(all.text + length, sizeof all.text - length, "%s%.*s: %s", length > 0 ? "; " : "", (int)size, rest,
-                                       reason.text);
+            length += (size_t)snprintf(all.text + length, sizeof all.text - length, "%s%.*s: %s", length > 0 ? "; " : "", (int)size,
+                                       rest, reason.text);
         }
         rest = rest[size] == ',' ? rest + size + 1 : NULL;
     }
@@ -440,14 +442,18 @@ prepare(struct db_statement *statement)
 static void *
 unconst(const void *pointer)
 {
-    return (void *)(uintptr_t)pointer;
+    union {
+        const void *from;
+        void *to;
+    } both = {.from = pointer};
+    return both.to;
 }
 
 static err
 bind_values(struct db_statement *statement)
 {
     static const enum enum_field_types types[] = {
-        [DB_NULL] = MYSQL_TYPE_NULL, [DB_I64] = MYSQL_TYPE_LONGLONG, [DB_TEXT] = MYSQL_TYPE_STRING,
+        [DB_NULL] = MYSQL_TYPE_NULL,  [DB_I64] = MYSQL_TYPE_LONGLONG, [DB_TEXT] = MYSQL_TYPE_STRING,
         [DB_BYTES] = MYSQL_TYPE_BLOB, [DB_ID] = MYSQL_TYPE_BLOB,
     };
     struct link *link = link_of(statement->db);
@@ -508,9 +514,9 @@ mysql_slot_queue(struct db_statement *statement, int64_t rows)
 static bool
 is_number(enum enum_field_types type)
 {
-    static const enum enum_field_types numbers[] = {MYSQL_TYPE_TINY,     MYSQL_TYPE_SHORT, MYSQL_TYPE_INT24,   MYSQL_TYPE_LONG,
-                                                    MYSQL_TYPE_LONGLONG, MYSQL_TYPE_FLOAT, MYSQL_TYPE_DOUBLE,  MYSQL_TYPE_DECIMAL,
-                                                    MYSQL_TYPE_NEWDECIMAL};
+    static const enum enum_field_types numbers[] = {MYSQL_TYPE_TINY,   MYSQL_TYPE_SHORT,    MYSQL_TYPE_INT24,
+                                                    MYSQL_TYPE_LONG,   MYSQL_TYPE_LONGLONG, MYSQL_TYPE_FLOAT,
+                                                    MYSQL_TYPE_DOUBLE, MYSQL_TYPE_DECIMAL,  MYSQL_TYPE_NEWDECIMAL};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (numbers[i] == type) {
             return true;
@@ -726,6 +732,7 @@ mysql_slot_connection(const struct db *db)
 
 const struct db_slots db_mysql_slots = {
     .rows_max = DB_CHUNK_MAX,
+    .replaced_rows_max = DB_CHUNK_MAX,
     .ddl_transacts = false,
     .open = mysql_slot_open,
     .close = drop_link,

@@ -38,10 +38,11 @@ struct place {
 
 static const struct db_step steps[] = {
     {1, "CREATE TABLE IF NOT EXISTS $level (product {NAME 64} NOT NULL PRIMARY KEY, on_hand {I64} NOT NULL, "
-        "CHECK (on_hand >= 0)) {TABLE_END}"},
+        "CHECK (on_hand >= 0)) {KEYED_TABLE_END}"},
     {2, "CREATE TABLE IF NOT EXISTS $move (n {I64} NOT NULL PRIMARY KEY, product {NAME 64} NOT NULL, request {BYTES 16}) {TABLE_END}"},
     {3, "CREATE UNIQUE INDEX $move_by_request ON $move (request)"},
-    {4, "CREATE TABLE IF NOT EXISTS $shard (shard {I64} NOT NULL PRIMARY KEY, epoch {I64} NOT NULL, batch {I64} NOT NULL) {TABLE_END}"},
+    {4,
+     "CREATE TABLE IF NOT EXISTS $shard (shard {I64} NOT NULL PRIMARY KEY, epoch {I64} NOT NULL, batch {I64} NOT NULL) {TABLE_END}"},
     {5, "CREATE TABLE IF NOT EXISTS $note (n {I64} NOT NULL PRIMARY KEY, words {TEXT 200}, bytes {BYTES 65536}) {TABLE_END}"},
 };
 
@@ -106,37 +107,28 @@ leave(struct place *place)
     cr_assert(system(command) == 0);
 }
 
-#define ON_BOTH(claim)                                                                                                               \
-    static void claim(struct place *place);                                                                                          \
-    Test(db_sqlite, claim, .timeout = 60)                                                                                            \
-    {                                                                                                                                \
-        struct place place;                                                                                                          \
-        enter(&place, DB_SQLITE);                                                                                                    \
-        claim(&place);                                                                                                               \
-        leave(&place);                                                                                                               \
-    }                                                                                                                                \
-    Test(db_mysql, claim, .timeout = 60)                                                                                             \
-    {                                                                                                                                \
-        struct place place;                                                                                                          \
-        enter(&place, DB_MYSQL);                                                                                                     \
-        claim(&place);                                                                                                               \
-        leave(&place);                                                                                                               \
-    }                                                                                                                                \
+#define IN_SUITE(suite, claim, engine) \
+    Test(suite, claim, .timeout = 60)  \
+    {                                  \
+        struct place place;            \
+        enter(&place, engine);         \
+        claim(&place);                 \
+        leave(&place);                 \
+    }                                  \
     static void claim(struct place *place)
 
-#define ON_ONE(suite, claim, engine)                                                                                                 \
-    static void claim(struct place *place);                                                                                          \
-    Test(suite, claim, .timeout = 60)                                                                                                \
-    {                                                                                                                                \
-        struct place place;                                                                                                          \
-        enter(&place, engine);                                                                                                       \
-        claim(&place);                                                                                                               \
-        leave(&place);                                                                                                               \
-    }                                                                                                                                \
-    static void claim(struct place *place)
+#define ON_SQLITE(claim)                    \
+    static void claim(struct place *place); \
+    IN_SUITE(db_sqlite, claim, DB_SQLITE)
 
-#define ON_SQLITE(claim) ON_ONE(db_sqlite, claim, DB_SQLITE)
-#define ON_MYSQL(claim) ON_ONE(db_mysql, claim, DB_MYSQL)
+#define ON_MYSQL(claim)                     \
+    static void claim(struct place *place); \
+    IN_SUITE(db_mysql, claim, DB_MYSQL)
+
+#define ON_BOTH(claim)                      \
+    static void claim(struct place *place); \
+    IN_SUITE(db_sqlite, claim, DB_SQLITE);  \
+    IN_SUITE(db_mysql, claim, DB_MYSQL)
 
 /* --- short words --- */
 
@@ -535,7 +527,7 @@ ON_BOTH(runs_one_statement_more_often_than_fits_on_its_way)
     struct db *db = open_made(place);
     struct db_statement *write = db_statement(db, "INSERT INTO $move (n, product) VALUES (?, ?)");
     for (int64_t n = 1; n <= 1500; n++) {
-        char product[16];
+        char product[24];
         snprintf(product, sizeof product, "p%lld", (long long)n);
         db_bind_i64(write, n);
         db_bind_text(write, slice_of(product));
@@ -654,6 +646,30 @@ ON_BOTH(cuts_rows_of_many_bytes)
     expect(db, db_rows_queue(rows), ERR_ok);
     expect(db, db_commit(db), ERR_ok);
     cr_expect(number_of(db, "SELECT SUM(LENGTH(bytes)) FROM $note") == 300 * (int64_t)sizeof large);
+    db_close(&db);
+}
+
+/* A chunk's text may be what somebody else writes out by hand. */
+ON_BOTH(keeps_the_statements_of_rows_and_keys_apart)
+{
+    struct db *db = open_made(place);
+    struct db_rows *rows = db_rows(db, "INSERT INTO $note (n)", 1);
+    struct db_in *in = db_in(db, "SELECT n FROM $note WHERE words IN (*)");
+    struct db_statement *write = db_statement(db, "INSERT INTO $note (n) VALUES (?)");
+    struct db_statement *read = db_statement(db, "SELECT n FROM $note WHERE words IN (?)");
+    db_bind_i64(write, 1);
+    db_rows_i64(rows, 2);
+    db_bind_text(read, slice_of("a"));
+    db_in_text(in, slice_of("b"));
+    expect(db, db_rows_queue(rows), ERR_ok);
+    expect(db, db_queue(write, 1), ERR_ok);
+    expect(db, db_in_query(in), ERR_ok);
+    cr_expect(db_in_next(in) == NULL);
+    expect(db, db_query(read), ERR_ok);
+    cr_expect(!db_next(read));
+    expect(db, db_commit(db), ERR_ok);
+    cr_expect(number_of(db, "SELECT SUM(n) FROM $note") == 3);
+    cr_expect(db_statement(db, "SELECT SUM(n) FROM $note") == db_statement(db, "SELECT SUM(n) FROM $note"));
     db_close(&db);
 }
 
@@ -1020,14 +1036,14 @@ ON_MYSQL(names_user_and_host_of_a_refused_login)
 {
     struct err_text why = {""};
     struct db *db = NULL;
+    struct db_config known = place->config;
     strcpy(place->config.user, "nobody_here");
     strcpy(place->config.password, "geheim");
     cr_expect(db_open(&place->config, &db, &why) == ERR_db_denied);
     cr_expect(strstr(why.text, "nobody_here") != NULL, "%s", why.text);
     cr_expect(strstr(why.text, place->config.hosts) != NULL, "%s", why.text);
     cr_expect(strstr(why.text, "geheim") == NULL, "%s", why.text);
-    strcpy(place->config.user, "root");
-    place->config.password[0] = '\0';
+    place->config = known;
 }
 
 /* A listener that never says a word; `port` is where. */
@@ -1059,6 +1075,47 @@ ON_MYSQL(passes_over_hosts_that_do_not_answer)
     close(listener);
 }
 
+/* Starts a server beside the suite's own that takes no writes; closing the pipe ends it. */
+static FILE *
+start_replica(const struct place *place, struct place *replica)
+{
+    char fifo[64];
+    char command[256];
+    char folder[128] = "";
+    snprintf(fifo, sizeof fifo, "/tmp/larder-fifo.%d", (int)getpid());
+    cr_assert(mkfifo(fifo, 0600) == 0);
+    snprintf(command, sizeof command, "exec tests/support/mariadb.sh run sh -c 'echo \"$LARDER_TEST_DB_FOLDER\" > %s; cat'", fifo);
+    FILE *server = popen(command, "w");
+    FILE *told = fopen(fifo, "r");
+    cr_assert(server != NULL && told != NULL && fgets(folder, sizeof folder, told) != NULL);
+    fclose(told);
+    unlink(fifo);
+    *replica = *place;
+    snprintf(replica->config.hosts, sizeof replica->config.hosts, "unix:%.*s/s", (int)strcspn(folder, "\n"), folder);
+    raw_run(replica, "SET GLOBAL read_only = 1");
+    return server;
+}
+
+ON_MYSQL(passes_over_a_server_that_takes_no_writes)
+{
+    struct place replica;
+    struct err_text why = {""};
+    struct db *db = NULL;
+    FILE *server = start_replica(place, &replica);
+    cr_expect(db_open(&replica.config, &db, &why) == ERR_db_readonly);
+    cr_expect(strstr(why.text, "takes no writes") != NULL, "%s", why.text);
+    size_t size = strlen(replica.config.hosts);
+    snprintf(replica.config.hosts + size, sizeof replica.config.hosts - size, ",%.200s", place->config.hosts);
+    db = open_made(&replica);
+    expect(db, put_move(db, 1), ERR_ok);
+    expect(db, db_commit(db), ERR_ok);
+    db_close(&db);
+    db = open_bare(place);
+    cr_expect(number_of(db, "SELECT COUNT(*) FROM $move") == 1, "it went to another server");
+    db_close(&db);
+    pclose(server);
+}
+
 ON_MYSQL(names_every_host_that_failed)
 {
     struct err_text why = {""};
@@ -1076,7 +1133,8 @@ ON_MYSQL(means_tcp_by_localhost_with_a_port)
     struct place tcp = *place;
     snprintf(tcp.config.hosts, sizeof tcp.config.hosts, "localhost:%d", atoi(strrchr(url, ':') + 1));
     struct db *db = open_bare(&tcp);
-    cr_expect(number_of(db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = CONNECTION_ID() AND host LIKE '%:%'") == 1);
+    cr_expect(number_of(db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = CONNECTION_ID() AND host LIKE '%:%'") ==
+              1);
     db_close(&db);
 }
 

@@ -53,7 +53,8 @@ find_server() {
 
 # Starts the server on $1; true when it accepts connections, false when it ended (a taken port).
 try_port() {
-    "${with_parent[@]}" "$server" --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" --socket="$LARDER_TEST_DB_FOLDER/s" \
+    "${with_parent[@]}" "$server" --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" \
+        --tmpdir="$LARDER_TEST_DB_FOLDER" --socket="$LARDER_TEST_DB_FOLDER/s" \
         --bind-address=127.0.0.1 --port="$1" --pid-file="$LARDER_TEST_DB_FOLDER/pid" --skip-log-bin --skip-name-resolve \
         --innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=128M --max-connections=200 \
         < /dev/null > "$LARDER_TEST_DB_FOLDER/log" 2>&1 &
@@ -70,7 +71,8 @@ start() {
     find_server
     LARDER_TEST_DB_PID=
     LARDER_TEST_DB_FOLDER=$(mktemp -d "${LARDER_TEST_DB_AT:-${TMPDIR:-/tmp}}/larder-db.XXXXXX")
-    mariadb-install-db --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" --skip-test-db \
+    mariadb-install-db --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" \
+        --tmpdir="$LARDER_TEST_DB_FOLDER" --skip-test-db \
         --auth-root-authentication-method=normal > "$LARDER_TEST_DB_FOLDER/log" 2>&1 ||
         fail "the data folder cannot be made: $(complaint)"
     local port
