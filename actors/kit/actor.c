@@ -14,7 +14,6 @@
  * LIMITS    A connect blocks the thread for a second at the most, a statement for five.
  */
 #include <assert.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -34,7 +33,6 @@ enum {
     TICK_MS = 500,
     HEAD_MS = 1000,
     DB_RETRY_MS = 300,
-    POLL_MAX = 160,
     SEND_HWM = 4096,
     HEARTBEAT_MS = 5000
 };
@@ -268,6 +266,7 @@ connect_events(struct actor *actor, size_t stream, struct err_text *why)
             zsock_set_subscribe(actor->events[stream], topic);
         }
     }
+    wakeup_add_socket(actor->wakeup_fd, &actor->events_sources[stream], zsock_resolve(actor->events[stream]));
     return ERR_ok;
 }
 
@@ -287,13 +286,15 @@ open_sockets(struct actor *actor, struct err_text *why)
     zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
     actor->raw_router = zsock_resolve(actor->router);
     actor->raw_publisher = zsock_resolve(actor->publisher);
+    wakeup_add_socket(actor->wakeup_fd, &actor->router_source, actor->raw_router);
     err code = bind_both(actor, actor->router, ENDPOINT_REQUESTS, why);
     if (code == ERR_ok) {
         code = bind_both(actor, actor->publisher, ENDPOINT_EVENTS, why);
     }
     size_t streams = actor->inbox == NULL ? 0 : inbox_stream_count(actor->inbox);
     actor->events = calloc(streams + 1, sizeof *actor->events);
-    if (actor->events == NULL) {
+    actor->events_sources = calloc(streams + 1, sizeof *actor->events_sources);
+    if (actor->events == NULL || actor->events_sources == NULL) {
         abort();
     }
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
@@ -328,25 +329,15 @@ wait_ms(const struct actor *actor, int64_t now_ms)
     return next_ms <= now_ms ? 0 : next_ms - now_ms;
 }
 
-/* Sleeps until a socket, a descriptor or a timer wants something. Returns whether we are asked to stop. */
 static bool
-wait_for_something(struct actor *actor, int64_t now_ms)
+is_anything_ready(const struct actor *actor)
 {
-    zmq_pollitem_t items[POLL_MAX];
-    int count = 0;
-    items[count++] = (zmq_pollitem_t){.fd = actor->stop_fd, .events = ZMQ_POLLIN};
-    items[count++] = (zmq_pollitem_t){.socket = actor->raw_router, .events = ZMQ_POLLIN};
-    if (actor->outbound != NULL) {
-        items[count++] = (zmq_pollitem_t){.fd = outbound_fd(actor->outbound), .events = ZMQ_POLLIN};
-    }
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        if (!inbox_is_fetching(actor->inbox, i)) {
-            items[count++] = (zmq_pollitem_t){.socket = zsock_resolve(actor->events[i]), .events = ZMQ_POLLIN};
+        if (actor->events_sources[i].is_ready && !inbox_is_fetching(actor->inbox, i)) {
+            return true;
         }
     }
-    count += (int)asks_poll_items(actor->asks, &items[count], (size_t)(POLL_MAX - count));
-    (void)zmq_poll(items, count, (long)wait_ms(actor, now_ms));
-    return (items[0].revents & ZMQ_POLLIN) != 0;
+    return actor->router_source.is_ready || asks_is_ready(actor->asks);
 }
 
 static void
@@ -364,15 +355,14 @@ tick(struct actor *actor, int64_t now_ms)
     atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
 }
 
-/* Returns whether there was anything. */
-static bool
+/* One batch of what there is. */
+static void
 turn(struct actor *actor)
 {
     int64_t now_ms = clock_utc_ms();
     try_database(actor);
     gather_all(actor, now_ms);
-    bool has_work = actor->record_count > 0;
-    if (has_work) {
+    if (actor->record_count > 0) {
         batch_run(actor, now_ms);
     }
     if (!actor->is_db_away) {
@@ -380,33 +370,34 @@ turn(struct actor *actor)
     }
     tick(actor, now_ms);
     arena_reset(&actor->arena);
-    return has_work;
+}
+
+/* Requests that are here are done; those that wait for a peer get a little time. */
+static void
+drain(struct actor *actor)
+{
+    int64_t until_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
+    bool is_waiting = true;
+    while (actor_outcome(actor) == ACTOR_RUNNING && (is_waiting || is_anything_ready(actor)) && clock_steady_us() < until_us) {
+        turn(actor);
+        is_waiting = actor->waiters_waiting != NULL;
+        if (is_waiting && !is_anything_ready(actor)) {
+            wakeup_wait(actor->wakeup_fd, 1);
+        }
+    }
+    if (actor_outcome(actor) == ACTOR_RUNNING) {
+        atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
+    }
 }
 
 static void
 loop(struct actor *actor)
 {
-    bool is_stopping = false;
-    int64_t stop_us = 0;
-    while (actor_outcome(actor) == ACTOR_RUNNING) {
-        bool has_work = turn(actor);
-        if (!is_stopping && !has_work && wait_for_something(actor, clock_utc_ms())) {
-            is_stopping = true;
-            stop_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
-        } else if (is_stopping && !has_work) {
-            /* Requests that are here are done; those that wait for a peer get a little time. */
-            if (asks_count(actor->asks) == 0 || actor->waiters_waiting == NULL || clock_steady_us() > stop_us) {
-                atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
-            } else {
-                (void)poll(NULL, 0, 1);
-            }
-        }
-        struct pollfd stop = {.fd = actor->stop_fd, .events = POLLIN};
-        if (!is_stopping && has_work && poll(&stop, 1, 0) == 1) {
-            is_stopping = true;
-            stop_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
-        }
+    while (actor_outcome(actor) == ACTOR_RUNNING && !actor->stop_source.is_ready) {
+        turn(actor);
+        wakeup_wait(actor->wakeup_fd, is_anything_ready(actor) ? 0 : wait_ms(actor, clock_utc_ms()));
     }
+    drain(actor);
 }
 
 /* --- life --- */
@@ -443,8 +434,13 @@ open_everything(struct actor *actor, struct err_text *why)
 {
     make_metrics(actor);
     make_records(actor);
-    actor->asks = asks_create(actor->settings);
-    actor->outbound = actor->class->makes_calls ? outbound_create() : NULL;
+    actor->wakeup_fd = wakeup_open();
+    wakeup_add_fd(actor->wakeup_fd, &actor->stop_source, actor->stop_fd);
+    actor->asks = asks_create(actor->settings, actor->wakeup_fd);
+    if (actor->class->makes_calls) {
+        actor->outbound = outbound_create();
+        wakeup_add_fd(actor->wakeup_fd, &actor->outbound_source, outbound_fd(actor->outbound));
+    }
     err code = ERR_ok;
     if (actor->class->steps != NULL) {
         code = open_database(actor, why);
@@ -461,10 +457,12 @@ close_everything(struct actor *actor)
         zsock_destroy(&actor->events[i]);
     }
     free(actor->events);
+    free(actor->events_sources);
     asks_destroy(&actor->asks);
     zsock_destroy(&actor->router);
     zsock_destroy(&actor->publisher);
     outbound_destroy(&actor->outbound);
+    close(actor->wakeup_fd);
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
     }

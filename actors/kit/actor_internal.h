@@ -19,6 +19,7 @@
 #include "outbound.h"
 #include "shard.h"
 #include "source.h"
+#include "wakeup.h"
 
 struct item_outcome {
     err status; /* ERR_COUNT: nothing was said */
@@ -117,6 +118,11 @@ struct actor {
     zsock_t *router;
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */
+    struct wake_source *events_sources;
+    struct wake_source router_source;
+    struct wake_source stop_source;
+    struct wake_source outbound_source;
+    int wakeup_fd;
     void *raw_router;
     void *raw_publisher;
 

@@ -26,14 +26,16 @@
 #include "metrics.h"
 #include "pending.h"
 #include "topology.h"
+#include "wakeup.h"
 
-enum { ASKS_MAX = 16384, UNSENT_MAX = 8192, SLAB = ASKS_MAX + UNSENT_MAX, NONE = -1 };
+enum { PEERS_MAX = 64, ASKS_MAX = 16384, UNSENT_MAX = 8192, SLAB = ASKS_MAX + UNSENT_MAX, NONE = -1 };
 
 struct peer {
     char actor[WIRE_NAME_MAX + 1];
     int shard;
     zsock_t *dealer;
     void *raw;
+    struct wake_source source;
 };
 
 struct entry {
@@ -45,7 +47,8 @@ struct entry {
 
 struct asks {
     const struct settings *settings;
-    struct peer *peers;
+    int wakeup_fd;
+    struct peer peers[PEERS_MAX];
     size_t peer_count;
     size_t turn; /* which peer is looked at first */
     struct entry *entries;
@@ -60,7 +63,7 @@ struct asks {
 };
 
 struct asks *
-asks_create(const struct settings *settings)
+asks_create(const struct settings *settings, int wakeup_fd)
 {
     struct asks *asks = calloc(1, sizeof *asks);
     struct entry *entries = calloc(SLAB, sizeof *entries);
@@ -68,8 +71,13 @@ asks_create(const struct settings *settings)
     if (asks == NULL || entries == NULL || first == NULL) {
         abort();
     }
-    *asks =
-        (struct asks){.settings = settings, .entries = entries, .first = first, .free = NONE, .unsent = NONE, .next_ms = INT64_MAX};
+    *asks = (struct asks){.settings = settings,
+                          .wakeup_fd = wakeup_fd,
+                          .entries = entries,
+                          .first = first,
+                          .free = NONE,
+                          .unsent = NONE,
+                          .next_ms = INT64_MAX};
     pending_init(&asks->pending, ASKS_MAX);
     asks->strays = metric(METRIC_COUNTER, "larder_stray_replies_total", "", "Replies that came when nobody waited for them any more.");
     return asks;
@@ -85,7 +93,6 @@ asks_destroy(struct asks **asks)
         zsock_destroy(&(*asks)->peers[i].dealer);
     }
     pending_fini(&(*asks)->pending);
-    free((*asks)->peers);
     free((*asks)->entries);
     free((*asks)->first);
     free(*asks);
@@ -110,12 +117,8 @@ connect_peer(struct asks *asks, const char *actor, int shard)
     if (found != NULL) {
         return found;
     }
-    struct peer *grown = realloc(asks->peers, (asks->peer_count + 1) * sizeof *grown);
-    if (grown == NULL) {
-        abort();
-    }
-    asks->peers = grown;
-    struct peer *peer = &grown[asks->peer_count];
+    assert(asks->peer_count < PEERS_MAX);
+    struct peer *peer = &asks->peers[asks->peer_count];
     *peer = (struct peer){.shard = shard};
     snprintf(peer->actor, sizeof peer->actor, "%s", actor);
     char endpoint[ENDPOINT_MAX];
@@ -126,6 +129,7 @@ connect_peer(struct asks *asks, const char *actor, int shard)
         return NULL;
     }
     peer->raw = zsock_resolve(peer->dealer);
+    wakeup_add_socket(asks->wakeup_fd, &peer->source, peer->raw);
     asks->peer_count++;
     return peer;
 }
@@ -218,6 +222,7 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
         fail_later(asks, index, ERR_unavailable);
         return;
     }
+    peer->source.is_ready = true;
     await_reply(asks, index);
 }
 
@@ -227,14 +232,15 @@ asks_count(const struct asks *asks)
     return asks->count;
 }
 
-size_t
-asks_poll_items(const struct asks *asks, zmq_pollitem_t *items, size_t max)
+bool
+asks_is_ready(const struct asks *asks)
 {
-    size_t count = asks->peer_count < max ? asks->peer_count : max;
-    for (size_t i = 0; i < count; i++) {
-        items[i] = (zmq_pollitem_t){.socket = asks->peers[i].raw, .events = ZMQ_POLLIN};
+    for (size_t i = 0; i < asks->peer_count; i++) {
+        if (asks->peers[i].source.is_ready) {
+            return true;
+        }
     }
-    return count;
+    return asks->unsent != NONE;
 }
 
 int64_t
@@ -267,6 +273,7 @@ take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
     for (;;) {
         enum message_result result = message_receive(peer->raw, false, &outcome->message);
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
+            peer->source.is_ready = false;
             return false;
         }
         struct reply_header header;
@@ -331,7 +338,7 @@ asks_next(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)
     }
     for (size_t i = 0; i < asks->peer_count; i++) {
         struct peer *peer = &asks->peers[(asks->turn + i) % asks->peer_count];
-        if (take_reply(asks, peer, outcome)) {
+        if (peer->source.is_ready && take_reply(asks, peer, outcome)) {
             return true;
         }
     }

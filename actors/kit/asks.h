@@ -3,8 +3,6 @@
 #ifndef LARDER_KIT_ASKS_H
 #define LARDER_KIT_ASKS_H
 
-#include <zmq.h>
-
 #include "message.h"
 #include "settings.h"
 #include "wire.h"
@@ -31,8 +29,9 @@ struct ask_outcome {
 
 struct asks;
 
+/* The sockets wake `wakeup_fd`. */
 struct asks *
-asks_create(const struct settings *settings);
+asks_create(const struct settings *settings, int wakeup_fd);
 void
 asks_destroy(struct asks **asks);
 
@@ -48,9 +47,9 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
 size_t
 asks_count(const struct asks *asks);
 
-/* The sockets to wait on; writes up to `max` items, returns how many there are. */
-size_t
-asks_poll_items(const struct asks *asks, zmq_pollitem_t *items, size_t max);
+/* Whether asks_next() may find something without waiting for a deadline. */
+bool
+asks_is_ready(const struct asks *asks);
 
 /* When the next one is given up, in UTC milliseconds; INT64_MAX when none is under way. Never late. */
 int64_t

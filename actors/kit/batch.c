@@ -367,6 +367,7 @@ batch_send_reply(struct actor *actor, struct message *message, const struct repl
     if (message_reply(actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
         metric_add(actor->replies_dropped, 1);
     }
+    actor->router_source.is_ready = true;
 }
 
 static void

@@ -132,10 +132,11 @@ static void
 collect_requests(struct actor *actor, int64_t now_ms)
 {
     bool is_first = true;
-    while (actor->record_count < (size_t)actor->settings->batch_max) {
+    while (actor->router_source.is_ready && actor->record_count < (size_t)actor->settings->batch_max) {
         struct record *record = batch_add(actor);
         enum message_result result = message_receive(actor->raw_router, true, &record->message);
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
+            actor->router_source.is_ready = false;
             actor->record_count--;
             return;
         }
@@ -239,7 +240,8 @@ collect_events(struct actor *actor)
 {
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
         for (int taken = 0; taken < INBOX_PAGE_EVENTS && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
-            if (!receive_event(actor, i)) {
+            if (!actor->events_sources[i].is_ready || !receive_event(actor, i)) {
+                actor->events_sources[i].is_ready = false;
                 break;
             }
         }
@@ -411,6 +413,7 @@ static void
 collect_calls(struct actor *actor)
 {
     struct outbound_result result;
+    actor->outbound_source.is_ready = false;
     while (actor->outbound != NULL && has_room(actor) && outbound_next(actor->outbound, &result)) {
         struct item *item = &batch_add(actor)->item;
         item->kind = ITEM_CALL;
