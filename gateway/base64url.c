@@ -28,21 +28,26 @@ base64url_encode(const uint8_t *bytes, size_t size, char *text)
             *text++ = ALPHABET[bits >> held & 63U];
         }
     }
-    if (held > 0)
+    if (held > 0) {
         *text = ALPHABET[bits << (6 - held) & 63U];
+    }
 }
 
 static int
 value_of(char character)
 {
-    if (character >= 'A' && character <= 'Z')
+    if (character >= 'A' && character <= 'Z') {
         return character - 'A';
-    if (character >= 'a' && character <= 'z')
+    }
+    if (character >= 'a' && character <= 'z') {
         return character - 'a' + 26;
-    if (character >= '0' && character <= '9')
+    }
+    if (character >= '0' && character <= '9') {
         return character - '0' + 52;
-    if (character == '-')
+    }
+    if (character == '-') {
         return 62;
+    }
     return character == '_' ? 63 : -1;
 }
 
@@ -52,12 +57,14 @@ base64url_decode(const char *text, size_t size, uint8_t *bytes, size_t *written)
     uint32_t bits = 0;
     unsigned held = 0;
     size_t count = 0;
-    if (size % 4 == 1)
+    if (size % 4 == 1) {
         return false;
+    }
     for (size_t i = 0; i < size; i++) {
         int value = value_of(text[i]);
-        if (value < 0)
+        if (value < 0) {
             return false;
+        }
         bits = (bits << 6 | (uint32_t)value) & 0xffffU;
         held += 6;
         if (held >= 8) {

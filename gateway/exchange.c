@@ -83,8 +83,9 @@ exchange_address(struct exchange *exchange, const char *uri)
         uri = strchr(uri, ':') + 3;
         uri += strcspn(uri, "/?");
     }
-    if (*uri == '?' || *uri == 0)
+    if (*uri == '?' || *uri == 0) {
         wire_buffer_append(&exchange->uri, "/", 1);
+    }
     wire_buffer_append(&exchange->uri, uri, strlen(uri));
 }
 
@@ -110,19 +111,22 @@ exchange_open(struct exchange *exchange, enum route_method method)
     exchange->started_us = clock_steady_us();
     bool is_everything = method == METHOD_OPTIONS && path.size == 1 && path.data[0] == '*';
     err failed = routes_match(method, path, &exchange->match);
-    if (failed == ERR_ok)
+    if (failed == ERR_ok) {
         return;
-    if (is_everything)
+    }
+    if (is_everything) {
         exchange->match.methods = 1U << METHOD_GET | 1U << METHOD_POST | 1U << METHOD_PUT | 1U << METHOD_PATCH;
+    }
     if (exchange->match.methods == 0) {
         exchange_refuse(exchange, ERR_not_found, "this address is none of the gateway's");
         return;
     }
     routes_allow(exchange->match.methods, exchange->answer.allow);
-    if (method == METHOD_OPTIONS)
+    if (method == METHOD_OPTIONS) {
         exchange_answer(exchange, 204, CONTENT_NONE);
-    else
+    } else {
         exchange_refuse(exchange, ERR_method_not_allowed, "the Allow header says which methods this address takes");
+    }
 }
 
 /* --- reading the request --- */
@@ -147,8 +151,9 @@ read_parameters(struct exchange *exchange, struct err_text *why)
                            (const char *)parameter->name.data);
         }
         err failed = json_reader_text(&exchange->reader, parameter->name, value, why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
     }
     return ERR_ok;
 }
@@ -158,11 +163,13 @@ read_cursor(struct exchange *exchange, struct slice value, struct err_text *why)
 {
     const struct route_page *page = routes_page(exchange->match.route);
     err failed = page_cursor_read(value, &exchange->cursor, why);
-    if (failed != ERR_ok || exchange->cursor.size == 0)
+    if (failed != ERR_ok || exchange->cursor.size == 0) {
         return failed;
+    }
     struct slice last = {(const uint8_t *)exchange->cursor.text, exchange->cursor.size};
-    if (json_reader_text(&exchange->reader, slice_of(page->cursor), last, why) != ERR_ok)
+    if (json_reader_text(&exchange->reader, slice_of(page->cursor), last, why) != ERR_ok) {
         return err_say(why, ERR_invalid_field, "cursor: is not one that was given out here, or comes twice");
+    }
     return ERR_ok;
 }
 
@@ -175,10 +182,12 @@ read_pair(struct exchange *exchange, struct slice pair, struct err_text *why)
     struct slice name;
     struct slice value;
     if (!decode(exchange, (struct slice){pair.data, name_size}, true, &name) ||
-        !decode(exchange, (struct slice){pair.data + value_at, pair.size - value_at}, true, &value))
+        !decode(exchange, (struct slice){pair.data + value_at, pair.size - value_at}, true, &value)) {
         return err_say(why, ERR_invalid_field, "the query is not UTF-8, or has a broken escape or a NUL");
-    if (routes_page(exchange->match.route) != NULL && slice_equal(name, slice_of("cursor")))
+    }
+    if (routes_page(exchange->match.route) != NULL && slice_equal(name, slice_of("cursor"))) {
         return read_cursor(exchange, value, why);
+    }
     return json_reader_text(&exchange->reader, name, value, why);
 }
 
@@ -193,8 +202,9 @@ next_pair(struct slice *query, struct slice *pair)
         *pair = (struct slice){query->data, size};
         query->data += step;
         query->size -= step;
-        if (size > 0)
+        if (size > 0) {
             return true;
+        }
     }
     return false;
 }
@@ -203,8 +213,9 @@ static struct slice
 query_of(const struct exchange *exchange)
 {
     size_t at = exchange->path_size;
-    if (at >= exchange->uri.size)
+    if (at >= exchange->uri.size) {
         return (struct slice){0};
+    }
     return (struct slice){exchange->uri.data + at + 1, exchange->uri.size - at - 1};
 }
 
@@ -215,8 +226,9 @@ read_query(struct exchange *exchange, struct err_text *why)
     struct slice pair;
     while (next_pair(&query, &pair)) {
         err failed = read_pair(exchange, pair, why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
     }
     return ERR_ok;
 }
@@ -225,8 +237,9 @@ static bool
 is_blank(struct slice text)
 {
     for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] != ' ' && text.data[i] != '\t' && text.data[i] != '\r' && text.data[i] != '\n')
+        if (text.data[i] != ' ' && text.data[i] != '\t' && text.data[i] != '\r' && text.data[i] != '\n') {
             return false;
+        }
     }
     return true;
 }
@@ -236,14 +249,19 @@ static err
 read_if_match(struct exchange *exchange, struct err_text *why)
 {
     struct slice tag = exchange->head.if_match;
-    if (!exchange->head.has_if_match || (wire_ops[exchange->match.route->op].traits & OP_WRITES) == 0)
+    if (!exchange->head.has_if_match || (wire_ops[exchange->match.route->op].traits & OP_WRITES) == 0) {
         return ERR_ok;
-    if (exchange->match.route->op != OP_stock_count)
+    }
+    if (exchange->match.route->op != OP_stock_count) {
         return err_say(why, ERR_not_implemented, "If-Match: is not looked at here, so it is refused rather than ignored");
-    if (tag.size > 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"')
+    }
+    if (tag.size > 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"') {
         tag = (struct slice){tag.data + 1, tag.size - 2};
-    if (json_reader_text(&exchange->reader, slice_of("version"), tag, why) != ERR_ok)
-        return err_say(why, ERR_invalid_field, "If-Match: must be one ETag as it was given out, and `version` not in the body as well");
+    }
+    if (json_reader_text(&exchange->reader, slice_of("version"), tag, why) != ERR_ok) {
+        return err_say(why, ERR_invalid_field,
+                       "If-Match: must be one ETag as it was given out, and `version` not in the body as well");
+    }
     return ERR_ok;
 }
 
@@ -256,12 +274,15 @@ read_request(struct exchange *exchange, struct err_text *why)
     exchange->text.size = 0;
     wire_buffer_append(&exchange->text, exchange->uri.data, exchange->uri.size);
     err failed = read_parameters(exchange, why);
-    if (failed == ERR_ok && route->input != INPUT_NONE)
+    if (failed == ERR_ok && route->input != INPUT_NONE) {
         failed = read_query(exchange, why);
-    if (failed == ERR_ok && route->input == INPUT_JSON && !is_blank(body))
+    }
+    if (failed == ERR_ok && route->input == INPUT_JSON && !is_blank(body)) {
         failed = json_reader_object(&exchange->reader, body, why);
-    if (failed == ERR_ok)
+    }
+    if (failed == ERR_ok) {
         failed = read_if_match(exchange, why);
+    }
     return failed == ERR_ok ? json_reader_end(&exchange->reader, why) : failed;
 }
 
@@ -273,15 +294,17 @@ read_identity(struct exchange *exchange, struct err_text *why)
     exchange->call.again = false;
     if (exchange->head.has_key && (wire_ops[route->op].traits & OP_WRITES) != 0) {
         err failed = key_parse(exchange->head.key, &key, why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
         exchange->id = key_id(PRINCIPAL, route->name, &key);
         exchange->call.again = true;
     }
-    if (trace_is_valid(exchange->head.traceparent))
+    if (trace_is_valid(exchange->head.traceparent)) {
         memcpy(exchange->traceparent, exchange->head.traceparent.data, TRACE_SIZE);
-    else
+    } else {
         trace_make(&exchange->id, exchange->traceparent);
+    }
     return ERR_ok;
 }
 
@@ -294,8 +317,9 @@ find_product(const struct wire_body *body, const union json_any *request, struct
     for (size_t i = 0; i < body->field_count; i++) {
         const struct wire_field *field = &body->fields[i];
         const char *value = (const char *)request + field->offset;
-        if ((request->has >> i & 1U) == 0)
+        if ((request->has >> i & 1U) == 0) {
             continue;
+        }
         if (field->kind == WIRE_NAME && strcmp(field->name, "product") == 0) {
             *product = *(const struct slice *)(const void *)value;
             return true;
@@ -303,8 +327,9 @@ find_product(const struct wire_body *body, const union json_any *request, struct
         if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
             struct wire_list lines = *(const struct wire_list *)(const void *)value;
             struct stock_line line;
-            if (!wire_list_next(&lines, &stock_line_body, &line))
+            if (!wire_list_next(&lines, &stock_line_body, &line)) {
                 return false;
+            }
             *product = line.product;
             return true;
         }
@@ -323,10 +348,12 @@ find_shard(const struct exchange *exchange, int *shard, struct err_text *why)
         *shard = exchange->cursor.shard;
         return *shard < shards ? ERR_ok : err_say(why, ERR_invalid_field, "cursor: is not one that was given out here");
     }
-    if (shards <= 1 || (op->traits & OP_ROUTED) == 0)
+    if (shards <= 1 || (op->traits & OP_ROUTED) == 0) {
         return ERR_ok;
-    if (!find_product(op->request, &exchange->request, &product))
+    }
+    if (!find_product(op->request, &exchange->request, &product)) {
         return err_say(why, ERR_invalid_field, "product: is needed, as it says which of the %d shards is asked", shards);
+    }
     *shard = wire_shard_of(product, shards);
     return ERR_ok;
 }
@@ -359,16 +386,19 @@ write_link(struct exchange *exchange)
     struct slice pair;
     exchange->link.size = 0;
     put_link(exchange, "<");
-    for (size_t i = 0; i < exchange->path_size; i++)
+    for (size_t i = 0; i < exchange->path_size; i++) {
         put_link_character(exchange, exchange->uri.data[i]);
+    }
     put_link(exchange, "?cursor=");
     page_cursor_write(&exchange->page.last, &exchange->link);
     while (next_pair(&query, &pair)) {
-        if (pair.size >= 7 && memcmp(pair.data, "cursor=", 7) == 0)
+        if (pair.size >= 7 && memcmp(pair.data, "cursor=", 7) == 0) {
             continue;
+        }
         put_link(exchange, "&");
-        for (size_t i = 0; i < pair.size; i++)
+        for (size_t i = 0; i < pair.size; i++) {
             put_link_character(exchange, pair.data[i]);
+        }
     }
     put_link(exchange, ">; rel=\"next\"");
 }
@@ -379,8 +409,9 @@ ask_next_shard(struct exchange *exchange)
 {
     int shards = upstream_shards(exchange->upstream, "stock");
     struct stock_list *request = &exchange->request.stock_list_value;
-    if (exchange->match.route->op != OP_stock_list || exchange->page.has_more || exchange->page.last.shard + 1 >= shards)
+    if (exchange->match.route->op != OP_stock_list || exchange->page.has_more || exchange->page.last.shard + 1 >= shards) {
         return false;
+    }
     int64_t room = (WIRE_HAS(request, stock_list, limit) ? request->limit : PAGE_LIMIT_DEFAULT) - exchange->page.count;
     exchange->page.last.shard++;
     exchange->page.last.size = 0;
@@ -400,11 +431,13 @@ static void
 answer_page(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
 {
     page_add(&exchange->page, routes_page(exchange->match.route), body, reply, &exchange->out);
-    if (ask_next_shard(exchange))
+    if (ask_next_shard(exchange)) {
         return;
+    }
     page_end(&exchange->page, &exchange->out);
-    if (exchange->page.has_more)
+    if (exchange->page.has_more) {
         write_link(exchange);
+    }
     exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
 }
 
@@ -438,8 +471,9 @@ is_known_to_client(const struct exchange *exchange)
 {
     struct slice tags = exchange->head.if_none_match;
     size_t size = strlen(exchange->answer.etag);
-    if (tags.size == 0 || exchange->match.route->method != METHOD_GET || size == 0)
+    if (tags.size == 0 || exchange->match.route->method != METHOD_GET || size == 0) {
         return false;
+    }
     return (tags.size == 1 && tags.data[0] == '*') || memmem(tags.data, tags.size, exchange->answer.etag, size) != NULL;
 }
 
@@ -476,8 +510,9 @@ answer_reply(struct exchange *exchange, const struct wire_body *body, const unio
         }
     }
     json_write(body, reply, &exchange->out);
-    if (route->location[0] != 0)
+    if (route->location[0] != 0) {
         write_location(exchange, body, reply);
+    }
     exchange_answer(exchange, route->success, CONTENT_JSON);
 }
 
@@ -517,8 +552,9 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
     } else {
         answer_reply(exchange, body, &value);
     }
-    if (exchange_is_answered(exchange))
+    if (exchange_is_answered(exchange)) {
         exchange->answered(exchange);
+    }
 }
 
 /* --- forwarding --- */
@@ -543,10 +579,11 @@ forward(struct exchange *exchange, int shard)
         return;
     }
     err failed = upstream_send(exchange->upstream, call, &why);
-    if (failed != ERR_ok)
+    if (failed != ERR_ok) {
         exchange_refuse(exchange, failed, why.text);
-    else
+    } else {
         exchange->is_waiting = true;
+    }
 }
 
 void
@@ -554,8 +591,9 @@ exchange_run(struct exchange *exchange)
 {
     struct err_text why;
     int shard = 0;
-    if (exchange_is_answered(exchange))
+    if (exchange_is_answered(exchange)) {
         return;
+    }
     if (exchange->match.route->work != WORK_FORWARD) {
         readiness_run(exchange);
         return;
@@ -563,10 +601,12 @@ exchange_run(struct exchange *exchange)
     /* the time that the client took to send its body is not the actors' */
     exchange->started_us = clock_steady_us();
     err failed = read_identity(exchange, &why);
-    if (failed == ERR_ok)
+    if (failed == ERR_ok) {
         failed = read_request(exchange, &why);
-    if (failed == ERR_ok)
+    }
+    if (failed == ERR_ok) {
         failed = find_shard(exchange, &shard, &why);
+    }
     if (failed != ERR_ok) {
         exchange_refuse(exchange, failed, why.text);
         return;
@@ -583,8 +623,9 @@ static void
 empty(struct wire_buffer *buffer)
 {
     buffer->size = 0;
-    if (buffer->capacity > BUFFER_KEPT_MAX)
+    if (buffer->capacity > BUFFER_KEPT_MAX) {
         wire_buffer_fini(buffer);
+    }
 }
 
 void

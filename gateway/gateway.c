@@ -82,8 +82,9 @@ report_end(const struct gateway *gateway)
 {
     const uint64_t one = 1;
     log_error("gateway_ended", LOG_TEXT("why", strerror(errno)));
-    if (gateway->ended_fd >= 0 && write(gateway->ended_fd, &one, sizeof one) < 0)
+    if (gateway->ended_fd >= 0 && write(gateway->ended_fd, &one, sizeof one) < 0) {
         log_error("not_told", LOG_TEXT("why", strerror(errno)));
+    }
 }
 
 static void *
@@ -97,11 +98,13 @@ run_thread(void *argument)
     (void)snprintf(name, sizeof name, "gateway/%d", thread->number);
     log_actor(name);
     err failed = http_open(&gateway->state, thread->listen_fd, thread->wake_fd, &http, &why);
-    if (failed == ERR_ok)
+    if (failed == ERR_ok) {
         thread->listen_fd = -1;
+    }
     report_open(gateway, failed, &why);
-    if (failed == ERR_ok && http_serve(http) != ERR_ok)
+    if (failed == ERR_ok && http_serve(http) != ERR_ok) {
         report_end(gateway);
+    }
     http_close(&http);
     return NULL;
 }
@@ -114,11 +117,13 @@ connections_max(const struct settings *settings)
 {
     struct rlimit limit;
     int64_t wanted = settings->connections + settings->connections / 5 + FILES_BESIDE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t)wanted)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t)wanted) {
         return (int)settings->connections;
+    }
     limit.rlim_cur = limit.rlim_max < (rlim_t)wanted ? limit.rlim_max : (rlim_t)wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= (rlim_t)wanted)
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= (rlim_t)wanted) {
         return (int)settings->connections;
+    }
     int64_t room = ((int64_t)limit.rlim_cur - FILES_BESIDE) * 5 / 6;
     int64_t taken = room < 16 ? 16 : room;
     log_warn("fewer_connections", LOG_I64("asked", settings->connections), LOG_I64("taken", taken),
@@ -134,11 +139,13 @@ start_threads(struct gateway *gateway, struct err_text *why)
         thread->gateway = gateway;
         thread->number = i;
         thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (thread->wake_fd < 0)
+        if (thread->wake_fd < 0) {
             return err_say(why, ERR_internal, "no eventfd: %s", strerror(errno));
+        }
         int failed = pthread_create(&thread->thread, NULL, run_thread, thread);
-        if (failed != 0)
+        if (failed != 0) {
             return err_say(why, ERR_internal, "no thread: %s", strerror(failed));
+        }
         thread->is_started = true;
     }
     return ERR_ok;
@@ -152,13 +159,15 @@ wait_until_open(struct gateway *gateway, struct err_text *why)
     until.tv_sec += START_TIMEOUT_S;
     pthread_mutex_lock(&gateway->lock);
     int waited = 0;
-    while (gateway->opened < gateway->thread_count && waited == 0)
+    while (gateway->opened < gateway->thread_count && waited == 0) {
         waited = pthread_cond_timedwait(&gateway->changed, &gateway->lock, &until);
+    }
     err failed = gateway->failed;
-    if (failed != ERR_ok)
+    if (failed != ERR_ok) {
         *why = gateway->why;
-    else if (waited != 0)
+    } else if (waited != 0) {
         failed = err_say(why, ERR_internal, "the gateway's threads did not start within %d s", START_TIMEOUT_S);
+    }
     pthread_mutex_unlock(&gateway->lock);
     return failed;
 }
@@ -192,12 +201,14 @@ gateway_start(const struct settings *settings, int ended_fd, struct gateway **ga
     made->state.connections_max = connections_max(settings);
     err failed = listener_open(settings->http, fds, made->thread_count, &made->port, why);
     if (failed == ERR_ok) {
-        for (int i = 0; i < made->thread_count; i++)
+        for (int i = 0; i < made->thread_count; i++) {
             made->threads[i].listen_fd = fds[i];
+        }
         failed = start_threads(made, why);
     }
-    if (failed == ERR_ok)
+    if (failed == ERR_ok) {
         failed = wait_until_open(made, why);
+    }
     if (failed != ERR_ok) {
         gateway_stop(&made);
         return failed;
@@ -220,8 +231,9 @@ wake_threads(struct gateway *gateway)
 {
     const uint64_t one = 1;
     for (int i = 0; i < gateway->thread_count; i++) {
-        if (gateway->threads[i].wake_fd >= 0 && write(gateway->threads[i].wake_fd, &one, sizeof one) < 0)
+        if (gateway->threads[i].wake_fd >= 0 && write(gateway->threads[i].wake_fd, &one, sizeof one) < 0) {
             log_warn("not_woken", LOG_I64("thread", i), LOG_TEXT("why", strerror(errno)));
+        }
     }
 }
 
@@ -237,19 +249,23 @@ gateway_stop(struct gateway **gateway)
 {
     struct gateway *stopped = *gateway;
     *gateway = NULL;
-    if (stopped == NULL)
+    if (stopped == NULL) {
         return;
+    }
     atomic_store(&stopped->state.is_draining, true);
     atomic_store(&stopped->state.is_stopping, true);
     wake_threads(stopped);
     for (int i = 0; i < stopped->thread_count; i++) {
         struct gateway_thread *thread = &stopped->threads[i];
-        if (thread->is_started)
+        if (thread->is_started) {
             pthread_join(thread->thread, NULL);
-        if (thread->listen_fd >= 0)
+        }
+        if (thread->listen_fd >= 0) {
             (void)close(thread->listen_fd);
-        if (thread->wake_fd >= 0)
+        }
+        if (thread->wake_fd >= 0) {
             (void)close(thread->wake_fd);
+        }
     }
     pthread_cond_destroy(&stopped->changed);
     pthread_mutex_destroy(&stopped->lock);

@@ -47,8 +47,8 @@
 #define IDLE_S 30U
 #define HEAD_MS 10000
 #define SLOW_MS 60000
-#define SWEEP_MS 1000
-#define STOP_MS 2000
+#define SWEEP_MS INT64_C(1000)
+#define STOP_MS INT64_C(2000)
 #define STATUSES_MAX 24
 
 #define FLAGS (MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG)
@@ -136,8 +136,9 @@ status_metric(struct http *http, const struct exchange *exchange)
     char labels[96];
     struct status_count *counts = http->counts[route_index(exchange)];
     size_t i = 0;
-    while (i < STATUSES_MAX - 1 && counts[i].metric != NULL && counts[i].status != exchange->answer.status)
+    while (i < STATUSES_MAX - 1 && counts[i].metric != NULL && counts[i].status != exchange->answer.status) {
         i++;
+    }
     if (counts[i].metric == NULL) {
         counts[i].status = exchange->answer.status;
         (void)snprintf(labels, sizeof labels, "route=\"%s\",status=\"%d\"", exchange_route_name(exchange), exchange->answer.status);
@@ -175,15 +176,17 @@ static struct connection *
 connection_open(struct http *http, struct MHD_Connection *library)
 {
     struct connection *record = http->free_connections;
-    if (record != NULL)
+    if (record != NULL) {
         http->free_connections = record->next;
-    else
+    } else {
         record = malloc(sizeof *record);
+    }
     assert(record != NULL);
     *record = (struct connection){.next = http->connections};
     record->fd = MHD_get_connection_info(library, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    if (record->next != NULL)
+    if (record->next != NULL) {
         record->next->previous = record;
+    }
     http->connections = record;
     enter(record, PHASE_FIRST);
     int open = atomic_fetch_add(&http->state->connections, 1) + 1;
@@ -195,12 +198,14 @@ connection_open(struct http *http, struct MHD_Connection *library)
 static void
 connection_close(struct http *http, struct connection *record)
 {
-    if (record->previous != NULL)
+    if (record->previous != NULL) {
         record->previous->next = record->next;
-    else
+    } else {
         http->connections = record->next;
-    if (record->next != NULL)
+    }
+    if (record->next != NULL) {
         record->next->previous = record->previous;
+    }
     record->next = http->free_connections;
     http->free_connections = record;
     atomic_fetch_sub(&http->state->connections, 1);
@@ -241,12 +246,14 @@ allowed_ms(enum connection_phase phase)
 static void
 sweep(struct http *http, int64_t now_us)
 {
-    if (now_us < http->next_sweep_us)
+    if (now_us < http->next_sweep_us) {
         return;
+    }
     http->next_sweep_us = now_us + SWEEP_MS * 1000;
     for (struct connection *record = http->connections; record != NULL; record = record->next) {
-        if (record->is_shut || (now_us - record->since_us) / 1000 < allowed_ms(record->phase))
+        if (record->is_shut || (now_us - record->since_us) / 1000 < allowed_ms(record->phase)) {
             continue;
+        }
         record->is_shut = true;
         (void)shutdown(record->fd, SHUT_RDWR);
         metric_add(http->swept, 1);
@@ -260,8 +267,9 @@ static void
 on_answered(struct exchange *exchange)
 {
     struct request *request = (struct request *)(void *)exchange;
-    if (!request->is_suspended)
+    if (!request->is_suspended) {
         return;
+    }
     request->is_suspended = false;
     MHD_resume_connection(request->connection);
 }
@@ -309,8 +317,9 @@ on_completed(void *context, struct MHD_Connection *library, void **carried, enum
     struct request *request = *carried;
     (void)library;
     (void)why;
-    if (request == NULL)
+    if (request == NULL) {
         return;
+    }
     *carried = NULL;
     enter(request->record, PHASE_IDLE);
     exchange_clear(&request->exchange);
@@ -330,8 +339,9 @@ is_named(const char *key, size_t size, const char *name)
 static void
 refuse_head(struct head_scan *scan, err code, const char *refusal)
 {
-    if (scan->refusal != NULL)
+    if (scan->refusal != NULL) {
         return;
+    }
     scan->code = code;
     scan->refusal = refusal;
 }
@@ -340,8 +350,9 @@ refuse_head(struct head_scan *scan, err code, const char *refusal)
 static void
 keep_single(struct head_scan *scan, unsigned bit, struct slice value, struct slice *kept)
 {
-    if (scan->seen >> bit & 1U)
+    if (scan->seen >> bit & 1U) {
         refuse_head(scan, ERR_malformed, "a header comes twice that may come once");
+    }
     scan->seen |= 1U << bit;
     *kept = value;
 }
@@ -358,8 +369,9 @@ scan_framing(struct head_scan *scan, const char *key, size_t key_size, struct sl
     } else if (is_named(key, key_size, "Transfer-Encoding")) {
         scan->encodings++;
         scan->has_body = true;
-        if (!is_named((const char *)value.data, value.size, "chunked"))
+        if (!is_named((const char *)value.data, value.size, "chunked")) {
             refuse_head(scan, ERR_not_implemented, "Transfer-Encoding: only chunked is spoken here");
+        }
     } else if (is_named(key, key_size, "Expect")) {
         scan->expects = true;
     }
@@ -371,8 +383,9 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
     struct head_scan *scan = context;
     struct slice value = {(const uint8_t *)text, text != NULL ? size : 0};
     (void)kind;
-    if (key_size == 0 || key[key_size - 1] == ' ' || key[key_size - 1] == '\t')
+    if (key_size == 0 || key[key_size - 1] == ' ' || key[key_size - 1] == '\t') {
         refuse_head(scan, ERR_malformed, "a blank stands between a header's name and its colon");
+    }
     if (is_named(key, key_size, "Content-Type")) {
         keep_single(scan, 0, value, &scan->content_type);
     } else if (is_named(key, key_size, "Idempotency-Key")) {
@@ -395,12 +408,15 @@ static void
 judge_framing(struct head_scan *scan, const char *version)
 {
     bool is_1_0 = strcmp(version, "HTTP/1.0") == 0;
-    if (!is_1_0 && strcmp(version, "HTTP/1.1") != 0)
+    if (!is_1_0 && strcmp(version, "HTTP/1.1") != 0) {
         refuse_head(scan, ERR_malformed, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-    if (scan->hosts > 1 || (scan->hosts == 0 && !is_1_0))
+    }
+    if (scan->hosts > 1 || (scan->hosts == 0 && !is_1_0)) {
         refuse_head(scan, ERR_malformed, "Host: must come once");
-    if (scan->lengths > 1 || scan->encodings > 1 || (scan->lengths > 0 && scan->encodings > 0))
+    }
+    if (scan->lengths > 1 || scan->encodings > 1 || (scan->lengths > 0 && scan->encodings > 0)) {
         refuse_head(scan, ERR_malformed, "the length of the body is given twice");
+    }
 }
 
 /* JSON, or nothing said; and what plain `curl -d` says, as its body is looked at anyway. */
@@ -409,13 +425,16 @@ is_type_taken(struct slice type)
 {
     static const char *const taken[] = {"application/json", "application/x-www-form-urlencoded"};
     size_t size = 0;
-    while (size < type.size && type.data[size] != ';' && type.data[size] != ' ')
+    while (size < type.size && type.data[size] != ';' && type.data[size] != ' ') {
         size++;
-    if (type.size == 0)
+    }
+    if (type.size == 0) {
         return true;
+    }
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
-        if (is_named((const char *)type.data, size, taken[i]))
+        if (is_named((const char *)type.data, size, taken[i])) {
             return true;
+        }
     }
     return false;
 }
@@ -427,32 +446,34 @@ read_head(struct request *request, const char *method, const char *version)
 {
     struct exchange *exchange = &request->exchange;
     struct head_scan scan = {.head = &exchange->head};
-    struct gateway_state *state = request->http->state;
     size_t head_size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
     (void)MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, on_header, &scan);
     exchange_open(exchange, routes_method(method));
     judge_framing(&scan, version);
-    if (head_size > HEAD_MAX)
+    if (head_size > HEAD_MAX) {
         refuse_head(&scan, ERR_header_too_large, "the head of a request may have 8 KiB");
+    }
     if (request->record->is_over_limit) {
         metric_add(request->http->over_limit, 1);
         refuse_head(&scan, ERR_overloaded, "there are as many connections as this gateway takes");
     }
-    if (scan.refusal == NULL && scan.length > BODY_DRAIN_MAX)
+    if (scan.refusal == NULL && scan.length > BODY_DRAIN_MAX) {
         refuse_head(&scan, ERR_too_large, "a body may have 1 MiB");
+    }
     if (scan.refusal != NULL) {
         exchange->answer.allow[0] = 0;
         exchange_refuse(exchange, scan.code, scan.refusal);
         return true;
     }
-    request->must_close = atomic_load_explicit(&state->is_draining, memory_order_relaxed);
     request->is_too_large = scan.length > BODY_MAX;
-    if (exchange_is_answered(exchange))
+    if (exchange_is_answered(exchange)) {
         return scan.has_body && scan.expects;
-    if (request->is_too_large)
+    }
+    if (request->is_too_large) {
         exchange_refuse(exchange, ERR_too_large, "a body may have 1 MiB");
-    else if (scan.has_body && exchange->match.route->input == INPUT_JSON && !is_type_taken(scan.content_type))
+    } else if (scan.has_body && exchange->match.route->input == INPUT_JSON && !is_type_taken(scan.content_type)) {
         exchange_refuse(exchange, ERR_unsupported_media_type, "Content-Type: must be application/json");
+    }
     return exchange_is_answered(exchange) && scan.has_body && scan.expects;
 }
 
@@ -461,8 +482,9 @@ read_head(struct request *request, const char *method, const char *version)
 static void
 add(struct MHD_Response *response, const char *name, const char *value)
 {
-    if (value[0] != 0)
+    if (value[0] != 0) {
         (void)MHD_add_response_header(response, name, value);
+    }
 }
 
 static const char *
@@ -488,22 +510,26 @@ send_answer(struct request *request)
     const struct exchange_answer *answer = &exchange->answer;
     size_t size = answer->content == CONTENT_NONE ? 0 : exchange->out.size;
     struct MHD_Response *response = MHD_create_response_from_buffer(size, exchange->out.data, MHD_RESPMEM_PERSISTENT);
-    if (response == NULL)
+    if (response == NULL) {
         return MHD_NO;
+    }
     add(response, "Content-Type", content_type(answer->content));
     add(response, "ETag", answer->etag);
     add(response, "Location", answer->location);
     add(response, "Allow", answer->allow);
-    if (answer->is_later)
+    if (answer->is_later) {
         add(response, "Retry-After", "1");
-    if (answer->is_replayed)
+    }
+    if (answer->is_replayed) {
         add(response, "Idempotent-Replayed", "true");
+    }
     if (exchange->link.size > 0) {
         wire_buffer_append(&exchange->link, "", 1);
         add(response, "Link", (const char *)exchange->link.data);
     }
-    if (request->must_close)
+    if (request->must_close || atomic_load_explicit(&request->http->state->is_draining, memory_order_relaxed)) {
         add(response, "Connection", "close");
+    }
     enum MHD_Result queued = MHD_queue_response(request->connection, (unsigned)answer->status, response);
     MHD_destroy_response(response);
     enter(request->record, PHASE_BUSY);
@@ -518,15 +544,18 @@ take_body(struct request *request, const char *bytes, size_t *size)
 {
     struct exchange *exchange = &request->exchange;
     request->received += *size;
-    if (request->received > BODY_DRAIN_MAX)
+    if (request->received > BODY_DRAIN_MAX) {
         return MHD_NO;
+    }
     if (request->received > BODY_MAX && !request->is_too_large) {
         request->is_too_large = true;
-        if (!exchange_is_answered(exchange))
+        if (!exchange_is_answered(exchange)) {
             exchange_refuse(exchange, ERR_too_large, "a body may have 1 MiB");
+        }
     }
-    if (!exchange_is_answered(exchange))
+    if (!exchange_is_answered(exchange)) {
         wire_buffer_append(&exchange->body, bytes, *size);
+    }
     *size = 0;
     return MHD_YES;
 }
@@ -538,18 +567,21 @@ on_request(void *context, struct MHD_Connection *library, const char *url, const
     struct request *request = *carried;
     (void)context;
     (void)url;
-    if (request == NULL)
+    if (request == NULL) {
         return MHD_NO;
+    }
     if (request->phase == REQUEST_NEW) {
         request->phase = REQUEST_BODY;
         enter(request->record, PHASE_BODY);
-        if (!read_head(request, method, version))
+        if (!read_head(request, method, version)) {
             return MHD_YES;
+        }
         request->must_close = true;
         return send_answer(request);
     }
-    if (*size > 0)
+    if (*size > 0) {
         return take_body(request, bytes, size);
+    }
     if (request->phase == REQUEST_BODY) {
         request->phase = REQUEST_WAITING;
         enter(request->record, PHASE_BUSY);
@@ -604,8 +636,10 @@ http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http *
     made->state = state;
     made->wake_fd = wake_fd;
     made->open_connections = metric(METRIC_GAUGE, "larder_http_connections", "", "Open HTTP connections.");
-    made->over_limit = metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
-    made->swept = metric(METRIC_COUNTER, "larder_http_slow_clients_total", "", "Connections ended because a head or body came too slowly.");
+    made->over_limit =
+        metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
+    made->swept =
+        metric(METRIC_COUNTER, "larder_http_slow_clients_total", "", "Connections ended because a head or body came too slowly.");
     err failed = upstream_open(state->settings, &made->upstream, why);
     if (failed != ERR_ok) {
         free(made);
@@ -630,11 +664,13 @@ wait_ms(const struct http *http, int64_t now_us)
     MHD_UNSIGNED_LONG_LONG library_ms = 0;
     int64_t until_us = http->next_sweep_us;
     int64_t expiry_us = upstream_next_expiry_us(http->upstream);
-    if (expiry_us < until_us)
+    if (expiry_us < until_us) {
         until_us = expiry_us;
+    }
     int64_t ms = until_us > now_us ? (until_us - now_us + 999) / 1000 : 0;
-    if (MHD_get_timeout(http->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < ms)
+    if (MHD_get_timeout(http->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < ms) {
         ms = (int64_t)library_ms;
+    }
     return (long)ms;
 }
 
@@ -646,10 +682,12 @@ wait_for_work(struct http *http)
     int count = upstream_poll_items(http->upstream, items);
     items[count] = (zmq_pollitem_t){.fd = http->epoll_fd, .events = ZMQ_POLLIN};
     items[count + 1] = (zmq_pollitem_t){.fd = http->wake_fd, .events = ZMQ_POLLIN};
-    if (zmq_poll(items, count + 2, wait_ms(http, clock_steady_us())) < 0 && zmq_errno() != EINTR)
+    if (zmq_poll(items, count + 2, wait_ms(http, clock_steady_us())) < 0 && zmq_errno() != EINTR) {
         return false;
-    if ((items[count + 1].revents & ZMQ_POLLIN) != 0 && read(http->wake_fd, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
+    }
+    if ((items[count + 1].revents & ZMQ_POLLIN) != 0 && read(http->wake_fd, &wakes, sizeof wakes) < 0 && errno != EAGAIN) {
         return false;
+    }
     return true;
 }
 
@@ -657,26 +695,32 @@ wait_for_work(struct http *http)
 static void
 drain(struct http *http)
 {
-    if (http->is_quiesced || !atomic_load_explicit(&http->state->is_draining, memory_order_relaxed))
+    if (http->is_quiesced || !atomic_load_explicit(&http->state->is_draining, memory_order_relaxed)) {
         return;
+    }
     http->is_quiesced = true;
     int fd = MHD_quiesce_daemon(http->daemon);
-    if (fd >= 0)
+    if (fd >= 0) {
         (void)close(fd);
+    }
 }
 
 /* Whether the loop may end. When time is up, everybody who waits is told so and gets one more round. */
 static bool
 is_finished(struct http *http, int64_t now_us)
 {
-    if (!atomic_load_explicit(&http->state->is_stopping, memory_order_relaxed))
+    if (!atomic_load_explicit(&http->state->is_stopping, memory_order_relaxed)) {
         return false;
-    if (http->stop_by_us == 0)
+    }
+    if (http->stop_by_us == 0) {
         http->stop_by_us = now_us + STOP_MS * 1000;
-    if (http->in_flight == 0)
+    }
+    if (http->in_flight == 0) {
         return true;
-    if (now_us < http->stop_by_us)
+    }
+    if (now_us < http->stop_by_us) {
         return false;
+    }
     upstream_fail_all(http->upstream);
     return now_us >= http->stop_by_us + STOP_MS * 1000 / 4;
 }
@@ -688,14 +732,17 @@ http_serve(struct http *http)
         int64_t now_us = clock_steady_us();
         drain(http);
         sweep(http, now_us);
-        if (is_finished(http, now_us))
+        if (is_finished(http, now_us)) {
             return ERR_ok;
-        if (!wait_for_work(http))
+        }
+        if (!wait_for_work(http)) {
             return ERR_internal;
+        }
         upstream_receive(http->upstream);
         upstream_expire(http->upstream, clock_steady_us());
-        if (MHD_run(http->daemon) != MHD_YES)
+        if (MHD_run(http->daemon) != MHD_YES) {
             return ERR_internal;
+        }
     }
 }
 
@@ -720,8 +767,9 @@ http_close(struct http **http)
 {
     struct http *closed = *http;
     *http = NULL;
-    if (closed == NULL)
+    if (closed == NULL) {
         return;
+    }
     /* the library ends the process when a connection is still suspended; after a resume it needs one round to see it */
     upstream_fail_all(closed->upstream);
     (void)MHD_run(closed->daemon);

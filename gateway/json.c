@@ -62,8 +62,9 @@ find_field(const struct wire_body *body, struct slice name)
 {
     for (size_t i = 0; i < body->field_count; i++) {
         const struct wire_field *field = &body->fields[i];
-        if (field->name_size == name.size && memcmp(field->name, name.data, name.size) == 0)
+        if (field->name_size == name.size && memcmp(field->name, name.data, name.size) == 0) {
             return field;
+        }
     }
     return NULL;
 }
@@ -107,16 +108,20 @@ set_digits(const struct json_reader *reader, const struct member *member, struct
     uint64_t value = 0;
     bool is_negative = text.size > 0 && text.data[0] == '-';
     size_t from = is_negative ? 1 : 0;
-    if (text.size == from)
+    if (text.size == from) {
         return refuse(reader, member->given, "must be a whole number", why);
-    for (size_t i = from; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            return refuse(reader, member->given, "must be a whole number", why);
-        if (__builtin_mul_overflow(value, 10U, &value) || __builtin_add_overflow(value, (uint64_t)(text.data[i] - '0'), &value))
-            return refuse(reader, member->given, "is larger than any number taken here", why);
     }
-    if (value > INT64_MAX)
+    for (size_t i = from; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') {
+            return refuse(reader, member->given, "must be a whole number", why);
+        }
+        if (__builtin_mul_overflow(value, 10U, &value) || __builtin_add_overflow(value, (uint64_t)(text.data[i] - '0'), &value)) {
+            return refuse(reader, member->given, "is larger than any number taken here", why);
+        }
+    }
+    if (value > INT64_MAX) {
         return refuse(reader, member->given, "is larger than any number taken here", why);
+    }
     return set_number(reader, member, is_negative ? -(int64_t)value : (int64_t)value, why);
 }
 
@@ -125,14 +130,16 @@ set_slice(const struct json_reader *reader, const struct member *member, struct 
 {
     char what[96];
     const struct wire_field *field = member->field;
-    if (field->kind == WIRE_NAME && text.size > 0 && text.size <= WIRE_NAME_MAX && !wire_is_name(text))
+    if (field->kind == WIRE_NAME && text.size > 0 && text.size <= WIRE_NAME_MAX && !wire_is_name(text)) {
         return refuse(reader, member->given, "may hold only letters, digits, '-' and '_'", why);
+    }
     if ((int64_t)text.size < field->lo || (int64_t)text.size > field->hi) {
         (void)snprintf(what, sizeof what, "must have %lld to %lld bytes", (long long)field->lo, (long long)field->hi);
         return refuse(reader, member->given, what, why);
     }
-    if (field->kind == WIRE_STR && !wire_is_utf8(text))
+    if (field->kind == WIRE_STR && !wire_is_utf8(text)) {
         return refuse(reader, member->given, "must be UTF-8 without NUL", why);
+    }
     memcpy(place_of(member), &text, sizeof text);
     mark(member);
     return ERR_ok;
@@ -142,8 +149,9 @@ static err
 set_id(const struct json_reader *reader, const struct member *member, struct slice text, struct err_text *why)
 {
     struct id id;
-    if (!id_parse((const char *)text.data, text.size, &id))
+    if (!id_parse((const char *)text.data, text.size, &id)) {
         return refuse(reader, member->given, "must be the text of a UUID", why);
+    }
     memcpy(place_of(member), &id, sizeof id);
     mark(member);
     return ERR_ok;
@@ -153,8 +161,9 @@ static err
 set_time(const struct json_reader *reader, const struct member *member, struct slice text, struct err_text *why)
 {
     int64_t utc_ms = 0;
-    if (!json_time_parse(text, &utc_ms))
+    if (!json_time_parse(text, &utc_ms)) {
         return refuse(reader, member->given, "must be a time such as 2026-01-31T23:59:59.999Z", why);
+    }
     return set_number(reader, member, utc_ms, why);
 }
 
@@ -162,8 +171,9 @@ static err
 set_bool(const struct json_reader *reader, const struct member *member, struct slice text, struct err_text *why)
 {
     bool is_true = slice_equal(text, slice_of("true"));
-    if (!is_true && !slice_equal(text, slice_of("false")))
+    if (!is_true && !slice_equal(text, slice_of("false"))) {
         return refuse(reader, member->given, "must be true or false", why);
+    }
     memcpy(place_of(member), &is_true, sizeof is_true);
     mark(member);
     return ERR_ok;
@@ -216,8 +226,9 @@ read_elements(struct json_reader *reader, const struct member *member, json_t *a
             return refuse(reader, (struct slice){0}, "must be an object", why);
         }
         err failed = read_object(reader, member->field->element, &element.has, value, why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
         wire_list_add(&list, member->field->element, &element, buffer);
         reader->lists_used = used + 1;
         reader->path_size = path_size;
@@ -235,7 +246,8 @@ read_list(struct json_reader *reader, const struct member *member, json_t *array
     char what[96];
     int64_t count = (int64_t)json_array_size(array);
     if (count < member->field->lo || count > member->field->hi) {
-        (void)snprintf(what, sizeof what, "must have %lld to %lld elements", (long long)member->field->lo, (long long)member->field->hi);
+        (void)snprintf(what, sizeof what, "must have %lld to %lld elements", (long long)member->field->lo,
+                       (long long)member->field->hi);
         return refuse(reader, member->given, what, why);
     }
     return read_elements(reader, member, array, why);
@@ -248,8 +260,9 @@ read_map(struct json_reader *reader, const struct member *member, json_t *object
     int size = snprintf(reader->path + path_size, JSON_PATH_MAX - path_size, "%.*s.", shown(member->given), text_of(member->given));
     reader->path_size = path_size + (size_t)size < JSON_PATH_MAX ? path_size + (size_t)size : JSON_PATH_MAX - 1;
     err failed = read_object(reader, member->field->element, (uint64_t *)(void *)place_of(member), object, why);
-    if (failed != ERR_ok)
+    if (failed != ERR_ok) {
         return failed;
+    }
     reader->path_size = path_size;
     reader->path[path_size] = 0;
     mark(member);
@@ -266,10 +279,12 @@ read_string(const struct json_reader *reader, const struct member *member, json_
 static err
 read_number(const struct json_reader *reader, const struct member *member, json_t *value, struct err_text *why)
 {
-    if (json_is_integer(value))
+    if (json_is_integer(value)) {
         return set_number(reader, member, json_integer_value(value), why);
-    if (json_is_string(value) && member->digits_allowed)
+    }
+    if (json_is_string(value) && member->digits_allowed) {
         return read_string(reader, member, value, why);
+    }
     return refuse(reader, member->given, "must be a whole number", why);
 }
 
@@ -279,8 +294,9 @@ read_json(struct json_reader *reader, const struct member *member, json_t *value
     const char *wanted = NULL;
     switch ((enum wire_kind)member->field->kind) {
     case WIRE_BOOL:
-        if (json_is_boolean(value))
+        if (json_is_boolean(value)) {
             return set_bool(reader, member, slice_of(json_is_true(value) ? "true" : "false"), why);
+        }
         wanted = "must be true or false";
         break;
     case WIRE_I64:
@@ -289,18 +305,21 @@ read_json(struct json_reader *reader, const struct member *member, json_t *value
     case WIRE_STR:
     case WIRE_NAME:
     case WIRE_ID:
-        if (json_is_string(value))
+        if (json_is_string(value)) {
             return read_string(reader, member, value, why);
+        }
         wanted = "must be text";
         break;
     case WIRE_LIST:
-        if (json_is_array(value))
+        if (json_is_array(value)) {
             return read_list(reader, member, value, why);
+        }
         wanted = "must be a list";
         break;
     case WIRE_MAP:
-        if (json_is_object(value))
+        if (json_is_object(value)) {
             return read_map(reader, member, value, why);
+        }
         wanted = "must be an object";
         break;
     case WIRE_BYTES:
@@ -316,8 +335,9 @@ static const struct json_name *
 find_name(const struct json_name *names, struct slice given)
 {
     for (; names != NULL && names->given != NULL; names++) {
-        if (names->how != JSON_FIXED && strlen(names->given) == given.size && memcmp(names->given, given.data, given.size) == 0)
+        if (names->how != JSON_FIXED && strlen(names->given) == given.size && memcmp(names->given, given.data, given.size) == 0) {
             return names;
+        }
     }
     return NULL;
 }
@@ -335,8 +355,9 @@ follow_name(struct json_reader *reader, const struct json_name *name, struct mem
     }
     assert(member->field != NULL);
     member->lo = member->field->lo;
-    if ((name->how == JSON_COUNT || name->how == JSON_COUNT_TEXT) && member->lo < 1)
+    if ((name->how == JSON_COUNT || name->how == JSON_COUNT_TEXT) && member->lo < 1) {
         member->lo = 1;
+    }
 }
 
 /* Finds the field of a name at the top of the struct. */
@@ -345,18 +366,21 @@ find_member(struct json_reader *reader, struct slice given, struct member *membe
 {
     const struct json_name *name = find_name(reader->names, given);
     *member = (struct member){.body = reader->body, .target = reader->target, .given = given};
-    if (name != NULL && name->how == JSON_SKIPPED)
+    if (name != NULL && name->how == JSON_SKIPPED) {
         return ERR_ok;
+    }
     if (name != NULL && name->how != JSON_HIDDEN) {
         follow_name(reader, name, member);
     } else {
         member->field = name == NULL ? find_field(reader->body, given) : NULL;
-        if (member->field == NULL)
+        if (member->field == NULL) {
             return refuse(reader, given, "is not known here", why);
+        }
         member->lo = member->field->lo;
     }
-    if ((*member->target & bit_of(member->body, member->field)) != 0)
+    if ((*member->target & bit_of(member->body, member->field)) != 0) {
         return refuse(reader, given, "is given already", why);
+    }
     return ERR_ok;
 }
 
@@ -366,8 +390,9 @@ name_of_field(const struct json_reader *reader, const struct wire_field *field)
 {
     for (const struct json_name *name = reader->names; name != NULL && name->given != NULL; name++) {
         bool is_renamed = name->how == JSON_RENAMED || name->how == JSON_COUNT || name->how == JSON_COUNT_TEXT;
-        if (is_renamed && field->need == REQUIRED && strcmp(name->field, field->name) == 0)
+        if (is_renamed && field->need == REQUIRED && strcmp(name->field, field->name) == 0) {
             return slice_of(name->given);
+        }
     }
     return slice_of(field->name);
 }
@@ -376,8 +401,9 @@ static err
 refuse_missing(const struct json_reader *reader, const struct wire_body *body, uint64_t has, struct err_text *why)
 {
     for (size_t i = 0; i < body->field_count; i++) {
-        if ((body->required & ~has) >> i & 1U)
+        if ((body->required & ~has) >> i & 1U) {
             return refuse(reader, name_of_field(reader, &body->fields[i]), "is missing", why);
+        }
     }
     return ERR_ok;
 }
@@ -391,44 +417,54 @@ read_object(struct json_reader *reader, const struct wire_body *body, uint64_t *
     for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         struct member member = {.body = body, .target = target, .given = slice_of(json_object_iter_key(at))};
         member.field = find_field(body, member.given);
-        if (member.field == NULL)
+        if (member.field == NULL) {
             return refuse(reader, member.given, "is not known here", why);
+        }
         member.lo = member.field->lo;
         err failed = read_json(reader, &member, json_object_iter_value(at), why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
     }
     return refuse_missing(reader, body, *target, why);
 }
 
-/* The last member name that begins before `end`. jansson tells where it gave up, not in which member. */
+/* The member that `end` lies in, and the last string that begins before it, which may be the name of the next. jansson tells where
+ * it gave up, not in which member. */
 static struct slice
-member_before(struct slice text, size_t end)
+member_before(struct slice text, size_t end, struct slice *last)
 {
     struct slice name = {0};
     struct slice string = {0};
     for (size_t at = 0; at < text.size && at < end; at++) {
-        if (text.data[at] == ':')
+        if (text.data[at] == ':') {
             name = string;
-        if (text.data[at] != '"')
+        }
+        if (text.data[at] != '"') {
             continue;
+        }
         size_t from = ++at;
-        while (at < text.size && text.data[at] != '"')
+        while (at < text.size && text.data[at] != '"') {
             at += text.data[at] == '\\' ? 2 : 1;
+        }
         string = (struct slice){text.data + from, (at < text.size ? at : text.size) - from};
     }
+    *last = string;
     return name;
 }
 
 static err
 refuse_document(const struct json_reader *reader, struct slice text, const json_error_t *error, struct err_text *why)
 {
-    struct slice name = member_before(text, error->position > 0 ? (size_t)error->position : 0);
+    struct slice last;
+    struct slice name = member_before(text, error->position > 0 ? (size_t)error->position : 0, &last);
     enum json_error_code code = json_error_code(error);
-    if (code == json_error_numeric_overflow)
+    if (code == json_error_numeric_overflow) {
         return refuse(reader, name, "is larger than any number taken here", why);
-    if (code == json_error_duplicate_key)
-        return err_say(why, ERR_invalid_field, "%s", error->text);
+    }
+    if (code == json_error_duplicate_key) {
+        return refuse(reader, last, "is given twice", why);
+    }
     return err_say(why, ERR_malformed, "%.*s%sthe body is not JSON: %s (line %d, column %d)", shown(name), text_of(name),
                    name.size > 0 ? ": " : "", error->text, error->line, error->column);
 }
@@ -460,8 +496,9 @@ json_reader_begin(struct json_reader *reader, const struct wire_body *body, void
     reader->path[0] = 0;
     memset(target, 0, body->size);
     for (const struct json_name *name = names; name != NULL && name->given != NULL; name++) {
-        if (name->how == JSON_FIXED)
+        if (name->how == JSON_FIXED) {
             set_fixed(reader, name);
+        }
         if (name->how == JSON_ELEMENT && reader->element_field == NULL) {
             reader->element_field = find_field(body, slice_of(name->field));
             assert(reader->element_field != NULL && reader->element_field->kind == WIRE_LIST);
@@ -475,8 +512,9 @@ json_reader_text(struct json_reader *reader, struct slice name, struct slice val
 {
     struct member member;
     err failed = find_member(reader, name, &member, why);
-    if (failed != ERR_ok || member.field == NULL)
+    if (failed != ERR_ok || member.field == NULL) {
         return failed;
+    }
     return read_text(reader, &member, value, why);
 }
 
@@ -486,17 +524,21 @@ json_reader_object(struct json_reader *reader, struct slice text, struct err_tex
     json_error_t error;
     json_reader_clear(reader);
     reader->root = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &error);
-    if (reader->root == NULL)
+    if (reader->root == NULL) {
         return refuse_document(reader, text, &error, why);
-    if (!json_is_object(reader->root))
+    }
+    if (!json_is_object(reader->root)) {
         return err_say(why, ERR_malformed, "the body must be a JSON object");
+    }
     for (void *at = json_object_iter(reader->root); at != NULL; at = json_object_iter_next(reader->root, at)) {
         struct member member;
         err failed = find_member(reader, slice_of(json_object_iter_key(at)), &member, why);
-        if (failed == ERR_ok && member.field != NULL)
+        if (failed == ERR_ok && member.field != NULL) {
             failed = read_json(reader, &member, json_object_iter_value(at), why);
-        if (failed != ERR_ok)
+        }
+        if (failed != ERR_ok) {
             return failed;
+        }
     }
     return ERR_ok;
 }
@@ -510,8 +552,9 @@ json_reader_end(struct json_reader *reader, struct err_text *why)
         struct wire_buffer *buffer = &reader->lists[reader->lists_used++];
         struct wire_list list = {0};
         err failed = refuse_missing(reader, field->element, reader->element.has, why);
-        if (failed != ERR_ok)
+        if (failed != ERR_ok) {
             return failed;
+        }
         buffer->size = 0;
         wire_list_add(&list, field->element, &reader->element, buffer);
         wire_list_end(&list, buffer);
@@ -532,7 +575,8 @@ void
 json_reader_fini(struct json_reader *reader)
 {
     json_reader_clear(reader);
-    for (size_t i = 0; i < WIRE_DEPTH_MAX; i++)
+    for (size_t i = 0; i < WIRE_DEPTH_MAX; i++) {
         wire_buffer_fini(&reader->lists[i]);
+    }
     *reader = (struct json_reader){0};
 }

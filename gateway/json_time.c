@@ -18,6 +18,8 @@
 #define ERA_DAYS 146097
 #define EPOCH_DAYS 719468 /* from 0000-03-01 to 1970-01-01 */
 
+static const char SHAPE[JSON_TIME_SIZE] = "0000-00-00T00:00:00.000Z";
+
 struct date {
     int64_t year;
     int64_t month;
@@ -65,7 +67,7 @@ json_time_format(int64_t utc_ms, char text[JSON_TIME_SIZE])
 {
     struct date date = date_of_days(utc_ms / DAY_MS);
     int64_t ms = utc_ms % DAY_MS;
-    memcpy(text, "0000-00-00T00:00:00.000Z", JSON_TIME_SIZE);
+    memcpy(text, SHAPE, JSON_TIME_SIZE);
     put_digits(text, date.year, 4);
     put_digits(text + 5, date.month, 2);
     put_digits(text + 8, date.day, 2);
@@ -84,12 +86,14 @@ struct scan {
 static bool
 take_digits(struct scan *scan, size_t digits, int64_t *value)
 {
-    if (scan->size < digits)
+    if (scan->size < digits) {
         return false;
+    }
     *value = 0;
     for (size_t i = 0; i < digits; i++) {
-        if (scan->data[i] < '0' || scan->data[i] > '9')
+        if (scan->data[i] < '0' || scan->data[i] > '9') {
             return false;
+        }
         *value = *value * 10 + (scan->data[i] - '0');
     }
     scan->data += digits;
@@ -100,8 +104,9 @@ take_digits(struct scan *scan, size_t digits, int64_t *value)
 static bool
 take_one(struct scan *scan, const char *allowed)
 {
-    if (scan->size == 0 || scan->data[0] == 0 || strchr(allowed, scan->data[0]) == NULL)
+    if (scan->size == 0 || scan->data[0] == 0 || strchr(allowed, scan->data[0]) == NULL) {
         return false;
+    }
     scan->data++;
     scan->size--;
     return true;
@@ -113,10 +118,12 @@ take_fraction(struct scan *scan, int64_t *ms)
     int64_t digit = 0;
     int64_t weight = 100;
     *ms = 0;
-    if (!take_one(scan, "."))
+    if (!take_one(scan, ".")) {
         return true;
-    if (!take_digits(scan, 1, &digit))
+    }
+    if (!take_digits(scan, 1, &digit)) {
         return false;
+    }
     do {
         *ms += digit * weight;
         weight /= 10;
@@ -131,10 +138,12 @@ take_offset(struct scan *scan, int64_t *minutes)
     int64_t minute = 0;
     bool is_west = scan->size > 0 && scan->data[0] == '-';
     *minutes = 0;
-    if (take_one(scan, "Zz"))
+    if (take_one(scan, "Zz")) {
         return true;
-    if (!take_one(scan, "+-") || !take_digits(scan, 2, &hour) || !take_one(scan, ":") || !take_digits(scan, 2, &minute))
+    }
+    if (!take_one(scan, "+-") || !take_digits(scan, 2, &hour) || !take_one(scan, ":") || !take_digits(scan, 2, &minute)) {
         return false;
+    }
     *minutes = (hour * 60 + minute) * (is_west ? -1 : 1);
     return hour < 24 && minute < 60;
 }
@@ -150,13 +159,16 @@ json_time_parse(struct slice text, int64_t *utc_ms)
     int64_t ms = 0;
     int64_t offset = 0;
     if (!take_digits(&scan, 4, &date.year) || !take_one(&scan, "-") || !take_digits(&scan, 2, &date.month) || !take_one(&scan, "-") ||
-        !take_digits(&scan, 2, &date.day) || !take_one(&scan, "Tt "))
+        !take_digits(&scan, 2, &date.day) || !take_one(&scan, "Tt ")) {
         return false;
+    }
     if (!take_digits(&scan, 2, &hour) || !take_one(&scan, ":") || !take_digits(&scan, 2, &minute) || !take_one(&scan, ":") ||
-        !take_digits(&scan, 2, &second) || !take_fraction(&scan, &ms) || !take_offset(&scan, &offset) || scan.size != 0)
+        !take_digits(&scan, 2, &second) || !take_fraction(&scan, &ms) || !take_offset(&scan, &offset) || scan.size != 0) {
         return false;
-    if (date.year < 1970 || date.month < 1 || date.month > 12 || hour > 23 || minute > 59 || second > 59)
+    }
+    if (date.year < 1970 || date.month < 1 || date.month > 12 || hour > 23 || minute > 59 || second > 59) {
         return false;
+    }
     int64_t days = days_of_date(date);
     struct date back = date_of_days(days);
     *utc_ms = days * DAY_MS + ((hour * 60 + minute - offset) * 60 + second) * 1000 + ms;

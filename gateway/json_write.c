@@ -35,8 +35,9 @@ put_number(int64_t value, struct wire_buffer *out)
         text[--at] = (char)('0' + rest % 10);
         rest /= 10;
     } while (rest != 0);
-    if (value < 0)
+    if (value < 0) {
         text[--at] = '-';
+    }
     put(out, text + at, sizeof text - at);
 }
 
@@ -77,16 +78,19 @@ json_write_text(struct slice text, struct wire_buffer *out)
             at += length;
             continue;
         }
-        if (at > from)
+        if (at > from) {
             wire_buffer_append(out, text.data + from, at - from);
-        if (length == 1)
+        }
+        if (length == 1) {
             put_escaped(character, out);
-        else
+        } else {
             put(out, "\xef\xbf\xbd", 3);
+        }
         from = ++at;
     }
-    if (at > from)
+    if (at > from) {
         wire_buffer_append(out, text.data + from, at - from);
+    }
     put(out, "\"", 1);
 }
 
@@ -128,10 +132,11 @@ put_value(const struct wire_field *field, const char *value, struct wire_buffer 
 {
     switch ((enum wire_kind)field->kind) {
     case WIRE_BOOL:
-        if (*(const bool *)(const void *)value)
+        if (*(const bool *)(const void *)value) {
             put(out, "true", 4);
-        else
+        } else {
             put(out, "false", 5);
+        }
         break;
     case WIRE_I64:
         put_number(*(const int64_t *)(const void *)value, out);
@@ -165,16 +170,18 @@ json_write(const struct wire_body *body, const void *source, struct wire_buffer 
     char lead = '{';
     for (size_t i = 0; i < body->field_count; i++) {
         const struct wire_field *field = &body->fields[i];
-        if ((has >> i & 1U) == 0)
+        if ((has >> i & 1U) == 0) {
             continue;
+        }
         put(out, (const char[]){lead, '"'}, 2);
         put(out, field->name, field->name_size);
         put(out, "\":", 2);
         put_value(field, (const char *)source + field->offset, out);
         lead = ',';
     }
-    if (lead == '{')
+    if (lead == '{') {
         put(out, "{", 1);
+    }
     put(out, "}", 1);
 }
 
@@ -185,8 +192,9 @@ json_write_list(struct wire_list list, const struct wire_body *element, struct w
     bool is_first = true;
     put(out, "[", 1);
     while (wire_list_next(&list, element, &value)) {
-        if (!is_first)
+        if (!is_first) {
             put(out, ",", 1);
+        }
         is_first = false;
         json_write(element, &value, out);
     }

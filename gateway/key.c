@@ -37,15 +37,18 @@ parse_quoted(struct slice inside, struct key *key, struct err_text *why)
     size_t size = 0;
     for (size_t i = 0; i < inside.size; i++) {
         uint8_t character = inside.data[i];
-        if (character == '"')
+        if (character == '"') {
             return refuse(why);
+        }
         if (character == '\\') {
-            if (++i == inside.size || (inside.data[i] != '"' && inside.data[i] != '\\'))
+            if (++i == inside.size || (inside.data[i] != '"' && inside.data[i] != '\\')) {
                 return refuse(why);
+            }
             character = inside.data[i];
         }
-        if (!is_visible(character) || size == KEY_MAX)
+        if (!is_visible(character) || size == KEY_MAX) {
             return refuse(why);
+        }
         key->text[size++] = (char)character;
     }
     key->size = size;
@@ -55,13 +58,16 @@ parse_quoted(struct slice inside, struct key *key, struct err_text *why)
 err
 key_parse(struct slice header, struct key *key, struct err_text *why)
 {
-    if (header.size >= 2 && header.data[0] == '"' && header.data[header.size - 1] == '"')
+    if (header.size >= 2 && header.data[0] == '"' && header.data[header.size - 1] == '"') {
         return parse_quoted((struct slice){header.data + 1, header.size - 2}, key, why);
-    if (header.size == 0 || header.size > KEY_MAX || header.data[0] == '"')
+    }
+    if (header.size == 0 || header.size > KEY_MAX || header.data[0] == '"') {
         return refuse(why);
+    }
     for (size_t i = 0; i < header.size; i++) {
-        if (!is_visible(header.data[i]))
+        if (!is_visible(header.data[i])) {
             return refuse(why);
+        }
     }
     memcpy(key->text, header.data, header.size);
     key->size = header.size;

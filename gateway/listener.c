@@ -46,15 +46,17 @@ resolve(const char *text, struct address *address, struct err_text *why)
     struct addrinfo *found = NULL;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host)
+    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host) {
         return refuse(text, "it must be address:port", why);
+    }
     bool has_brackets = text[0] == '[' && colon[-1] == ']';
     size_t size = (size_t)(colon - text) - (has_brackets ? 2 : 0);
     memcpy(host, text + (has_brackets ? 1 : 0), size);
     host[size] = 0;
     int failed = getaddrinfo(host, colon + 1, &hints, &found);
-    if (failed != 0)
+    if (failed != 0) {
         return refuse(text, gai_strerror(failed), why);
+    }
     memcpy(&address->storage, found->ai_addr, found->ai_addrlen);
     address->size = found->ai_addrlen;
     freeaddrinfo(found);
@@ -67,12 +69,14 @@ bind_socket(const struct address *address, bool is_shared)
 {
     int on = 1;
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
+    if (fd < 0) {
         return -1;
+    }
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         (!is_shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-        bind(fd, (const struct sockaddr *)&address->storage, address->size) == 0)
+        bind(fd, (const struct sockaddr *)&address->storage, address->size) == 0) {
         return fd;
+    }
     int reason = errno;
     close(fd);
     errno = reason;
@@ -84,39 +88,46 @@ static int
 settle_port(int fd, struct address *address)
 {
     address->size = sizeof address->storage;
-    if (getsockname(fd, (struct sockaddr *)&address->storage, &address->size) != 0)
+    if (getsockname(fd, (struct sockaddr *)&address->storage, &address->size) != 0) {
         return -1;
-    if (address->storage.ss_family == AF_INET6)
+    }
+    if (address->storage.ss_family == AF_INET6) {
         return ntohs(((const struct sockaddr_in6 *)(const void *)&address->storage)->sin6_port);
+    }
     return ntohs(((const struct sockaddr_in *)(const void *)&address->storage)->sin_port);
 }
 
 err
 listener_open(const char *text, int *fds, int count, int *port, struct err_text *why)
 {
-    struct address address;
+    struct address address = {0};
     int opened = 0;
     err failed = resolve(text, &address, why);
-    if (failed != ERR_ok)
+    if (failed != ERR_ok) {
         return failed;
+    }
     int probe = bind_socket(&address, false);
-    if (probe < 0)
+    if (probe < 0) {
         return refuse(text, errno == EADDRINUSE ? "somebody listens there already" : strerror(errno), why);
+    }
     close(probe);
     for (; opened < count; opened++) {
         fds[opened] = bind_socket(&address, true);
-        if (fds[opened] < 0)
+        if (fds[opened] < 0) {
             break;
+        }
         *port = settle_port(fds[opened], &address);
         if (*port < 0 || listen(fds[opened], BACKLOG) != 0) {
             opened++;
             break;
         }
     }
-    if (opened == count && *port >= 0)
+    if (opened == count && *port >= 0) {
         return ERR_ok;
+    }
     failed = refuse(text, strerror(errno), why);
-    while (opened > 0)
+    while (opened > 0) {
         close(fds[--opened]);
+    }
     return failed;
 }

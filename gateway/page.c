@@ -29,10 +29,12 @@ page_cursor_read(struct slice text, struct page_cursor *cursor, struct err_text 
     size_t at = 0;
     *cursor = (struct page_cursor){0};
     bool is_ours = text.size <= BASE64URL_SIZE(sizeof bytes) && base64url_decode((const char *)text.data, text.size, bytes, &size);
-    for (; is_ours && at < size && bytes[at] >= '0' && bytes[at] <= '9' && at < 3; at++)
+    for (; is_ours && at < size && bytes[at] >= '0' && bytes[at] <= '9' && at < 3; at++) {
         cursor->shard = cursor->shard * 10 + (bytes[at] - '0');
-    if (!is_ours || at == 0 || at == size || bytes[at] != ':' || size - at - 1 > PAGE_TEXT_MAX)
+    }
+    if (!is_ours || at == 0 || at == size || bytes[at] != ':' || size - at - 1 > PAGE_TEXT_MAX) {
         return err_say(why, ERR_invalid_field, "cursor: is not one that was given out here");
+    }
     cursor->size = size - at - 1;
     memcpy(cursor->text, bytes + at + 1, cursor->size);
     return ERR_ok;
@@ -43,17 +45,20 @@ page_cursor_write(const struct page_cursor *cursor, struct wire_buffer *out)
 {
     char plain[CURSOR_SIZE_MAX + 8];
     char text[BASE64URL_SIZE(sizeof plain)];
-    int size = snprintf(plain, sizeof plain, "%d:%.*s", cursor->shard, (int)cursor->size, cursor->text);
-    base64url_encode((const uint8_t *)plain, (size_t)size, text);
-    wire_buffer_append(out, text, BASE64URL_SIZE((size_t)size));
+    int lead = snprintf(plain, sizeof plain, "%d:", cursor->shard);
+    size_t size = (size_t)lead + cursor->size;
+    memcpy(plain + lead, cursor->text, cursor->size);
+    base64url_encode((const uint8_t *)plain, size, text);
+    wire_buffer_append(out, text, BASE64URL_SIZE(size));
 }
 
 static const struct wire_field *
 find_kind(const struct wire_body *body, enum wire_kind kind)
 {
     for (size_t i = 0; i < body->field_count; i++) {
-        if (body->fields[i].kind == kind)
+        if (body->fields[i].kind == kind) {
             return &body->fields[i];
+        }
     }
     return NULL;
 }
@@ -65,18 +70,21 @@ page_field_text(const struct wire_body *body, const void *source, struct slice n
     for (size_t i = 0; i < body->field_count; i++) {
         const struct wire_field *field = &body->fields[i];
         const char *value = (const char *)source + field->offset;
-        if (!slice_equal(slice_of(field->name), name) || (*(const uint64_t *)source >> i & 1U) == 0)
+        if (!slice_equal(slice_of(field->name), name) || (*(const uint64_t *)source >> i & 1U) == 0) {
             continue;
-        if (field->kind == WIRE_I64)
+        }
+        if (field->kind == WIRE_I64) {
             return (size_t)snprintf(text, PAGE_TEXT_MAX, "%lld", (long long)*(const int64_t *)(const void *)value);
+        }
         if (field->kind == WIRE_ID) {
             id_format((const struct id *)(const void *)value, id_text);
             memcpy(text, id_text, ID_TEXT_SIZE - 1);
             return ID_TEXT_SIZE - 1;
         }
         const struct slice *bytes = (const struct slice *)(const void *)value;
-        if (field->kind != WIRE_NAME || bytes->size > PAGE_TEXT_MAX)
+        if (field->kind != WIRE_NAME || bytes->size > PAGE_TEXT_MAX) {
             return 0;
+        }
         memcpy(text, bytes->data, bytes->size);
         return bytes->size;
     }
@@ -90,14 +98,17 @@ page_add(struct page *page, const struct route_page *how, const struct wire_body
     const struct wire_field *more = find_kind(body, WIRE_BOOL);
     struct wire_list list = *(const struct wire_list *)(const void *)((const char *)reply + field->offset);
     union json_any element;
-    if (page->count == 0 && out->size == 0)
+    if (page->count == 0 && out->size == 0) {
         wire_buffer_append(out, "{\"data\":[", 9);
+    }
     for (uint32_t left = list.count; wire_list_next(&list, field->element, &element); left--) {
-        if (page->count++ > 0)
+        if (page->count++ > 0) {
             wire_buffer_append(out, ",", 1);
+        }
         json_write(field->element, &element, out);
-        if (left == 1)
+        if (left == 1) {
             page->last.size = page_field_text(field->element, &element, slice_of(how->element), page->last.text);
+        }
     }
     page->has_more = *(const bool *)(const void *)((const char *)reply + more->offset);
 }

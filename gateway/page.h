@@ -42,6 +42,6 @@ page_end(const struct page *page, struct wire_buffer *out);
 
 /* Writes a name, a number or an id of a struct as text, not terminated; 0 when the body has no such field or it is not set. */
 size_t
-page_field_text(const struct wire_body *body, const void *source, struct slice field, char text[PAGE_TEXT_MAX]);
+page_field_text(const struct wire_body *body, const void *source, struct slice name, char text[PAGE_TEXT_MAX]);
 
 #endif

@@ -24,10 +24,12 @@
 err
 problem_public(err code)
 {
-    if (code == ERR_ok || code == ERR_wrong_setting || code >= ERR_COUNT)
+    if (code == ERR_ok || code == ERR_wrong_setting || code >= ERR_COUNT) {
         return ERR_internal;
-    if (code < ERR_db_unique || code > ERR_db_bug)
+    }
+    if (code < ERR_db_unique || code > ERR_db_bug) {
         return code;
+    }
     return err_disposition(code) == ERR_RETRY || code == ERR_db_stale ? ERR_unavailable : ERR_internal;
 }
 
@@ -69,11 +71,14 @@ problem_write(err code, const struct problem *problem, const struct id *id, stru
         put(out, ",\"product\":");
         json_write_text(problem->product, out);
     }
-    if (problem != NULL && WIRE_HAS(problem, problem, asked))
+    if (problem != NULL && WIRE_HAS(problem, problem, asked)) {
         put_number(out, "asked", problem->asked);
-    if (problem != NULL && WIRE_HAS(problem, problem, available))
+    }
+    if (problem != NULL && WIRE_HAS(problem, problem, available)) {
         put_number(out, "available", problem->available);
-    if (problem != NULL && WIRE_HAS(problem, problem, version))
+    }
+    if (problem != NULL && WIRE_HAS(problem, problem, version)) {
         put_number(out, "version", problem->version);
+    }
     put(out, "}");
 }

@@ -62,18 +62,21 @@ answer(struct readiness *readiness)
     size_t lead_size = strlen(lead);
     wire_buffer_append(out, lead, lead_size);
     for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
-        if (!readiness->is_away[i])
+        if (!readiness->is_away[i]) {
             continue;
+        }
         is_ready = false;
-        if (out->size > lead_size)
+        if (out->size > lead_size) {
             wire_buffer_append(out, ",", 1);
+        }
         json_write_text(slice_of(upstream_peer_name(exchange->upstream, i)), out);
     }
     wire_buffer_append(out, "]}", 2);
-    if (is_ready)
+    if (is_ready) {
         say(exchange, 200, "{\"status\":\"ready\"}");
-    else
+    } else {
         exchange_answer(exchange, 503, CONTENT_JSON);
+    }
 }
 
 static void
@@ -82,8 +85,9 @@ pinged(struct upstream_call *call, const struct upstream_reply *reply)
     struct readiness *readiness = ((struct ping *)(void *)call)->readiness;
     readiness->is_away[call->peer] = reply->status != ERR_ok;
     readiness->pending--;
-    if (readiness->pending > 0 || !readiness->is_started)
+    if (readiness->pending > 0 || !readiness->is_started) {
         return;
+    }
     answer(readiness);
     readiness->exchange->answered(readiness->exchange);
 }
@@ -97,8 +101,9 @@ ping(struct readiness *readiness, int peer, const struct wire_buffer *frame)
     call->body = wire_buffer_slice(frame);
     readiness->pings[peer].readiness = readiness;
     readiness->is_away[peer] = upstream_send(readiness->exchange->upstream, call, &why) != ERR_ok;
-    if (!readiness->is_away[peer])
+    if (!readiness->is_away[peer]) {
         readiness->pending++;
+    }
 }
 
 static void
@@ -116,24 +121,28 @@ run_ready(struct exchange *exchange)
     exchange->frame.size = 0;
     wire_encode(&nothing_body, &nothing, &exchange->frame);
     for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
-        if (!upstream_peer_is_local(exchange->upstream, i))
+        if (!upstream_peer_is_local(exchange->upstream, i)) {
             ping(readiness, i, &exchange->frame);
+        }
     }
     readiness->is_started = true;
-    if (readiness->pending == 0)
+    if (readiness->pending == 0) {
         answer(readiness);
-    else
+    } else {
         exchange->is_waiting = true;
+    }
 }
 
 void
 readiness_cancel(struct exchange *exchange)
 {
     struct readiness *readiness = exchange->readiness;
-    if (readiness == NULL)
+    if (readiness == NULL) {
         return;
-    for (int i = 0; i < UPSTREAM_PEERS_MAX; i++)
+    }
+    for (int i = 0; i < UPSTREAM_PEERS_MAX; i++) {
         upstream_cancel(exchange->upstream, &readiness->pings[i].call);
+    }
     free(readiness);
     exchange->readiness = NULL;
 }

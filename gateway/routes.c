@@ -17,18 +17,18 @@
 
 #define NAMES(set) static const struct json_name set##_names[] = {
 #define NAME(given, field, how) {given, field, JSON_##how},
-#define NAMES_END                                                                                                                   \
-    {                                                                                                                               \
-        NULL, NULL, JSON_HIDDEN                                                                                                     \
-    }                                                                                                                               \
-    }                                                                                                                               \
+#define NAMES_END               \
+    {                           \
+        NULL, NULL, JSON_HIDDEN \
+    }                           \
+    }                           \
     ;
 #include "routes.def"
 
 const struct route routes[ROUTE_COUNT] = {
-#define ROUTE(name, method, pattern, op, success, input, names, reply, location, doc)                                               \
+#define ROUTE(name, method, pattern, op, success, input, names, reply, location, doc) \
     {#name, pattern, location, doc, names##_names, METHOD_##method, WORK_FORWARD, OP_##op, INPUT_##input, REPLY_##reply, success},
-#define PROBE(name, pattern, work, doc)                                                                                             \
+#define PROBE(name, pattern, work, doc) \
     {#name, pattern, "", doc, NULL, METHOD_GET, WORK_##work, OP_COUNT, INPUT_NONE, REPLY_BODY, 200},
 #include "routes.def"
 };
@@ -44,8 +44,9 @@ enum route_method
 routes_method(const char *name)
 {
     for (size_t i = 0; i < sizeof method_names / sizeof *method_names; i++) {
-        if (strcmp(name, method_names[i]) == 0)
+        if (strcmp(name, method_names[i]) == 0) {
             return (enum route_method)i;
+        }
     }
     return METHOD_OTHER;
 }
@@ -59,8 +60,9 @@ match_segment(const char **pattern, struct slice *path, struct route_parameter *
     size_t tail_size = strcspn(tail, "/");
     const uint8_t *slash = path->size > 0 ? memchr(path->data, '/', path->size) : NULL;
     size_t size = slash != NULL ? (size_t)(slash - path->data) : path->size;
-    if (size <= tail_size || memcmp(path->data + size - tail_size, tail, tail_size) != 0)
+    if (size <= tail_size || memcmp(path->data + size - tail_size, tail, tail_size) != 0) {
         return false;
+    }
     parameter->name = (struct slice){(const uint8_t *)name, (size_t)(tail - name) - 1};
     parameter->raw = (struct slice){path->data, size - tail_size};
     *pattern = tail + tail_size;
@@ -76,12 +78,14 @@ match_pattern(const char *pattern, struct slice path, struct route_match *match)
     while (*pattern != 0) {
         if (*pattern == '{') {
             pattern++;
-            if (!match_segment(&pattern, &path, &match->parameters[match->parameter_count++]))
+            if (!match_segment(&pattern, &path, &match->parameters[match->parameter_count++])) {
                 return false;
+            }
             continue;
         }
-        if (path.size == 0 || path.data[0] != (uint8_t)*pattern)
+        if (path.size == 0 || path.data[0] != (uint8_t)*pattern) {
             return false;
+        }
         pattern++;
         path.data++;
         path.size--;
@@ -96,8 +100,9 @@ routes_match(enum route_method method, struct slice path, struct route_match *ma
     enum route_method wanted = method == METHOD_HEAD ? METHOD_GET : method;
     *match = (struct route_match){0};
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (!match_pattern(routes[i].pattern, path, &tried))
+        if (!match_pattern(routes[i].pattern, path, &tried)) {
             continue;
+        }
         if (routes[i].method == wanted) {
             *match = tried;
             match->route = &routes[i];
@@ -120,12 +125,14 @@ void
 routes_allow(uint32_t methods, char allow[ROUTES_ALLOW_SIZE])
 {
     size_t size = 0;
-    if (methods & 1U << METHOD_GET)
+    if (methods & 1U << METHOD_GET) {
         methods |= 1U << METHOD_HEAD;
+    }
     methods |= 1U << METHOD_OPTIONS;
     for (size_t i = 0; i < sizeof method_names / sizeof *method_names; i++) {
-        if ((methods & 1U << i) == 0)
+        if ((methods & 1U << i) == 0) {
             continue;
+        }
         if (size > 0) {
             memcpy(allow + size, ", ", 2);
             size += 2;
@@ -139,10 +146,12 @@ routes_allow(uint32_t methods, char allow[ROUTES_ALLOW_SIZE])
 static int
 digit_of(uint8_t character)
 {
-    if (character >= '0' && character <= '9')
+    if (character >= '0' && character <= '9') {
         return character - '0';
-    if (character >= 'a' && character <= 'f')
+    }
+    if (character >= 'a' && character <= 'f') {
         return character - 'a' + 10;
+    }
     return character >= 'A' && character <= 'F' ? character - 'A' + 10 : -1;
 }
 
@@ -150,16 +159,17 @@ digit_of(uint8_t character)
 static int
 escape_of(struct slice raw)
 {
-    if (raw.size < 3 || raw.data[0] != '%' || digit_of(raw.data[1]) < 0 || digit_of(raw.data[2]) < 0)
+    if (raw.size < 3 || raw.data[0] != '%' || digit_of(raw.data[1]) < 0 || digit_of(raw.data[2]) < 0) {
         return -1;
+    }
     return digit_of(raw.data[1]) * 16 + digit_of(raw.data[2]);
 }
 
 static bool
 is_unreserved(int character)
 {
-    return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') || (character >= '0' && character <= '9') ||
-           character == '-' || character == '.' || character == '_' || character == '~';
+    return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
+           (character >= '0' && character <= '9') || character == '-' || character == '.' || character == '_' || character == '~';
 }
 
 size_t
@@ -186,8 +196,9 @@ routes_decode(struct slice raw, bool is_query, uint8_t *out, size_t *size)
         uint8_t character = raw.data[at];
         if (character == '%') {
             int byte = escape_of((struct slice){raw.data + at, raw.size - at});
-            if (byte <= 0)
+            if (byte <= 0) {
                 return false;
+            }
             character = (uint8_t)byte;
             at += 2;
         } else if (is_query && character == '+') {

@@ -23,8 +23,9 @@ is_hex(struct slice text, size_t from, size_t end, bool zero_allowed)
     bool is_zero = true;
     for (size_t i = from; i < end; i++) {
         uint8_t character = text.data[i];
-        if (!((character >= '0' && character <= '9') || (character >= 'a' && character <= 'f')))
+        if (!((character >= '0' && character <= '9') || (character >= 'a' && character <= 'f'))) {
             return false;
+        }
         is_zero = is_zero && character == '0';
     }
     return zero_allowed || !is_zero;
@@ -52,9 +53,13 @@ void
 trace_make(const struct id *id, char traceparent[TRACE_SIZE])
 {
     char *out = traceparent;
-    memcpy(out, "00-", 3);
-    out = put_hex(out + 3, id->bytes, ID_SIZE);
+    *out++ = '0';
+    *out++ = '0';
+    *out++ = '-';
+    out = put_hex(out, id->bytes, ID_SIZE);
     *out++ = '-';
     out = put_hex(out, id->bytes + 8, 8);
-    memcpy(out, "-00", 3);
+    *out++ = '-';
+    *out++ = '0';
+    *out = '0';
 }

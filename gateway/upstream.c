@@ -85,8 +85,9 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
     peer->is_local = topology_is_local(actor);
     (void)snprintf(peer->name, sizeof peer->name, "%s/%d", actor, shard);
     peer->socket = zsock_new(ZMQ_DEALER);
-    if (peer->socket == NULL)
+    if (peer->socket == NULL) {
         return err_say(why, ERR_internal, "no socket for %s: %s", peer->name, zmq_strerror(zmq_errno()));
+    }
     zsock_set_immediate(peer->socket, 1);
     zsock_set_sndhwm(peer->socket, SEND_MARK);
     zsock_set_rcvhwm(peer->socket, RECEIVE_MARK);
@@ -96,8 +97,9 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
     zsock_set_heartbeat_timeout(peer->socket, HEARTBEAT_TIMEOUT_MS);
     zsock_set_reconnect_ivl(peer->socket, RECONNECT_MS);
     zsock_set_reconnect_ivl_max(peer->socket, RECONNECT_MAX_MS);
-    if (zsock_connect(peer->socket, "%s", endpoint) != 0)
+    if (zsock_connect(peer->socket, "%s", endpoint) != 0) {
         return err_say(why, ERR_wrong_setting, "cannot connect to %s at %s: %s", peer->name, endpoint, zmq_strerror(zmq_errno()));
+    }
     peer->raw = zsock_resolve(peer->socket);
     return ERR_ok;
 }
@@ -130,11 +132,13 @@ upstream_close(struct upstream **upstream)
 {
     struct upstream *closed = *upstream;
     *upstream = NULL;
-    if (closed == NULL)
+    if (closed == NULL) {
         return;
+    }
     assert(closed->soonest == NULL);
-    for (int i = 0; i < closed->peer_count; i++)
+    for (int i = 0; i < closed->peer_count; i++) {
         zsock_destroy(&closed->peers[i].socket);
+    }
     wire_buffer_fini(&closed->header);
     free(closed);
 }
@@ -145,8 +149,9 @@ int
 upstream_peer(const struct upstream *upstream, const char *actor, int shard)
 {
     for (int i = 0; i < upstream->peer_count; i++) {
-        if (upstream->peers[i].shard == shard && strcmp(upstream->peers[i].actor, actor) == 0)
+        if (upstream->peers[i].shard == shard && strcmp(upstream->peers[i].actor, actor) == 0) {
             return i;
+        }
     }
     return -1;
 }
@@ -155,8 +160,9 @@ int
 upstream_shards(const struct upstream *upstream, const char *actor)
 {
     int shards = 0;
-    while (upstream_peer(upstream, actor, shards) >= 0)
+    while (upstream_peer(upstream, actor, shards) >= 0) {
         shards++;
+    }
     return shards;
 }
 
@@ -190,8 +196,9 @@ static uint64_t
 fingerprint_of(const struct upstream_call *call)
 {
     uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)call->op;
-    for (size_t i = 0; i < call->body.size; i++)
+    for (size_t i = 0; i < call->body.size; i++) {
         hash = (hash ^ call->body.data[i]) * UINT64_C(1099511628211);
+    }
     return hash;
 }
 
@@ -199,14 +206,16 @@ static void
 table_add(struct upstream *upstream, struct upstream_call *call)
 {
     struct upstream_call **end = bucket_of(upstream, &call->id);
-    while (*end != NULL)
+    while (*end != NULL) {
         end = &(*end)->next_in_bucket;
+    }
     *end = call;
     call->next_in_bucket = NULL;
 
     struct upstream_call *before = upstream->latest;
-    while (before != NULL && before->expires_us > call->expires_us)
+    while (before != NULL && before->expires_us > call->expires_us) {
         before = before->sooner;
+    }
     call->sooner = before;
     call->later = before != NULL ? before->later : upstream->soonest;
     *(before != NULL ? &before->later : &upstream->soonest) = call;
@@ -219,8 +228,9 @@ static void
 table_remove(struct upstream *upstream, struct upstream_call *call)
 {
     struct upstream_call **at = bucket_of(upstream, &call->id);
-    while (*at != call)
+    while (*at != call) {
         at = &(*at)->next_in_bucket;
+    }
     *at = call->next_in_bucket;
     *(call->sooner != NULL ? &call->sooner->later : &upstream->soonest) = call->later;
     *(call->later != NULL ? &call->later->sooner : &upstream->latest) = call->sooner;
@@ -232,8 +242,9 @@ static struct upstream_call *
 table_find(struct upstream *upstream, const struct id *id, bool again, int peer)
 {
     struct upstream_call *call = *bucket_of(upstream, id);
-    while (call != NULL && !(id_equal(&call->id, id) && call->again == again && call->peer == peer))
+    while (call != NULL && !(id_equal(&call->id, id) && call->again == again && call->peer == peer)) {
         call = call->next_in_bucket;
+    }
     return call;
 }
 
@@ -254,10 +265,12 @@ write_header(struct upstream *upstream, const struct upstream_call *call)
     WIRE_SET(&header, request_header, id, call->id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[call->op].name));
     WIRE_SET(&header, request_header, deadline, clock_utc_ms() + call->timeout_ms);
-    if (call->again)
+    if (call->again) {
         WIRE_SET(&header, request_header, again, true);
-    if (call->traceparent.size > 0)
+    }
+    if (call->traceparent.size > 0) {
         WIRE_SET(&header, request_header, traceparent, call->traceparent);
+    }
     upstream->header.size = 0;
     wire_encode(&request_header_body, &header, &upstream->header);
 }
@@ -272,8 +285,9 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
         return err_say(why, ERR_overloaded, "%s has %d requests to answer before this one", peer->name, peer->outstanding);
     }
     struct upstream_call *same = table_find(upstream, &call->id, call->again, call->peer);
-    if (same != NULL && same->fingerprint != call->fingerprint)
+    if (same != NULL && same->fingerprint != call->fingerprint) {
         return err_say(why, ERR_idempotency_mismatch, "another request with this key is being done right now");
+    }
     write_header(upstream, call);
     enum message_sent sent = message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body);
     if (sent != MESSAGE_SENT) {
@@ -288,8 +302,9 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
 void
 upstream_cancel(struct upstream *upstream, struct upstream_call *call)
 {
-    if (call->is_outstanding)
+    if (call->is_outstanding) {
         table_remove(upstream, call);
+    }
 }
 
 /* --- receiving --- */
@@ -297,8 +312,9 @@ upstream_cancel(struct upstream *upstream, struct upstream_call *call)
 int
 upstream_poll_items(const struct upstream *upstream, zmq_pollitem_t items[UPSTREAM_PEERS_MAX])
 {
-    for (int i = 0; i < upstream->peer_count; i++)
+    for (int i = 0; i < upstream->peer_count; i++) {
         items[i] = (zmq_pollitem_t){.socket = upstream->peers[i].raw, .events = ZMQ_POLLIN};
+    }
     return upstream->peer_count;
 }
 
@@ -307,8 +323,9 @@ static err
 status_of(const struct reply_header *header, const struct peer *peer)
 {
     err status = err_find((const char *)header->status.data, header->status.size);
-    if (status != ERR_COUNT)
+    if (status != ERR_COUNT) {
         return status;
+    }
     log_error("unknown_status", LOG_TEXT("peer", peer->name), LOG_SLICE("status", header->status), LOG_ID("req", &header->id));
     return ERR_internal;
 }
@@ -319,8 +336,9 @@ take_reply(struct upstream *upstream, int peer, struct message *message)
     struct err_text why;
     struct reply_header header;
     err failed = wire_decode(&reply_header_body, message_header(message), &header, &why);
-    if (failed == ERR_ok && header.v != WIRE_VERSION)
+    if (failed == ERR_ok && header.v != WIRE_VERSION) {
         failed = err_say(&why, ERR_unknown_version, "version %lld", (long long)header.v);
+    }
     if (failed != ERR_ok) {
         metric_add(upstream->unreadable, 1);
         log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[peer].name), LOG_TEXT("why", why.text));
@@ -367,8 +385,9 @@ void
 upstream_expire(struct upstream *upstream, int64_t now_us)
 {
     const struct upstream_reply reply = {.status = ERR_deadline_exceeded};
-    while (upstream->soonest != NULL && upstream->soonest->expires_us <= now_us)
+    while (upstream->soonest != NULL && upstream->soonest->expires_us <= now_us) {
         end_call(upstream, upstream->soonest, &reply);
+    }
 }
 
 int64_t
@@ -381,6 +400,7 @@ void
 upstream_fail_all(struct upstream *upstream)
 {
     const struct upstream_reply reply = {.status = ERR_unavailable};
-    while (upstream->soonest != NULL)
+    while (upstream->soonest != NULL) {
         end_call(upstream, upstream->soonest, &reply);
+    }
 }

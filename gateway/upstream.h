@@ -24,10 +24,10 @@ struct upstream_call;
 
 /* What came of a call. The slices live until the callback returns. */
 struct upstream_reply {
-    err status;         /* ERR_ok, the actor's refusal, or the gateway's own: unavailable, deadline_exceeded */
-    bool is_answered;   /* the actor said it; otherwise `body` is empty */
-    bool is_replayed;   /* a stored answer */
-    struct slice body;  /* the op's reply, or a problem */
+    err status;        /* ERR_ok, the actor's refusal, or the gateway's own: unavailable, deadline_exceeded */
+    bool is_answered;  /* the actor said it; otherwise `body` is empty */
+    bool is_replayed;  /* a stored answer */
+    struct slice body; /* the op's reply, or a problem */
 };
 
 /* One request under way. The caller owns it and keeps it where it is until `done` was called or it was cancelled. Fill the first
