@@ -22,7 +22,7 @@ const struct db_step factory_steps[FACTORY_STEP_COUNT] = {
           ") {TABLE_END}"},
     {101, "CREATE TABLE IF NOT EXISTS $shelf ("
           " product {NAME 64} NOT NULL PRIMARY KEY, open_production {I64} NOT NULL, last_seq {I64} NOT NULL"
-          ") {TABLE_END}"},
+          ") {KEYED_TABLE_END}"},
     {102, "CREATE TABLE IF NOT EXISTS $secret ("
           " one {I64} NOT NULL PRIMARY KEY, secret {BYTES 32} NOT NULL, CHECK (one = 1)"
           ") {TABLE_END}"},

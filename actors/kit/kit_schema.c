@@ -22,20 +22,20 @@ const struct db_step kit_steps[] = {
         ") {TABLE_END}"},
     {3, "CREATE TABLE IF NOT EXISTS $position ("
         " subscriber {TEXT 64} NOT NULL PRIMARY KEY, position {I64} NOT NULL"
-        ") {TABLE_END}"},
+        ") {KEYED_TABLE_END}"},
     {4, "CREATE TABLE IF NOT EXISTS $cursor ("
         " source {TEXT 64} NOT NULL PRIMARY KEY, incarnation {BYTES 16} NOT NULL, position {I64} NOT NULL"
-        ") {TABLE_END}"},
+        ") {KEYED_TABLE_END}"},
     {5, "CREATE TABLE IF NOT EXISTS $parked ("
         " source {TEXT 64} NOT NULL, seq {I64} NOT NULL, event_key {TEXT 64} NOT NULL, header {BYTES 16777215} NOT NULL, body {BYTES "
         "16777215} NOT NULL,"
         " attempts {I64} NOT NULL, due {I64} NOT NULL, error {TEXT 512} NOT NULL, PRIMARY KEY (source, seq)"
-        ") {TABLE_END}"},
+        ") {KEYED_TABLE_END}"},
     {6, "CREATE TABLE IF NOT EXISTS $due ("
         " owner {NAME 32} NOT NULL, due_key {BYTES 64} NOT NULL, due {I64} NOT NULL, attempts {I64} NOT NULL, payload {BYTES "
         "16777215} NOT NULL,"
         " PRIMARY KEY (owner, due_key)"
-        ") {TABLE_END}"},
+        ") {KEYED_TABLE_END}"},
     {7, "CREATE INDEX IF NOT EXISTS $due_at ON $due (due)"},
     {8, "CREATE TABLE IF NOT EXISTS $answer ("
         " n {I64} NOT NULL PRIMARY KEY, request {BYTES 16} NOT NULL UNIQUE, fingerprint {I64} NOT NULL, status {NAME 64} NOT NULL,"

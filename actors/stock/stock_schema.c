@@ -35,7 +35,7 @@ const struct db_step stock_steps[STOCK_STEP_COUNT] = {
           " CHECK (reserved >= 0),"
           " CHECK (on_hand - reserved >= 0),"
           " CHECK (incoming >= 0)"
-          ") {TABLE_END}"},
+          ") {KEYED_TABLE_END}"},
 
     {101, "CREATE TABLE IF NOT EXISTS $move ("
           " n {I64} NOT NULL PRIMARY KEY,"
@@ -65,7 +65,7 @@ const struct db_step stock_steps[STOCK_STEP_COUNT] = {
           " version {I64} NOT NULL,"
           " n {I64} NOT NULL,"
           " PRIMARY KEY (product, version)"
-          ") {TABLE_END}"},
+          ") {KEYED_TABLE_END}"},
 
     {103, "CREATE TABLE IF NOT EXISTS $hold ("
           " n {I64} NOT NULL PRIMARY KEY,"
@@ -85,5 +85,5 @@ const struct db_step stock_steps[STOCK_STEP_COUNT] = {
           " product {NAME 64} NOT NULL,"
           " quantity {I64} NOT NULL,"
           " state {NAME 16} NOT NULL"
-          ") {TABLE_END}"},
+          ") {KEYED_TABLE_END}"},
 };
