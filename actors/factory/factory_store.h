@@ -23,10 +23,10 @@ struct factory_production {
     int64_t quantity;
     enum factory_status status;
     int64_t ordered_at_ms;
-    int64_t due_at_ms;  /* 0: not known */
-    int64_t done_at_ms; /* 0: not done */
-    int64_t attempts; /* calls to an outside factory */
-    int64_t accepted; /* of these, so many that it accepted */
+    int64_t due_at_ms;     /* 0: not known */
+    int64_t done_at_ms;    /* 0: not done */
+    int64_t attempts;      /* calls to an outside factory */
+    int64_t accepted;      /* of these, so many that it accepted */
     struct err_text error; /* "": none */
 };
 
