@@ -174,7 +174,8 @@ fail_later(struct asks *asks, int32_t index, err failure)
     asks->unsent = index;
 }
 
-/* Puts the entry at the end of its id's list: the oldest of two equal attempts is answered first. */
+/* Puts the entry at the head of its id's list: a reply goes to the newest of equal attempts. Who asked before has most likely left,
+ * and would take each answer away from the one that waits, attempt after attempt, once a single reply was lost. */
 static void
 await_reply(struct asks *asks, int32_t index)
 {
@@ -186,14 +187,11 @@ await_reply(struct asks *asks, int32_t index)
     int32_t slot = pending_find(&asks->pending, &entry->ask.id);
     if (slot == PENDING_NONE) {
         slot = pending_add(&asks->pending, &entry->ask.id);
-        asks->first[slot] = index;
-        return;
+        entry->next = NONE;
+    } else {
+        entry->next = asks->first[slot];
     }
-    int32_t last = asks->first[slot];
-    while (asks->entries[last].next != NONE) {
-        last = asks->entries[last].next;
-    }
-    asks->entries[last].next = index;
+    asks->first[slot] = index;
 }
 
 static void

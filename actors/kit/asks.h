@@ -10,12 +10,16 @@
 /* Whose ask it is: the actor's own, or the inbox's (a FETCH). */
 enum ask_owner { ASK_OF_ACTOR, ASK_OF_INBOX };
 
+#define ASK_TRACEPARENT_SIZE 55
+
 struct ask_sent {
     struct id id;
     bool again;
     int64_t deadline_ms;
     enum op op;
     enum ask_owner owner;
+    uint8_t traceparent_size; /* 0: none */
+    uint8_t traceparent[ASK_TRACEPARENT_SIZE];
     void *context;
 };
 

@@ -174,6 +174,21 @@ recall_answers(struct actor *actor, struct batch *batch)
     return code;
 }
 
+/* A request whose earlier attempt waits for a peer is not begun a second time: its answer will be stored under the same id. */
+static void
+refuse_waiting(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    for (const struct waiter *waiter = actor->waiters_waiting; waiter != NULL; waiter = waiter->next) {
+        for (size_t i = 0; i < count; i++) {
+            struct record *record = &records[i];
+            if (is_write(record) && record->outcome.status == ERR_COUNT && id_equal(&record->item.id, &waiter->id)) {
+                record->item.outcome = &record->outcome;
+                item_refuse(batch, &record->item, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
+            }
+        }
+    }
+}
+
 /* What is asked again is looked up before anything else: one read for all. */
 static err
 recall(struct actor *actor, struct batch *batch, struct record *records, size_t count)
@@ -240,6 +255,9 @@ static void
 keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
 {
     const struct item_outcome *outcome = &record->outcome;
+    if (outcome->status == ERR_COUNT) {
+        return; /* deferred, or no request */
+    }
     bool is_asked_again = record->item.again || actor->is_forced;
     bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
     if (is_write(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
@@ -282,6 +300,9 @@ static err
 prepare(struct actor *actor, struct batch *batch, struct record *records, size_t count)
 {
     err code = answer_own(actor, batch, records, count);
+    if (code == ERR_ok && batch_keeps_answers(actor)) {
+        refuse_waiting(actor, batch, records, count);
+    }
     if (code == ERR_ok) {
         code = recall(actor, batch, records, count);
     }

@@ -208,6 +208,10 @@ batch_ask(struct batch *batch, const struct ask *ask)
                                     .op = ask->op,
                                     .owner = ASK_OF_ACTOR,
                                     .context = ask->context};
+    if (ask->traceparent.size == ASK_TRACEPARENT_SIZE) {
+        queued->ask.traceparent_size = ASK_TRACEPARENT_SIZE;
+        memcpy(queued->ask.traceparent, ask->traceparent.data, ASK_TRACEPARENT_SIZE);
+    }
     queued->header = arena_encode(&actor->arena, &request_header_body, &header);
     queued->body = arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
 }

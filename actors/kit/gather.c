@@ -310,6 +310,7 @@ add_reply(struct actor *actor, struct ask_outcome *outcome)
     item->status = outcome->status;
     item->replayed = outcome->replayed;
     item->context = outcome->ask.context;
+    item->traceparent = arena_copy(&actor->arena, (struct slice){outcome->ask.traceparent, outcome->ask.traceparent_size});
     const struct wire_body *body = item->status == ERR_ok ? wire_ops[item->op].reply : &problem_body;
     if (outcome->has_message) {
         record->message = outcome->message;
