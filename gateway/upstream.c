@@ -11,7 +11,8 @@
  *
  * STATE
  *   Outstanding calls stand in a table by id and in a list by expiry. Several calls may have the same id at once (a client that
- *   repeats a keyed request while its first attempt is still waiting): an answer belongs to the oldest one with its id and `again`.
+ *   repeats a keyed request while its first attempt is still waiting): an answer to a keyed request belongs to all of them, because
+ *   some of their own answers may be lost, and the client may have left all but the last one.
  *
  * FAILURES
  *   A peer that nobody listens at takes no message (ZMQ_IMMEDIATE) and is `unavailable` at once. A peer that leaves with requests
@@ -19,14 +20,15 @@
  *
  * LIMITS
  *   PEER_WINDOW outstanding requests per peer, below the ROUTERs' send mark, so that no answer is ever dropped for want of room.
- *   An answer that comes after its caller was told 504 may be handed to the repetition that waits by then: the same id, and,
- *   as long as both are under way, the same body.
+ *   An answer that comes after its caller was told 504 may be handed to the repetition that waits by then: the same id and, as
+ *   long as both are under way, the same body.
  */
 #include "upstream.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #include <czmq.h>
 
@@ -54,6 +56,7 @@ struct peer {
     zsock_t *socket;
     void *raw;
     int outstanding;
+    bool may_have; /* its descriptor was reported, or something was sent: only then is it worth a look */
 };
 
 struct upstream {
@@ -74,6 +77,16 @@ static const char *const actor_names[] = {
 };
 
 /* --- life --- */
+
+static err
+peer_watch(const struct peer *peer, int epoll_fd, uint32_t number, struct err_text *why)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, (int)zsock_fd(peer->socket), &event) != 0) {
+        return err_say(why, ERR_internal, "cannot watch %s: %s", peer->name, strerror(errno));
+    }
+    return ERR_ok;
+}
 
 static err
 peer_open(const struct settings *settings, const char *actor, int shard, struct peer *peer, struct err_text *why)
@@ -101,11 +114,12 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
         return err_say(why, ERR_wrong_setting, "cannot connect to %s at %s: %s", peer->name, endpoint, zmq_strerror(zmq_errno()));
     }
     peer->raw = zsock_resolve(peer->socket);
+    peer->may_have = true;
     return ERR_ok;
 }
 
 err
-upstream_open(const struct settings *settings, struct upstream **upstream, struct err_text *why)
+upstream_open(const struct settings *settings, int epoll_fd, struct upstream **upstream, struct err_text *why)
 {
     struct upstream *made = calloc(1, sizeof *made);
     assert(made != NULL);
@@ -116,7 +130,11 @@ upstream_open(const struct settings *settings, struct upstream **upstream, struc
         int shards = topology_shards(settings, actor_names[i]);
         for (int shard = 0; shard < shards; shard++) {
             assert(made->peer_count < UPSTREAM_PEERS_MAX);
-            err failed = peer_open(settings, actor_names[i], shard, &made->peers[made->peer_count++], why);
+            struct peer *peer = &made->peers[made->peer_count++];
+            err failed = peer_open(settings, actor_names[i], shard, peer, why);
+            if (failed == ERR_ok) {
+                failed = peer_watch(peer, epoll_fd, (uint32_t)(peer - made->peers), why);
+            }
             if (failed != ERR_ok) {
                 upstream_close(&made);
                 return failed;
@@ -289,6 +307,7 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
         return err_say(why, ERR_idempotency_mismatch, "another request with this key is being done right now");
     }
     write_header(upstream, call);
+    peer->may_have = true;
     enum message_sent sent = message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body);
     if (sent != MESSAGE_SENT) {
         metric_add(upstream->refused, 1);
@@ -309,13 +328,10 @@ upstream_cancel(struct upstream *upstream, struct upstream_call *call)
 
 /* --- receiving --- */
 
-int
-upstream_poll_items(const struct upstream *upstream, zmq_pollitem_t items[UPSTREAM_PEERS_MAX])
+void
+upstream_mark(struct upstream *upstream, uint32_t peer)
 {
-    for (int i = 0; i < upstream->peer_count; i++) {
-        items[i] = (zmq_pollitem_t){.socket = upstream->peers[i].raw, .events = ZMQ_POLLIN};
-    }
-    return upstream->peer_count;
+    upstream->peers[peer].may_have = true;
 }
 
 /* What an answer's status means; a symbol that this version does not know is somebody's bug. */
@@ -357,24 +373,36 @@ take_reply(struct upstream *upstream, int peer, struct message *message)
         .is_replayed = WIRE_HAS(&header, reply_header, replayed) && header.replayed,
         .body = message_body(message),
     };
-    end_call(upstream, call, &reply);
+    do {
+        end_call(upstream, call, &reply);
+        call = again ? table_find(upstream, &header.id, again, peer) : NULL;
+    } while (call != NULL);
+}
+
+static void
+receive_from(struct upstream *upstream, int peer)
+{
+    enum message_result result = MESSAGE_OK;
+    upstream->peers[peer].may_have = false;
+    while (result == MESSAGE_OK || result == MESSAGE_BROKEN) {
+        struct message message;
+        result = message_receive(upstream->peers[peer].raw, false, &message);
+        if (result == MESSAGE_OK) {
+            take_reply(upstream, peer, &message);
+        } else if (result == MESSAGE_BROKEN) {
+            metric_add(upstream->unreadable, 1);
+            log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[peer].name), LOG_TEXT("why", "not two frames"));
+        }
+        message_fini(&message);
+    }
 }
 
 void
 upstream_receive(struct upstream *upstream)
 {
     for (int i = 0; i < upstream->peer_count; i++) {
-        enum message_result result = MESSAGE_OK;
-        while (result == MESSAGE_OK || result == MESSAGE_BROKEN) {
-            struct message message;
-            result = message_receive(upstream->peers[i].raw, false, &message);
-            if (result == MESSAGE_OK) {
-                take_reply(upstream, i, &message);
-            } else if (result == MESSAGE_BROKEN) {
-                metric_add(upstream->unreadable, 1);
-                log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[i].name), LOG_TEXT("why", "not two frames"));
-            }
-            message_fini(&message);
+        if (upstream->peers[i].may_have) {
+            receive_from(upstream, i);
         }
     }
 }
