@@ -191,6 +191,24 @@ def test_holds_are_made_replaced_moved_and_closed_once(shop, stock):
     assert shop.sql("SELECT COUNT(*) FROM $due WHERE owner = 'hold'")[0][0] == 0
 
 
+def test_the_largest_requests_are_whole(shop, stock):
+    old, new = (lines(*((f"{side}-{number}", 2) for number in range(1000))) for side in ("old", "new"))
+    for line in old + new:
+        stock.send("stock.adjust", {"product": line["product"], "delta": 2})
+    for _ in old + new:
+        assert stock.receive()[0]["status"] == "ok"
+    held = stock.ok("stock.reserve", {"lines": old})["hold"]
+    done = stock.ok("stock.reserve", {"lines": new, "replaces": held})
+    first = stock.raw
+    assert [level["product"] for level in done["levels"]] == [line["product"] for line in new]
+    assert stock.ok("stock.get", {"product": "old-999"})["reserved"] == 0
+    stock.ok("stock.reserve", {"lines": new, "replaces": held}, request_id=done["hold"], again=True)
+    assert stock.raw == first
+    stock.no("out_of_stock", "stock.take", {"lines": old[1:] + new[999:]})
+    assert len(stock.ok("stock.commit", {"hold": done["hold"]})["levels"]) == 1000
+    assert len(stock.ok("stock.take", {"lines": old})["levels"]) == 1000
+
+
 def test_holds_are_paged_in_the_order_they_were_made(shop, stock):
     stock.ok("stock.adjust", {"product": "a", "delta": 10})
     ids = [stock.ok("stock.reserve", {"lines": lines(("a", 1))})["hold"] for _ in range(5)]
