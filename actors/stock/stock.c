@@ -186,10 +186,10 @@ want_fact(struct stock *stock, const struct item *item)
 {
     bool is_fact =
         item->event == EVENT_factory_ordered || item->event == EVENT_factory_produced || item->event == EVENT_factory_failed;
-    if (!is_fact) {
+    const struct factory_fact *fact = item->body;
+    if (!is_fact || !stock_is_here(stock, fact->product)) {
         return;
     }
-    const struct factory_fact *fact = item->body;
     want_product(stock, fact->product);
     if (stock_index_get(&stock->productions, &fact->production) == NULL) {
         (void)stock_known_production(stock, &fact->production);

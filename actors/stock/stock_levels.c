@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define FIRST_CAPACITY 256
-#define BLOCK_SIZE (64 * 1024)
+#define BLOCK_SIZE 65536
 
 struct block {
     struct block *next;
@@ -52,7 +52,7 @@ stock_levels_create(void)
 {
     struct level_table *levels = need(calloc(1, sizeof *levels));
     levels->capacity = FIRST_CAPACITY;
-    levels->slots = need(calloc(levels->capacity, sizeof *levels->slots));
+    levels->slots = need(calloc(levels->capacity, sizeof(struct level *)));
     return levels;
 }
 
@@ -113,7 +113,7 @@ grow(struct level_table *levels)
     struct level **old = levels->slots;
     size_t old_capacity = levels->capacity;
     levels->capacity *= 2;
-    levels->slots = need(calloc(levels->capacity, sizeof *levels->slots));
+    levels->slots = need(calloc(levels->capacity, sizeof(struct level *)));
     for (size_t i = 0; i < old_capacity; i++) {
         if (old[i] != NULL) {
             levels->slots[slot_of(levels, old[i]->hash, level_product(old[i]))] = old[i];
