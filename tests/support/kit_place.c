@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   A place of its own for each test that needs a database, and nothing left of it afterwards.
+ * STATE     SQLite: a folder under /tmp. MySQL: a database named by the process, dropped at the end.
+ * FAILURES  A test that fails leaves its place behind: the folder to be looked at, the database to its server's end.
+ */
+#include "kit_place.h"
+
+#include <criterion/criterion.h>
+#include <arpa/inet.h>
+#include <mysql.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kit_schema.h"
+
+static bool
+is_port_free(int port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bool is_free = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    close(fd);
+    return is_free;
+}
+
+/* The ports of stock and factory behind it are free. */
+static int
+find_base_port(void)
+{
+    for (int i = 0; i < 1000; i++) {
+        int base = 1100 + (int)(((unsigned)getpid() * 7U + (unsigned)i * 211U) % 17000U);
+        if (is_port_free(base + 6) && is_port_free(base + 7) && is_port_free(base + 106) && is_port_free(base + 107)) {
+            return base;
+        }
+    }
+    cr_assert_fail("there are no free ports");
+    return 0;
+}
+
+static MYSQL *
+raw_open(const struct place *place)
+{
+    MYSQL *raw = mysql_init(NULL);
+    const char *socket = strncmp(place->config.hosts, "unix:", 5) == 0 ? place->config.hosts + 5 : NULL;
+    cr_assert(mysql_real_connect(raw, NULL, place->config.user, place->config.password, NULL, 0, socket, 0) != NULL, "%s",
+              mysql_error(raw));
+    return raw;
+}
+
+void
+place_run(const struct place *place, const char *sql)
+{
+    MYSQL *raw = raw_open(place);
+    cr_assert(mysql_query(raw, sql) == 0, "%s", mysql_error(raw));
+    mysql_close(raw);
+}
+
+void
+place_kill(const struct place *place, int64_t connection)
+{
+    if (place->config.driver == DB_MYSQL) {
+        char command[64];
+        MYSQL *raw = raw_open(place);
+        snprintf(command, sizeof command, "KILL %lld", (long long)connection);
+        (void)mysql_query(raw, command); /* one that is gone already is as good */
+        mysql_close(raw);
+    }
+}
+
+void
+place_enter(struct place *place, enum db_driver driver)
+{
+    struct err_text why = {""};
+    memset(place, 0, sizeof *place);
+    cr_assert(settings_init(&place->settings, &why) == ERR_ok, "%s", why.text);
+    if (driver == DB_SQLITE) {
+        strcpy(place->folder, "/tmp/larder-test.XXXXXX");
+        cr_assert(mkdtemp(place->folder) != NULL);
+        strcpy(place->settings.data, place->folder);
+        place->settings.db[0] = '\0';
+    } else {
+        const char *url = getenv("LARDER_TEST_DB");
+        cr_assert(url != NULL, "LARDER_TEST_DB is not set: run `make contract`");
+        snprintf(place->settings.db, sizeof place->settings.db, "%slarder_kit_%d", url, (int)getpid());
+    }
+    place->settings.base_port = find_base_port();
+    place->settings.retry_first_ms = 20;
+    cr_assert(settings_db(&place->settings, "stock", 0, &place->config, &why) == ERR_ok, "%s", why.text);
+}
+
+void
+place_leave(struct place *place)
+{
+    char command[256];
+    if (place->config.driver == DB_MYSQL) {
+        snprintf(command, sizeof command, "DROP DATABASE IF EXISTS `%s`", place->config.name);
+        place_run(place, command);
+        return;
+    }
+    snprintf(command, sizeof command, "rm -rf '%s'", place->folder);
+    cr_assert(system(command) == 0);
+}
+
+struct db *
+place_open(const struct place *place)
+{
+    struct db *db = NULL;
+    struct err_text why = {""};
+    cr_assert(db_open(&place->config, &db, &why) == ERR_ok, "%s", why.text);
+    cr_assert(db_migrate(db, kit_steps, kit_step_count, &why) == ERR_ok, "%s", why.text);
+    return db;
+}
+
+int64_t
+place_number(struct db *db, const char *sql)
+{
+    struct db_statement *read = db_statement(db, sql);
+    place_expect(db, db_query(read), ERR_ok);
+    cr_assert(db_next(read), "no row: %s", sql);
+    int64_t number = db_i64(read, 0);
+    db_done(read);
+    db_rollback(db);
+    return number;
+}
+
+void
+place_expect(struct db *db, err code, err wanted)
+{
+    cr_assert(code == wanted, "%s instead of %s: %s", err_symbol(code), err_symbol(wanted), db_error(db));
+}
