@@ -242,10 +242,17 @@ lowest_position(const struct source *source)
     return lowest;
 }
 
+/* Trimming little by little would cost a statement a commit for nothing. */
+static bool
+is_trimming_due(const struct source *source)
+{
+    return lowest_position(source) - source->oldest + 1 >= TRIM_LEAST;
+}
+
 bool
 source_is_due(const struct source *source)
 {
-    return source->are_positions_dirty && clock_steady_us() / 1000 - source->stored_ms >= 1000;
+    return clock_steady_us() / 1000 - source->stored_ms >= 1000 && (source->are_positions_dirty || is_trimming_due(source));
 }
 
 static err
@@ -253,18 +260,17 @@ queue_positions(struct source *source)
 {
     for (size_t i = 0; i < source->subscriber_count; i++) {
         struct subscriber *subscriber = &source->subscribers[i];
-        if (subscriber->position != subscriber->stored) {
+        if (subscriber->position != subscriber->stored && !subscriber->is_leaving) {
             err code = queue_position(source, slice_of(subscriber->name), subscriber->position);
             if (code != ERR_ok) {
                 return code;
             }
         }
     }
-    /* Trimming little by little would cost a statement a commit for nothing. */
-    int64_t lowest = lowest_position(source);
-    if (lowest - source->oldest + 1 < TRIM_LEAST) {
+    if (!is_trimming_due(source)) {
         return ERR_ok;
     }
+    int64_t lowest = lowest_position(source);
     source->trim_to = lowest < source->oldest + TRIM_MAX ? lowest : source->oldest + TRIM_MAX;
     struct db_statement *trim = db_statement(source->shard->db, "DELETE FROM $outbox WHERE seq <= ?");
     db_bind_i64(trim, source->trim_to);
@@ -480,6 +486,7 @@ source_subscribe(struct source *source, const struct subscribe *subscribe, struc
         subscriber = add_subscriber(source, subscribe->subscriber, from_start ? source->oldest - 1 : source->shard->seq);
         subscriber->is_new = true;
     }
+    subscriber->is_leaving = false; /* one that left in this very batch */
     err code = queue_position(source, subscribe->subscriber, subscriber->position);
     if (code != ERR_ok) {
         return err_say(why, code, "the subscription cannot be stored");
