@@ -16,7 +16,8 @@
 struct change {
     struct slice owner;
     struct slice key;
-    int64_t due_ms; /* -1: the row goes away */
+    int64_t due_ms;   /* -1: the row goes away */
+    int64_t fired_ms; /* of a row that goes away because it fired: what it was due at; -1: whatever it is due at */
     int64_t attempts;
     struct slice payload;
 };
@@ -119,14 +120,16 @@ change_of(struct due_rows *rows, struct slice owner, struct slice key)
         rows->changes = grown;
     }
     struct change *added = &rows->changes[rows->count++];
-    *added = (struct change){.owner = owner, .key = key, .due_ms = -1};
+    *added = (struct change){.owner = owner, .key = key, .due_ms = -1, .fired_ms = -1};
     return added;
 }
 
 void
 due_rows_fired(struct due_rows *rows, const struct due_row *row)
 {
-    change_of(rows, row->owner, row->key)->due_ms = -1;
+    struct change *change = change_of(rows, row->owner, row->key);
+    change->due_ms = -1;
+    change->fired_ms = row->due_ms;
     rows->is_next_unknown = true;
 }
 
@@ -150,6 +153,22 @@ due_rows_cancel(struct due_rows *rows, struct arena *arena, const char *owner, s
     struct change *change = change_of(rows, slice_of(owner), key);
     change->key = arena_copy(arena, key);
     change->due_ms = -1;
+    change->fired_ms = -1;
+}
+
+/* One that fired may have been set anew since it was read: then it stays. */
+static err
+queue_forget(struct due_rows *rows, const struct change *change)
+{
+    bool has_fired = change->fired_ms >= 0;
+    struct db_statement *forget = has_fired ? db_statement(rows->db, "DELETE FROM $due WHERE owner = ? AND due_key = ? AND due = ?")
+                                            : db_statement(rows->db, "DELETE FROM $due WHERE owner = ? AND due_key = ?");
+    db_bind_text(forget, change->owner);
+    db_bind_bytes(forget, change->key);
+    if (has_fired) {
+        db_bind_i64(forget, change->fired_ms);
+    }
+    return db_queue(forget, DB_ANY_ROWS);
 }
 
 err
@@ -162,10 +181,7 @@ due_rows_queue(struct due_rows *rows)
     for (size_t i = 0; i < rows->count; i++) {
         const struct change *change = &rows->changes[i];
         if (change->due_ms < 0) {
-            struct db_statement *forget = db_statement(rows->db, "DELETE FROM $due WHERE owner = ? AND due_key = ?");
-            db_bind_text(forget, change->owner);
-            db_bind_bytes(forget, change->key);
-            err code = db_queue(forget, DB_ANY_ROWS);
+            err code = queue_forget(rows, change);
             if (code != ERR_ok) {
                 return code;
             }
