@@ -29,11 +29,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
-#include <zmq.h>
 
 #include "clock.h"
 #include "exchange.h"
@@ -50,6 +50,10 @@
 #define SWEEP_MS INT64_C(1000)
 #define STOP_MS INT64_C(2000)
 #define STATUSES_MAX 24
+
+/* what the epoll set holds beside the peers */
+#define WATCH_LIBRARY 1000U
+#define WATCH_WAKE 1001U
 
 #define FLAGS (MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG)
 
@@ -94,6 +98,7 @@ struct http {
     int epoll_fd;
     int wake_fd;
     bool is_quiesced;
+    bool has_resumed; /* since the library last ran; its own MHD_get_timeout() does not always say so */
     int in_flight;
     int64_t next_sweep_us;
     int64_t stop_by_us;
@@ -271,6 +276,7 @@ on_answered(struct exchange *exchange)
         return;
     }
     request->is_suspended = false;
+    request->http->has_resumed = true;
     MHD_resume_connection(request->connection);
 }
 
@@ -628,6 +634,48 @@ start_daemon(struct http *http, int listen_fd)
                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 }
 
+static void
+make_metrics(struct http *http)
+{
+    http->open_connections = metric(METRIC_GAUGE, "larder_http_connections", "", "Open HTTP connections.");
+    http->over_limit =
+        metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
+    http->swept =
+        metric(METRIC_COUNTER, "larder_http_slow_clients_total", "", "Connections ended because a head or body came too slowly.");
+}
+
+static err
+watch(const struct http *http, int fd, uint32_t what, struct err_text *why)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = what};
+    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        return err_say(why, ERR_internal, "cannot watch a descriptor: %s", strerror(errno));
+    }
+    return ERR_ok;
+}
+
+/* Opens what the loop watches; the library comes last, as it takes the listening socket over. */
+static err
+open_parts(struct http *http, int listen_fd, struct err_text *why)
+{
+    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (http->epoll_fd < 0) {
+        return err_say(why, ERR_internal, "no epoll descriptor: %s", strerror(errno));
+    }
+    err failed = watch(http, http->wake_fd, WATCH_WAKE, why);
+    if (failed == ERR_ok) {
+        failed = upstream_open(http->state->settings, http->epoll_fd, &http->upstream, why);
+    }
+    if (failed != ERR_ok) {
+        return failed;
+    }
+    http->daemon = start_daemon(http, listen_fd);
+    if (http->daemon == NULL) {
+        return err_say(why, ERR_internal, "the HTTP library did not start");
+    }
+    return watch(http, MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, WATCH_LIBRARY, why);
+}
+
 err
 http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http **http, struct err_text *why)
 {
@@ -635,33 +683,28 @@ http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http *
     assert(made != NULL);
     made->state = state;
     made->wake_fd = wake_fd;
-    made->open_connections = metric(METRIC_GAUGE, "larder_http_connections", "", "Open HTTP connections.");
-    made->over_limit =
-        metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
-    made->swept =
-        metric(METRIC_COUNTER, "larder_http_slow_clients_total", "", "Connections ended because a head or body came too slowly.");
-    err failed = upstream_open(state->settings, &made->upstream, why);
+    make_metrics(made);
+    err failed = open_parts(made, listen_fd, why);
     if (failed != ERR_ok) {
-        free(made);
+        if (made->daemon != NULL) {
+            (void)MHD_quiesce_daemon(made->daemon); /* the socket stays the caller's */
+        }
+        http_close(&made);
         return failed;
     }
-    made->daemon = start_daemon(made, listen_fd);
-    if (made->daemon == NULL) {
-        upstream_close(&made->upstream);
-        free(made);
-        return err_say(why, ERR_internal, "the HTTP library did not start");
-    }
-    made->epoll_fd = MHD_get_daemon_info(made->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     *http = made;
     return ERR_ok;
 }
 
 /* --- the loop --- */
 
-static long
+static int
 wait_ms(const struct http *http, int64_t now_us)
 {
     MHD_UNSIGNED_LONG_LONG library_ms = 0;
+    if (http->has_resumed) {
+        return 0;
+    }
     int64_t until_us = http->next_sweep_us;
     int64_t expiry_us = upstream_next_expiry_us(http->upstream);
     if (expiry_us < until_us) {
@@ -671,24 +714,26 @@ wait_ms(const struct http *http, int64_t now_us)
     if (MHD_get_timeout(http->daemon, &library_ms) == MHD_YES && (int64_t)library_ms < ms) {
         ms = (int64_t)library_ms;
     }
-    return (long)ms;
+    return (int)ms;
 }
 
-static bool
+static err
 wait_for_work(struct http *http)
 {
-    zmq_pollitem_t items[UPSTREAM_PEERS_MAX + 2];
+    struct epoll_event events[UPSTREAM_PEERS_MAX + 2];
     uint64_t wakes = 0;
-    int count = upstream_poll_items(http->upstream, items);
-    items[count] = (zmq_pollitem_t){.fd = http->epoll_fd, .events = ZMQ_POLLIN};
-    items[count + 1] = (zmq_pollitem_t){.fd = http->wake_fd, .events = ZMQ_POLLIN};
-    if (zmq_poll(items, count + 2, wait_ms(http, clock_steady_us())) < 0 && zmq_errno() != EINTR) {
-        return false;
+    int count = epoll_wait(http->epoll_fd, events, UPSTREAM_PEERS_MAX + 2, wait_ms(http, clock_steady_us()));
+    if (count < 0 && errno != EINTR) {
+        return ERR_internal;
     }
-    if ((items[count + 1].revents & ZMQ_POLLIN) != 0 && read(http->wake_fd, &wakes, sizeof wakes) < 0 && errno != EAGAIN) {
-        return false;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u32 < UPSTREAM_PEERS_MAX) {
+            upstream_mark(http->upstream, events[i].data.u32);
+        } else if (events[i].data.u32 == WATCH_WAKE && read(http->wake_fd, &wakes, sizeof wakes) < 0 && errno != EAGAIN) {
+            return ERR_internal;
+        }
     }
-    return true;
+    return ERR_ok;
 }
 
 /* New customers go elsewhere; those who are here get their answers. */
@@ -735,14 +780,16 @@ http_serve(struct http *http)
         if (is_finished(http, now_us)) {
             return ERR_ok;
         }
-        if (!wait_for_work(http)) {
+        if (wait_for_work(http) != ERR_ok) {
             return ERR_internal;
         }
         upstream_receive(http->upstream);
         upstream_expire(http->upstream, clock_steady_us());
+        http->has_resumed = false;
         if (MHD_run(http->daemon) != MHD_YES) {
             return ERR_internal;
         }
+        upstream_receive(http->upstream);
     }
 }
 
@@ -771,10 +818,15 @@ http_close(struct http **http)
         return;
     }
     /* the library ends the process when a connection is still suspended; after a resume it needs one round to see it */
-    upstream_fail_all(closed->upstream);
-    (void)MHD_run(closed->daemon);
-    MHD_stop_daemon(closed->daemon);
+    if (closed->daemon != NULL) {
+        upstream_fail_all(closed->upstream);
+        (void)MHD_run(closed->daemon);
+        MHD_stop_daemon(closed->daemon);
+    }
     free_lists(closed);
     upstream_close(&closed->upstream);
+    if (closed->epoll_fd >= 0) {
+        (void)close(closed->epoll_fd);
+    }
     free(closed);
 }

@@ -67,7 +67,9 @@ json_time_format(int64_t utc_ms, char text[JSON_TIME_SIZE])
 {
     struct date date = date_of_days(utc_ms / DAY_MS);
     int64_t ms = utc_ms % DAY_MS;
-    memcpy(text, SHAPE, JSON_TIME_SIZE);
+    for (size_t i = 0; i < JSON_TIME_SIZE; i++) {
+        text[i] = SHAPE[i];
+    }
     put_digits(text, date.year, 4);
     put_digits(text + 5, date.month, 2);
     put_digits(text + 8, date.day, 2);

@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <zmq.h>
-
 #include "err.h"
 #include "id.h"
 #include "settings.h"
@@ -50,9 +48,10 @@ struct upstream_call {
     struct upstream_call *later;
 };
 
-/* Makes the sockets; they connect by themselves. Call in the thread that will use them. */
+/* Makes the sockets; they connect by themselves. Call in the thread that will use them. Their descriptors are put into the epoll set,
+ * each with the peer's number as data.u32: upstream_mark() it when it is reported. */
 MUST_CHECK err
-upstream_open(const struct settings *settings, struct upstream **upstream, struct err_text *why);
+upstream_open(const struct settings *settings, int epoll_fd, struct upstream **upstream, struct err_text *why);
 
 /* Closes the sockets. Nothing may be outstanding: upstream_fail_all() before. */
 void
@@ -85,11 +84,12 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
 void
 upstream_cancel(struct upstream *upstream, struct upstream_call *call);
 
-/* Fills items[0..] for zmq_poll() and returns how many. */
-int
-upstream_poll_items(const struct upstream *upstream, zmq_pollitem_t items[UPSTREAM_PEERS_MAX]);
+/* The descriptor of this peer was reported. */
+void
+upstream_mark(struct upstream *upstream, uint32_t peer);
 
-/* Takes every answer that is there. */
+/* Takes every answer that is there, of the peers that were marked or sent to since the last time. Call it before each wait: a send
+ * may have eaten the signal of an answer. */
 void
 upstream_receive(struct upstream *upstream);
 

@@ -516,6 +516,27 @@ Test(gateway_http, reads_a_body_over_1_MiB_to_its_end_and_refuses_it)
     close(fd);
 }
 
+/* An answer that comes while the requests of others are being read was once told only at the next tick. */
+Test(gateway_http, wakes_for_every_answer, .timeout = 15)
+{
+    char text[ANSWER_MAX];
+    int fds[8];
+    for (int i = 0; i < 8; i++) {
+        fds[i] = open_connection();
+    }
+    for (int round = 0; round < 200; round++) {
+        for (int i = 0; i < 8; i++) {
+            post(fds[i], "/checkout", "", "{\"product\":\"a\"}");
+        }
+        for (int i = 0; i < 8; i++) {
+            cr_assert_eq(receive(fds[i], text), 201, "%s", text);
+        }
+    }
+    for (int i = 0; i < 8; i++) {
+        close(fds[i]);
+    }
+}
+
 Test(gateway_http, outlives_clients_that_leave)
 {
     char text[ANSWER_MAX];
