@@ -542,7 +542,7 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
     const struct wire_body *body = wire_ops[call->op].reply;
     struct err_text why;
     union json_any value;
-    exchange->answer.is_replayed = reply->is_replayed;
+    exchange->answer.is_replayed = reply->is_replayed && reply->status != ERR_idempotency_mismatch;
     if (reply->status != ERR_ok) {
         answer_refusal(exchange, reply);
     } else if (wire_decode(body, reply->body, &value, &why) != ERR_ok) {
