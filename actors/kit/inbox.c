@@ -54,7 +54,9 @@ struct inbox {
     size_t count;
     struct parked_key *keys;
     size_t key_count;
-    bool is_parked_stale; /* a rolled back batch had changed the keys in memory */
+    struct parked_key *before; /* keys as they were before the batch under way changed them, the oldest change first */
+    size_t before_count;
+    size_t before_capacity;
     struct metric *parked;
     struct metric *incidents;
 };
@@ -103,6 +105,7 @@ inbox_destroy(struct inbox **inbox)
 {
     if (*inbox != NULL) {
         free((*inbox)->keys);
+        free((*inbox)->before);
         free(*inbox);
         *inbox = NULL;
     }
@@ -145,6 +148,44 @@ add_key(struct inbox *inbox, size_t stream, struct slice key)
     return added;
 }
 
+/* Before every change of a key by a batch; a count of 0: there was none. */
+static void
+remember_key(struct inbox *inbox, size_t stream, struct slice key)
+{
+    if (inbox->before_count == inbox->before_capacity) {
+        inbox->before_capacity = inbox->before_capacity == 0 ? 16 : inbox->before_capacity * 2;
+        struct parked_key *grown = realloc(inbox->before, inbox->before_capacity * sizeof *grown);
+        if (grown == NULL) {
+            abort();
+        }
+        inbox->before = grown;
+    }
+    const struct parked_key *known = find_key(inbox, stream, key);
+    struct parked_key *before = &inbox->before[inbox->before_count++];
+    if (known != NULL) {
+        *before = *known;
+        return;
+    }
+    *before = (struct parked_key){.stream = stream};
+    snprintf(before->key, sizeof before->key, "%.*s", (int)key.size, (const char *)key.data);
+}
+
+/* The batch was rolled back, and the rows are as they were. */
+static void
+take_back_keys(struct inbox *inbox)
+{
+    while (inbox->before_count > 0) {
+        const struct parked_key *before = &inbox->before[--inbox->before_count];
+        struct parked_key *key = find_key(inbox, before->stream, slice_of(before->key));
+        if (before->count > 0) {
+            key = key == NULL ? add_key(inbox, before->stream, slice_of(before->key)) : key;
+            *key = *before;
+        } else if (key != NULL) {
+            *key = inbox->keys[--inbox->key_count];
+        }
+    }
+}
+
 static int64_t
 parked_count(const struct inbox *inbox)
 {
@@ -155,7 +196,8 @@ parked_count(const struct inbox *inbox)
     return count;
 }
 
-/* Of each key how many there are, and when the first of them is due. */
+/* Of each key how many there are, and when the first of them is due. A follower has no time of its own: once it is the first, it
+ * may go at once. */
 static err
 load_parked(struct inbox *inbox)
 {
@@ -171,11 +213,11 @@ load_parked(struct inbox *inbox)
         struct parked_key *key = find_key(inbox, number, db_bytes(read, 1));
         if (key == NULL) {
             key = add_key(inbox, number, db_bytes(read, 1));
-            key->due_ms = db_i64(read, 2);
+            key->due_ms = db_i64(read, 2) == INT64_MAX ? 0 : db_i64(read, 2);
         }
         key->count++;
     }
-    inbox->is_parked_stale = false;
+    inbox->before_count = 0;
     metric_set(inbox->parked, parked_count(inbox));
     return code;
 }
@@ -390,6 +432,21 @@ inbox_next_parked_ms(const struct inbox *inbox)
     return next_ms;
 }
 
+/* When a stream that nothing holds wants to fetch or to confirm. Never before it may. */
+static int64_t
+next_fetch_ms(const struct inbox_stream *stream)
+{
+    int64_t may_ms = stream->stream.fetch_due_ms;
+    int64_t confirm_ms = stream->confirmed_ms + CONFIRM_MS;
+    if (stream->stream.is_doubted || stream->stream.head > stream->stream.position) {
+        return may_ms;
+    }
+    if (stream->committed > stream->confirmed) {
+        return confirm_ms > may_ms ? confirm_ms : may_ms;
+    }
+    return INT64_MAX;
+}
+
 int64_t
 inbox_next_ms(const struct inbox *inbox, int64_t now_ms)
 {
@@ -399,16 +456,7 @@ inbox_next_ms(const struct inbox *inbox, int64_t now_ms)
         if (stream->has_incident) {
             continue;
         }
-        int64_t want_ms = INT64_MAX;
-        if (stream->held_until_ms > now_ms) {
-            want_ms = stream->held_until_ms;
-        } else if (stream_wants_fetch(&stream->stream, now_ms)) {
-            want_ms = now_ms;
-        } else if (stream->committed > stream->confirmed) {
-            want_ms = stream->confirmed_ms + CONFIRM_MS;
-        } else if (stream->stream.is_doubted || stream->stream.head > stream->stream.position) {
-            want_ms = stream->stream.fetch_due_ms;
-        }
+        int64_t want_ms = stream->held_until_ms > now_ms ? stream->held_until_ms : next_fetch_ms(stream);
         next_ms = want_ms < next_ms ? want_ms : next_ms;
     }
     return next_ms;
@@ -441,12 +489,6 @@ err
 inbox_read_parked(struct inbox *inbox, struct arena *arena, int64_t now_ms, struct inbox_event *out, size_t max, size_t *count)
 {
     *count = 0;
-    if (inbox->is_parked_stale) {
-        err code = load_parked(inbox);
-        if (code != ERR_ok) {
-            return code;
-        }
-    }
     for (size_t i = 0; i < inbox->key_count && *count < max; i++) {
         if (inbox->keys[i].due_ms > now_ms) {
             continue;
@@ -470,13 +512,13 @@ forget_parked(struct inbox *inbox, const struct inbox_event *event)
     db_bind_text(forget, slice_of(inbox->streams[event->stream].source));
     db_bind_i64(forget, event->header.seq);
     err code = db_queue(forget, 1);
+    remember_key(inbox, event->stream, event->header.key);
     struct parked_key *key = find_key(inbox, event->stream, event->header.key);
     if (key != NULL && --key->count == 0) {
         *key = inbox->keys[--inbox->key_count];
     } else if (key != NULL) {
         key->due_ms = 0; /* the one behind it may go at once */
     }
-    inbox->is_parked_stale = true;
     return code;
 }
 
@@ -512,6 +554,7 @@ inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempt
     db_bind_i64(park, due_ms);
     db_bind_text(park, slice_of(reason));
     err code = db_queue(park, DB_ANY_ROWS);
+    remember_key(inbox, event->stream, event->header.key);
     struct parked_key *key = find_key(inbox, event->stream, event->header.key);
     if (key == NULL) {
         key = add_key(inbox, event->stream, event->header.key);
@@ -520,7 +563,6 @@ inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempt
         key->due_ms = due_ms;
     }
     key->count += event->is_parked ? 0 : 1;
-    inbox->is_parked_stale = true;
     return code;
 }
 
@@ -574,13 +616,14 @@ inbox_committed(struct inbox *inbox)
     for (size_t i = 0; i < inbox->count; i++) {
         inbox->streams[i].committed = inbox->streams[i].stream.position;
     }
-    inbox->is_parked_stale = false;
+    inbox->before_count = 0;
     metric_set(inbox->parked, parked_count(inbox));
 }
 
 void
 inbox_dropped(struct inbox *inbox)
 {
+    take_back_keys(inbox);
     for (size_t i = 0; i < inbox->count; i++) {
         struct inbox_stream *stream = &inbox->streams[i];
         if (stream->stream.position != stream->committed) {

@@ -1,0 +1,703 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What an actor follows: cursors, gaps, parked events, incidents. On both databases; the stock actor, which follows factory/0.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../support/kit_place.h"
+#include "clock.h"
+#include "inbox.h"
+#include "metrics.h"
+
+#define START_MS 1700000000000
+
+struct stage {
+    const struct place *place;
+    struct db *db;
+    struct arena arena;
+    struct inbox *inbox;
+    struct id incarnation; /* of the factory */
+    int64_t now_ms;
+};
+
+static void
+open_inbox(struct stage *stage)
+{
+    stage->db = place_open(stage->place);
+    stage->inbox = inbox_create(stage->db, "stock", "stock/0", &stage->place->settings);
+    place_expect(stage->db, inbox_load(stage->inbox), ERR_ok);
+    db_rollback(stage->db);
+}
+
+static void
+start(struct stage *stage, const struct place *place)
+{
+    *stage = (struct stage){.place = place, .incarnation = id_new(), .now_ms = START_MS};
+    clock_fake(stage->now_ms);
+    open_inbox(stage);
+}
+
+static void
+stop(struct stage *stage)
+{
+    inbox_destroy(&stage->inbox);
+    arena_fini(&stage->arena);
+    db_close(&stage->db);
+}
+
+static void
+restart(struct stage *stage)
+{
+    stop(stage);
+    open_inbox(stage);
+}
+
+static void
+pass_ms(struct stage *stage, int64_t ms)
+{
+    stage->now_ms += ms;
+    clock_fake_advance_ms(ms);
+}
+
+/* An event of the factory as its two frames; they live as long as the arena's batch. */
+struct frames {
+    struct slice header;
+    struct slice body;
+};
+
+static struct frames
+make_frames(struct stage *stage, int64_t seq, const char *key)
+{
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, stage->incarnation);
+    WIRE_SET(&header, event_header, seq, seq);
+    WIRE_SET(&header, event_header, type, slice_of("factory.produced"));
+    WIRE_SET(&header, event_header, key, slice_of(key));
+    WIRE_SET(&header, event_header, time, stage->now_ms);
+    struct factory_fact fact = {0};
+    WIRE_SET(&fact, factory_fact, production, id_new());
+    WIRE_SET(&fact, factory_fact, product, slice_of("donut"));
+    WIRE_SET(&fact, factory_fact, quantity, seq);
+    return (struct frames){arena_encode(&stage->arena, &event_header_body, &header),
+                           arena_encode(&stage->arena, &factory_fact_body, &fact)};
+}
+
+static enum inbox_verdict
+see(struct stage *stage, int64_t seq, const char *key, struct inbox_event *event)
+{
+    struct frames frames = make_frames(stage, seq, key);
+    return inbox_see(stage->inbox, &stage->arena, 0, frames.header, frames.body, event);
+}
+
+static void
+see_head(struct stage *stage, int64_t seq)
+{
+    struct inbox_event event;
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, stage->incarnation);
+    WIRE_SET(&header, event_header, seq, seq);
+    WIRE_SET(&header, event_header, type, slice_of("head"));
+    WIRE_SET(&header, event_header, key, slice_of(""));
+    WIRE_SET(&header, event_header, time, stage->now_ms);
+    struct slice frame = arena_encode(&stage->arena, &event_header_body, &header);
+    cr_expect(inbox_see(stage->inbox, &stage->arena, 0, frame, slice_of("\x80"), &event) == INBOX_NOTHING);
+}
+
+static void
+commit(struct stage *stage)
+{
+    place_expect(stage->db, inbox_queue(stage->inbox), ERR_ok);
+    place_expect(stage->db, db_commit(stage->db), ERR_ok);
+    inbox_committed(stage->inbox);
+}
+
+static void
+drop(struct stage *stage)
+{
+    place_expect(stage->db, inbox_queue(stage->inbox), ERR_ok);
+    db_rollback(stage->db);
+    inbox_dropped(stage->inbox);
+}
+
+/* Takes an event that must be the next, and commits what becomes of it: parked, or waiting, or applied. */
+static void
+apply(struct stage *stage, int64_t seq, const char *key)
+{
+    struct inbox_event event;
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
+    cr_expect(event.header.seq == seq);
+    cr_expect(event.type == EVENT_factory_produced);
+    cr_expect(!inbox_must_park(stage->inbox, &event));
+    inbox_applied_event(stage->inbox, &event);
+    commit(stage);
+}
+
+static void
+park(struct stage *stage, int64_t seq, const char *key, int64_t due_ms)
+{
+    struct inbox_event event;
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
+    place_expect(stage->db, inbox_park(stage->inbox, &event, 1, due_ms, "because of the test"), ERR_ok);
+    commit(stage);
+}
+
+static void
+park_follower(struct stage *stage, int64_t seq, const char *key)
+{
+    struct inbox_event event;
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
+    cr_assert(inbox_must_park(stage->inbox, &event), "%lld", (long long)seq);
+    place_expect(stage->db, inbox_park(stage->inbox, &event, 0, INT64_MAX, "waits behind an earlier event of its key"), ERR_ok);
+    commit(stage);
+}
+
+/* The parked events whose turn it is now, as "seq,seq". */
+static size_t
+read_parked(struct stage *stage, struct inbox_event *events)
+{
+    size_t count = 0;
+    if (inbox_next_parked_ms(stage->inbox) <= stage->now_ms) {
+        place_expect(stage->db, inbox_read_parked(stage->inbox, &stage->arena, stage->now_ms, events, 8, &count), ERR_ok);
+        db_rollback(stage->db);
+    }
+    return count;
+}
+
+static bool
+wants_fetch(struct stage *stage, struct fetch *fetch)
+{
+    return inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, fetch);
+}
+
+static void
+page_comes(struct stage *stage, int64_t head, uint32_t count)
+{
+    struct fetched page = {0};
+    WIRE_SET(&page, fetched, incarnation, stage->incarnation);
+    WIRE_SET(&page, fetched, head, head);
+    WIRE_SET(&page, fetched, events, (struct wire_list){.count = count});
+    inbox_fetched(stage->inbox, 0, ERR_ok, "", &page, stage->now_ms);
+}
+
+static enum inbox_verdict
+see_fetched(struct stage *stage, int64_t seq, const char *key, struct inbox_event *event)
+{
+    struct frames frames = make_frames(stage, seq, key);
+    struct fetched_event fetched = {0};
+    WIRE_SET(&fetched, fetched_event, header, frames.header);
+    WIRE_SET(&fetched, fetched_event, body, frames.body);
+    return inbox_see_fetched(stage->inbox, &stage->arena, 0, &fetched, event);
+}
+
+/* The first question of every life, answered: nothing is missing. */
+static void
+confirm_start(struct stage *stage, int64_t position)
+{
+    struct fetch fetch;
+    cr_assert(wants_fetch(stage, &fetch));
+    cr_assert(fetch.position == position, "%lld", (long long)fetch.position);
+    page_comes(stage, position, 0);
+}
+
+static int64_t
+incidents(void)
+{
+    return metric_value(metric(METRIC_COUNTER, "larder_incidents_total", "subscriber=\"stock/0\"", ""));
+}
+
+static int64_t
+parked_rows(struct stage *stage)
+{
+    return place_number(stage->db, "SELECT COUNT(*) FROM $parked");
+}
+
+/* --- in order, once --- */
+
+ON_BOTH(inbox, takes_each_event_once)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    cr_expect(inbox_stream_count(stage.inbox) == 1);
+    cr_expect_str_eq(inbox_stream_actor(stage.inbox, 0), "factory");
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_expect(see(&stage, 1, "a", &event) == INBOX_NOTHING);
+    apply(&stage, 2, "a");
+    cr_expect(inbox_applied(stage.inbox, "factory/0") == 2);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor WHERE source = 'factory/0'") == 2);
+    cr_expect(see(&stage, 2, "a", &event) == INBOX_NOTHING);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, takes_many_in_one_batch)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    for (int64_t seq = 1; seq <= 20; seq++) {
+        cr_assert(see(&stage, seq, "a", &event) == INBOX_APPLY);
+        inbox_applied_event(stage.inbox, &event);
+    }
+    commit(&stage);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 20);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, fetches_what_is_missing)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_expect(see(&stage, 4, "a", &event) == INBOX_NOTHING, "a gap");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) <= stage.now_ms);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.position == 1);
+    cr_expect(fetch.limit == INBOX_PAGE_EVENTS);
+    cr_expect(slice_equal(fetch.subscriber, slice_of("stock/0")));
+    cr_expect(id_equal(&fetch.incarnation, &stage.incarnation));
+    cr_expect(inbox_is_fetching(stage.inbox, 0));
+    cr_expect(!wants_fetch(&stage, &fetch), "one at a time");
+    page_comes(&stage, 4, 3);
+    for (int64_t seq = 2; seq <= 4; seq++) {
+        cr_assert(see_fetched(&stage, seq, "a", &event) == INBOX_APPLY);
+    }
+    commit(&stage);
+    cr_expect(!inbox_is_fetching(stage.inbox, 0));
+    cr_expect(inbox_applied(stage.inbox, "factory/0") == 4);
+    cr_expect(see(&stage, 4, "a", &event) == INBOX_NOTHING, "what was in the socket meanwhile");
+    apply(&stage, 5, "a");
+    stop(&stage);
+}
+
+ON_BOTH(inbox, fetches_when_the_head_is_ahead)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    see_head(&stage, 3);
+    cr_expect(wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, confirms_each_second)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) <= stage.now_ms + 1000);
+    pass_ms(&stage, 1000);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.position == 1);
+    page_comes(&stage, 1, 0);
+    pass_ms(&stage, 5000);
+    cr_expect(!wants_fetch(&stage, &fetch), "there is nothing to confirm");
+    stop(&stage);
+}
+
+ON_BOTH(inbox, confirms_only_what_is_on_disk)
+{
+    struct stage stage;
+    struct fetch fetch;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    pass_ms(&stage, 2000);
+    cr_assert(see(&stage, 2, "a", &event) == INBOX_APPLY);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    drop(&stage);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.position == 1);
+    stop(&stage);
+}
+
+/* The loop sleeps until inbox_next_ms(): a moment that is past would make it spin. */
+ON_BOTH(inbox, wants_nothing_while_an_answer_is_under_way)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    pass_ms(&stage, 1000);
+    cr_assert(wants_fetch(&stage, &fetch));
+    apply(&stage, 2, "a");
+    pass_ms(&stage, 1500);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+    inbox_fetched(stage.inbox, 0, ERR_unavailable, "away", NULL, stage.now_ms);
+    cr_expect(!wants_fetch(&stage, &fetch), "not at once again");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+    pass_ms(&stage, 1000);
+    cr_expect(wants_fetch(&stage, &fetch));
+    cr_expect(!inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, goes_back_when_the_batch_is_dropped)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    struct inbox_event second;
+    cr_assert(see(&stage, 2, "a", &second) == INBOX_APPLY);
+    cr_assert(see(&stage, 3, "a", &event) == INBOX_APPLY);
+    drop(&stage);
+    cr_expect(inbox_applied(stage.inbox, "factory/0") == 1);
+    cr_expect(!inbox_take_again(stage.inbox, &event), "not its turn");
+    cr_expect(inbox_take_again(stage.inbox, &second));
+    commit(&stage);
+    cr_expect(inbox_take_again(stage.inbox, &event));
+    drop(&stage);
+    cr_expect(wants_fetch(&stage, &fetch), "what was dropped comes again by FETCH");
+    cr_expect(fetch.position == 2);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, goes_on_from_its_cursor_after_a_restart)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    apply(&stage, 2, "a");
+    restart(&stage);
+    cr_expect(inbox_applied(stage.inbox, "factory/0") == 2);
+    struct fetch fetch;
+    cr_assert(wants_fetch(&stage, &fetch), "a restart asks what was missed");
+    cr_expect(fetch.position == 2);
+    cr_expect(id_equal(&fetch.incarnation, &stage.incarnation));
+    page_comes(&stage, 3, 1);
+    cr_expect(see_fetched(&stage, 2, "a", &event) == INBOX_NOTHING);
+    cr_expect(see_fetched(&stage, 3, "a", &event) == INBOX_APPLY);
+    commit(&stage);
+    stop(&stage);
+}
+
+/* --- parked --- */
+
+ON_BOTH(inbox, lets_other_keys_pass_a_parked_event)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS + 500);
+    apply(&stage, 2, "good");
+    park_follower(&stage, 3, "bad");
+    apply(&stage, 4, "good");
+    apply(&stage, 5, "badly");
+    park_follower(&stage, 6, "bad");
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 6, "the cursor has passed them");
+    cr_expect(parked_rows(&stage) == 3);
+    cr_expect(read_parked(&stage, events) == 0, "not due");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) <= START_MS + 500);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, tries_parked_events_of_a_key_in_order)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS + 500);
+    park_follower(&stage, 2, "bad");
+    park(&stage, 3, "worse", START_MS + 600);
+    park_follower(&stage, 4, "bad");
+    pass_ms(&stage, 550);
+    cr_assert(read_parked(&stage, events) == 1);
+    cr_expect(events[0].header.seq == 1);
+    cr_expect(events[0].is_parked);
+    cr_expect(events[0].attempts == 1);
+    cr_expect(events[0].type == EVENT_factory_produced);
+    place_expect(stage.db, inbox_park(stage.inbox, &events[0], 2, stage.now_ms + 1000, "again"), ERR_ok);
+    commit(&stage);
+    cr_expect(read_parked(&stage, events) == 0, "backs off");
+    cr_expect(parked_rows(&stage) == 4);
+    pass_ms(&stage, 1000);
+    cr_assert(read_parked(&stage, events) == 2);
+    struct inbox_event *first = events[0].header.seq == 1 ? &events[0] : &events[1];
+    cr_expect(first->header.seq == 1);
+    cr_expect(first->attempts == 2);
+    inbox_applied_event(stage.inbox, first);
+    commit(&stage);
+    for (int64_t seq = 2; seq <= 4; seq += 2) {
+        cr_assert(read_parked(&stage, events) == 2);
+        first = slice_equal(events[0].header.key, slice_of("bad")) ? &events[0] : &events[1];
+        cr_expect(first->header.seq == seq, "%lld", (long long)first->header.seq);
+        cr_expect(first->attempts == 0);
+        inbox_applied_event(stage.inbox, first);
+        commit(&stage);
+    }
+    cr_expect(parked_rows(&stage) == 1);
+    apply(&stage, 5, "bad");
+    stop(&stage);
+}
+
+/* A follower has no time of its own: it is the head's end that lets it go, also when the process ended in between. */
+ON_BOTH(inbox, lets_followers_go_after_a_restart)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS);
+    park_follower(&stage, 2, "bad");
+    cr_assert(read_parked(&stage, events) == 1);
+    inbox_applied_event(stage.inbox, &events[0]);
+    commit(&stage);
+    restart(&stage);
+    cr_assert(read_parked(&stage, events) == 1);
+    cr_expect(events[0].header.seq == 2);
+    struct inbox_event later;
+    confirm_start(&stage, 2);
+    cr_assert(see(&stage, 3, "bad", &later) == INBOX_APPLY);
+    cr_expect(inbox_must_park(stage.inbox, &later));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, keeps_the_time_of_a_parked_event_over_a_restart)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS + 500);
+    restart(&stage);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 500);
+    cr_expect(read_parked(&stage, events) == 0);
+    stop(&stage);
+}
+
+/* The row is still there when the batch that took it away is rolled back: so must be what memory knows of it. */
+ON_BOTH(inbox, remembers_a_parked_event_whose_batch_was_dropped)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    struct inbox_event later;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS);
+    cr_assert(read_parked(&stage, events) == 1);
+    inbox_applied_event(stage.inbox, &events[0]);
+    drop(&stage);
+    cr_expect(parked_rows(&stage) == 1);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS, "it is tried again");
+    cr_assert(see(&stage, 2, "bad", &later) == INBOX_APPLY);
+    cr_expect(inbox_must_park(stage.inbox, &later), "nobody overtakes it");
+    drop(&stage);
+    cr_assert(read_parked(&stage, events) == 1);
+    place_expect(stage.db, inbox_park(stage.inbox, &events[0], 2, START_MS + 100, "again"), ERR_ok);
+    commit(&stage);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 100);
+    pass_ms(&stage, 100);
+    cr_assert(read_parked(&stage, events) == 1);
+    inbox_applied_event(stage.inbox, &events[0]);
+    commit(&stage);
+    cr_expect(parked_rows(&stage) == 0);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX);
+    apply(&stage, 2, "bad");
+    stop(&stage);
+}
+
+ON_BOTH(inbox, forgets_a_parking_that_was_dropped)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_assert(see(&stage, 1, "bad", &event) == INBOX_APPLY);
+    place_expect(stage.db, inbox_park(stage.inbox, &event, 1, START_MS, "because of the test"), ERR_ok);
+    drop(&stage);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX);
+    cr_assert(inbox_take_again(stage.inbox, &event));
+    cr_expect(!inbox_must_park(stage.inbox, &event));
+    inbox_applied_event(stage.inbox, &event);
+    commit(&stage);
+    cr_expect(parked_rows(&stage) == 0);
+    apply(&stage, 2, "bad");
+    stop(&stage);
+}
+
+ON_BOTH(inbox, gives_back_several_changes_of_one_batch)
+{
+    struct stage stage;
+    struct inbox_event events[8];
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "a", START_MS);
+    park_follower(&stage, 2, "a");
+    park(&stage, 3, "b", START_MS);
+    cr_assert(read_parked(&stage, events) == 2);
+    inbox_applied_event(stage.inbox, &events[0]);
+    inbox_applied_event(stage.inbox, &events[1]);
+    cr_assert(see(&stage, 4, "c", &event) == INBOX_APPLY);
+    place_expect(stage.db, inbox_park(stage.inbox, &event, 1, START_MS + 9, "because of the test"), ERR_ok);
+    drop(&stage);
+    cr_assert(read_parked(&stage, events) == 2);
+    cr_expect(events[0].header.seq + events[1].header.seq == 1 + 3);
+    for (int round = 0; round < 2; round++) {
+        size_t count = read_parked(&stage, events);
+        for (size_t i = 0; i < count; i++) {
+            inbox_applied_event(stage.inbox, &events[i]);
+        }
+        commit(&stage);
+    }
+    cr_expect(parked_rows(&stage) == 0);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX);
+    stop(&stage);
+}
+
+/* --- held --- */
+
+ON_BOTH(inbox, stands_still_while_a_dependency_is_away)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct inbox_event later;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_assert(see(&stage, 2, "a", &event) == INBOX_APPLY);
+    drop(&stage);
+    cr_assert(inbox_take_again(stage.inbox, &event));
+    drop(&stage);
+    inbox_hold(stage.inbox, &event, stage.now_ms + 300);
+    cr_expect(see(&stage, 3, "b", &later) == INBOX_NOTHING);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    int64_t next_ms = inbox_next_ms(stage.inbox, stage.now_ms);
+    cr_expect(next_ms > stage.now_ms && next_ms <= stage.now_ms + 300);
+    pass_ms(&stage, 300);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.position == 1);
+    page_comes(&stage, 3, 2);
+    cr_expect(see_fetched(&stage, 2, "a", &later) == INBOX_APPLY);
+    cr_expect(see_fetched(&stage, 3, "b", &later) == INBOX_APPLY);
+    commit(&stage);
+    stop(&stage);
+}
+
+/* --- incidents --- */
+
+ON_BOTH(inbox, stands_at_another_incarnation_and_says_so_once)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    struct id ours = stage.incarnation;
+    stage.incarnation = id_new();
+    cr_expect(see(&stage, 2, "a", &event) == INBOX_NOTHING);
+    cr_expect(inbox_has_incident(stage.inbox));
+    cr_expect(incidents() == 1);
+    see_head(&stage, 7);
+    cr_expect(see(&stage, 3, "a", &event) == INBOX_NOTHING);
+    stage.incarnation = ours;
+    cr_expect(see(&stage, 2, "a", &event) == INBOX_NOTHING, "nothing goes on by itself");
+    pass_ms(&stage, 60000);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) == INT64_MAX);
+    cr_expect(incidents() == 1, "said once");
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 1);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, stands_when_the_source_ends_before_its_cursor)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    apply(&stage, 2, "a");
+    restart(&stage);
+    cr_assert(wants_fetch(&stage, &fetch));
+    page_comes(&stage, 1, 0);
+    cr_expect(inbox_has_incident(stage.inbox));
+    cr_expect(incidents() == 1);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, stands_when_the_source_refuses_its_position)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    cr_assert(wants_fetch(&stage, &fetch));
+    inbox_fetched(stage.inbox, 0, ERR_position_lost, "gone", NULL, stage.now_ms);
+    cr_expect(inbox_has_incident(stage.inbox));
+    pass_ms(&stage, 10000);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, stands_at_an_event_of_an_unknown_version)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION + 1);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, stage.incarnation);
+    WIRE_SET(&header, event_header, seq, 1);
+    WIRE_SET(&header, event_header, type, slice_of("factory.produced"));
+    WIRE_SET(&header, event_header, key, slice_of("a"));
+    WIRE_SET(&header, event_header, time, stage.now_ms);
+    struct slice frame = arena_encode(&stage.arena, &event_header_body, &header);
+    cr_expect(inbox_see(stage.inbox, &stage.arena, 0, frame, slice_of("\x80"), &event) == INBOX_NOTHING);
+    cr_expect(inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, takes_an_event_of_an_unknown_type)
+{
+    struct stage stage;
+    struct inbox_event event;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, stage.incarnation);
+    WIRE_SET(&header, event_header, seq, 1);
+    WIRE_SET(&header, event_header, type, slice_of("factory.moved"));
+    WIRE_SET(&header, event_header, key, slice_of("a"));
+    WIRE_SET(&header, event_header, time, stage.now_ms);
+    struct slice frame = arena_encode(&stage.arena, &event_header_body, &header);
+    cr_expect(inbox_see(stage.inbox, &stage.arena, 0, frame, slice_of("\x80"), &event) == INBOX_APPLY);
+    cr_expect(event.type == EVENT_COUNT);
+    commit(&stage);
+    apply(&stage, 2, "a");
+    stop(&stage);
+}
