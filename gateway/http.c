@@ -789,6 +789,7 @@ http_serve(struct http *http)
         if (MHD_run(http->daemon) != MHD_YES) {
             return ERR_internal;
         }
+        upstream_flush(http->upstream);
         upstream_receive(http->upstream);
     }
 }

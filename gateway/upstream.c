@@ -65,6 +65,8 @@ struct upstream {
     struct upstream_call *buckets[BUCKETS];
     struct upstream_call *soonest;
     struct upstream_call *latest;
+    struct upstream_call *unsent; /* the line for upstream_flush(), and where it ends */
+    struct upstream_call **unsent_end;
     struct wire_buffer header;
     struct metric *late;
     struct metric *unreadable;
@@ -123,6 +125,7 @@ upstream_open(const struct settings *settings, int epoll_fd, struct upstream **u
 {
     struct upstream *made = calloc(1, sizeof *made);
     assert(made != NULL);
+    made->unsent_end = &made->unsent;
     made->late = metric(METRIC_COUNTER, "larder_gateway_late_replies_total", "", "Answers that nobody waited for any more.");
     made->unreadable = metric(METRIC_COUNTER, "larder_gateway_unreadable_replies_total", "", "Answers that could not be read.");
     made->refused = metric(METRIC_COUNTER, "larder_gateway_unsent_requests_total", "", "Requests that no actor could take.");
@@ -204,6 +207,9 @@ upstream_peer_is_local(const struct upstream *upstream, int peer)
 
 /* --- the table --- */
 
+static void
+forget_unsent(struct upstream *upstream, struct upstream_call *call);
+
 static struct upstream_call **
 bucket_of(struct upstream *upstream, const struct id *id)
 {
@@ -254,6 +260,9 @@ table_remove(struct upstream *upstream, struct upstream_call *call)
     *(call->later != NULL ? &call->later->sooner : &upstream->latest) = call->sooner;
     call->is_outstanding = false;
     upstream->peers[call->peer].outstanding--;
+    if (call->is_unsent) {
+        forget_unsent(upstream, call);
+    }
 }
 
 static struct upstream_call *
@@ -306,16 +315,52 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
     if (same != NULL && same->fingerprint != call->fingerprint) {
         return err_say(why, ERR_idempotency_mismatch, "another request with this key is being done right now");
     }
-    write_header(upstream, call);
-    peer->may_have = true;
-    enum message_sent sent = message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body);
-    if (sent != MESSAGE_SENT) {
-        metric_add(upstream->refused, 1);
-        return err_say(why, ERR_unavailable, "%s is not there", peer->name);
-    }
     call->expires_us = clock_steady_us() + call->timeout_ms * 1000;
     table_add(upstream, call);
+    call->is_unsent = true;
+    call->next_unsent = NULL;
+    *upstream->unsent_end = call;
+    upstream->unsent_end = &call->next_unsent;
     return ERR_ok;
+}
+
+static struct upstream_call *
+next_unsent(struct upstream *upstream)
+{
+    struct upstream_call *call = upstream->unsent;
+    if (call != NULL) {
+        call->is_unsent = false;
+        upstream->unsent = call->next_unsent;
+        upstream->unsent_end = upstream->unsent == NULL ? &upstream->unsent : upstream->unsent_end;
+    }
+    return call;
+}
+
+void
+upstream_flush(struct upstream *upstream)
+{
+    for (struct upstream_call *call = next_unsent(upstream); call != NULL; call = next_unsent(upstream)) {
+        struct peer *peer = &upstream->peers[call->peer];
+        write_header(upstream, call);
+        peer->may_have = true;
+        if (message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body) != MESSAGE_SENT) {
+            metric_add(upstream->refused, 1);
+            end_call(upstream, call, &(struct upstream_reply){.status = ERR_unavailable});
+        }
+    }
+}
+
+/* Out of the line, when it ends before it was sent. */
+static void
+forget_unsent(struct upstream *upstream, struct upstream_call *call)
+{
+    struct upstream_call **at = &upstream->unsent;
+    while (*at != call) {
+        at = &(*at)->next_unsent;
+    }
+    *at = call->next_unsent;
+    upstream->unsent_end = *at == NULL ? at : upstream->unsent_end;
+    call->is_unsent = false;
 }
 
 void

@@ -46,6 +46,8 @@ struct upstream_call {
     struct upstream_call *next_in_bucket; /* the oldest first */
     struct upstream_call *sooner;
     struct upstream_call *later;
+    struct upstream_call *next_unsent;
+    bool is_unsent;
 };
 
 /* Makes the sockets; they connect by themselves. Call in the thread that will use them. Their descriptors are put into the epoll set,
@@ -75,10 +77,15 @@ upstream_peer_name(const struct upstream *upstream, int peer);
 bool
 upstream_peer_is_local(const struct upstream *upstream, int peer);
 
-/* Sends it. ERR_ok: `done` will be called exactly once. Otherwise it was not sent and `done` is not called: unavailable (nobody is
- * connected), overloaded (too many are outstanding there), idempotency_mismatch (another request with this id is under way). */
+/* Puts it in line for upstream_flush(). ERR_ok: `done` will be called exactly once, but not before the flush. Otherwise `done` is not
+ * called: overloaded (too many are outstanding there), idempotency_mismatch (another request with this id is under way). */
 MUST_CHECK err
 upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_text *why);
+
+/* Sends what is in line, all at once: an actor that is woken by the first finds the others behind it. Nobody connected: `done` says
+ * unavailable. */
+void
+upstream_flush(struct upstream *upstream);
 
 /* Forgets a call; its late answer will be dropped and counted. */
 void
