@@ -776,7 +776,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
     }
     assert(actor->record_count == 0);
     err code = ERR_ok;
-    if (source_is_due(actor->source) || actor->class->tick != NULL) {
+    if (source_is_due(actor->source) || inbox_is_due(actor->inbox) || actor->class->tick != NULL) {
         (void)attempt_and_settle(actor, actor->records, 0, now_ms, &code);
     }
     if (code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_IDLE_AGE_MS)) {

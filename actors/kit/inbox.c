@@ -44,6 +44,7 @@ struct inbox_stream {
     int64_t confirmed;    /* position that the source was last told */
     int64_t confirmed_ms; /* when */
     int64_t held_until_ms;
+    bool is_noted; /* its incarnation is on disk */
     bool has_incident;
 };
 
@@ -229,6 +230,7 @@ inbox_load(struct inbox *inbox)
         stream_init(&inbox->streams[i].stream, NULL, 0);
         inbox->streams[i].committed = 0;
         inbox->streams[i].confirmed = -1;
+        inbox->streams[i].is_noted = false;
     }
     struct db_statement *read = db_statement(inbox->db, "SELECT source, incarnation, position FROM $cursor");
     err code = db_query(read);
@@ -242,6 +244,7 @@ inbox_load(struct inbox *inbox)
         struct id incarnation = db_id(read, 1);
         stream_init(&stream->stream, &incarnation, db_i64(read, 2));
         stream->committed = db_i64(read, 2);
+        stream->is_noted = true;
     }
     return code == ERR_ok ? load_parked(inbox) : code;
 }
@@ -595,13 +598,31 @@ inbox_take_again(struct inbox *inbox, const struct inbox_event *event)
     return true;
 }
 
+/* A source that is met for the first time. */
+static bool
+is_new(const struct inbox_stream *stream)
+{
+    return !stream->is_noted && !id_is_zero(&stream->stream.incarnation);
+}
+
+bool
+inbox_is_due(const struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->count; i++) {
+        if (is_new(&inbox->streams[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 err
 inbox_queue(struct inbox *inbox)
 {
     struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position)", 3);
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
-        if (stream->stream.position != stream->committed) {
+        if (stream->stream.position != stream->committed || is_new(stream)) {
             db_rows_text(rows, slice_of(stream->source));
             db_rows_id(rows, &stream->stream.incarnation);
             db_rows_i64(rows, stream->stream.position);
@@ -615,6 +636,7 @@ inbox_committed(struct inbox *inbox)
 {
     for (size_t i = 0; i < inbox->count; i++) {
         inbox->streams[i].committed = inbox->streams[i].stream.position;
+        inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
     }
     inbox->before_count = 0;
     metric_set(inbox->parked, parked_count(inbox));

@@ -107,7 +107,12 @@ inbox_hold(struct inbox *inbox, const struct inbox_event *event, int64_t until_m
 bool
 inbox_take_again(struct inbox *inbox, const struct inbox_event *event);
 
-/* Queues the cursors that moved and the parked rows that went. */
+/* Whether a source was met for the first time and is not noted yet: without that, a source whose database is lost before its first
+ * event would be taken for the same one. */
+bool
+inbox_is_due(const struct inbox *inbox);
+
+/* Queues the cursors that moved or are new, and the parked rows that went. */
 MUST_CHECK err
 inbox_queue(struct inbox *inbox);
 void
