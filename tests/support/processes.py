@@ -150,10 +150,10 @@ class Process:
     def freeze(self):
         self.signal(signal.SIGSTOP)
 
-        def is_stopped():
-            with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as file:
+        def is_stopped(thread):
+            with open(f"/proc/{self.pid}/task/{thread}/stat", encoding="ascii", errors="replace") as file:
                 return file.read().rsplit(")", 1)[1].split()[0] == "T"
-        wait_until(is_stopped, 5, "stopped by SIGSTOP")
+        wait_until(lambda: all(is_stopped(thread) for thread in os.listdir(f"/proc/{self.pid}/task")), 5, "stopped by SIGSTOP")
 
     def thaw(self):
         self.signal(signal.SIGCONT)

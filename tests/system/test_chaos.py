@@ -74,3 +74,25 @@ def test_nothing_is_lost_or_sold_twice_when_stock_is_killed(shards, mysql, make_
         crowd.join(120)
     assert book.units() == sum(put.values())
     book.check(shop, put)
+
+
+def test_nothing_is_lost_or_sold_twice_when_the_way_to_the_database_breaks(mysql, proxy, make_shop, ask):
+    shop = make_shop(mysql, db=mysql.via(proxy.port)["LARDER_DB"])
+    running = shop.run()
+    book = Book()
+    put = put_units(ask(shop), shelves(1))
+
+    def break_it(chance: random.Random):
+        met = proxy.commits_met
+        fault = chance.choice(["cut", "hold_commit", "lose_commit_answer"])
+        getattr(proxy, fault)()
+        if fault != "cut":
+            wait_until(lambda: proxy.commits_met > met, what=fault)
+            if fault == "hold_commit":
+                chance.choice([proxy.deliver, proxy.forget])()
+    with Crowd(shop, book, put) as crowd:
+        kill_now_and_then(crowd, book, break_it)
+        crowd.join(120)
+    assert running.is_running()
+    assert book.units() == sum(put.values())
+    book.check(shop, put)
