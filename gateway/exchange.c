@@ -521,9 +521,8 @@ answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
 {
     struct err_text why;
     struct problem problem;
-    if (!reply->is_answered) {
-        exchange_refuse(exchange, reply->status,
-                        reply->status == ERR_deadline_exceeded ? "the actor did not answer in time" : "the gateway is being stopped");
+    if (reply->why != NULL) {
+        exchange_refuse(exchange, reply->status, reply->why);
         return;
     }
     if (wire_decode(&problem_body, reply->body, &problem, &why) != ERR_ok) {

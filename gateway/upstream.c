@@ -345,7 +345,9 @@ upstream_flush(struct upstream *upstream)
         peer->may_have = true;
         if (message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body) != MESSAGE_SENT) {
             metric_add(upstream->refused, 1);
-            end_call(upstream, call, &(struct upstream_reply){.status = ERR_unavailable});
+            char why[sizeof peer->name + 16];
+            snprintf(why, sizeof why, "%s is not there", peer->name);
+            end_call(upstream, call, &(struct upstream_reply){.status = ERR_unavailable, .why = why});
         }
     }
 }
@@ -414,7 +416,6 @@ take_reply(struct upstream *upstream, int peer, struct message *message)
     }
     struct upstream_reply reply = {
         .status = status_of(&header, &upstream->peers[peer]),
-        .is_answered = true,
         .is_replayed = WIRE_HAS(&header, reply_header, replayed) && header.replayed,
         .body = message_body(message),
     };
@@ -457,7 +458,7 @@ upstream_receive(struct upstream *upstream)
 void
 upstream_expire(struct upstream *upstream, int64_t now_us)
 {
-    const struct upstream_reply reply = {.status = ERR_deadline_exceeded};
+    const struct upstream_reply reply = {.status = ERR_deadline_exceeded, .why = "the actor did not answer in time"};
     while (upstream->soonest != NULL && upstream->soonest->expires_us <= now_us) {
         end_call(upstream, upstream->soonest, &reply);
     }
@@ -472,7 +473,7 @@ upstream_next_expiry_us(const struct upstream *upstream)
 void
 upstream_fail_all(struct upstream *upstream)
 {
-    const struct upstream_reply reply = {.status = ERR_unavailable};
+    const struct upstream_reply reply = {.status = ERR_unavailable, .why = "the gateway is being stopped"};
     while (upstream->soonest != NULL) {
         end_call(upstream, upstream->soonest, &reply);
     }

@@ -23,7 +23,7 @@ struct upstream_call;
 /* What came of a call. The slices live until the callback returns. */
 struct upstream_reply {
     err status;        /* ERR_ok, the actor's refusal, or the gateway's own: unavailable, deadline_exceeded */
-    bool is_answered;  /* the actor said it; otherwise `body` is empty */
+    const char *why;   /* NULL: the actor said it; otherwise the gateway's own words, and `body` is empty */
     bool is_replayed;  /* a stored answer */
     struct slice body; /* the op's reply, or a problem */
 };
