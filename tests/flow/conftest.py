@@ -9,11 +9,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 
 import pytest
 import zmq
 
 from larder_client import Client, Subscriber, Tail
+from rest import Rest
+
+import processes  # in tests/support, where rest looks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300
@@ -176,3 +180,51 @@ def factory(shop):
 def product(request):
     """A SKU of this test's own."""
     return f"t-{request.node.name.split('[')[0][-40:]}-{os.getpid()}-{time.monotonic_ns() % 10**9}"[-64:]
+
+
+# --- for tests that start processes of their own ---
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.failed:
+        for shop in getattr(item, "shops", []):
+            report.sections.append(("larder", shop.describe()))
+
+
+def make_database(kind, folder):
+    if kind == "sqlite":
+        return processes.Sqlite(str(folder))
+    return processes.Mysql(f"{os.environ['LARDER_TEST_DB_TCP']}f_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=databases())
+def database(request, tmp_path):
+    return make_database(request.param, tmp_path)
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    return make_database("sqlite", tmp_path)
+
+
+@pytest.fixture
+def new_shop(request, tmp_path):
+    """new_shop(database, **settings) is a processes.Shop in which nothing is started yet."""
+    program()
+    request.node.shops = []
+
+    def make(database, **settings):
+        made = processes.Shop(str(tmp_path), database, **settings)
+        request.node.shops.append(made)
+        return made
+
+    yield make
+    for made in request.node.shops:
+        made.close()
+
+
+@pytest.fixture
+def rest(shop):
+    return Rest(f"127.0.0.1:{shop.http}")

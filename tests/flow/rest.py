@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MPL-2.0
+"""An HTTP client for tests: whole requests with their headers, bytes as they are sent, and what every answer must be."""
+
+import contextlib
+import http.client
+import io
+import json
+import re
+import socket
+import sys
+import time
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT / "tests" / "support") not in sys.path:
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+PROBLEM = "urn:larder:problem:"
+
+
+def errors():
+    """symbol -> (HTTP status, words), from the table itself."""
+    found = re.findall(r'^ERROR\((\w+), (\d+), \w+, "(.*)"\)$', (ROOT / "proto" / "errors.def").read_text(), re.M)
+    return {symbol: (int(status), words) for symbol, status, words in found}
+
+
+ERRORS = errors()
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body, object_pairs_hook=without_doubles)
+
+    @property
+    def detail(self):
+        return self.json.get("detail", "")
+
+    def is_problem(self, symbol):
+        """It is the refusal of that name, as RFC 9457 shapes it; returns the document."""
+        status, words = ERRORS[symbol]
+        assert self.status == status, self
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        document = self.json
+        assert document["type"] == PROBLEM + symbol, self
+        assert (document["title"], document["status"]) == (words, status), self
+        assert isinstance(document.get("detail", ""), str), self
+        assert document["instance"].startswith("urn:uuid:"), self
+        uuid.UUID(document["instance"][len("urn:uuid:"):])
+        assert (self.headers["Retry-After"] is not None) == (status == 503), self
+        return document
+
+    def is_ok(self, status=200):
+        assert self.status == status, self
+        assert self.headers["Content-Type"] == "application/json", self
+        return self.json
+
+    def __repr__(self):
+        return f"<{self.status} {dict(self.headers)} {self.body[:1000]!r}>"
+
+
+def without_doubles(pairs):
+    value = dict(pairs)
+    assert len(value) == len(pairs), f"a name comes twice in {pairs}"
+    return value
+
+
+class Rest:
+    """A gateway's address. Each request has a connection of its own unless `connection` is given."""
+
+    def __init__(self, address, timeout_s=10):
+        self.address = address
+        self.host, port = address.rsplit(":", 1)
+        self.port = int(port)
+        self.timeout_s = timeout_s
+
+    def ask(self, method, path, body=None, headers=None):
+        """`body`: bytes as they are, anything else as JSON."""
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        sent.update(headers or {})
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
+        try:
+            connection.request(method, path, content, {name: value for name, value in sent.items() if value is not None})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, headers=as_headers(headers))
+
+    def post(self, path, body=None, **headers):
+        return self.ask("POST", path, body, as_headers(headers))
+
+    def level(self, product):
+        return self.get(f"/v1/stock/{product}").is_ok()
+
+    def pages(self, path):
+        """Every element of a list, page after page as the Link headers say; and how many pages it took."""
+        found, pages = [], 0
+        while path:
+            answer = self.get(path)
+            document = answer.is_ok()
+            assert set(document) == {"data", "has_more"}
+            found += document["data"]
+            pages += 1
+            link = answer.headers["Link"]
+            assert (link is not None) == document["has_more"], answer
+            path = re.fullmatch(r'<([^>]*)>; rel="next"', link).group(1) if link else None
+        return found, pages
+
+    def connect(self, timeout_s=None):
+        made = socket.create_connection((self.host, self.port), timeout=timeout_s or self.timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def raw(self, data, timeout_s=None):
+        """Sends bytes, reads until the other side has said enough: the answers, in order."""
+        with self.connect(timeout_s) as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+            return answers(read_all(connection))
+
+    def head(self, method, path, *lines):
+        """The bytes of a head; `lines` are headers as they are."""
+        return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {self.address}", *lines, "", ""]).encode("latin-1")
+
+
+def as_headers(named):
+    return {name.replace("_", "-"): value for name, value in named.items()}
+
+
+def read_all(connection):
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+class _Bytes:
+    def __init__(self, data):
+        self.file = io.BytesIO(data)
+
+    def makefile(self, *_):
+        return self.file
+
+
+def answers(data):
+    """The responses that stand behind each other in bytes; the last may lack its end."""
+    found = []
+    source = _Bytes(data)
+    source.file.close, close = (lambda: None), source.file.close
+    while source.file.tell() < len(data):
+        response = http.client.HTTPResponse(source)
+        response.begin()
+        found.append(Answer(response.status, response.headers, response.read()))
+    close()
+    return found
+
+
+def until(condition, deadline_s=10, what="what was waited for", pause_s=0.01):
+    """Asks again until it is so; returns what was so."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
+        time.sleep(pause_s)
