@@ -130,9 +130,9 @@ struct larder_subscriber;
 /* With a name: a durable subscriber, which gets every event of the source in order and without a gap, and the passing ones in
  * between. Without a name: what is published from now on, gaps and all. */
 struct larder_subscription {
-    const char *events;   /* endpoint of the source's PUB */
-    const char *requests; /* endpoint of its ROUTER; not needed without a name */
-    const char *name;     /* e.g. "billing/0"; NULL: passing only */
+    const char *events;        /* endpoint of the source's PUB */
+    const char *requests;      /* endpoint of its ROUTER; not needed without a name */
+    const char *name;          /* e.g. "billing/0"; NULL: passing only */
     const char *const *topics; /* prefixes, e.g. "stock.out."; of no count: everything */
     int topic_count;
     bool from_start;       /* a name that is new to the source: from the oldest event kept, otherwise from now on */

@@ -101,23 +101,22 @@ struct wire_list {
 #define C_LIST(element_name) struct wire_list
 #define C_MAP(element_name) struct element_name
 
-#define BODY(body_name, growth, doc)                                                                                                 \
-    struct body_name {                                                                                                              \
+/* clang-format off */
+#define BODY(body_name, growth, doc) \
+    struct body_name {               \
         uint64_t has;
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) C_##type field_name;
-#define BODY_END(body_name)                                                                                                         \
-    }                                                                                                                               \
-    ;
+#define BODY_END(body_name) };
 #include "bodies.def"
 
 #define BODY(body_name, growth, doc) enum body_name##_bits {
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) body_name##_BIT_##field_name,
-#define BODY_END(body_name)                                                                                                         \
-    body_name##_FIELD_COUNT                                                                                                         \
-    }                                                                                                                               \
-    ;                                                                                                                               \
+#define BODY_END(body_name)        \
+        body_name##_FIELD_COUNT    \
+    };                             \
     _Static_assert(body_name##_FIELD_COUNT <= 64, #body_name);
 #include "bodies.def"
+/* clang-format on */
 
 #define BODY(body_name, growth, doc) extern const struct wire_body body_name##_body;
 #include "bodies.def"
@@ -133,7 +132,7 @@ extern const struct wire_body *const wire_bodies[WIRE_BODY_COUNT];
 
 /* Whether, and that, a field is there: WIRE_HAS(&take, stock_take, reference). */
 #define WIRE_HAS(pointer, body_name, field_name) (((pointer)->has >> body_name##_BIT_##field_name) & 1U)
-#define WIRE_SET(pointer, body_name, field_name, ...)                                                                                \
+#define WIRE_SET(pointer, body_name, field_name, ...) \
     ((pointer)->field_name = __VA_ARGS__, (pointer)->has |= UINT64_C(1) << body_name##_BIT_##field_name)
 
 /* --- operations --- */

@@ -368,7 +368,8 @@ read_bytes(struct reader *reader, const struct wire_body *body, const struct wir
 
 /* --- maps --- */
 
-static err read_entries(struct reader *reader, const struct wire_body *body, int64_t count, void *target, int depth);
+static err
+read_entries(struct reader *reader, const struct wire_body *body, int64_t count, void *target, int depth);
 
 static err
 read_list(struct reader *reader, const struct wire_body *body, const struct wire_field *field, void *target, int depth)

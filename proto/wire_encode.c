@@ -107,7 +107,8 @@ pack_list(msgpack_packer *packer, const struct wire_field *field, const void *pl
     wire_buffer_append(packer->data, list.data, list.size);
 }
 
-static void pack_body(msgpack_packer *packer, const struct wire_body *body, const void *source);
+static void
+pack_body(msgpack_packer *packer, const struct wire_body *body, const void *source);
 
 static void
 pack_value(msgpack_packer *packer, const struct wire_field *field, const void *place)

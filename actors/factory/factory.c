@@ -199,6 +199,9 @@ emit(struct batch *batch, enum event_type type, const struct factory_production 
     WIRE_SET(&fact, factory_fact, production, production->id);
     WIRE_SET(&fact, factory_fact, product, slice_of(production->product));
     WIRE_SET(&fact, factory_fact, quantity, production->quantity);
+    if (type == EVENT_factory_failed) {
+        WIRE_SET(&fact, factory_fact, error, slice_of(production->error.text));
+    }
     batch_emit(batch, type, fact.product, &fact, cause);
 }
 
@@ -282,9 +285,9 @@ begin(struct factory *factory, struct batch *batch, const struct wish *wish, str
     return ERR_ok;
 }
 
-/* Ends an open production: its units are to be put on the shelf. */
+/* Ends an open production, whose status says how: its units are to be put on the shelf, or will not come. */
 static err
-finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
+end(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
 {
     struct factory_shelf shelf;
     struct slice product = slice_of(production->product);
@@ -292,9 +295,7 @@ finish(struct factory *factory, struct batch *batch, struct factory_production *
     if (code != ERR_ok) {
         return code;
     }
-    production->status = FACTORY_PRODUCED;
     production->done_at_ms = batch->now_ms;
-    production->error.text[0] = '\0';
     code = factory_store_update(&factory->store, production);
     if (code != ERR_ok) {
         return code;
@@ -307,10 +308,19 @@ finish(struct factory *factory, struct batch *batch, struct factory_production *
     if (code != ERR_ok) {
         return code;
     }
-    emit(batch, EVENT_factory_produced, production, cause);
-    log_debug("production_produced", LOG_ID("req", &cause->id), LOG_ID("production", &production->id), LOG_SLICE("product", product),
-              LOG_I64("quantity", production->quantity));
+    bool is_produced = production->status == FACTORY_PRODUCED;
+    emit(batch, is_produced ? EVENT_factory_produced : EVENT_factory_failed, production, cause);
+    log_debug(is_produced ? "production_produced" : "production_failed", LOG_ID("req", &cause->id),
+              LOG_ID("production", &production->id), LOG_SLICE("product", product), LOG_I64("quantity", production->quantity));
     return ERR_ok;
+}
+
+static err
+finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
+{
+    production->status = FACTORY_PRODUCED;
+    production->error.text[0] = '\0';
+    return end(factory, batch, production, cause);
 }
 
 /* The shelf of a product, and its open production if it has one. */
@@ -506,6 +516,14 @@ handle_list(struct factory *factory, struct batch *batch, struct item *item)
     return answer_page(factory, batch, item, last.n);
 }
 
+static void
+cancel_due(struct batch *batch, const struct factory_production *production)
+{
+    struct slice key = {production->id.bytes, sizeof production->id.bytes};
+    batch_due_cancel(batch, OWNER_CALL, key);
+    batch_due_cancel(batch, OWNER_PRODUCTION, key);
+}
+
 static err
 handle_callback(struct factory *factory, struct batch *batch, struct item *item)
 {
@@ -523,14 +541,40 @@ handle_callback(struct factory *factory, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     if (factory_status_is_open(production.status)) {
-        struct slice key = {production.id.bytes, sizeof production.id.bytes};
         code = finish(factory, batch, &production, item);
         if (code != ERR_ok) {
             return code;
         }
-        batch_due_cancel(batch, OWNER_CALL, key);
-        batch_due_cancel(batch, OWNER_PRODUCTION, key);
+        cancel_due(batch, &production);
     }
+    answer(batch, item, &production);
+    return ERR_ok;
+}
+
+static err
+handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
+{
+    const struct factory_cancel *cancel = item->body;
+    struct factory_production production;
+    bool found = false;
+    err code = factory_store_find(&factory->store, &cancel->id, &production, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (!found || !factory_status_is_open(production.status)) {
+        item_refuse(batch, item, found ? ERR_production_closed : ERR_unknown_production, "%s",
+                    found ? "it was produced or given up before" : "there is no such production");
+        return ERR_ok;
+    }
+    bool has_reason = WIRE_HAS(cancel, factory_cancel, reason);
+    production.status = FACTORY_FAILED;
+    (void)err_say(&production.error, ERR_ok, "%.*s", has_reason ? (int)cancel->reason.size : 9,
+                  has_reason ? (const char *)cancel->reason.data : "cancelled");
+    code = end(factory, batch, &production, item);
+    if (code != ERR_ok) {
+        return code;
+    }
+    cancel_due(batch, &production);
     answer(batch, item, &production);
     return ERR_ok;
 }
@@ -549,6 +593,9 @@ handle_request(struct factory *factory, struct batch *batch, struct item *item)
     }
     if (item->op == OP_factory_callback) {
         return handle_callback(factory, batch, item);
+    }
+    if (item->op == OP_factory_cancel) {
+        return handle_cancel(factory, batch, item);
     }
     item_refuse(batch, item, ERR_unknown_op, "%s is not done by the factory", wire_ops[item->op].name);
     return ERR_ok;

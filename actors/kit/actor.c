@@ -416,7 +416,7 @@ make_metrics(struct actor *actor)
 static void
 make_records(struct actor *actor)
 {
-    actor->record_capacity = (size_t)actor->settings->batch_max + GATHER_DUE_MAX + GATHER_PARKED_MAX + 4 * INBOX_PAGE_EVENTS;
+    actor->record_capacity = (size_t)actor->settings->batch_max + GATHER_DUE_MAX + GATHER_PARKED_MAX + (size_t)4 * INBOX_PAGE_EVENTS;
     actor->records = calloc(actor->record_capacity, sizeof *actor->records);
     actor->items = calloc(actor->record_capacity, sizeof *actor->items);
     actor->fold_size = 64;

@@ -95,7 +95,7 @@ answer_stream(struct batch *batch, struct item *item)
     } else if (item->op == OP_any_subscribe) {
         code = source_subscribe(actor->source, item->body, &subscribed, &why);
         reply = &subscribed;
-    } else {
+    } else if (item->op == OP_any_unsubscribe) {
         code = source_unsubscribe(actor->source, item->body, &why);
     }
     if (code == ERR_ok) {

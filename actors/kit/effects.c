@@ -173,7 +173,9 @@ void
 batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause)
 {
     struct source_fact fact = {.type = type, .key = key, .time_ms = batch->now_ms, .body = body};
-    fact.traceparent = cause == NULL ? (struct slice){0} : cause->traceparent;
+    if (cause != NULL) {
+        fact.traceparent = cause->traceparent;
+    }
     /* A passing event's id need not be the same in a second run of the batch: nobody counts it. */
     if (cause == NULL || wire_events[type].fate == PASSING) {
         fact.id = id_new();

@@ -251,7 +251,7 @@ collect_events(struct actor *actor)
 static void
 collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now_ms)
 {
-    size_t stream = (size_t)(uintptr_t)outcome->ask.context;
+    size_t stream = (size_t)((struct wake_source *)outcome->ask.context - actor->events_sources);
     struct fetched page = {0};
     struct err_text why = {""};
     err code = outcome->status;
@@ -283,7 +283,7 @@ gather_missing(struct actor *actor, int64_t now_ms)
                                .deadline_ms = now_ms + FETCH_TIMEOUT_MS,
                                .op = OP_any_fetch,
                                .owner = ASK_OF_INBOX,
-                               .context = (void *)(uintptr_t)i};
+                               .context = &actor->events_sources[i]};
         struct request_header header = {0};
         WIRE_SET(&header, request_header, v, WIRE_VERSION);
         WIRE_SET(&header, request_header, id, ask.id);

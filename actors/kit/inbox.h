@@ -67,11 +67,11 @@ inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice 
 
 /* Whether this stream should be asked for more now, or told our position; `fetch` is the request then. */
 bool
-inbox_wants_fetch(struct inbox *inbox, size_t stream, int64_t now_ms, int64_t timeout_ms, struct fetch *fetch);
+inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t timeout_ms, struct fetch *fetch);
 
 /* The answer: `code` and, when it is ok, the page. Its events go to inbox_see_fetched() one by one. */
 void
-inbox_fetched(struct inbox *inbox, size_t stream, err code, const char *detail, const struct fetched *page, int64_t now_ms);
+inbox_fetched(struct inbox *inbox, size_t number, err code, const char *detail, const struct fetched *page, int64_t now_ms);
 MUST_CHECK enum inbox_verdict
 inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
                   struct inbox_event *event);

@@ -47,8 +47,8 @@ void
 log_write(enum log_level level, const char *event, const struct log_field *fields, size_t count);
 
 /* At least one field each. The array ends with a sentinel that is not printed. */
-#define log_at(level, event, ...)                                                                                                    \
-    log_write((level), (event), ((const struct log_field[]){__VA_ARGS__, {.key = NULL}}),                                             \
+#define log_at(level, event, ...)                                                         \
+    log_write((level), (event), ((const struct log_field[]){__VA_ARGS__, {.key = NULL}}), \
               sizeof((const struct log_field[]){__VA_ARGS__, {.key = NULL}}) / sizeof(struct log_field) - 1)
 #define log_debug(event, ...) log_at(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
 #define log_info(event, ...) log_at(LOG_LEVEL_INFO, event, __VA_ARGS__)

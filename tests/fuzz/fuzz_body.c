@@ -10,9 +10,12 @@
 #include "random_message.h"
 #include "wire.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t
+LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+size_t
+LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 static void
 require(bool holds)
@@ -31,7 +34,8 @@ exact_copy(const void *bytes, size_t size)
     return copy;
 }
 
-static void walk(const struct wire_body *body, const void *source);
+static void
+walk(const struct wire_body *body, const void *source);
 
 static void
 walk_list(const struct wire_field *field, const void *place)

@@ -9,9 +9,12 @@
 #include "random_message.h"
 #include "wire.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t
+LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+size_t
+LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 static void
 require(bool holds)

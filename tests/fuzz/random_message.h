@@ -79,7 +79,8 @@ random_between(struct material *material, int64_t lo, int64_t hi)
     return (int64_t)((uint64_t)lo + (width == UINT64_MAX ? material->state : random_below(material, width + 1)));
 }
 
-static void random_body(struct material *material, const struct wire_body *body, void *target);
+static void
+random_body(struct material *material, const struct wire_body *body, void *target);
 
 static struct wire_list
 random_list(struct material *material, const struct wire_field *field)

@@ -435,7 +435,8 @@ Test(wire_codec, takes_or_refuses_every_mutated_frame_and_stays_inside_it)
 
 /* --- the second reader --- */
 
-static void assert_same_body(const struct wire_body *body, const void *source, const msgpack_object *object);
+static void
+assert_same_body(const struct wire_body *body, const void *source, const msgpack_object *object);
 
 static void
 assert_same_bytes(const struct wire_field *field, struct slice bytes, const msgpack_object *object)
