@@ -38,6 +38,7 @@
 #include "metrics.h"
 #include "topology.h"
 
+#define STOPPING "the gateway is being stopped"
 #define PEER_WINDOW 4000
 #define SEND_MARK 4096
 #define RECEIVE_MARK 8192
@@ -67,6 +68,7 @@ struct upstream {
     struct upstream_call *latest;
     struct upstream_call *unsent; /* the line for upstream_flush(), and where it ends */
     struct upstream_call **unsent_end;
+    bool is_shut;
     struct wire_buffer header;
     struct metric *late;
     struct metric *unreadable;
@@ -307,6 +309,9 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
 {
     struct peer *peer = &upstream->peers[call->peer];
     call->fingerprint = call->again ? fingerprint_of(call) : 0;
+    if (upstream->is_shut) {
+        return err_say(why, ERR_unavailable, STOPPING);
+    }
     if (peer->outstanding >= PEER_WINDOW) {
         metric_add(upstream->refused, 1);
         return err_say(why, ERR_overloaded, "%s has %d requests to answer before this one", peer->name, peer->outstanding);
@@ -473,7 +478,8 @@ upstream_next_expiry_us(const struct upstream *upstream)
 void
 upstream_fail_all(struct upstream *upstream)
 {
-    const struct upstream_reply reply = {.status = ERR_unavailable, .why = "the gateway is being stopped"};
+    upstream->is_shut = true;
+    const struct upstream_reply reply = {.status = ERR_unavailable, .why = STOPPING};
     while (upstream->soonest != NULL) {
         end_call(upstream, upstream->soonest, &reply);
     }

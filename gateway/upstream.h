@@ -78,7 +78,8 @@ bool
 upstream_peer_is_local(const struct upstream *upstream, int peer);
 
 /* Puts it in line for upstream_flush(). ERR_ok: `done` will be called exactly once, but not before the flush. Otherwise `done` is not
- * called: overloaded (too many are outstanding there), idempotency_mismatch (another request with this id is under way). */
+ * called: overloaded (too many are outstanding there), unavailable (it takes no more), idempotency_mismatch (another request with this
+ * id is under way). */
 MUST_CHECK err
 upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_text *why);
 
@@ -108,7 +109,7 @@ upstream_expire(struct upstream *upstream, int64_t now_us);
 int64_t
 upstream_next_expiry_us(const struct upstream *upstream);
 
-/* Ends every call as unavailable. */
+/* Ends every call as unavailable, and takes no more. */
 void
 upstream_fail_all(struct upstream *upstream);
 
