@@ -314,6 +314,8 @@ wait_ms(const struct actor *actor, int64_t now_ms)
 {
     int64_t next_ms = now_ms + TICK_MS;
     int64_t asks_ms = asks_next_ms(actor->asks);
+    asks_ms = gather_is_paused(actor, now_ms) && asks_ms < actor->due_pause_ms ? actor->due_pause_ms : asks_ms;
+    asks_ms = actor->is_db_away ? INT64_MAX : asks_ms;
     next_ms = asks_ms < next_ms ? asks_ms : next_ms;
     if (actor->db != NULL && !actor->is_db_away) {
         int64_t due_ms = due_rows_next_ms(actor->due_rows);
@@ -329,15 +331,16 @@ wait_ms(const struct actor *actor, int64_t now_ms)
     return next_ms <= now_ms ? 0 : next_ms - now_ms;
 }
 
+/* What cannot be taken now does not count: it would keep the loop awake. */
 static bool
 is_anything_ready(const struct actor *actor)
 {
-    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+    for (size_t i = 0; !actor->is_db_away && actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
         if (actor->events_sources[i].is_ready && !inbox_is_fetching(actor->inbox, i)) {
             return true;
         }
     }
-    return actor->router_source.is_ready || asks_is_ready(actor->asks);
+    return actor->router_source.is_ready || (!gather_is_paused(actor, clock_utc_ms()) && asks_is_ready(actor->asks));
 }
 
 static void

@@ -44,11 +44,14 @@ struct waiter {
 struct record {
     struct item item;
     struct item_outcome outcome;
-    struct message message; /* ITEM_REQUEST, ITEM_REPLY */
+    struct item_outcome given; /* what was said of it when it came in; a rollback goes back to this */
+    struct message message;    /* ITEM_REQUEST, ITEM_REPLY */
     bool has_message;
+    bool is_again;       /* as it came, to be echoed; item.again is also that of those folded into it */
     int32_t folded_into; /* number of the record of the same id whose outcome is ours too; -1 for none */
     const struct inbox_event *event;
     const struct due_row *due;
+    const struct ask_sent *ask; /* ITEM_REPLY */
 };
 
 struct waiter_answer {
@@ -129,7 +132,7 @@ struct actor {
     bool is_db_away;
     int64_t db_retry_us;
     int64_t db_away_since_us;
-    int64_t due_pause_ms; /* UTC: due rows are left alone until then */
+    int64_t due_pause_ms; /* UTC: due rows and replies are left alone until then */
     int64_t ticked_us;
     int64_t head_us;
 
@@ -187,6 +190,10 @@ err
 batch_public_status(err code);
 
 /* --- gather.c --- */
+
+/* The database cannot take what replies bring: they are left where they are. */
+bool
+gather_is_paused(const struct actor *actor, int64_t now_ms);
 
 /* The most due rows and parked events that a batch takes. */
 enum { GATHER_DUE_MAX = 256, GATHER_PARKED_MAX = 64 };

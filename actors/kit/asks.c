@@ -224,6 +224,12 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
     await_reply(asks, index);
 }
 
+void
+asks_fail(struct asks *asks, const struct ask_sent *ask, err failure)
+{
+    fail_later(asks, take_entry(asks, ask), failure);
+}
+
 size_t
 asks_count(const struct asks *asks)
 {

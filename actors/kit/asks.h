@@ -47,6 +47,10 @@ asks_connect(struct asks *asks, const char *actor);
 void
 asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent *ask, struct slice header, struct slice body);
 
+/* An outcome that was taken out could not be handled: it comes once more, as this failure. */
+void
+asks_fail(struct asks *asks, const struct ask_sent *ask, err failure);
+
 /* How many are without an outcome. */
 size_t
 asks_count(const struct asks *asks);

@@ -35,10 +35,13 @@ batch_add(struct actor *actor)
     struct record *record = &actor->records[actor->record_count++];
     record->item = (struct item){0};
     record->outcome = (struct item_outcome){.status = ERR_COUNT};
+    record->given = record->outcome;
     record->has_message = false;
+    record->is_again = false;
     record->folded_into = -1;
     record->event = NULL;
     record->due = NULL;
+    record->ask = NULL;
     return record;
 }
 
@@ -215,7 +218,6 @@ park_followers(struct actor *actor, struct record *records, size_t count)
                 return code;
             }
             record->outcome.status = ERR_ok;
-            record->event = NULL;
         }
     }
     return ERR_ok;
@@ -255,8 +257,8 @@ static void
 keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
 {
     const struct item_outcome *outcome = &record->outcome;
-    if (outcome->status == ERR_COUNT) {
-        return; /* deferred, or no request */
+    if (outcome->status == ERR_COUNT || outcome->status == ERR_idempotency_mismatch) {
+        return; /* deferred, no request, or not the request that this id belongs to */
     }
     bool is_asked_again = record->item.again || actor->is_forced;
     bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
@@ -409,7 +411,7 @@ answer_record(struct actor *actor, struct record *record, const struct item_outc
     err status = batch_public_status(outcome->status);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, record->item.id);
-    if (record->item.again) {
+    if (record->is_again) {
         WIRE_SET(&header, reply_header, again, true);
     }
     WIRE_SET(&header, reply_header, status, slice_of(err_symbol(status)));
@@ -429,6 +431,7 @@ static void
 start_waiting(struct actor *actor, struct record *record)
 {
     struct waiter *waiter = record->outcome.waiter;
+    waiter->again = record->is_again;
     waiter->message = record->message;
     record->has_message = false;
     waiter->previous = NULL;
@@ -523,7 +526,7 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     metric_add(actor->batches, 1);
 }
 
-/* Rolled back: as if the records had just come. Those that an earlier step answered without the class are answered anew. */
+/* Rolled back: as if the records had just come. Those that a step of the batch answered without the class are answered anew. */
 static void
 drop(struct actor *actor, struct record *records, size_t count)
 {
@@ -544,7 +547,7 @@ drop(struct actor *actor, struct record *records, size_t count)
     }
     actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
     for (size_t i = 0; i < count; i++) {
-        records[i].outcome = (struct item_outcome){.status = ERR_COUNT};
+        records[i].outcome = records[i].given;
     }
 }
 
@@ -597,6 +600,17 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     conclude(actor, record, 0, now_ms);
 }
 
+/* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. */
+static void
+return_reply(struct actor *actor, const struct record *record, err code, int64_t now_ms)
+{
+    bool is_later = err_disposition(code) == ERR_RETRY;
+    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    if (is_later || record->item.status != ERR_internal) {
+        asks_fail(actor->asks, record->ask, is_later ? ERR_unavailable : ERR_internal);
+    }
+}
+
 /* A record that fails although it runs alone. */
 static void
 fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
@@ -613,6 +627,8 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
         park_alone(actor, record, code, now_ms);
     } else if (record->due != NULL) {
         actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    } else if (record->ask != NULL) {
+        return_reply(actor, record, code, now_ms);
     }
     if (!is_later) {
         log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)),
@@ -702,6 +718,8 @@ run_one_by_one(struct actor *actor, int64_t now_ms)
         if (clock_steady_us() > until_us || actor->is_db_away) {
             if (record->event != NULL) {
                 inbox_dropped(actor->inbox);
+            } else if (record->ask != NULL) {
+                return_reply(actor, record, ERR_unavailable, now_ms);
             }
             refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
             continue;
@@ -712,6 +730,7 @@ run_one_by_one(struct actor *actor, int64_t now_ms)
             after = attempt_and_settle(actor, record, 1, now_ms, &code);
         }
         if (code == ERR_db_stale) {
+            actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
             break;
         }
         if (after != AFTER_DONE) {
@@ -738,6 +757,11 @@ static void
 give_up(struct actor *actor, err code, int64_t now_ms)
 {
     actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    for (size_t i = 0; i < actor->record_count; i++) {
+        if (actor->records[i].ask != NULL) {
+            return_reply(actor, &actor->records[i], ERR_unavailable, now_ms);
+        }
+    }
     refuse_unanswered(actor, actor->records, actor->record_count, code, "the database does not answer; ask again with the same id");
 }
 
@@ -745,6 +769,9 @@ void
 batch_run(struct actor *actor, int64_t now_ms)
 {
     err code = ERR_ok;
+    for (size_t i = 0; i < actor->record_count; i++) {
+        actor->records[i].given = actor->records[i].outcome;
+    }
     if (actor->is_db_away) {
         give_up(actor, ERR_unavailable, now_ms);
         if (actor->inbox != NULL) {
@@ -777,7 +804,10 @@ batch_tick(struct actor *actor, int64_t now_ms)
     assert(actor->record_count == 0);
     err code = ERR_ok;
     if (source_is_due(actor->source) || inbox_is_due(actor->inbox) || actor->class->tick != NULL) {
-        (void)attempt_and_settle(actor, actor->records, 0, now_ms, &code);
+        enum after after = attempt_and_settle(actor, actor->records, 0, now_ms, &code);
+        if (after == AFTER_FAILED && code != ERR_db_stale) {
+            log_warn("tick_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
+        }
     }
     if (code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_IDLE_AGE_MS)) {
         code = shard_prove(&actor->shard);

@@ -79,10 +79,10 @@ item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err st
 {
     if (fingerprint != item->fingerprint) {
         item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request", wire_ops[item->op].name);
-    } else {
-        item->outcome->status = status;
-        item->outcome->frame = frame;
+        return;
     }
+    item->outcome->status = status;
+    item->outcome->frame = frame;
     item->outcome->is_replayed = true;
 }
 

@@ -150,6 +150,7 @@ collect_requests(struct actor *actor, int64_t now_ms)
             continue;
         }
         record->has_message = true;
+        record->is_again = record->item.again;
         if (is_first) {
             memset(actor->fold_table, 0xff, actor->fold_size * sizeof *actor->fold_table);
             is_first = false;
@@ -192,10 +193,11 @@ add_event(struct actor *actor, const struct inbox_event *event)
     }
 }
 
+/* For a page, and what is due behind it. */
 static bool
 has_room(const struct actor *actor)
 {
-    return actor->record_capacity - actor->record_count > INBOX_PAGE_EVENTS;
+    return actor->record_capacity - actor->record_count > INBOX_PAGE_EVENTS + GATHER_DUE_MAX + GATHER_PARKED_MAX;
 }
 
 /* Takes one event message off a SUB; false when there is none. A message of another shape is dropped: the gap is fetched. */
@@ -263,7 +265,8 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     }
     inbox_fetched(actor->inbox, stream, code, why.text, &page, now_ms);
     struct fetched_event fetched;
-    while (code == ERR_ok && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
+    size_t limit = actor->record_count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
+    while (code == ERR_ok && actor->record_count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
         struct inbox_event event;
         if (inbox_see_fetched(actor->inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
             add_event(actor, &event);
@@ -311,6 +314,9 @@ add_reply(struct actor *actor, struct ask_outcome *outcome)
     item->replayed = outcome->replayed;
     item->context = outcome->ask.context;
     item->traceparent = arena_copy(&actor->arena, (struct slice){outcome->ask.traceparent, outcome->ask.traceparent_size});
+    struct ask_sent *ask = arena_alloc(&actor->arena, sizeof *ask);
+    *ask = outcome->ask;
+    record->ask = ask;
     const struct wire_body *body = item->status == ERR_ok ? wire_ops[item->op].reply : &problem_body;
     if (outcome->has_message) {
         record->message = outcome->message;
@@ -427,11 +433,19 @@ collect_calls(struct actor *actor)
 
 /* --- all of it --- */
 
+bool
+gather_is_paused(const struct actor *actor, int64_t now_ms)
+{
+    return actor->db != NULL && (actor->is_db_away || now_ms < actor->due_pause_ms);
+}
+
 void
 gather_all(struct actor *actor, int64_t now_ms)
 {
     collect_requests(actor, now_ms);
-    collect_replies(actor, now_ms);
+    if (!gather_is_paused(actor, now_ms)) {
+        collect_replies(actor, now_ms);
+    }
     if (!actor->is_db_away) {
         collect_events(actor);
     }
