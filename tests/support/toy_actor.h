@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * A toy actor for tests of the kit: counters under the name and with the operations of `stock`, each change a line of its own.
+ *
+ *   stock.adjust   total += delta; refused (would_go_negative) when that would be below 0. Emits stock.low (durable) and
+ * stock.changed. The reason says what else: free    the rule is left out, so that the table's CHECK refuses a negative total gate
+ * waits inside the handler until the test opens the gate later   nothing now: a due row of the product, due after `delta` ms, adds 1
+ *                    cancel  takes that due row away
+ *                    ask     asks factory.get first, until the request's own deadline; the answer waits for it
+ *                    mute    says nothing at all
+ *   stock.get      the total; unknown_product when there is none
+ *   factory.produced (event): total += quantity. Of product `poison` it is refused (internal) until toy_heal(), of `away`
+ *                  (unavailable) until then, of `breaks` it violates the CHECK.
+ *
+ * Its tables: $tally (product, total) and $entry (n, request, product, delta); a request that was done twice has two entries.
+ */
+#ifndef LARDER_TESTS_TOY_ACTOR_H
+#define LARDER_TESTS_TOY_ACTOR_H
+
+#include "actor.h"
+
+/* Keeps no ids itself: the kit stores the answers. */
+extern const struct actor_class toy_class;
+
+/* Waits until the handler is inside the gate; fails after 10 s. */
+void
+toy_await_gate(void);
+void
+toy_open_gate(void);
+
+/* From here on `poison` and `away` are fine. */
+void
+toy_heal(void);
+
+#endif
