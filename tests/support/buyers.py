@@ -168,12 +168,12 @@ class Book:
 
 
 class Buyer(threading.Thread):
-    """Buys in every way there is, until every shelf refuses it; keeps its error for join_all()."""
+    """Buys in every way there is, until every shelf refuses it (a patient one: until it is stopped); its error is kept for join()."""
 
-    def __init__(self, shop, book, products, seed, speaks_http=True):
+    def __init__(self, shop, book, products, seed, is_patient=False):
         super().__init__(daemon=True)
         self.shop, self.book, self.products, self.random = shop, book, products, random.Random(seed)
-        self.speaks_http = speaks_http
+        self.is_patient = is_patient
         self.stopped = threading.Event()
         self.error = None
 
@@ -189,16 +189,12 @@ class Buyer(threading.Thread):
         first = self.random.choice(self.products)
         lines = [{"product": first, "quantity": self.random.randint(1, 3)}]
         reference = f"r{uuid.uuid4().hex}"
-        way = self.random.choice([self.take, self.take, self.take_several, self.hold] + ([self.check_out, self.hold_by_http] if self.speaks_http else []))
-        if not way(asker, lines, reference):
-            if lines[0]["quantity"] == 1 and len(lines) == 1:
-                self.products = [product for product in self.products if product != first]
-            else:
-                self.last_one(asker, first)
+        way = self.random.choice([self.take, self.take, self.take_several, self.hold, self.check_out, self.hold_by_http])
+        if not way(asker, lines, reference) and not self.is_patient:
+            self.leave_if_empty(asker, first)
 
-    def last_one(self, asker, product):
-        lines, reference = [{"product": product, "quantity": 1}], f"r{uuid.uuid4().hex}"
-        if not self.take(asker, lines, reference):
+    def leave_if_empty(self, asker, product):
+        if not self.take(asker, [{"product": product, "quantity": 1}], f"r{uuid.uuid4().hex}"):
             self.products = [left for left in self.products if left != product]
 
     def settle(self, answer, lines, reference):

@@ -12,6 +12,7 @@ from processes import wait_until
 IS_LONG = bool(os.environ.get("LARDER_LONG"))
 UNITS = 50000 if IS_LONG else 5000
 KILLS = 40 if IS_LONG else 6
+PATIENCE_S = 1200 if IS_LONG else 120
 
 
 def shelves(shards):
@@ -50,7 +51,7 @@ def test_nothing_is_lost_or_sold_twice_when_the_whole_shop_is_killed(shards, sql
         running[0] = shop.run()
     with Crowd(shop, book, put) as crowd:
         kill_now_and_then(crowd, book, kill)
-        crowd.join(120)
+        crowd.join(PATIENCE_S)
     assert book.units() == sum(put.values())
     book.check(shop, put)
 
@@ -71,7 +72,7 @@ def test_nothing_is_lost_or_sold_twice_when_stock_is_killed(shards, mysql, make_
         stocks[shard] = shop.actor("stock", "--shard", str(shard))
     with Crowd(shop, book, put) as crowd:
         kill_now_and_then(crowd, book, kill)
-        crowd.join(120)
+        crowd.join(PATIENCE_S)
     assert book.units() == sum(put.values())
     book.check(shop, put)
 
@@ -92,7 +93,72 @@ def test_nothing_is_lost_or_sold_twice_when_the_way_to_the_database_breaks(mysql
                 chance.choice([proxy.deliver, proxy.forget])()
     with Crowd(shop, book, put) as crowd:
         kill_now_and_then(crowd, book, break_it)
-        crowd.join(120)
+        crowd.join(PATIENCE_S)
     assert running.is_running()
     assert book.units() == sum(put.values())
     book.check(shop, put)
+
+
+# --- refills and holds ---
+
+
+def is_quiet(shop, products):
+    """Nothing is on its way any more, in the eyes of stock and of the factory."""
+    incoming = sum(level for shard in range(shop.shards) for (level,) in shop.sql("SELECT incoming FROM $level", shard=shard))
+    open_ones = shop.sql("SELECT COUNT(*) FROM $production WHERE status <> 'produced'", actor="factory")[0][0]
+    shelves_full = all(on_hand > 0 for shard in range(shop.shards)
+                       for (product, on_hand) in shop.sql("SELECT product, on_hand FROM $level", shard=shard) if product in products)
+    return incoming == 0 and open_ones == 0 and shelves_full
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_each_production_is_counted_once_whoever_is_killed(shards, database, make_shop, ask):
+    shop = make_shop(database, shards=shards, lead_time_ms=50, alarm_repeat_ms=500)
+    actors = {name: shop.actor(name) for name in ("stock", "factory", "sales")}
+    shop.gateway()
+    client, book, products = ask(shop), Book(), shelves(shards)
+    for product in products:
+        client.put(product, 5, order_up_to=20, lot=10)
+
+    def kill(chance: random.Random):
+        name = chance.choice(list(actors))
+        actors[name].kill9()
+        actors[name] = shop.actor(name)
+    with Crowd(shop, book, products, count=16, is_patient=True) as crowd:
+        for number in range(2 * KILLS):
+            sold = book.units()
+            wait_until(lambda before=sold: book.units() >= before + 30, 30, f"sales before kill {number}", pause_s=crowd.random.uniform(0.001, 0.03))
+            kill(crowd.random)
+        crowd.stop()
+    wait_until(lambda: is_quiet(shop, products), 20, "every production is on its shelf", pause_s=0.1)
+    produced = sorted(shop.sql("SELECT product, quantity FROM $production WHERE status = 'produced'", actor="factory"))
+    counted = sorted(row for shard in range(shards)
+                     for row in shop.sql("SELECT product, delta FROM $move WHERE kind = 'refill' AND delta > 0", shard=shard))
+    assert counted == produced
+    book.check(shop, {product: 5 + sum(units for name, units in produced if name == product) for product in products})
+
+
+def test_holds_end_once_whatever_is_killed(database, make_shop, ask):
+    shop = make_shop(database)
+    stock = shop.actor("stock")
+    client, chance = ask(shop), random.Random()
+    client.put("donut", 1000)
+    holds = []
+    for _ in range(4):
+        made = []
+        for _ in range(60):
+            body = {"lines": [{"product": "donut", "quantity": 1}], "ttl_ms": chance.choice([300, 700, 600000])}
+            made.append((client.send("stock.reserve", body), body))
+        stock.kill9()
+        stock = shop.actor("stock")
+        for hold, body in made:
+            assert client.ask("stock.reserve", body, hold, again=True).status == "ok"
+            holds.append(hold)
+    for hold in holds:
+        ended = client.ask(f"stock.{chance.choice(['commit', 'release'])}", {"hold": hold, "product": "donut"})
+        assert ended.status in ("ok", "hold_expired"), ended
+    committed = -shop.sql("SELECT COALESCE(SUM(delta), 0) FROM $move WHERE kind = 'commit'")[0][0]
+    level = client.level("donut")
+    assert (level["on_hand"], level["reserved"]) == (1000 - committed, 0)
+    assert shop.sql("SELECT COUNT(*) FROM $hold WHERE state = 'committed'") == [(committed,)]
+    shop.verify()
