@@ -3,7 +3,6 @@
 
 import contextlib
 import http.client
-import io
 import json
 import re
 import socket
@@ -120,12 +119,11 @@ class Rest:
         return made
 
     def raw(self, data, timeout_s=None):
-        """Sends bytes, reads until the other side has said enough: the answers, in order."""
+        """Sends bytes as they are and reads one answer; None when the connection ends without one."""
         with self.connect(timeout_s) as connection:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-            return answers(read_all(connection))
+            return read_answer(connection)
 
     def head(self, method, path, *lines):
         """The bytes of a head; `lines` are headers as they are."""
@@ -136,33 +134,14 @@ def as_headers(named):
     return {name.replace("_", "-"): value for name, value in named.items()}
 
 
-def read_all(connection):
-    received = b""
-    with contextlib.suppress(ConnectionError):
-        while chunk := connection.recv(65536):
-            received += chunk
-    return received
-
-
-class _Bytes:
-    def __init__(self, data):
-        self.file = io.BytesIO(data)
-
-    def makefile(self, *_):
-        return self.file
-
-
-def answers(data):
-    """The responses that stand behind each other in bytes; the last may lack its end."""
-    found = []
-    source = _Bytes(data)
-    source.file.close, close = (lambda: None), source.file.close
-    while source.file.tell() < len(data):
-        response = http.client.HTTPResponse(source)
-        response.begin()
-        found.append(Answer(response.status, response.headers, response.read()))
-    close()
-    return found
+def read_answer(connection):
+    """The next answer of a connection; one `100 Continue` before it is passed over. None when there is none."""
+    try:
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return Answer(answer.status, answer.headers, answer.read())
+    except (ConnectionError, http.client.RemoteDisconnected):
+        return None
 
 
 def until(condition, deadline_s=10, what="what was waited for", pause_s=0.01):
