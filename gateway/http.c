@@ -14,7 +14,7 @@
  * FAILURES
  *   Heads that proxies read differently (two lengths, length and chunks, two hosts, a blank before a colon) are refused and the
  *   connection is closed. A body over BODY_MAX is read and thrown away up to BODY_DRAIN_MAX so that the client gets to read its
- *   413. More connections than the setting are answered 503 and closed.
+ *   413. More connections than the setting are answered 503 and closed. A NUL in an address would be its end to the library: refused.
  *
  * LIMITS
  *   HEAD_MAX, BODY_MAX; a first head within HEAD_MS, any later one and any body within SLOW_MS, IDLE_S without a byte. What the
@@ -83,6 +83,7 @@ struct request {
     bool must_close;
     bool is_too_large;
     uint64_t received;
+    size_t target_size; /* of the address in the first line, up to a NUL */
 };
 
 /* How often a route was answered with a status. */
@@ -247,6 +248,15 @@ allowed_ms(enum connection_phase phase)
     return INT64_MAX / 1000;
 }
 
+/* The library's epoll is edge-triggered: when a client's last bytes and its end come together, it notices the bytes alone. */
+static bool
+has_left(const struct connection *record)
+{
+    char byte = 0;
+    bool is_sending = record->phase == PHASE_FIRST || record->phase == PHASE_HEAD || record->phase == PHASE_BODY;
+    return is_sending && recv(record->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* The library's time-out counts from the last byte, so one byte a second would live for ever: this counts from the first. */
 static void
 sweep(struct http *http, int64_t now_us)
@@ -256,11 +266,15 @@ sweep(struct http *http, int64_t now_us)
     }
     http->next_sweep_us = now_us + SWEEP_MS * 1000;
     for (struct connection *record = http->connections; record != NULL; record = record->next) {
-        if (record->is_shut || (now_us - record->since_us) / 1000 < allowed_ms(record->phase)) {
+        bool is_slow = (now_us - record->since_us) / 1000 >= allowed_ms(record->phase);
+        if (record->is_shut || (!is_slow && !has_left(record))) {
             continue;
         }
         record->is_shut = true;
         (void)shutdown(record->fd, SHUT_RDWR);
+        if (!is_slow) {
+            continue;
+        }
         metric_add(http->swept, 1);
         log_debug("slow_client", LOG_I64("phase", record->phase));
     }
@@ -310,6 +324,7 @@ on_uri(void *context, const char *uri, struct MHD_Connection *library)
     request->must_close = false;
     request->is_too_large = false;
     request->received = 0;
+    request->target_size = strlen(uri);
     exchange_address(&request->exchange, uri);
     enter(request->record, PHASE_HEAD);
     http->in_flight++;
@@ -445,10 +460,17 @@ is_type_taken(struct slice type)
     return false;
 }
 
+/* The library ends every text at its first NUL. The version stands in the same line one blank behind the address. */
+static bool
+is_target_cut(const struct request *request, const char *url, const char *version)
+{
+    return version > url && (size_t)(version - url) != request->target_size + 1;
+}
+
 /* Looks at the head. What is wrong with it becomes the exchange's answer; true when it must be given now, with the connection's end,
  * because the body cannot or need not be read. */
 static bool
-read_head(struct request *request, const char *method, const char *version)
+read_head(struct request *request, const char *url, const char *method, const char *version)
 {
     struct exchange *exchange = &request->exchange;
     struct head_scan scan = {.head = &exchange->head};
@@ -456,6 +478,9 @@ read_head(struct request *request, const char *method, const char *version)
     (void)MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, on_header, &scan);
     exchange_open(exchange, routes_method(method));
     judge_framing(&scan, version);
+    if (is_target_cut(request, url, version)) {
+        refuse_head(&scan, ERR_malformed, "there is a NUL in the address");
+    }
     if (head_size > HEAD_MAX) {
         refuse_head(&scan, ERR_header_too_large, "the head of a request may have 8 KiB");
     }
@@ -572,14 +597,13 @@ on_request(void *context, struct MHD_Connection *library, const char *url, const
 {
     struct request *request = *carried;
     (void)context;
-    (void)url;
     if (request == NULL) {
         return MHD_NO;
     }
     if (request->phase == REQUEST_NEW) {
         request->phase = REQUEST_BODY;
         enter(request->record, PHASE_BODY);
-        if (!read_head(request, method, version)) {
+        if (!read_head(request, url, method, version)) {
             return MHD_YES;
         }
         request->must_close = true;
