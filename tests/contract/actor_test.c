@@ -31,8 +31,9 @@
 #include "topology.h"
 
 #define WAIT_MS 10000
-#define EVENTS_MAX 64
+#define EVENTS_MAX 1200
 #define QUESTIONS_MAX 16
+#define PAGE_MAX 1000
 
 /* The factory that the toy follows and asks. */
 struct fake_factory {
@@ -140,6 +141,7 @@ restart(struct stage *stage)
 {
     zsock_destroy(&stage->client);
     cr_assert(actor_stop(&stage->actor) == ACTOR_STOPPED);
+    place_await_ports(stage->place);
     run_actor(stage);
     connect_client(stage, false);
 }
@@ -224,7 +226,7 @@ send_answer(struct stage *stage, struct message *question, const struct wire_bod
     message_fini(question);
 }
 
-/* All that it has behind the position, however many were asked for. */
+/* All that it has behind the position and may say at once, however many were asked for. */
 static void
 answer_fetch(struct stage *stage, struct message *question)
 {
@@ -235,7 +237,7 @@ answer_fetch(struct stage *stage, struct message *question)
     struct fetched page = {0};
     struct wire_list events = {0};
     stage->list.size = 0;
-    for (int64_t i = fetch.position; i < factory->seq && fetch.limit > 0; i++) {
+    for (int64_t i = fetch.position; i < factory->seq && i < fetch.position + PAGE_MAX && fetch.limit > 0; i++) {
         struct fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, factory->headers[i]);
         WIRE_SET(&event, fetched_event, body, factory->bodies[i]);
@@ -1162,6 +1164,60 @@ ON_BOTH(actor, keeps_the_order_of_a_key_when_a_batch_fails)
     await_total(&stage, "poison", 13);
     cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == 1);
     expect_consistent(&stage, 6);
+    finish(&stage);
+}
+
+/* Its factory answers a FETCH with all that it has, however few were asked for. */
+ON_BOTH(actor, stands_a_page_larger_than_it_asked_for)
+{
+    struct stage stage;
+    start(&stage, place);
+    await_factory(&stage);
+    for (int i = 0; i < 1000; i++) {
+        produce(&stage, "donut", 1, false);
+    }
+    produce(&stage, "donut", 1, true);
+    await_total(&stage, "donut", 1001);
+    expect_consistent(&stage, 1002);
+    finish(&stage);
+}
+
+/* More requests than a batch takes, a page, events beside it and hundreds of timers, all at the same moment. */
+ON_BOTH(actor, takes_all_that_comes_at_once)
+{
+    enum { REQUESTS = 700, TIMERS = 300, PAGE = 400, PUBLISHED = 700 };
+    struct stage stage;
+    char product[32];
+    start(&stage, place);
+    await_factory(&stage);
+    for (int i = 0; i < TIMERS; i++) {
+        snprintf(product, sizeof product, "timer-%d", i);
+        (void)send_adjust(&stage, product, 1500, "later");
+    }
+    for (int i = 0; i < TIMERS; i++) {
+        (void)expect_status(&stage, ERR_ok);
+    }
+    enter_gate(&stage);
+    for (int i = 0; i < PAGE + PUBLISHED; i++) {
+        produce(&stage, "donut", 1, i >= PAGE);
+    }
+    for (int i = 0; i < REQUESTS; i++) {
+        (void)send_adjust(&stage, "bagel", 1, NULL);
+    }
+    int64_t until_ms = link_steady_ms() + 1600;
+    while (link_steady_ms() < until_ms) {
+        serve(&stage, until_ms - link_steady_ms());
+    }
+    leave_gate(&stage);
+    for (int i = 0; i < REQUESTS; i++) {
+        (void)expect_status(&stage, ERR_ok);
+    }
+    await_total(&stage, "donut", PAGE + PUBLISHED);
+    for (int i = 0; i < TIMERS; i++) {
+        snprintf(product, sizeof product, "timer-%d", i);
+        await_total(&stage, product, 1);
+    }
+    expect_consistent(&stage, 1 + 1 + REQUESTS + PAGE + PUBLISHED + TIMERS);
     finish(&stage);
 }
 

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <mysql.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,20 +23,28 @@ static bool
 is_port_free(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     bool is_free = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0;
     close(fd);
     return is_free;
 }
 
-/* The ports of stock and factory behind it are free. */
+/* The ports of stock and factory behind it. */
+static bool
+are_ports_free(int base)
+{
+    return is_port_free(base + 6) && is_port_free(base + 7) && is_port_free(base + 106) && is_port_free(base + 107);
+}
+
 static int
 find_base_port(void)
 {
     for (int i = 0; i < 1000; i++) {
         int base = 1100 + (int)(((unsigned)getpid() * 7U + (unsigned)i * 211U) % 17000U);
-        if (is_port_free(base + 6) && is_port_free(base + 7) && is_port_free(base + 106) && is_port_free(base + 107)) {
+        if (are_ports_free(base)) {
             return base;
         }
     }
@@ -51,6 +60,16 @@ raw_open(const struct place *place)
     cr_assert(mysql_real_connect(raw, NULL, place->config.user, place->config.password, NULL, 0, socket, 0) != NULL, "%s",
               mysql_error(raw));
     return raw;
+}
+
+void
+place_await_ports(const struct place *place)
+{
+    int base = (int)place->settings.base_port;
+    for (int i = 0; !is_port_free(base + 6) || !is_port_free(base + 106); i++) {
+        cr_assert(i < 500, "the actor's ports are not given back");
+        (void)poll(NULL, 0, 10);
+    }
 }
 
 void

@@ -31,6 +31,10 @@ place_leave(struct place *place);
 struct db *
 place_open(const struct place *place);
 
+/* Waits until stock's ports can be bound again: ZeroMQ closes a listener some time after its socket is destroyed. */
+void
+place_await_ports(const struct place *place);
+
 /* One statement beside the port, as the server's root. MySQL only. */
 void
 place_run(const struct place *place, const char *sql);

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TOY_PRODUCTS_MAX = 64, TOY_ASKS_MAX = 4096, GATE_MAX_S = 10 };
+enum { TOY_PRODUCTS_MAX = 512, TOY_ASKS_MAX = 4096, GATE_MAX_S = 10 };
 
 struct tally {
     char product[WIRE_NAME_MAX + 1];
@@ -340,17 +340,25 @@ toy_handle(void *state, struct batch *batch)
 }
 
 static void
+copy(struct memory *to, const struct memory *from)
+{
+    to->n = from->n;
+    to->count = from->count;
+    memcpy(to->tallies, from->tallies, from->count * sizeof from->tallies[0]);
+}
+
+static void
 toy_committed(void *state)
 {
     struct toy *toy = state;
-    toy->committed = toy->working;
+    copy(&toy->committed, &toy->working);
 }
 
 static void
 toy_dropped(void *state)
 {
     struct toy *toy = state;
-    toy->working = toy->committed;
+    copy(&toy->working, &toy->committed);
 }
 
 static err
@@ -368,7 +376,7 @@ read_memory(struct toy *toy)
         toy->committed.n = db_i64(last, 0);
         db_done(last);
     }
-    toy->working = toy->committed;
+    copy(&toy->working, &toy->committed);
     return code;
 }
 
