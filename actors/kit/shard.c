@@ -7,7 +7,8 @@
  *
  * FAILURES  Reading alone proves nothing after a lost connection: the old one may still have statements to run. Taking does: the
  *           recorded connection is killed, the UPDATE waits for its row lock, and the raised epoch makes whatever it sends later
- *           match no row. A lock that does not come free is ERR_db_busy: still unknown.
+ *           match no row. A lock that does not come free is ERR_db_busy: still unknown. When the answer to the taking itself is
+ *           lost, the row's connection tells whether it was ours.
  *
  * LIMITS    On SQLite the folder's lock keeps a second process out; the row still numbers batches and events.
  */
@@ -60,20 +61,43 @@ make_row(struct shard *shard)
     return code == ERR_db_unique ? ERR_ok : code;
 }
 
-/* Raises the epoch from a known one, or from any when `epoch` is negative. The UPDATE comes first: it waits for the row lock, so
- * what is read behind it is what stays. */
-static err
-raise_epoch(struct shard *shard, int64_t epoch, struct shard *found)
+/* Whoever has the shard: it is ours from here on. */
+static struct db_statement *
+raise_from_any(struct shard *shard)
 {
-    struct db *db = shard->db;
-    struct db_statement *raise =
-        epoch < 0 ? db_statement(db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ?")
-                  : db_statement(db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ? AND epoch = ?");
-    db_bind_i64(raise, db_connection(db));
+    struct db_statement *raise = db_statement(shard->db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ?");
+    db_bind_i64(raise, db_connection(shard->db));
     db_bind_i64(raise, shard->number);
-    if (epoch >= 0) {
-        db_bind_i64(raise, epoch);
-    }
+    return raise;
+}
+
+/* Only when nobody else had it meanwhile. The row is also ours when an earlier attempt to take it again did happen, whose COMMIT was
+ * not answered: then it holds that attempt's epoch and connection. */
+static struct db_statement *
+raise_from_ours(struct shard *shard)
+{
+    struct db_statement *raise = db_statement(shard->db, "UPDATE $shard SET epoch = epoch + 1, connection = ? WHERE shard = ? AND "
+                                                         "(epoch = ? OR (epoch = ? AND connection = ?))");
+    db_bind_i64(raise, db_connection(shard->db));
+    db_bind_i64(raise, shard->number);
+    db_bind_i64(raise, shard->epoch);
+    db_bind_i64(raise, shard->tried_epoch);
+    db_bind_i64(raise, shard->tried_connection);
+    return raise;
+}
+
+static bool
+is_ours(const struct shard *shard, const struct shard *found, int64_t connection)
+{
+    bool is_tried = shard->tried_connection != 0 && found->epoch == shard->tried_epoch && connection == shard->tried_connection;
+    return (found->epoch == shard->epoch || is_tried) && id_equal(&found->incarnation, &shard->incarnation);
+}
+
+/* The UPDATE comes first: it waits for the row lock, so what is read behind it is what stays, and what an earlier attempt left
+ * undecided is decided. */
+static err
+raise_epoch(struct shard *shard, struct db_statement *raise, struct shard *found)
+{
     int64_t matched = 0;
     err code = db_run(raise, &matched);
     if (code == ERR_ok && matched != 1) {
@@ -88,10 +112,13 @@ raise_epoch(struct shard *shard, int64_t epoch, struct shard *found)
         code = ERR_db_stale;
     }
     if (code == ERR_ok) {
-        code = db_commit(db);
+        shard->epoch = found->epoch - 1;
+        shard->tried_epoch = found->epoch;
+        shard->tried_connection = connection;
+        code = db_commit(shard->db);
     }
     if (code != ERR_ok) {
-        db_rollback(db);
+        db_rollback(shard->db);
     }
     return code;
 }
@@ -135,12 +162,13 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
     }
     int64_t asked_us = clock_steady_us();
     if (code == ERR_ok) {
-        code = raise_epoch(shard, -1, &found);
+        code = raise_epoch(shard, raise_from_any(shard), &found);
     }
     if (code != ERR_ok) {
         return err_say(why, code, "cannot take shard %d: %s", number, db_error(db));
     }
     *shard = found;
+    shard->tried_connection = 0;
     shard->proved_us = asked_us;
     return ERR_ok;
 }
@@ -152,16 +180,19 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
     int64_t connection = 0;
     bool there = false;
     err code = read_row(shard, &found, &connection, &there);
-    if (code == ERR_ok && (!there || found.epoch != shard->epoch || !id_equal(&found.incarnation, &shard->incarnation))) {
+    if (code == ERR_ok && (!there || !is_ours(shard, &found, connection))) {
         code = ERR_db_stale;
     }
     if (code == ERR_ok) {
         db_rollback(shard->db);
         code = kill_writer(shard, connection);
     }
+    if (code == ERR_ok && shard->tried_connection != connection) {
+        code = kill_writer(shard, shard->tried_connection);
+    }
     int64_t asked_us = clock_steady_us();
     if (code == ERR_ok) {
-        code = raise_epoch(shard, shard->epoch, &found);
+        code = raise_epoch(shard, raise_from_ours(shard), &found);
     }
     if (code != ERR_ok) {
         return err_say(why, code, "cannot take shard %d again: %s", shard->number, db_error(shard->db));
@@ -173,6 +204,7 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
     }
     *happened = moved == 1;
     *shard = found;
+    shard->tried_connection = 0;
     shard->proved_us = asked_us;
     return ERR_ok;
 }

@@ -23,8 +23,10 @@ struct shard {
     int64_t batch;
     int64_t seq; /* of the last event in the outbox */
     struct id incarnation;
-    int64_t proved_us; /* clock_steady_us() of the last proof, taken before it was asked for */
-    int64_t asked_us;  /* of the proof that is under way */
+    int64_t proved_us;        /* clock_steady_us() of the last proof, taken before it was asked for */
+    int64_t asked_us;         /* of the proof that is under way */
+    int64_t tried_epoch;      /* of a taking whose COMMIT was not answered */
+    int64_t tried_connection; /* that it was sent over; 0 for none */
 };
 
 /* At start: makes the row when there is none, ends the recorded connection, locks the row, raises the epoch, commits. Whoever had
