@@ -30,7 +30,7 @@ class MysqlProxy:
         self.links = []
         self.is_refusing = self.is_stalled = False
         self.swallows_kill = False
-        self.commit_plan = None
+        self.commit_plans = []  # what becomes of the next COMMITs, in turn
         self.commits_met = 0  # how many were held, delayed or lost their answer
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -43,15 +43,15 @@ class MysqlProxy:
 
     def hold_commit(self):
         """The next COMMIT is kept here, and its client's connection is cut; deliver() or forget() says what becomes of it."""
-        self._do(lambda: setattr(self, "commit_plan", "hold"))
+        self._do(lambda: setattr(self, "commit_plans", ["hold"]))
 
     def delay_commit(self):
         """The next COMMIT is kept here, and its client waits; deliver() sends it on, and the answer comes back."""
-        self._do(lambda: setattr(self, "commit_plan", "delay"))
+        self._do(lambda: setattr(self, "commit_plans", ["delay"]))
 
-    def lose_commit_answer(self):
-        """The next COMMIT reaches the server, its answer is lost with the client's connection."""
-        self._do(lambda: setattr(self, "commit_plan", "lose"))
+    def lose_commit_answer(self, times=1):
+        """The next COMMITs reach the server, their answers are lost with the client's connections."""
+        self._do(lambda: setattr(self, "commit_plans", ["lose"] * times))
 
     def deliver(self):
         """Sends what was held back to the server, over the connection that it was meant for."""
@@ -152,9 +152,8 @@ class MysqlProxy:
         query = body[1:].strip().lower() if body[:1] == bytes([COM_QUERY]) else b""
         if self.swallows_kill and query.startswith(b"kill "):
             body = bytes([COM_QUERY]) + b"DO 0".ljust(len(body) - 1)
-        plan = self.commit_plan if query == b"commit" else None
+        plan = self.commit_plans.pop(0) if query == b"commit" and self.commit_plans else None
         if plan is not None:
-            self.commit_plan = None
             link.drops_answers = plan != "delay"
             if plan != "lose":
                 link.held.append(head + body)

@@ -59,6 +59,22 @@ def test_a_commit_held_back_while_the_writer_reconnects_counts_once(fate, mysql,
     shop.verify()
 
 
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_writer_whose_taking_again_is_not_answered_does_not_take_itself_for_somebody_else(times, mysql, proxy, make_shop, ask):
+    shop = make_shop(mysql)
+    stock = shop.actor("stock", db=mysql.via(proxy.port)["LARDER_DB"])
+    client = ask(shop)
+    client.put("donut", 10)
+    proxy.lose_commit_answer(times)
+    assert client.take("donut").status == "ok"
+    wait_until(lambda: proxy.commits_met == times, what="so many answers lost")
+    assert client.take("donut").status == "ok"
+    assert client.level("donut")["on_hand"] == 8
+    assert stock.is_running(), stock.log()
+    stock.stop()
+    shop.verify()
+
+
 # --- a successor ---
 
 
