@@ -12,7 +12,7 @@
  * FAILURES  A source of another incarnation, or one that ends before our cursor, is an incident: said once, the stream stands still
  *           and the actor is not ready, until somebody decides. A rolled back batch rewinds the streams; the events come again.
  *
- * LIMITS    STREAMS_MAX sources. More than PARKED_MAX parked events of a source hold it: nothing more is taken until some succeed.
+ * LIMITS    STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some succeed.
  */
 #include "inbox.h"
 
@@ -58,6 +58,7 @@ struct inbox {
     struct parked_key *before; /* keys as they were before the batch under way changed them, the oldest change first */
     size_t before_count;
     size_t before_capacity;
+    bool is_full; /* more than PARKED_MAX are parked */
     struct metric *parked;
     struct metric *incidents;
 };
@@ -197,6 +198,14 @@ parked_count(const struct inbox *inbox)
     return count;
 }
 
+static void
+note_parked(struct inbox *inbox)
+{
+    int64_t count = parked_count(inbox);
+    inbox->is_full = count > PARKED_MAX;
+    metric_set(inbox->parked, count);
+}
+
 /* Of each key how many there are, and when the first of them is due. A follower has no time of its own: once it is the first, it
  * may go at once. */
 static err
@@ -219,7 +228,7 @@ load_parked(struct inbox *inbox)
         key->count++;
     }
     inbox->before_count = 0;
-    metric_set(inbox->parked, parked_count(inbox));
+    note_parked(inbox);
     return code;
 }
 
@@ -325,7 +334,8 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
         raise_incident(inbox, stream, "an event whose header cannot be read, or of an unknown version");
         return INBOX_NOTHING;
     }
-    if (slice_equal(event->header.type, slice_of("head"))) {
+    /* While too many are parked an event only says how far the source is. */
+    if (slice_equal(event->header.type, slice_of("head")) || (inbox->is_full && event->header.seq > 0)) {
         if (stream_see_head(&stream->stream, &event->header.incarnation, event->header.seq) == STREAM_OTHER_INCARNATION) {
             raise_incident(inbox, stream, "the source's database is another one");
         }
@@ -389,7 +399,7 @@ inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t ti
         WIRE_SET(fetch, fetch, incarnation, stream->stream.incarnation);
     }
     WIRE_SET(fetch, fetch, position, stream->committed);
-    WIRE_SET(fetch, fetch, limit, parked_count(inbox) > PARKED_MAX ? 0 : INBOX_PAGE_EVENTS);
+    WIRE_SET(fetch, fetch, limit, inbox->is_full ? 0 : INBOX_PAGE_EVENTS);
     stream_fetch_sent(&stream->stream, now_ms + timeout_ms);
     stream->confirmed = stream->committed;
     stream->confirmed_ms = now_ms;
@@ -639,7 +649,7 @@ inbox_committed(struct inbox *inbox)
         inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
     }
     inbox->before_count = 0;
-    metric_set(inbox->parked, parked_count(inbox));
+    note_parked(inbox);
 }
 
 void

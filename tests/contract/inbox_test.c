@@ -572,6 +572,48 @@ ON_BOTH(inbox, gives_back_several_changes_of_one_batch)
     stop(&stage);
 }
 
+ON_BOTH(inbox, takes_nothing_more_while_too_many_are_parked)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct inbox_event events[8];
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    park(&stage, 1, "bad", START_MS);
+    struct db_rows *copies = db_rows(stage.db, "INSERT INTO $parked (source, seq, event_key, header, body, attempts, due, error)", 8);
+    struct frames frames = make_frames(&stage, 1, "bad");
+    for (int64_t seq = -10000; seq < 0; seq++) {
+        db_rows_text(copies, slice_of("factory/0"));
+        db_rows_i64(copies, seq);
+        db_rows_text(copies, slice_of("bad"));
+        db_rows_bytes(copies, frames.header);
+        db_rows_bytes(copies, slice_of("\x80"));
+        db_rows_i64(copies, 0);
+        db_rows_i64(copies, START_MS);
+        db_rows_text(copies, slice_of("by hand"));
+    }
+    place_expect(stage.db, db_rows_queue(copies), ERR_ok);
+    place_expect(stage.db, db_commit(stage.db), ERR_ok);
+    restart(&stage);
+    confirm_start(&stage, 1);
+    cr_expect(see(&stage, 2, "good", &event) == INBOX_NOTHING);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.limit == 0, "it only confirms");
+    page_comes(&stage, 2, 0);
+    cr_expect(!wants_fetch(&stage, &fetch), "not at once again");
+    cr_assert(read_parked(&stage, events) == 1);
+    inbox_applied_event(stage.inbox, &events[0]);
+    commit(&stage);
+    pass_ms(&stage, 300);
+    cr_assert(wants_fetch(&stage, &fetch));
+    cr_expect(fetch.limit == INBOX_PAGE_EVENTS);
+    page_comes(&stage, 2, 1);
+    cr_expect(see_fetched(&stage, 2, "good", &event) == INBOX_APPLY);
+    commit(&stage);
+    stop(&stage);
+}
+
 /* --- held --- */
 
 ON_BOTH(inbox, stands_still_while_a_dependency_is_away)
