@@ -726,7 +726,7 @@ static int
 wait_ms(const struct http *http, int64_t now_us)
 {
     MHD_UNSIGNED_LONG_LONG library_ms = 0;
-    if (http->has_resumed) {
+    if (http->has_resumed || upstream_has_unsent(http->upstream)) {
         return 0;
     }
     int64_t until_us = http->next_sweep_us;

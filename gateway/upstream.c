@@ -370,6 +370,12 @@ forget_unsent(struct upstream *upstream, struct upstream_call *call)
     call->is_unsent = false;
 }
 
+bool
+upstream_has_unsent(const struct upstream *upstream)
+{
+    return upstream->unsent != NULL;
+}
+
 void
 upstream_cancel(struct upstream *upstream, struct upstream_call *call)
 {

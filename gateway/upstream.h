@@ -88,6 +88,10 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
 void
 upstream_flush(struct upstream *upstream);
 
+/* Whether something is in line: an answer may have brought the next question, and nobody may wait before that is sent. */
+bool
+upstream_has_unsent(const struct upstream *upstream);
+
 /* Forgets a call; its late answer will be dropped and counted. */
 void
 upstream_cancel(struct upstream *upstream, struct upstream_call *call);

@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import threading
+import time
 import uuid
 
 import pytest
@@ -397,6 +398,10 @@ def test_a_list_over_three_shards_is_whole(new_shop, sqlite):
         found, _ = rest.pages(f"/v1/products?limit={limit}")
         names = [one["product"] for one in found]
         assert len(names) == 13 and set(names) == skus | {"donut"}, limit
+    began = time.monotonic()
+    for _ in range(20):
+        rest.pages("/v1/stock?limit=13")
+    assert time.monotonic() - began < 5, "the next shard's question waited for something else to happen"
     lines = [{"product": sku, "quantity": 1} for sku in sorted(skus)]
     rest.post("/v1/takes", {"lines": lines}).is_problem("spans_shards")
     hold = rest.post("/v1/stock/sku-3/holds", {"quantity": 1}).is_ok(201)["hold"]
