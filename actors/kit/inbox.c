@@ -183,6 +183,7 @@ take_back_keys(struct inbox *inbox)
             key = key == NULL ? add_key(inbox, before->stream, slice_of(before->key)) : key;
             *key = *before;
         } else if (key != NULL) {
+            assert(inbox->key_count > 0);
             *key = inbox->keys[--inbox->key_count];
         }
     }
