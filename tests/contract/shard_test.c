@@ -257,6 +257,31 @@ ON_BOTH(shard, is_not_taken_again_in_another_database)
     db_close(&db);
 }
 
+/* The answer to the taking's own COMMIT was lost: the row has the epoch and the connection of that attempt. */
+ON_MYSQL(shard, knows_its_own_taking_again)
+{
+    struct db *db = place_open(place);
+    struct shard shard = take(db);
+    commit(&shard, 1, 1);
+    lose_connection(place, db);
+    struct shard before = shard;
+    bool happened = true;
+    struct err_text why = {""};
+    place_expect(db, shard_retake(&shard, &happened, &why), ERR_ok);
+    before.tried_epoch = shard.epoch;
+    before.tried_connection = db_connection(db);
+    lose_connection(place, db);
+    struct shard foreign = before;
+    foreign.tried_connection++;
+    cr_expect(shard_retake(&foreign, &happened, &why) == ERR_db_stale, "the same epoch, but not our connection");
+    place_expect(db, shard_retake(&before, &happened, &why), ERR_ok);
+    cr_expect(!happened);
+    cr_expect(before.epoch == shard.epoch + 1);
+    commit(&before, 2, 1);
+    cr_expect(place_number(db, "SELECT seq FROM $shard") == 2);
+    db_close(&db);
+}
+
 /* Taken again so often as a bad network asks for it, with an effect each time. */
 ON_BOTH(shard, counts_events_without_a_gap_over_lost_connections)
 {
