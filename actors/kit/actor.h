@@ -137,7 +137,8 @@ item_outcome(const struct item *item);
 struct waiter *
 item_defer(struct batch *batch, struct item *item);
 
-/* Answers as soon as this batch is committed; consumes the waiter. */
+/* Answers as soon as this batch is committed; consumes the waiter. When the batch is dropped instead, its items come again and the
+ * waiter still waits: who answers it keeps the pointer until committed(). */
 void
 waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply);
 void
@@ -167,7 +168,8 @@ int64_t
 batch_next_seq(const struct batch *batch);
 
 /* A request to another actor, sent after the commit. No answer by the deadline comes as ERR_deadline_exceeded, a peer that is not
- * there at once as ERR_unavailable: there is always exactly one ITEM_REPLY. */
+ * there at once as ERR_unavailable: there is always exactly one ITEM_REPLY. One whose batch could not be committed comes again, as a
+ * failure. It may come after close() and open(): `context` must not point into the state. */
 struct ask {
     const char *actor; /* "stock" */
     int shard;
@@ -197,7 +199,8 @@ batch_due(struct batch *batch, const struct due *due);
 void
 batch_due_cancel(struct batch *batch, const char *owner, struct slice key);
 
-/* An HTTP POST of JSON, started after the commit; exactly one ITEM_CALL comes unless the process ends. */
+/* An HTTP POST of JSON, started after the commit. One ITEM_CALL comes, unless the process ends or the database is lost under it: a due
+ * row has to stand behind every call. */
 struct call {
     const char *url;
     struct slice json;
