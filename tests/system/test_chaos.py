@@ -84,13 +84,17 @@ def test_nothing_is_lost_or_sold_twice_when_the_way_to_the_database_breaks(mysql
     put = put_units(ask(shop), shelves(1))
 
     def break_it(chance: random.Random):
-        met = proxy.commits_met
-        fault = chance.choice(["cut", "hold_commit", "lose_commit_answer"])
-        getattr(proxy, fault)()
-        if fault != "cut":
-            wait_until(lambda: proxy.commits_met > met, what=fault)
-            if fault == "hold_commit":
-                chance.choice([proxy.deliver, proxy.forget])()
+        met, lost = proxy.commits_met, chance.randint(1, 3)
+        fault = chance.choice(["cut", "hold", "lose"])
+        if fault == "cut":
+            proxy.cut()
+        elif fault == "lose":
+            proxy.lose_commit_answer(lost)
+            wait_until(lambda: proxy.commits_met == met + lost, what="answers lost")
+        else:
+            proxy.hold_commit()
+            wait_until(lambda: proxy.commits_met > met, what="a COMMIT held back")
+            chance.choice([proxy.deliver, proxy.forget])()
     with Crowd(shop, book, put) as crowd:
         kill_now_and_then(crowd, book, break_it)
         crowd.join(PATIENCE_S)
