@@ -414,7 +414,8 @@ inbox_fetched(struct inbox *inbox, size_t number, err code, const char *detail, 
     if (code != ERR_ok) {
         stream_fetch_failed(&stream->stream, now_ms + FETCH_PAUSE_MS);
         stream->confirmed = -1;
-        if (err_disposition(code) != ERR_RETRY) {
+        enum err_disposition disposition = err_disposition(code);
+        if (disposition == ERR_REFUSE || disposition == ERR_DEAD) {
             raise_incident(inbox, stream, detail);
         }
         return;

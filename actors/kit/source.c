@@ -477,6 +477,10 @@ err
 source_subscribe(struct source *source, const struct subscribe *subscribe, struct subscribed *reply, struct err_text *why)
 {
     struct subscriber *subscriber = find_subscriber(source, subscribe->subscriber);
+    /* MySQL takes `a` and `a ` for the same key. */
+    if (subscribe->subscriber.data[subscribe->subscriber.size - 1] == ' ') {
+        return err_say(why, ERR_invalid_field, "subscribe.subscriber: ends with a blank");
+    }
     if (subscriber == NULL) {
         if (source->subscriber_count >= SUBSCRIBERS_MAX) {
             return err_say(why, ERR_overloaded, "%s has %d durable subscribers, which is all that it takes", source->name,
