@@ -208,7 +208,8 @@ def test_one_bad_line_spoils_all(rest, shelf):
     rest.post("/v1/holds", lines((shelf, 1), ("nowhere-to-be-found", 1))).is_problem("unknown_product")
 
 
-@pytest.mark.parametrize("name", ["a" * 65, "..", ".", "a.b", "a%20b", "a+b", "%00", "a%00b", "donut%00", "..%2Fdonut", "a%2Fb", "a%5Cb", "%FF",
+@pytest.mark.parametrize("name", ["a" * 65, "..", ".", "a.b", "a%20b", "a+b", "%00", "a%00b", "donut%00", "..%2Fdonut", "a%2Fb",
+                                  "a%5Cb", "%FF",
                                   "%C3%28", "%", "%2", "%zz", "d%C3%B6nut", "%22", "a%0D%0AX", "{p}"])
 def test_a_name_in_an_address(rest, shelf, name):
     for path in ("/product/", "/procut/", "/v1/products/", "/v1/stock/"):
@@ -217,7 +218,8 @@ def test_a_name_in_an_address(rest, shelf, name):
         assert rest.post(path.format(name), body).is_problem("invalid_field")["detail"].startswith("product: ")
 
 
-@pytest.mark.parametrize("path", ["/product/../v1/stock/donut", "/product/%2e%2e/product/donut", "/v1//stock", "/../../etc/passwd", "/v1/stock/..%2f/moves/x",
+@pytest.mark.parametrize("path", ["/product/../v1/stock/donut", "/product/%2e%2e/product/donut", "/v1//stock", "/../../etc/passwd",
+                                  "/v1/stock/..%2f/moves/x",
                                   "/product/donut/"])
 def test_an_address_is_not_walked(rest, shelf, path):
     assert rest.get(path).status == 404
@@ -225,14 +227,16 @@ def test_an_address_is_not_walked(rest, shelf, path):
 
 def test_a_query(rest, shelf):
     for query, named in (
-        ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=-1", "limit"), ("limit=1.0", "limit"), ("limit=", "limit"), ("limit=1e1", "limit"),
+        ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=-1", "limit"), ("limit=1.0", "limit"), ("limit=", "limit"),
+        ("limit=1e1", "limit"),
         ("limit=99999999999999999999", "limit"), ("limit=5&limit=5", "limit"), ("colour=blue", "colour"), ("cursor=", "cursor"),
         ("cursor=%00", ""), ("cursor=MDo!", "cursor"), ("cursor=" + "A" * 300, "cursor"), ("%FF=1", ""), ("limit=%", ""),
     ):
         assert named in rest.get(f"/v1/stock/{shelf}/moves?{query}").is_problem("invalid_field")["detail"], query
 
 
-@pytest.mark.parametrize("identity", ["0198f2a0-1c00-7a3b-8c4d-5e6f708192", "0198f2a0-1c00-7a3b-8c4d-5e6f708192a3a3", "x", "%00", "0" * 40])
+@pytest.mark.parametrize("identity", ["0198f2a0-1c00-7a3b-8c4d-5e6f708192", "0198f2a0-1c00-7a3b-8c4d-5e6f708192a3a3", "x", "%00",
+                                      "0" * 40])
 def test_an_id_in_an_address(rest, shelf, identity):
     for verb in ("extend", "commit", "release"):
         body = {"ttl_ms": 1000} if verb == "extend" else None
@@ -297,7 +301,8 @@ def test_who_leaves_before_the_answer_has_bought_once(rest, product):
     body = json.dumps({"product": product}).encode()
     for number in range(20):
         with rest.connect() as leaver:
-            leaver.sendall(rest.head("POST", "/checkout", f"Content-Length: {len(body)}", f"Idempotency-Key: {product}-{number}") + body)
+            key = f"Idempotency-Key: {product}-{number}"
+            leaver.sendall(rest.head("POST", "/checkout", f"Content-Length: {len(body)}", key) + body)
     for number in range(20):
         rest.post("/checkout", body, Idempotency_Key=f"{product}-{number}").is_ok(201)
     assert rest.level(product)["on_hand"] == 80
@@ -352,21 +357,27 @@ MAP_OF_100 = b"\x81\xa8quantity" + b"\x81\xa1a" * 100 + b"\xc0"
 # actor, operation, body (a value, or bytes as they are), status, what is named.
 MESSAGES = [
     *[(actor, op, body, "invalid_field", field) for body, field in (
-        ({"quantity": 0}, "quantity"), ({"quantity": -1}, "quantity"), ({"quantity": 1.0}, "quantity"), ({"quantity": 1.5}, "quantity"),
-        ({"quantity": "1"}, "quantity"), ({"quantity": None}, "quantity"), ({"quantity": True}, "quantity"), ({"quantity": [1]}, "quantity"),
+        ({"quantity": 0}, "quantity"), ({"quantity": -1}, "quantity"), ({"quantity": 1.0}, "quantity"),
+        ({"quantity": 1.5}, "quantity"),
+        ({"quantity": "1"}, "quantity"), ({"quantity": None}, "quantity"), ({"quantity": True}, "quantity"),
+        ({"quantity": [1]}, "quantity"),
         ({"quantity": 10**9 + 1}, "quantity"), ({"quantity": 2**63 - 1}, "quantity"), ({"quantity": 2**63}, "quantity"),
         ({"quantity": 2**64 - 1}, "quantity"), ({"quantity": -(2**63)}, "quantity"), ({"quantty": 1}, "quantty"),
-        ({"product": "a" * 65}, "product"), ({"product": ""}, "product"), ({"product": "../x"}, "product"), ({"product": "a\0b"}, "product"),
+        ({"product": "a" * 65}, "product"), ({"product": ""}, "product"), ({"product": "../x"}, "product"),
+        ({"product": "a\0b"}, "product"),
         ({"product": b"x"}, "product"), ({"product": 7}, "product"), ({"product": "dönut"}, "product"),
         (b"\x82\xa8quantity\x01\xa8quantity\x01", "quantity: given twice"), (b"\x81\xa7product\xa2\xc3\x28", "product"),
     ) for actor, op in (("sales", "sales.checkout"), ("factory", "factory.produce"))],
     *[(actor, op, body, "malformed", "") for body in (
-        b"\x80\x80", b"\xc1", b"\x01", b"\x91\x01", b"\xa1x", b"{}", b"\x81\xa8quantity", b"\x81\xa8quan", b"\xdf\xff\xff\xff\xff", b"\x81\x01\x01",
+        b"\x80\x80", b"\xc1", b"\x01", b"\x91\x01", b"\xa1x", b"{}", b"\x81\xa8quantity", b"\x81\xa8quan", b"\xdf\xff\xff\xff\xff",
+        b"\x81\x01\x01",
         b"\xc7\x01\x05\x00",
     ) for actor, op in (("sales", "sales.checkout"), ("factory", "factory.produce"), ("stock", "stock.take"))],
     *[("stock", op, body, "invalid_field", field) for op in ("stock.take", "stock.reserve") for body, field in (
-        (lines(), "lines"), (lines(*[("x", 1)] * 1001), "lines"), (lines(("x", 1), ("x", 0)), "quantity"), (lines(("x", 1), ("x", 1.0)), "quantity"),
-        (lines(("x", 1), ("a\0b", 1)), "product"), (lines(("x", 1), ("x" * 65, 1)), "product"), ({"lines": [{"product": "x"}]}, "quantity"),
+        (lines(), "lines"), (lines(*[("x", 1)] * 1001), "lines"), (lines(("x", 1), ("x", 0)), "quantity"),
+        (lines(("x", 1), ("x", 1.0)), "quantity"),
+        (lines(("x", 1), ("a\0b", 1)), "product"), (lines(("x", 1), ("x" * 65, 1)), "product"),
+        ({"lines": [{"product": "x"}]}, "quantity"),
         ({"lines": [{"product": "x", "quantity": 1, "colour": 1}]}, "colour"),
     )],
     ("stock", "stock.reserve", {**lines(("x", 1)), "ttl_ms": 2592000001}, "invalid_field", "ttl_ms"),
@@ -411,12 +422,15 @@ def test_headers(shop, shelf, actor):
     without = lambda name: {key: value for key, value in good.items() if key != name}  # noqa: E731
     for header, status, named in (
         ({**good, "v": 2}, "unknown_version", "2"), ({**good, "v": 0}, "unknown_version", ""), ({**good, "v": "1"}, "malformed", "v"),
-        ({**good, "op": "stock.steal"}, "unknown_op", "stock.steal"), ({**good, "op": ""}, "malformed", "op"), ({**good, "op": "x" * 65}, "malformed", "op"),
+        ({**good, "op": "stock.steal"}, "unknown_op", "stock.steal"), ({**good, "op": ""}, "malformed", "op"),
+        ({**good, "op": "x" * 65}, "malformed", "op"),
         ({**good, "op": 7}, "malformed", "op"), ({**good, "deadline": utc_ms() - 1000}, "deadline_exceeded", ""),
         ({**good, "deadline": 0}, "deadline_exceeded", ""), ({**good, "deadline": -1}, "malformed", "deadline"),
-        ({**good, "deadline": 1.5}, "malformed", "deadline"), ({**good, "id": bytes(15)}, "malformed", "id"), ({**good, "id": bytes(17)}, "malformed", "id"),
+        ({**good, "deadline": 1.5}, "malformed", "deadline"), ({**good, "id": bytes(15)}, "malformed", "id"),
+        ({**good, "id": bytes(17)}, "malformed", "id"),
         ({**good, "id": "0198f2a0-1c00-7a"}, "malformed", "id"), ({**good, "again": 1}, "malformed", "again"),
-        ({**good, "traceparent": "00"}, "malformed", "traceparent"), (without("v"), "malformed", "v"), (without("id"), "malformed", "id"),
+        ({**good, "traceparent": "00"}, "malformed", "traceparent"), (without("v"), "malformed", "v"),
+        (without("id"), "malformed", "id"),
         (without("op"), "malformed", "op"), (without("deadline"), "malformed", "deadline"), (pack(good) + b"\x00", "malformed", ""),
         (b"\x91\x01", "malformed", ""), (b"\xff", "malformed", ""), (b"\x81\xa1v" + b"\x91" * 100 + b"\x01", "malformed", ""),
     ):

@@ -149,7 +149,12 @@ class FourSettings(processes.Mysql):
         quoted = password.replace("'", "''")
         self.run(f"CREATE USER '{self.user}'@'%' IDENTIFIED BY '{quoted}'", use=False)
         self.run(f"GRANT ALL ON `{self.database}`.* TO '{self.user}'@'%'", use=False)
-        self.settings = {"HOSTNAME": f"{self.host}:{self.port}", "USERNAME": self.user, "PASSWORD": password, "DATABASE": self.database}
+        self.settings = {
+            "HOSTNAME": f"{self.host}:{self.port}",
+            "USERNAME": self.user,
+            "PASSWORD": password,
+            "DATABASE": self.database,
+        }
 
     def drop(self):
         super().drop()

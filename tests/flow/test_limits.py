@@ -255,10 +255,13 @@ def test_numbers_out_of_bounds_are_refused_by_name(idle_shop):
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("http", "8080"), ("http", "127.0.0.1:"), ("http", "127.0.0.1:99999"), ("http", "127.0.0.1:x"), ("http", "0.0.0.0:8080"), ("http", "10.1.2.3:80"),
-    ("http", "[::]:8080"), ("http", ":8080"), ("http", "example.org:80"), ("bind", "0.0.0.0"), ("bind", "192.168.1.1"), ("bind", "*"), ("bind", "::"),
+    ("http", "8080"), ("http", "127.0.0.1:"), ("http", "127.0.0.1:99999"), ("http", "127.0.0.1:x"), ("http", "0.0.0.0:8080"),
+    ("http", "10.1.2.3:80"),
+    ("http", "[::]:8080"), ("http", ":8080"), ("http", "example.org:80"), ("bind", "0.0.0.0"), ("bind", "192.168.1.1"),
+    ("bind", "*"), ("bind", "::"),
     ("bind", "nowhere.example"), ("public_url", "ftp://x"), ("public_url", "example.org"), ("factory_url", "file:///etc/passwd"),
-    ("factory_url", "http://"), ("log", "xml"), ("log_level", "loud"), ("host", "a b"), ("db", "postgres://x/y"), ("db", "mysql://"), ("db", "mysql://h"),
+    ("factory_url", "http://"), ("log", "xml"), ("log_level", "loud"), ("host", "a b"), ("db", "postgres://x/y"), ("db", "mysql://"),
+    ("db", "mysql://h"),
     ("db", "mysql://h:x/y"), ("data", "x" * 5000),
 ])
 def test_texts_that_cannot_be_are_refused_by_name(idle_shop, name, value):
@@ -283,7 +286,8 @@ def test_unknown_flags_are_refused(idle_shop, arguments):
     assert status == processes.USAGE and arguments[0] in words, words
 
 
-@pytest.mark.parametrize("arguments", [["rnu"], ["actor"], ["actor", "baker"], ["actor", "stock", "--shard", "9"], ["call"], ["call", "stock.steal", "{}"],
+@pytest.mark.parametrize("arguments", [["rnu"], ["actor"], ["actor", "baker"], ["actor", "stock", "--shard", "9"], ["call"],
+                                       ["call", "stock.steal", "{}"],
                                        ["call", "stock.get", "{"], ["call", "stock.get", '{"prodct":"x"}'], ["ping"]])
 def test_commands_that_cannot_be_are_refused(idle_shop, arguments):
     status, words = refused_run(idle_shop, *arguments[1:], command=arguments[0])

@@ -86,7 +86,10 @@ CASES = {
         ("/v1/holds", {"lines": [{"product": "{p}", "quantity": 2}, {"product": "{q}", "quantity": 1}]}, HELD),
         ("/v1/holds", {"lines": []}, "invalid_field"),
     ),
-    "hold_extend": (("/v1/holds/{h}:extend", {"ttl_ms": 90000}, HELD), ("/v1/holds/{h}:extend", {"ttl_ms": 2592000001}, "invalid_field")),
+    "hold_extend": (
+        ("/v1/holds/{h}:extend", {"ttl_ms": 90000}, HELD),
+        ("/v1/holds/{h}:extend", {"ttl_ms": 2592000001}, "invalid_field"),
+    ),
     "hold_commit": (("/v1/holds/{h}:commit", None, HELD), ("/v1/holds/{nobody}:commit", None, "unknown_hold")),
     "hold_release": (("/v1/holds/{h}:release", None, HELD), ("/v1/holds/{h}:release", {"why": "x"}, "invalid_field")),
     "productions": (("/v1/productions?limit=3", None, PRODUCTION), ("/v1/productions?limit=1001", None, "invalid_field")),
@@ -206,7 +209,8 @@ def test_another_method_is_refused_with_those_that_do(rest, path):
     assert options.headers["Allow"] == answer.headers["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/stock/", "/product/", "/v1/stock/a/b", "/checkout/", "//", "/v1/holds/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/stock/", "/product/", "/v1/stock/a/b", "/checkout/", "//",
+                                  "/v1/holds/x"])
 def test_what_is_at_no_address_is_not_found(rest, path):
     rest.get(path).is_problem("not_found")
 
@@ -520,7 +524,8 @@ def test_without_stock_it_says_so_and_comes_back(new_shop, database):
     assert "stock/0" in rest.get("/readyz").json["away"]
     assert rest.get("/livez").is_ok() == {"status": "alive"}
     assert rest.get("/metrics").status == 200
-    for method, path, body in (("GET", "/v1/stock/donut", None), ("GET", "/product/donut", None), ("POST", "/checkout", {"quantity": 2})):
+    tried = (("GET", "/v1/stock/donut", None), ("GET", "/product/donut", None), ("POST", "/checkout", {"quantity": 2}))
+    for method, path, body in tried:
         answer = rest.ask(method, path, body, {"Idempotency-Key": key})
         assert answer.status in (503, 504), answer
         answer.is_problem("unavailable" if answer.status == 503 else "deadline_exceeded")
