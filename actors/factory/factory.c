@@ -624,18 +624,13 @@ refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waite
 }
 
 static void
-refuse_nothing_to_produce(struct batch *batch, const struct stock_level *level, struct waiter *waiter)
+refuse_full(struct batch *batch, const struct stock_level *level, struct waiter *waiter)
 {
-    struct err_text text;
     struct problem problem = {0};
-    int64_t order_up_to = WIRE_HAS(level, stock_level, order_up_to) ? level->order_up_to : 0;
-    (void)err_say(&text, ERR_nothing_to_produce,
-                  "%.*s has %" PRId64 " available and %" PRId64 " on their way, and is refilled up to %" PRId64,
-                  (int)level->product.size, (const char *)level->product.data, level->available, level->incoming, order_up_to);
-    WIRE_SET(&problem, problem, detail, slice_of(text.text));
+    WIRE_SET(&problem, problem, detail, slice_of("the shelf cannot count that many"));
     WIRE_SET(&problem, problem, product, level->product);
     WIRE_SET(&problem, problem, available, level->available);
-    waiter_refuse(batch, &waiter, ERR_nothing_to_produce, &problem);
+    waiter_refuse(batch, &waiter, ERR_would_overflow, &problem);
 }
 
 static err
@@ -644,6 +639,7 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
     const struct stock_level *level = reply->body;
     struct waiter *waiter = asked->waiter;
     struct factory_level known = factory_level_of_stock(level);
+    known.refused = 1; /* who orders by hand gets a lot, also for a full shelf */
     int64_t amount = asked->quantity > 0 ? asked->quantity : factory_amount(&known);
     struct factory_shelf shelf;
     struct factory_production production;
@@ -653,7 +649,7 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
         return code;
     }
     if (!is_open && amount == 0) {
-        refuse_nothing_to_produce(batch, level, waiter);
+        refuse_full(batch, level, waiter);
         return ERR_ok;
     }
     if (!is_open) {

@@ -86,6 +86,7 @@ def test_nothing_is_lost_or_sold_twice_when_the_way_to_the_database_breaks(mysql
     def break_it(chance: random.Random):
         met, lost = proxy.commits_met, chance.randint(1, 3)
         fault = chance.choice(["cut", "hold", "lose"])
+        proxy.swallows_kill = chance.random() < 0.3
         if fault == "cut":
             proxy.cut()
         elif fault == "lose":
