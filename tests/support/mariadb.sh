@@ -72,7 +72,7 @@ start() {
     LARDER_TEST_DB_PID=
     LARDER_TEST_DB_FOLDER=$(mktemp -d "${LARDER_TEST_DB_AT:-${TMPDIR:-/tmp}}/larder-db.XXXXXX")
     mariadb-install-db --no-defaults "${as_root[@]}" --datadir="$LARDER_TEST_DB_FOLDER/data" \
-        --tmpdir="$LARDER_TEST_DB_FOLDER" --skip-test-db \
+        --tmpdir="$LARDER_TEST_DB_FOLDER" --skip-test-db --force \
         --auth-root-authentication-method=normal > "$LARDER_TEST_DB_FOLDER/log" 2>&1 ||
         fail "the data folder cannot be made: $(complaint)"
     local port
