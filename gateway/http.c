@@ -37,6 +37,7 @@
 
 #include "clock.h"
 #include "exchange.h"
+#include "head_scan.h"
 #include "log.h"
 #include "metrics.h"
 
@@ -111,21 +112,6 @@ struct http {
     struct metric *open_connections;
     struct metric *over_limit;
     struct metric *swept;
-};
-
-/* What the headers of one head say. */
-struct head_scan {
-    struct exchange_head *head;
-    struct slice content_type;
-    const char *refusal; /* not to be served, the connection is not to be trusted */
-    err code;
-    uint64_t length;
-    int hosts;
-    int lengths;
-    int encodings;
-    uint32_t seen; /* of those that must not come twice */
-    bool has_body;
-    bool expects;
 };
 
 /* --- metrics --- */
@@ -351,115 +337,6 @@ on_completed(void *context, struct MHD_Connection *library, void **carried, enum
 
 /* --- the head --- */
 
-static bool
-is_named(const char *key, size_t size, const char *name)
-{
-    return size == strlen(name) && strncasecmp(key, name, size) == 0;
-}
-
-static void
-refuse_head(struct head_scan *scan, err code, const char *refusal)
-{
-    if (scan->refusal != NULL) {
-        return;
-    }
-    scan->code = code;
-    scan->refusal = refusal;
-}
-
-/* Those of which a second one would be a second meaning. */
-static void
-keep_single(struct head_scan *scan, unsigned bit, struct slice value, struct slice *kept)
-{
-    if (scan->seen >> bit & 1U) {
-        refuse_head(scan, ERR_malformed, "a header comes twice that may come once");
-    }
-    scan->seen |= 1U << bit;
-    *kept = value;
-}
-
-static void
-scan_framing(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
-{
-    if (is_named(key, key_size, "Host")) {
-        scan->hosts++;
-    } else if (is_named(key, key_size, "Content-Length")) {
-        scan->lengths++;
-        scan->length = value.size > 0 ? strtoull((const char *)value.data, NULL, 10) : 0;
-        scan->has_body = scan->has_body || scan->length > 0;
-    } else if (is_named(key, key_size, "Transfer-Encoding")) {
-        scan->encodings++;
-        scan->has_body = true;
-        if (!is_named((const char *)value.data, value.size, "chunked")) {
-            refuse_head(scan, ERR_not_implemented, "Transfer-Encoding: only chunked is spoken here");
-        }
-    } else if (is_named(key, key_size, "Expect")) {
-        scan->expects = true;
-    }
-}
-
-static enum MHD_Result
-on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size, const char *text, size_t size)
-{
-    struct head_scan *scan = context;
-    struct slice value = {(const uint8_t *)text, text != NULL ? size : 0};
-    (void)kind;
-    if (key_size == 0 || key[key_size - 1] == ' ' || key[key_size - 1] == '\t') {
-        refuse_head(scan, ERR_malformed, "a blank stands between a header's name and its colon");
-    }
-    if (is_named(key, key_size, "Content-Type")) {
-        keep_single(scan, 0, value, &scan->content_type);
-    } else if (is_named(key, key_size, "Idempotency-Key")) {
-        scan->head->has_key = true;
-        keep_single(scan, 1, value, &scan->head->key);
-    } else if (is_named(key, key_size, "If-Match")) {
-        scan->head->has_if_match = true;
-        keep_single(scan, 2, value, &scan->head->if_match);
-    } else if (is_named(key, key_size, "If-None-Match")) {
-        keep_single(scan, 3, value, &scan->head->if_none_match);
-    } else if (is_named(key, key_size, "traceparent")) {
-        scan->head->traceparent = value;
-    } else {
-        scan_framing(scan, key, key_size, value);
-    }
-    return MHD_YES;
-}
-
-static void
-judge_framing(struct head_scan *scan, const char *version)
-{
-    bool is_1_0 = strcmp(version, "HTTP/1.0") == 0;
-    if (!is_1_0 && strcmp(version, "HTTP/1.1") != 0) {
-        refuse_head(scan, ERR_malformed, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-    }
-    if (scan->hosts > 1 || (scan->hosts == 0 && !is_1_0)) {
-        refuse_head(scan, ERR_malformed, "Host: must come once");
-    }
-    if (scan->lengths > 1 || scan->encodings > 1 || (scan->lengths > 0 && scan->encodings > 0)) {
-        refuse_head(scan, ERR_malformed, "the length of the body is given twice");
-    }
-}
-
-/* JSON, or nothing said; and what plain `curl -d` says, as its body is looked at anyway. */
-static bool
-is_type_taken(struct slice type)
-{
-    static const char *const taken[] = {"application/json", "application/x-www-form-urlencoded"};
-    size_t size = 0;
-    while (size < type.size && type.data[size] != ';' && type.data[size] != ' ') {
-        size++;
-    }
-    if (type.size == 0) {
-        return true;
-    }
-    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
-        if (is_named((const char *)type.data, size, taken[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The library ends every text at its first NUL. The version stands in the same line one blank behind the address. */
 static bool
 is_target_cut(const struct request *request, const char *url, const char *version)
@@ -475,21 +352,20 @@ read_head(struct request *request, const char *url, const char *method, const ch
     struct exchange *exchange = &request->exchange;
     struct head_scan scan = {.head = &exchange->head};
     size_t head_size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
-    (void)MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, on_header, &scan);
+    head_scan_read(&scan, request->connection, version);
     exchange_open(exchange, routes_method(method));
-    judge_framing(&scan, version);
     if (is_target_cut(request, url, version)) {
-        refuse_head(&scan, ERR_malformed, "there is a NUL in the address");
+        head_scan_refuse(&scan, ERR_malformed, "there is a NUL in the address");
     }
     if (head_size > HEAD_MAX) {
-        refuse_head(&scan, ERR_header_too_large, "the head of a request may have 8 KiB");
+        head_scan_refuse(&scan, ERR_header_too_large, "the head of a request may have 8 KiB");
     }
     if (request->record->is_over_limit) {
         metric_add(request->http->over_limit, 1);
-        refuse_head(&scan, ERR_overloaded, "there are as many connections as this gateway takes");
+        head_scan_refuse(&scan, ERR_overloaded, "there are as many connections as this gateway takes");
     }
     if (scan.refusal == NULL && scan.length > BODY_DRAIN_MAX) {
-        refuse_head(&scan, ERR_too_large, "a body may have 1 MiB");
+        head_scan_refuse(&scan, ERR_too_large, "a body may have 1 MiB");
     }
     if (scan.refusal != NULL) {
         exchange->answer.allow[0] = 0;
@@ -502,7 +378,7 @@ read_head(struct request *request, const char *url, const char *method, const ch
     }
     if (request->is_too_large) {
         exchange_refuse(exchange, ERR_too_large, "a body may have 1 MiB");
-    } else if (scan.has_body && exchange->match.route->input == INPUT_JSON && !is_type_taken(scan.content_type)) {
+    } else if (scan.has_body && exchange->match.route->input == INPUT_JSON && !head_scan_is_json(&scan)) {
         exchange_refuse(exchange, ERR_unsupported_media_type, "Content-Type: must be application/json");
     }
     return exchange_is_answered(exchange) && scan.has_body && scan.expects;
