@@ -8,7 +8,7 @@
  *   stock.out, stock.low  order what is missing, unless a production is open or the alarm is old news; stock.restocked is passed over
  *   factory.produce       answers the open production; otherwise orders, after asking stock.get when the level is needed or when the
  *                         product is one that the factory never met
- *   factory.get, factory.list, factory.callback
+ *   factory.get, factory.list, factory.callback; factory.cancel gives an open production up, which is factory.failed
  *   due "production"      the built-in factory is done; key: the production's id
  *   due "call"            call the outside factory (again); key: the production's id
  *
@@ -25,8 +25,7 @@
  *
  * LIMITS
  *   Without the level at hand (a produce that names a quantity, of a product met before) the quantity is ordered as it is asked for. A
- *   level that is asked for may lack the factory's latest facts while stock catches up. Nothing fails for good yet: factory.failed is
- *   never emitted.
+ *   level that is asked for may lack the factory's latest facts while stock catches up.
  */
 #include "factory.h"
 
@@ -40,12 +39,11 @@
 #include "factory_message.h"
 #include "factory_rules.h"
 #include "factory_schema.h"
+#include "factory_state.h"
 #include "factory_store.h"
 #include "log.h"
 #include "topology.h"
 
-#define OWNER_PRODUCTION "production"
-#define OWNER_CALL "call"
 #define PAGE_DEFAULT 100
 
 /* A factory.produce that waits for stock's level. The waiter is what the ask carries: it outlives a state that is opened anew, this
@@ -58,54 +56,7 @@ struct asked {
     bool is_answered; /* by the batch under way, and not when that is dropped */
 };
 
-struct factory {
-    struct actor *actor;
-    const struct settings *settings;
-    struct factory_store store;
-    struct asked *asked;
-    struct wire_buffer page;
-    bool has_last_n;
-    int64_t last_n;
-    bool has_secret;
-    uint8_t secret[FACTORY_SECRET_SIZE];
-};
-
-/* What is to be produced, and in whose name. */
-struct wish {
-    struct slice product;
-    int64_t quantity;
-    struct id id;
-    const struct item *cause;
-};
-
 /* --- what is kept in memory --- */
-
-static err
-load_last_n(struct factory *factory)
-{
-    if (factory->has_last_n) {
-        return ERR_ok;
-    }
-    err code = factory_store_last_n(&factory->store, &factory->last_n);
-    factory->has_last_n = code == ERR_ok;
-    return code;
-}
-
-static err
-load_secret(struct factory *factory)
-{
-    if (factory->has_secret) {
-        return ERR_ok;
-    }
-    bool found = false;
-    err code = factory_store_find_secret(&factory->store, factory->secret, &found);
-    if (code == ERR_ok && !found) {
-        randombytes_buf(factory->secret, sizeof factory->secret);
-        code = factory_store_insert_secret(&factory->store, factory->secret);
-    }
-    factory->has_secret = code == ERR_ok;
-    return code;
-}
 
 static void
 forget_memory(struct factory *factory)
@@ -192,156 +143,6 @@ answer(struct batch *batch, struct item *item, const struct factory_production *
     item_answer(batch, item, &body);
 }
 
-static void
-emit(struct batch *batch, enum event_type type, const struct factory_production *production, const struct item *cause)
-{
-    struct factory_fact fact = {0};
-    WIRE_SET(&fact, factory_fact, production, production->id);
-    WIRE_SET(&fact, factory_fact, product, slice_of(production->product));
-    WIRE_SET(&fact, factory_fact, quantity, production->quantity);
-    if (type == EVENT_factory_failed) {
-        WIRE_SET(&fact, factory_fact, error, slice_of(production->error.text));
-    }
-    batch_emit(batch, type, fact.product, &fact, cause);
-}
-
-static void
-set_due(struct batch *batch, const char *owner, const struct factory_production *production, int64_t due_ms)
-{
-    batch_due(batch, &(struct due){
-                         .owner = owner,
-                         .key = {production->id.bytes, sizeof production->id.bytes},
-                         .due_ms = due_ms,
-                         .attempts = production->attempts,
-                     });
-}
-
-static bool
-is_outside(const struct factory *factory)
-{
-    return factory->settings->factory_url[0] != '\0';
-}
-
-/* --- a production begins and ends --- */
-
-static err
-insert(struct factory *factory, const struct factory_production *production)
-{
-    if (!is_outside(factory)) {
-        return factory_store_insert(&factory->store, production, NULL);
-    }
-    char capability[FACTORY_CAPABILITY_SIZE];
-    uint8_t hash[FACTORY_HASH_SIZE];
-    err code = load_secret(factory);
-    if (code != ERR_ok) {
-        return code;
-    }
-    factory_capability_of(factory->secret, &production->id, capability);
-    factory_capability_hash(slice_of(capability), hash);
-    return factory_store_insert(&factory->store, production, hash);
-}
-
-/* Opens a production, on a shelf that has none open. A wish that was granted before is found again by its id. */
-static err
-begin(struct factory *factory, struct batch *batch, const struct wish *wish, struct factory_production *production)
-{
-    bool found = false;
-    err code = factory_store_find(&factory->store, &wish->id, production, &found);
-    if (code != ERR_ok || found) {
-        return code;
-    }
-    code = load_last_n(factory);
-    if (code != ERR_ok) {
-        return code;
-    }
-    bool outside = is_outside(factory);
-    *production = (struct factory_production){
-        .n = factory->last_n + 1,
-        .id = wish->id,
-        .quantity = wish->quantity,
-        .status = FACTORY_ORDERED,
-        .ordered_at_ms = batch->now_ms,
-        .due_at_ms = outside ? 0 : batch->now_ms + factory->settings->lead_time_ms,
-    };
-    memcpy(production->product, wish->product.data, wish->product.size);
-    code = insert(factory, production);
-    if (code != ERR_ok) {
-        return code;
-    }
-    factory->last_n = production->n;
-    struct factory_shelf shelf = {.open_production = production->n, .last_seq = batch_next_seq(batch)};
-    code = factory_store_put_shelf(&factory->store, wish->product, &shelf);
-    if (code != ERR_ok) {
-        return code;
-    }
-    emit(batch, EVENT_factory_ordered, production, wish->cause);
-    if (outside) {
-        set_due(batch, OWNER_CALL, production, batch->now_ms);
-    } else {
-        set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
-    }
-    log_debug("production_ordered", LOG_ID("req", &wish->cause->id), LOG_ID("production", &production->id),
-              LOG_SLICE("product", wish->product), LOG_I64("quantity", production->quantity));
-    return ERR_ok;
-}
-
-/* Ends an open production, whose status says how: its units are to be put on the shelf, or will not come. */
-static err
-end(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
-{
-    struct factory_shelf shelf;
-    struct slice product = slice_of(production->product);
-    err code = factory_store_find_shelf(&factory->store, product, &shelf);
-    if (code != ERR_ok) {
-        return code;
-    }
-    production->done_at_ms = batch->now_ms;
-    code = factory_store_update(&factory->store, production);
-    if (code != ERR_ok) {
-        return code;
-    }
-    if (shelf.open_production == production->n) {
-        shelf.open_production = 0;
-    }
-    shelf.last_seq = batch_next_seq(batch);
-    code = factory_store_put_shelf(&factory->store, product, &shelf);
-    if (code != ERR_ok) {
-        return code;
-    }
-    bool is_produced = production->status == FACTORY_PRODUCED;
-    emit(batch, is_produced ? EVENT_factory_produced : EVENT_factory_failed, production, cause);
-    log_debug(is_produced ? "production_produced" : "production_failed", LOG_ID("req", &cause->id),
-              LOG_ID("production", &production->id), LOG_SLICE("product", product), LOG_I64("quantity", production->quantity));
-    return ERR_ok;
-}
-
-static err
-finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
-{
-    production->status = FACTORY_PRODUCED;
-    production->error.text[0] = '\0';
-    return end(factory, batch, production, cause);
-}
-
-/* The shelf of a product, and its open production if it has one. */
-static err
-find_open(struct factory *factory, struct slice product, struct factory_shelf *shelf, struct factory_production *production,
-          bool *is_open)
-{
-    *is_open = false;
-    err code = factory_store_find_shelf(&factory->store, product, shelf);
-    if (code != ERR_ok || shelf->open_production == 0) {
-        return code;
-    }
-    bool found = false;
-    code = factory_store_find_n(&factory->store, shelf->open_production, production, &found);
-    *is_open = code == ERR_ok && found && factory_status_is_open(production->status);
-    if (code == ERR_ok && !*is_open) {
-        log_error("shelf_without_its_production", LOG_SLICE("product", product), LOG_I64("n", shelf->open_production));
-    }
-    return code;
-}
-
 /* --- alarms --- */
 
 static err
@@ -353,7 +154,7 @@ handle_alarm(struct factory *factory, struct batch *batch, const struct item *it
     bool is_open = false;
     struct factory_level level = factory_level_of_alarm(alarm);
     int64_t amount = factory_amount(&level);
-    err code = find_open(factory, alarm->product, &shelf, &production, &is_open);
+    err code = factory_find_open(factory, alarm->product, &shelf, &production, &is_open);
     if (code != ERR_ok || is_open || amount == 0) {
         return code;
     }
@@ -363,7 +164,7 @@ handle_alarm(struct factory *factory, struct batch *batch, const struct item *it
         return ERR_ok;
     }
     struct wish wish = {alarm->product, amount, id_derive(&item->id, "production"), item};
-    return begin(factory, batch, &wish, &production);
+    return factory_begin(factory, batch, &wish, &production);
 }
 
 static err
@@ -428,7 +229,7 @@ handle_produce(struct factory *factory, struct batch *batch, struct item *item)
     struct factory_shelf shelf;
     struct factory_production production;
     bool is_open = false;
-    err code = find_open(factory, product, &shelf, &production, &is_open);
+    err code = factory_find_open(factory, product, &shelf, &production, &is_open);
     if (code != ERR_ok) {
         return code;
     }
@@ -438,7 +239,7 @@ handle_produce(struct factory *factory, struct batch *batch, struct item *item)
     }
     if (!is_open) {
         struct wish wish = {product, quantity, id_derive(&item->id, "production"), item};
-        code = begin(factory, batch, &wish, &production);
+        code = factory_begin(factory, batch, &wish, &production);
         if (code != ERR_ok) {
             return code;
         }
@@ -516,14 +317,6 @@ handle_list(struct factory *factory, struct batch *batch, struct item *item)
     return answer_page(factory, batch, item, last.n);
 }
 
-static void
-cancel_due(struct batch *batch, const struct factory_production *production)
-{
-    struct slice key = {production->id.bytes, sizeof production->id.bytes};
-    batch_due_cancel(batch, OWNER_CALL, key);
-    batch_due_cancel(batch, OWNER_PRODUCTION, key);
-}
-
 static err
 handle_callback(struct factory *factory, struct batch *batch, struct item *item)
 {
@@ -541,11 +334,11 @@ handle_callback(struct factory *factory, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     if (factory_status_is_open(production.status)) {
-        code = finish(factory, batch, &production, item);
+        code = factory_finish(factory, batch, &production, item);
         if (code != ERR_ok) {
             return code;
         }
-        cancel_due(batch, &production);
+        factory_cancel_due(batch, &production);
     }
     answer(batch, item, &production);
     return ERR_ok;
@@ -570,11 +363,11 @@ handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
     production.status = FACTORY_FAILED;
     (void)err_say(&production.error, ERR_ok, "%.*s", has_reason ? (int)cancel->reason.size : 9,
                   has_reason ? (const char *)cancel->reason.data : "cancelled");
-    code = end(factory, batch, &production, item);
+    code = factory_end(factory, batch, &production, item);
     if (code != ERR_ok) {
         return code;
     }
-    cancel_due(batch, &production);
+    factory_cancel_due(batch, &production);
     answer(batch, item, &production);
     return ERR_ok;
 }
@@ -644,7 +437,7 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
     struct factory_shelf shelf;
     struct factory_production production;
     bool is_open = false;
-    err code = find_open(factory, level->product, &shelf, &production, &is_open);
+    err code = factory_find_open(factory, level->product, &shelf, &production, &is_open);
     if (code != ERR_ok) {
         return code;
     }
@@ -654,7 +447,7 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
     }
     if (!is_open) {
         struct wish wish = {level->product, amount, id_derive(waiter_id(waiter), "production"), reply};
-        code = begin(factory, batch, &wish, &production);
+        code = factory_begin(factory, batch, &wish, &production);
         if (code != ERR_ok) {
             return code;
         }
@@ -680,141 +473,6 @@ handle_reply(struct factory *factory, struct batch *batch, const struct item *re
     return handle_level(factory, batch, reply, asked);
 }
 
-/* --- the outside factory --- */
-
-static char *
-copy_text(struct batch *batch, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = batch_alloc(batch, size);
-    memcpy(copy, text, size);
-    return copy;
-}
-
-/* Calls; the due row says when to look again should the process end before the outcome. */
-static err
-call_outside(struct factory *factory, struct batch *batch, struct factory_production *production)
-{
-    char capability[FACTORY_CAPABILITY_SIZE];
-    char callback_url[FACTORY_URL_SIZE];
-    char url[FACTORY_URL_SIZE];
-    err code = load_secret(factory);
-    if (code != ERR_ok) {
-        return code;
-    }
-    production->attempts++;
-    code = factory_store_update(&factory->store, production);
-    if (code != ERR_ok) {
-        return code;
-    }
-    factory_capability_of(factory->secret, &production->id, capability);
-    factory_callback_of(factory->settings, capability, callback_url);
-    factory_address_of(factory->settings, url);
-    char *json = factory_message_json(production, callback_url);
-    int64_t timeout_ms = factory->settings->call_timeout_ms;
-    set_due(batch, OWNER_CALL, production, batch->now_ms + 2 * timeout_ms);
-    batch_call(batch, &(struct call){
-                          .url = copy_text(batch, url),
-                          .json = slice_of(copy_text(batch, json)),
-                          .timeout_ms = timeout_ms,
-                          .context_id = production->id,
-                      });
-    free(json);
-    return ERR_ok;
-}
-
-/* A production that was meant for an outside factory, and there is none any more. */
-static err
-take_over(struct factory *factory, struct batch *batch, struct factory_production *production)
-{
-    production->due_at_ms = batch->now_ms + factory->settings->lead_time_ms;
-    log_warn("production_taken_over", LOG_ID("production", &production->id));
-    set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
-    return factory_store_update(&factory->store, production);
-}
-
-/* A batch that comes late may hold the outcome of a call and, behind it, the due row that stood in for that outcome. */
-static bool
-has_outcome(const struct batch *batch, const struct id *production)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        if (batch->items[i].kind == ITEM_CALL && id_equal(&batch->items[i].context_id, production)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static err
-handle_due(struct factory *factory, struct batch *batch, const struct item *item)
-{
-    struct id id;
-    struct factory_production production;
-    bool found = false;
-    if (item->key.size != sizeof id.bytes) {
-        log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
-        return ERR_ok;
-    }
-    memcpy(id.bytes, item->key.data, sizeof id.bytes);
-    err code = factory_store_find(&factory->store, &id, &production, &found);
-    if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
-        return code;
-    }
-    if (slice_equal(item->owner, slice_of(OWNER_PRODUCTION))) {
-        return finish(factory, batch, &production, item);
-    }
-    if (has_outcome(batch, &id)) {
-        return ERR_ok;
-    }
-    return is_outside(factory) ? call_outside(factory, batch, &production) : take_over(factory, batch, &production);
-}
-
-static err
-handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production)
-{
-    production->status = FACTORY_REQUESTED;
-    production->accepted++;
-    production->error.text[0] = '\0';
-    int64_t patience_ms = factory_patience_ms(production->accepted, factory->settings->call_timeout_ms, randombytes_random());
-    set_due(batch, OWNER_CALL, production, batch->now_ms + patience_ms);
-    return factory_store_update(&factory->store, production);
-}
-
-static err
-handle_not_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *item)
-{
-    char capability[FACTORY_CAPABILITY_SIZE];
-    int64_t retry_attempts = factory->settings->retry_attempts;
-    err code = load_secret(factory);
-    if (code != ERR_ok) {
-        return code;
-    }
-    factory_capability_of(factory->secret, &production->id, capability);
-    factory_call_error(item->call_status, item->text, capability, &production->error);
-    int64_t backoff_ms = production->attempts < retry_attempts ? batch_backoff_ms(batch, production->attempts) : FACTORY_SLOW_PAUSE_MS;
-    int64_t pause_ms = factory_retry_pause_ms(production->attempts, retry_attempts, backoff_ms, randombytes_random());
-    log_at(production->attempts == retry_attempts ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "outside_factory_failed",
-           LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms),
-           LOG_TEXT("error", production->error.text));
-    set_due(batch, OWNER_CALL, production, batch->now_ms + pause_ms);
-    return factory_store_update(&factory->store, production);
-}
-
-static err
-handle_outcome(struct factory *factory, struct batch *batch, const struct item *item)
-{
-    struct factory_production production;
-    bool found = false;
-    err code = factory_store_find(&factory->store, &item->context_id, &production, &found);
-    if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
-        return code; /* the callback was faster than the answer */
-    }
-    if (factory_is_accepted(item->call_status)) {
-        return handle_accepted(factory, batch, &production);
-    }
-    return handle_not_accepted(factory, batch, &production, item);
-}
-
 /* --- the class --- */
 
 static err
@@ -826,11 +484,11 @@ handle_item(struct factory *factory, struct batch *batch, struct item *item)
     case ITEM_EVENT:
         return handle_event(factory, batch, item);
     case ITEM_DUE:
-        return handle_due(factory, batch, item);
+        return factory_handle_due(factory, batch, item);
     case ITEM_REPLY:
         return handle_reply(factory, batch, item);
     case ITEM_CALL:
-        return handle_outcome(factory, batch, item);
+        return factory_handle_outcome(factory, batch, item);
     }
     return ERR_internal;
 }

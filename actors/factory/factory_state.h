@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the parts of the factory share: factory.c (messages), factory_production.c (how one begins and ends), factory_outside.c (calls
+ * to an outside factory). Not for others. */
+#ifndef LARDER_FACTORY_STATE_H
+#define LARDER_FACTORY_STATE_H
+
+#include "actor.h"
+#include "factory_rules.h"
+#include "factory_store.h"
+
+/* Owners of due rows; the key is the production's id. */
+#define OWNER_PRODUCTION "production"
+#define OWNER_CALL "call"
+
+struct asked;
+
+struct factory {
+    struct actor *actor;
+    const struct settings *settings;
+    struct factory_store store;
+    struct asked *asked;
+    struct wire_buffer page;
+    bool has_last_n;
+    int64_t last_n;
+    bool has_secret;
+    uint8_t secret[FACTORY_SECRET_SIZE];
+};
+
+/* What is to be produced, and in whose name. */
+struct wish {
+    struct slice product;
+    int64_t quantity;
+    struct id id;
+    const struct item *cause;
+};
+
+/* --- factory_production.c --- */
+
+/* Opens a production, on a shelf that has none open. A wish that was granted before is found again by its id. */
+MUST_CHECK err
+factory_begin(struct factory *factory, struct batch *batch, const struct wish *wish, struct factory_production *production);
+
+/* Ends an open production, whose status says how: its units are to be put on the shelf, or will not come. */
+MUST_CHECK err
+factory_end(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause);
+
+/* Ends it as produced. */
+MUST_CHECK err
+factory_finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause);
+
+/* The shelf of a product, and its open production if it has one. */
+MUST_CHECK err
+factory_find_open(struct factory *factory, struct slice product, struct factory_shelf *shelf, struct factory_production *production,
+                  bool *is_open);
+
+void
+factory_set_due(struct batch *batch, const char *owner, const struct factory_production *production, int64_t due_ms);
+
+/* Both of its rows. */
+void
+factory_cancel_due(struct batch *batch, const struct factory_production *production);
+
+/* --- factory_outside.c --- */
+
+/* Whether productions are made by an outside factory. */
+bool
+factory_is_outside(const struct factory *factory);
+
+/* The key of the callbacks' addresses, made when there is none. */
+MUST_CHECK err
+factory_load_secret(struct factory *factory);
+
+/* A production's time has come: to be done, or to be called for. */
+MUST_CHECK err
+factory_handle_due(struct factory *factory, struct batch *batch, const struct item *item);
+
+/* A call has ended. */
+MUST_CHECK err
+factory_handle_outcome(struct factory *factory, struct batch *batch, const struct item *item);
+
+#endif
