@@ -195,16 +195,30 @@ format: lint-packages
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 SECONDS_EACH ?= 60
-$(OUT)/fuzz/%: tests/fuzz/%.c $(PROTO_SOURCES) $(SERVER_SOURCES)
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
+FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/obj/%.o,$(PROTO_SOURCES) $(SERVER_SOURCES))
+FUZZ_CFLAGS = $(filter-out -O2 -fcf-protection -fPIE -D_FORTIFY_SOURCE=2,$(CFLAGS)) -O1 -fno-sanitize-recover=all
+$(FUZZ_OBJECTS) $(FUZZ_TARGETS): | lint-packages
+
+build/fuzz/obj/%.o: %.c build/config.mk
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  CC  $@")
-	$(Q)clang $(filter-out -O2 -O1 -fcf-protection -fPIE,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< $(PROTO_SOURCES) $(SERVER_SOURCES) -o $@ $(LDLIBS)
+	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 
-fuzz: lint-packages $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(FUZZ_SOURCES))
+build/fuzz/libfuzzed.a: $(FUZZ_OBJECTS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+build/fuzz/%: tests/fuzz/%.c build/fuzz/libfuzzed.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined $^ -o $@ $(LDLIBS)
+
+fuzz: $(FUZZ_TARGETS)
 	@for target in $(patsubst tests/fuzz/%.c,%,$(FUZZ_SOURCES)); do \
 	  mkdir -p build/corpus/$$target; \
-	  echo "fuzzing $$target for $(SECONDS_EACH) s"; \
-	  $(OUT)/fuzz/$$target -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=0 -verbosity=0 -artifact_prefix=build/corpus/$$target- build/corpus/$$target || exit 1; \
+	  build/fuzz/$$target -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=build/corpus/$$target- build/corpus/$$target >build/corpus/$$target.log 2>&1 \
+	    || { tail -n 60 build/corpus/$$target.log; echo "$$target found a fault"; exit 1; }; \
+	  echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/corpus/$$target.log) runs in $(SECONDS_EACH) s, no fault"; \
 	done
 
 bench: all test-packages
@@ -227,4 +241,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(DEPENDENCIES)
+-include $(DEPENDENCIES) $(FUZZ_OBJECTS:.o=.d)
