@@ -517,7 +517,7 @@ run(void *argument)
                  LOG_I64("shards", actor->of));
         atomic_store(&actor->is_ready, true);
         loop(actor);
-        batch_refuse_all_waiters(actor);
+        replies_refuse_waiters(actor);
         log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
     } else {
         atomic_store(&actor->outcome, (int)ACTOR_FAILED);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say) and batch.c (one batch) share. Not for actors. */
+/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say), batch.c (one batch) and replies.c (what goes
+ * out) share. Not for actors. */
 #ifndef LARDER_KIT_ACTOR_INTERNAL_H
 #define LARDER_KIT_ACTOR_INTERNAL_H
 
@@ -178,16 +179,31 @@ batch_tick(struct actor *actor, int64_t now_ms);
 struct record *
 batch_add(struct actor *actor);
 
-/* Sends an answer along a request's envelope. */
-void
-batch_send_reply(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body);
-
-void
-batch_refuse_all_waiters(struct actor *actor);
+/* --- replies.c --- */
 
 /* The status goes on the wire as it is; codes of the database as what the caller can do about it. */
 err
-batch_public_status(err code);
+replies_public_status(err code);
+
+/* Sends an answer along a request's envelope. */
+void
+replies_send_frames(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body);
+
+/* Answers those that have an outcome; deferred ones begin to wait. Folded ones are left out. */
+void
+replies_send(struct actor *actor, struct record *records, size_t count);
+
+/* Answers one with this outcome, whatever its own is. */
+void
+replies_send_one(struct actor *actor, struct record *record, const struct item_outcome *outcome);
+
+/* Answers one that waited; it goes back to the pool. */
+void
+replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer);
+
+/* The actor ends: everybody who waits is told so. */
+void
+replies_refuse_waiters(struct actor *actor);
 
 /* --- gather.c --- */
 

@@ -45,15 +45,6 @@ batch_add(struct actor *actor)
     return record;
 }
 
-err
-batch_public_status(err code)
-{
-    if (code >= ERR_db_unique && code <= ERR_db_bug) {
-        return err_disposition(code) == ERR_RETRY || code == ERR_db_stale || code == ERR_db_denied ? ERR_unavailable : ERR_internal;
-    }
-    return code;
-}
-
 static bool
 is_write(const struct record *record)
 {
@@ -103,7 +94,7 @@ answer_stream(struct batch *batch, struct item *item)
     }
     if (code == ERR_ok) {
         item_answer(batch, item, reply);
-    } else if (batch_public_status(code) == code) {
+    } else if (replies_public_status(code) == code) {
         item_refuse(batch, item, code, "%s", why.text);
         code = ERR_ok;
     }
@@ -382,121 +373,6 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
 
 /* --- after it --- */
 
-void
-batch_send_reply(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body)
-{
-    actor->reply_header.size = 0;
-    wire_encode(&reply_header_body, header, &actor->reply_header);
-    if (message_reply(actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
-        metric_add(actor->replies_dropped, 1);
-    }
-    actor->router_source.is_ready = true;
-}
-
-static void
-count_answer(struct actor *actor, enum op op, err status)
-{
-    if (actor->answered[op][status] == NULL) {
-        char labels[160];
-        snprintf(labels, sizeof labels, "actor=\"%s\",op=\"%s\",status=\"%s\"", actor->name, wire_ops[op].name, err_symbol(status));
-        actor->answered[op][status] = metric(METRIC_COUNTER, "larder_requests_total", labels, "Requests answered, by outcome.");
-    }
-    metric_add(actor->answered[op][status], 1);
-}
-
-static void
-answer_record(struct actor *actor, struct record *record, const struct item_outcome *outcome)
-{
-    struct reply_header header = {0};
-    err status = batch_public_status(outcome->status);
-    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
-    WIRE_SET(&header, reply_header, id, record->item.id);
-    if (record->is_again) {
-        WIRE_SET(&header, reply_header, again, true);
-    }
-    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(status)));
-    if (outcome->is_replayed) {
-        WIRE_SET(&header, reply_header, replayed, true);
-    }
-    batch_send_reply(actor, &record->message, &header, outcome->frame);
-    count_answer(actor, record->item.op, status);
-    if (status != ERR_ok) {
-        log_debug("refused", LOG_TEXT("op", wire_ops[record->item.op].name), LOG_TEXT("status", err_symbol(status)),
-                  LOG_ID("req", &record->item.id), LOG_SLICE("trace", record->item.traceparent));
-    }
-}
-
-/* The envelope goes over to the waiter, which joins those that wait. */
-static void
-start_waiting(struct actor *actor, struct record *record)
-{
-    struct waiter *waiter = record->outcome.waiter;
-    waiter->again = record->is_again;
-    waiter->message = record->message;
-    record->has_message = false;
-    waiter->previous = NULL;
-    waiter->next = actor->waiters_waiting;
-    if (waiter->next != NULL) {
-        waiter->next->previous = waiter;
-    }
-    actor->waiters_waiting = waiter;
-}
-
-static void
-finish_waiter(struct actor *actor, struct waiter *waiter, err status, struct slice frame)
-{
-    struct reply_header header = {0};
-    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
-    WIRE_SET(&header, reply_header, id, waiter->id);
-    if (waiter->again) {
-        WIRE_SET(&header, reply_header, again, true);
-    }
-    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(batch_public_status(status))));
-    if (waiter->is_replayed) {
-        WIRE_SET(&header, reply_header, replayed, true);
-    }
-    batch_send_reply(actor, &waiter->message, &header, frame);
-    count_answer(actor, waiter->op, batch_public_status(status));
-    message_fini(&waiter->message);
-    if (waiter->previous != NULL) {
-        waiter->previous->next = waiter->next;
-    } else {
-        actor->waiters_waiting = waiter->next;
-    }
-    if (waiter->next != NULL) {
-        waiter->next->previous = waiter->previous;
-    }
-    waiter->next = actor->waiters_free;
-    actor->waiters_free = waiter;
-}
-
-void
-batch_refuse_all_waiters(struct actor *actor)
-{
-    struct problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of("the actor ends; ask again with the same id"));
-    struct slice frame = arena_encode(&actor->arena, &problem_body, &problem);
-    while (actor->waiters_waiting != NULL) {
-        finish_waiter(actor, actor->waiters_waiting, ERR_unavailable, frame);
-    }
-}
-
-static void
-answer_requests(struct actor *actor, struct record *records, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct record *record = &records[i];
-        if (record->item.kind != ITEM_REQUEST || !record->has_message || record->folded_into >= 0) {
-            continue;
-        }
-        if (record->outcome.waiter != NULL) {
-            start_waiting(actor, record);
-        } else if (record->outcome.status != ERR_COUNT) {
-            answer_record(actor, record, &record->outcome);
-        }
-    }
-}
-
 /* On disk: memory takes over, then the world is told. */
 static void
 conclude(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
@@ -504,10 +380,10 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     if (actor->class->committed != NULL) {
         actor->class->committed(actor->state);
     }
-    answer_requests(actor, records, count);
+    replies_send(actor, records, count);
     const struct waiter_answer *answers = actor->waiters_answered.elements;
     for (size_t i = 0; i < actor->waiters_answered.count; i++) {
-        finish_waiter(actor, answers[i].waiter, answers[i].status, answers[i].frame);
+        replies_finish_waiter(actor, &answers[i]);
     }
     if (actor->db != NULL) {
         source_committed(actor->source, actor->raw_publisher, now_ms);
@@ -558,7 +434,7 @@ refuse_record(struct actor *actor, struct record *record, err code, const char *
 {
     struct batch batch = {.actor = actor};
     record->item.outcome = &record->outcome;
-    item_refuse(&batch, &record->item, batch_public_status(code), "%s", detail);
+    item_refuse(&batch, &record->item, replies_public_status(code), "%s", detail);
 }
 
 static void
@@ -570,7 +446,7 @@ refuse_unanswered(struct actor *actor, struct record *records, size_t count, err
             refuse_record(actor, record, code, detail);
         }
     }
-    answer_requests(actor, records, count);
+    replies_send(actor, records, count);
 }
 
 /* An event that fails alone is not the database's fault: it is kept with the reason, and the cursor goes on. */
@@ -700,7 +576,7 @@ answer_folded(struct actor *actor)
             outcome = record->outcome;
         }
         if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
-            answer_record(actor, record, &outcome);
+            replies_send_one(actor, record, &outcome);
         }
     }
 }

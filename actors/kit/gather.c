@@ -34,7 +34,7 @@ refuse_message(struct actor *actor, struct message *message, const struct reques
     }
     WIRE_SET(&header, reply_header, status, slice_of(err_symbol(code)));
     WIRE_SET(&problem, problem, detail, slice_of(detail));
-    batch_send_reply(actor, message, &header, arena_encode(&actor->arena, &problem_body, &problem));
+    replies_send_frames(actor, message, &header, arena_encode(&actor->arena, &problem_body, &problem));
     char labels[160];
     snprintf(labels, sizeof labels, "actor=\"%s\",status=\"%s\"", actor->name, err_symbol(code));
     metric_add(

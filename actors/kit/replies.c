@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Answers on their way out, after the commit: along the envelope of a request, or of a waiter whose answer came later.
+ * STATE     The list of those that wait, and a pool of waiters.
+ * FAILURES  A reply that does not fit, or whose client is gone, is dropped and counted: the client asks again with the same id.
+ */
+#include <stdio.h>
+
+#include "actor_internal.h"
+#include "log.h"
+
+/* What one caller is told. */
+struct reply {
+    const struct id *id;
+    bool again;
+    bool is_replayed;
+    enum op op;
+    err status;
+    struct slice frame;
+};
+
+err
+replies_public_status(err code)
+{
+    if (code >= ERR_db_unique && code <= ERR_db_bug) {
+        return err_disposition(code) == ERR_RETRY || code == ERR_db_stale || code == ERR_db_denied ? ERR_unavailable : ERR_internal;
+    }
+    return code;
+}
+
+void
+replies_send_frames(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body)
+{
+    actor->reply_header.size = 0;
+    wire_encode(&reply_header_body, header, &actor->reply_header);
+    if (message_reply(actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
+        metric_add(actor->replies_dropped, 1);
+    }
+    actor->router_source.is_ready = true;
+}
+
+static void
+count_answer(struct actor *actor, enum op op, err status)
+{
+    if (actor->answered[op][status] == NULL) {
+        char labels[160];
+        snprintf(labels, sizeof labels, "actor=\"%s\",op=\"%s\",status=\"%s\"", actor->name, wire_ops[op].name, err_symbol(status));
+        actor->answered[op][status] = metric(METRIC_COUNTER, "larder_requests_total", labels, "Requests answered, by outcome.");
+    }
+    metric_add(actor->answered[op][status], 1);
+}
+
+static void
+tell(struct actor *actor, struct message *message, const struct reply *reply)
+{
+    struct reply_header header = {0};
+    err status = replies_public_status(reply->status);
+    WIRE_SET(&header, reply_header, v, WIRE_VERSION);
+    WIRE_SET(&header, reply_header, id, *reply->id);
+    if (reply->again) {
+        WIRE_SET(&header, reply_header, again, true);
+    }
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(status)));
+    if (reply->is_replayed) {
+        WIRE_SET(&header, reply_header, replayed, true);
+    }
+    replies_send_frames(actor, message, &header, reply->frame);
+    count_answer(actor, reply->op, status);
+    if (status != ERR_ok) {
+        log_debug("refused", LOG_TEXT("op", wire_ops[reply->op].name), LOG_TEXT("status", err_symbol(status)),
+                  LOG_ID("req", reply->id));
+    }
+}
+
+void
+replies_send_one(struct actor *actor, struct record *record, const struct item_outcome *outcome)
+{
+    tell(actor, &record->message,
+         &(struct reply){.id = &record->item.id,
+                         .again = record->is_again,
+                         .is_replayed = outcome->is_replayed,
+                         .op = record->item.op,
+                         .status = outcome->status,
+                         .frame = outcome->frame});
+}
+
+/* The envelope goes over to the waiter, which joins those that wait. */
+static void
+start_waiting(struct actor *actor, struct record *record)
+{
+    struct waiter *waiter = record->outcome.waiter;
+    waiter->again = record->is_again;
+    waiter->message = record->message;
+    record->has_message = false;
+    waiter->previous = NULL;
+    waiter->next = actor->waiters_waiting;
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter;
+    }
+    actor->waiters_waiting = waiter;
+}
+
+void
+replies_send(struct actor *actor, struct record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct record *record = &records[i];
+        if (record->item.kind != ITEM_REQUEST || !record->has_message || record->folded_into >= 0) {
+            continue;
+        }
+        if (record->outcome.waiter != NULL) {
+            start_waiting(actor, record);
+        } else if (record->outcome.status != ERR_COUNT) {
+            replies_send_one(actor, record, &record->outcome);
+        }
+    }
+}
+
+void
+replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer)
+{
+    struct waiter *waiter = answer->waiter;
+    tell(actor, &waiter->message,
+         &(struct reply){.id = &waiter->id,
+                         .again = waiter->again,
+                         .is_replayed = waiter->is_replayed,
+                         .op = waiter->op,
+                         .status = answer->status,
+                         .frame = answer->frame});
+    message_fini(&waiter->message);
+    if (waiter->previous != NULL) {
+        waiter->previous->next = waiter->next;
+    } else {
+        actor->waiters_waiting = waiter->next;
+    }
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter->previous;
+    }
+    waiter->next = actor->waiters_free;
+    actor->waiters_free = waiter;
+}
+
+void
+replies_refuse_waiters(struct actor *actor)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of("the actor ends; ask again with the same id"));
+    struct slice frame = arena_encode(&actor->arena, &problem_body, &problem);
+    while (actor->waiters_waiting != NULL) {
+        replies_finish_waiter(actor,
+                              &(struct waiter_answer){.waiter = actor->waiters_waiting, .status = ERR_unavailable, .frame = frame});
+    }
+}
