@@ -495,6 +495,7 @@ on_request(void *context, struct MHD_Connection *library, const char *url, const
         if (request->exchange.is_waiting) {
             request->is_suspended = true;
             MHD_suspend_connection(library);
+            upstream_flush_many(request->http->upstream);
             return MHD_YES;
         }
     }

@@ -40,6 +40,7 @@
 
 #define STOPPING "the gateway is being stopped"
 #define PEER_WINDOW 4000
+#define FLUSH_AT 16
 #define SEND_MARK 4096
 #define RECEIVE_MARK 8192
 #define BUCKETS 4096
@@ -68,6 +69,7 @@ struct upstream {
     struct upstream_call *latest;
     struct upstream_call *unsent; /* the line for upstream_flush(), and where it ends */
     struct upstream_call **unsent_end;
+    int unsent_count; /* at the most */
     bool is_shut;
     struct wire_buffer header;
     struct metric *late;
@@ -326,6 +328,7 @@ upstream_send(struct upstream *upstream, struct upstream_call *call, struct err_
     call->next_unsent = NULL;
     *upstream->unsent_end = call;
     upstream->unsent_end = &call->next_unsent;
+    upstream->unsent_count++;
     return ERR_ok;
 }
 
@@ -344,6 +347,7 @@ next_unsent(struct upstream *upstream)
 void
 upstream_flush(struct upstream *upstream)
 {
+    upstream->unsent_count = 0;
     for (struct upstream_call *call = next_unsent(upstream); call != NULL; call = next_unsent(upstream)) {
         struct peer *peer = &upstream->peers[call->peer];
         write_header(upstream, call);
@@ -368,6 +372,14 @@ forget_unsent(struct upstream *upstream, struct upstream_call *call)
     *at = call->next_unsent;
     upstream->unsent_end = *at == NULL ? at : upstream->unsent_end;
     call->is_unsent = false;
+}
+
+void
+upstream_flush_many(struct upstream *upstream)
+{
+    if (upstream->unsent_count >= FLUSH_AT) {
+        upstream_flush(upstream);
+    }
 }
 
 bool

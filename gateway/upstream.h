@@ -92,6 +92,10 @@ upstream_flush(struct upstream *upstream);
 bool
 upstream_has_unsent(const struct upstream *upstream);
 
+/* Sends what is in line when that are already many: the actors begin with them while the rest of the round is still being read. */
+void
+upstream_flush_many(struct upstream *upstream);
+
 /* Forgets a call; its late answer will be dropped and counted. */
 void
 upstream_cancel(struct upstream *upstream, struct upstream_call *call);
