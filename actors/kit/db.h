@@ -177,7 +177,7 @@ db_rows_id(struct db_rows *rows, const struct id *id);
 void
 db_rows_null(struct db_rows *rows);
 
-/* Queues all collected rows, in statements of 1, 2, 4 ... 512 rows, and forgets them. No rows: nothing is sent. */
+/* Queues all collected rows, in statements of up to 512 rows, and forgets them. No rows: nothing is sent. */
 MUST_CHECK err
 db_rows_queue(struct db_rows *rows);
 

@@ -15,6 +15,7 @@
 #define DB_LOCK_WAIT_S 2
 #define DB_CHUNK_MAX 512  /* rows or keys in one statement */
 #define DB_CHUNK_SIZES 10 /* 1, 2, 4 ... 512 */
+#define DB_EXACT_MAX 64   /* up to here a driver may want one statement for every number of rows */
 #define DB_CHUNK_BYTES ((size_t)8 * 1024 * 1024)
 #define DB_CHUNK_VALUES 65535 /* parameters that MySQL takes in one statement */
 #define DB_ERROR_MAX 512
@@ -64,6 +65,7 @@ struct db_statement {
 struct db_slots {
     size_t rows_max;          /* rows in one multi-row INSERT, a power of two up to DB_CHUNK_MAX */
     size_t replaced_rows_max; /* the same for REPLACE */
+    size_t exact_rows_max;    /* a statement for every number of rows up to this; 0: powers of two only */
     bool ddl_transacts;       /* a migration is one transaction; otherwise each step is committed */
 
     /* Connects and sets the session up; `again` after a connection that had worked, when nothing may be made anew. On failure

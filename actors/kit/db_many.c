@@ -2,12 +2,15 @@
 /*
  * Many rows written, and many keys read, in few statements.
  *
- * PURPOSE   Collected rows go out as multi-row statements of 1, 2, 4 ... 512 rows, so that few texts are ever prepared. Collected
- *           keys are asked for 512 at a time; the last chunk is filled up to a power of two by repeating its last key, which finds
- *           nothing new: one trip instead of up to ten.
+ * PURPOSE   Collected rows go out as multi-row statements of 1, 2, 4 ... 512 rows, so that few texts are ever prepared; where a
+ *           statement costs the server more than its rows do, of any number up to 64. Collected keys are asked for 512 at a time; the
+ *           last chunk is filled up to a power of two by repeating its last key, which finds nothing new: one trip instead of ten.
+ *
  * STATE     Values are copied when they are collected, and lent to the statement when they are sent.
+ *
  * FAILURES  A row that is not complete when it is queued is our own bug and asserts. An error between two chunks of keys ends the
  *           read and is told by db_in_end(), settle and commit.
+ *
  * LIMITS    512 rows or keys, 65,535 values and 8 MiB in one statement; larger sets are cut. A key that is given twice may bring
  *           its row twice when the two fall into different chunks.
  */
@@ -34,7 +37,8 @@ struct db_rows {
     size_t columns;
     bool is_replacing;
     struct collected collected;
-    struct db_statement *statements[DB_CHUNK_SIZES];
+    struct db_statement *exact[DB_EXACT_MAX + 1]; /* by number of rows */
+    struct db_statement *powers[DB_CHUNK_SIZES];  /* by exponent */
 };
 
 struct db_in {
@@ -156,33 +160,37 @@ db_rows_null(struct db_rows *rows)
     collect(&rows->collected, &(struct db_value){.kind = DB_NULL});
 }
 
-/* The statement for 2^exponent rows. */
+/* The statement for so many rows: one of those that rows_chunk() answers. */
 static struct db_statement *
-rows_statement(struct db_rows *rows, size_t exponent)
+rows_statement(struct db_rows *rows, size_t count)
 {
-    if (rows->statements[exponent] == NULL) {
+    struct db_statement **kept = count <= DB_EXACT_MAX ? &rows->exact[count] : &rows->powers[exponent_of(count)];
+    if (*kept == NULL) {
         struct db_text text = {0};
         db_text_put_string(&text, rows->head);
-        for (size_t row = 0; row < (size_t)1 << exponent; row++) {
+        for (size_t row = 0; row < count; row++) {
             db_text_put_string(&text, row == 0 ? " VALUES (" : ",(");
             for (size_t column = 0; column < rows->columns; column++) {
                 db_text_put_string(&text, column == 0 ? "?" : ",?");
             }
             db_text_put_string(&text, ")");
         }
-        rows->statements[exponent] = db_statement_add(rows->db, db_translate(&rows->db->config, text.data));
+        *kept = db_statement_add(rows->db, db_translate(&rows->db->config, text.data));
         free(text.data);
     }
-    return rows->statements[exponent];
+    return *kept;
 }
 
-/* How many of the rows from `row` on go into the next statement: a power of two within the limits. */
+/* How many of the rows from `row` on go into the next statement: a power of two within the limits, or the few that are left. */
 static size_t
 rows_chunk(const struct db_rows *rows, size_t row, size_t total)
 {
     size_t count = rows->is_replacing ? rows->db->slots->replaced_rows_max : rows->db->slots->rows_max;
     while (count > total - row || count * rows->columns > DB_CHUNK_VALUES) {
         count /= 2;
+    }
+    if (total - row <= rows->db->slots->exact_rows_max && (total - row) * rows->columns <= DB_CHUNK_VALUES) {
+        count = total - row;
     }
     const struct db_value *values = &rows->collected.values[row * rows->columns];
     while (count > 1) {
@@ -207,8 +215,7 @@ db_rows_queue(struct db_rows *rows)
     collected_seal(&rows->collected);
     for (size_t row = 0; row < total && code == ERR_ok;) {
         size_t count = rows_chunk(rows, row, total);
-        code = db_lend(rows_statement(rows, exponent_of(count)), &rows->collected.values[row * rows->columns], count * rows->columns,
-                       false);
+        code = db_lend(rows_statement(rows, count), &rows->collected.values[row * rows->columns], count * rows->columns, false);
         row += count;
     }
     collected_clear(&rows->collected);

@@ -733,6 +733,7 @@ mysql_slot_connection(const struct db *db)
 const struct db_slots db_mysql_slots = {
     .rows_max = DB_CHUNK_MAX,
     .replaced_rows_max = DB_CHUNK_MAX,
+    .exact_rows_max = DB_EXACT_MAX, /* each statement costs the server more than its rows do */
     .ddl_transacts = false,
     .open = mysql_slot_open,
     .close = drop_link,
