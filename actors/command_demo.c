@@ -13,6 +13,7 @@
 #include "command_demo.h"
 
 #include "command_client.h"
+#include "command_table.h"
 #include "demo.h"
 #include "log.h"
 
@@ -107,3 +108,26 @@ demo_stock_shelf(const struct settings *settings, struct err_text *why)
     }
     return code;
 }
+
+static enum exit_status
+demo_run(struct command_line *line)
+{
+    struct err_text why;
+    err code = command_settings_checked(line, &why);
+    if (code == ERR_ok) {
+        code = command_expect(line, 0, 0, &why);
+    }
+    if (code == ERR_ok) {
+        code = demo_stock_shelf(&line->settings, &why);
+    }
+    return code == ERR_ok ? EXIT_DONE : command_complain(line, code, &why);
+}
+
+const struct command demo_command = {
+    .name = "demo",
+    .arguments = "",
+    .summary = "put the demo product into an empty shop that runs as processes of their own",
+    .help = "`larder run` does it by itself. A shop that has a product stays as it is.\n",
+    .has_settings = true,
+    .run = demo_run,
+};

@@ -13,6 +13,7 @@ extern const struct command call_command;
 extern const struct command tail_command;
 extern const struct command verify_command;
 extern const struct command bench_command;
+extern const struct command demo_command;
 extern const struct command docs_command;
 extern const struct command version_command;
 

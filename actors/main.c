@@ -21,7 +21,7 @@
 #define NAME_SIZE_MAX 16
 
 static const struct command *const commands[] = {
-    &run_command,  &actor_command,  &gateway_command, &ping_command, &call_command,
+    &run_command,  &actor_command,  &gateway_command, &demo_command, &ping_command,    &call_command,
     &tail_command, &verify_command, &bench_command,   &docs_command, &version_command,
 };
 

@@ -26,6 +26,7 @@
 #include <stdio.h>
 
 #include "clock.h"
+#include "demo.h"
 #include "key.h"
 #include "log.h"
 #include "problem.h"
@@ -150,7 +151,9 @@ read_parameters(struct exchange *exchange, struct err_text *why)
             return err_say(why, ERR_invalid_field, "%.*s: is not UTF-8, or has a broken escape or a NUL", (int)parameter->name.size,
                            (const char *)parameter->name.data);
         }
-        err failed = json_reader_text(&exchange->reader, parameter->name, value, why);
+        /* An address names the demo product by its alias too; else two shelves would go by names of one product. */
+        bool is_product = slice_equal(parameter->name, slice_of("product"));
+        err failed = json_reader_text(&exchange->reader, parameter->name, is_product ? demo_sku_of(value) : value, why);
         if (failed != ERR_ok) {
             return failed;
         }

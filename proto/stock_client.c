@@ -107,3 +107,11 @@ stock_client_holds(struct larder_client *client, const struct larder_options *op
     struct larder_exchange exchange = {.op = OP_stock_holds, .body = body, .answer = answer};
     return larder_client_exchange(client, options, &exchange, why);
 }
+
+err
+stock_client_hold(struct larder_client *client, const struct larder_options *options, const struct stock_find_hold *body,
+                  struct stock_held *answer, struct err_text *why)
+{
+    struct larder_exchange exchange = {.op = OP_stock_hold, .body = body, .answer = answer};
+    return larder_client_exchange(client, options, &exchange, why);
+}

@@ -69,4 +69,9 @@ MUST_CHECK err
 stock_client_holds(struct larder_client *client, const struct larder_options *options, const struct stock_holds *body,
                    struct stock_hold_page *answer, struct err_text *why);
 
+/* Read a hold, open or ended. */
+MUST_CHECK err
+stock_client_hold(struct larder_client *client, const struct larder_options *options, const struct stock_find_hold *body,
+                  struct stock_held *answer, struct err_text *why);
+
 #endif

@@ -58,7 +58,7 @@ answers_find(struct answers *answers, struct arena *arena, const struct id *requ
     if (count == 0) {
         return ERR_ok;
     }
-    struct db_in *in = db_in(answers->db, "SELECT request, fingerprint, status, body FROM $answer WHERE request IN (*)");
+    struct db_in *in = db_in(answers->db, "SELECT request, fingerprint, status, body FROM $answer {BY request} WHERE request IN (*)");
     for (size_t i = 0; i < count; i++) {
         db_in_id(in, &requests[i]);
     }

@@ -9,6 +9,9 @@
  *             {TABLE_END}                         ends a table whose key is an {I64}
  *             {KEYED_TABLE_END}                   ends a table whose key is a name, an id or several columns: SQLite then keeps its
  *                                                 rows in the key's own tree, as InnoDB does, instead of in a second one
+ *             {BY key}                            behind a table in a query: by this key (PRIMARY, or the first column of another)
+ *                                                 and no other way; MySQL reads the whole table while its statistics are of a time
+ *                                                 when it was small, as after a bulk load and a restart
  * FAILURES  An unknown word or an open quote is our own bug and asserts. Out of memory aborts.
  * LIMITS    NAME up to 255, TEXT up to 4,194,303, BYTES up to 16,777,215. On MySQL long TEXT and BYTES live outside the row, whose
  *           65,535 bytes they would exceed, and their own limit is not enforced.
@@ -124,6 +127,20 @@ put_type(struct db_text *text, enum db_driver driver, const char *word)
     return end + 1;
 }
 
+/* Replaces `{BY key}`; `key` stands behind the blank. */
+static const char *
+put_key(struct db_text *text, enum db_driver driver, const char *key)
+{
+    const char *end = strchr(key, '}');
+    assert(end != NULL && "a key has no end");
+    if (driver == DB_MYSQL) {
+        db_text_put_string(text, "FORCE INDEX (`");
+        db_text_put(text, key, (size_t)(end - key));
+        db_text_put_string(text, "`)");
+    }
+    return end + 1;
+}
+
 /* Replaces `$name`; `name` stands behind the dollar. Returns what follows it. */
 static const char *
 put_table(struct db_text *text, const struct db_config *config, const char *name)
@@ -156,6 +173,8 @@ db_translate(const struct db_config *config, const char *sql)
             sql = end + 1;
         } else if (*sql == '$') {
             sql = put_table(&text, config, sql + 1);
+        } else if (strncmp(sql, "{BY ", 4) == 0) {
+            sql = put_key(&text, config->driver, sql + 4);
         } else if (*sql == '{') {
             sql = put_type(&text, config->driver, sql + 1);
         }

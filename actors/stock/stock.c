@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   The stock actor: owns levels, holds and the ledger of the products whose names fall to its shard.
- * MESSAGES  Answers stock.take reserve extend commit release adjust count configure get list moves holds. Follows factory.ordered
+ * MESSAGES  Answers stock.take reserve extend commit release adjust count configure get list moves holds hold. Follows factory.ordered
  *           produced failed. Emits stock.low out restocked (durable) and changed (passing).
  * STATE     The tables of stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it,
  *           so it is what the table says. A batch first reads all that it will need (levels not in memory, holds, productions: one
@@ -182,6 +182,12 @@ want_holds(struct stock *stock, const struct item *item)
 }
 
 static void
+want_found(struct stock *stock, const struct item *item)
+{
+    want_hold(stock, &((const struct stock_find_hold *)item->body)->hold);
+}
+
+static void
 want_fact(struct stock *stock, const struct item *item)
 {
     bool is_fact =
@@ -216,7 +222,7 @@ want_all(struct stock *stock)
         [OP_stock_take] = want_take,     [OP_stock_reserve] = want_reserve, [OP_stock_extend] = want_extend,
         [OP_stock_commit] = want_commit, [OP_stock_release] = want_release, [OP_stock_adjust] = want_adjust,
         [OP_stock_count] = want_count,   [OP_stock_get] = want_get,         [OP_stock_configure] = want_configure,
-        [OP_stock_moves] = want_moves,   [OP_stock_holds] = want_holds,
+        [OP_stock_moves] = want_moves,   [OP_stock_holds] = want_holds,     [OP_stock_hold] = want_found,
     };
     for (size_t i = 0; i < stock->batch->count; i++) {
         const struct item *item = &stock->batch->items[i];
@@ -331,12 +337,45 @@ answer_holds(struct stock *stock, struct item *item)
     return status;
 }
 
+static err
+answer_hold(struct stock *stock, struct item *item)
+{
+    const struct stock_find_hold *ask = item->body;
+    const struct held *held = stock_held(stock, &ask->hold);
+    if (!held->exists) {
+        stock_refuse_hold(stock, ERR_unknown_hold, &ask->hold);
+        return ERR_ok;
+    }
+    struct wire_list lines = {0};
+    for (size_t i = 0; i < held->line_count; i++) {
+        struct stock_line line = {0};
+        WIRE_SET(&line, stock_line, product, held->lines[i].product);
+        WIRE_SET(&line, stock_line, quantity, held->lines[i].quantity);
+        if (held->lines[i].quantity > 0) {
+            wire_list_add(&lines, &stock_line_body, &line, &stock->elements);
+        }
+    }
+    wire_list_end(&lines, &stock->elements);
+    struct stock_held reply = {0};
+    WIRE_SET(&reply, stock_held, hold, held->id);
+    WIRE_SET(&reply, stock_held, state, slice_of(hold_state_word(held->state)));
+    WIRE_SET(&reply, stock_held, expires, held->expires_ms);
+    WIRE_SET(&reply, stock_held, lines, lines);
+    if (held->reference.size > 0) {
+        WIRE_SET(&reply, stock_held, reference, held->reference);
+    }
+    item_answer(stock->batch, item, &reply);
+    return ERR_ok;
+}
+
 /* Before anything is decided, so that they show nothing that is not committed. */
 static err
 answer_pages(struct stock *stock)
 {
-    static err (*const answers[OP_COUNT])(struct stock * stock, struct item * item) = {
-        [OP_stock_list] = answer_list, [OP_stock_moves] = answer_moves, [OP_stock_holds] = answer_holds};
+    static err (*const answers[OP_COUNT])(struct stock * stock, struct item * item) = {[OP_stock_list] = answer_list,
+                                                                                       [OP_stock_moves] = answer_moves,
+                                                                                       [OP_stock_holds] = answer_holds,
+                                                                                       [OP_stock_hold] = answer_hold};
     err status = ERR_ok;
     for (size_t i = 0; status == ERR_ok && i < stock->batch->count; i++) {
         struct item *item = &stock->batch->items[i];

@@ -83,8 +83,8 @@ stock_refuse_product(struct stock *stock, err code, struct slice product)
     refuse(stock, code, &problem, "%.*s: %s", (int)product.size, (const char *)product.data, err_words(code));
 }
 
-static void
-refuse_hold(struct stock *stock, err code, const struct id *hold)
+void
+stock_refuse_hold(struct stock *stock, err code, const struct id *hold)
 {
     struct problem problem = {0};
     char text[ID_TEXT_SIZE];
@@ -418,7 +418,7 @@ guard_replaced(struct stock *stock, const struct held *replaced)
         return true;
     }
     if (hold_can_release(replaced->state) != ERR_ok) {
-        refuse_hold(stock, ERR_hold_closed, &replaced->id);
+        stock_refuse_hold(stock, ERR_hold_closed, &replaced->id);
         return false;
     }
     if (replaced->state == HOLD_OPEN) {
@@ -434,7 +434,7 @@ decide_reserve(struct stock *stock, const void *body)
     struct held *held = stock_held(stock, &stock->item->id);
     struct held *replaced = WIRE_HAS(reserve, stock_reserve, replaces) ? stock_held(stock, &reserve->replaces) : NULL;
     if (held->exists) {
-        refuse_hold(stock, ERR_hold_closed, &held->id);
+        stock_refuse_hold(stock, ERR_hold_closed, &held->id);
         return;
     }
     if (!sum_lines(stock, reserve->lines)) {
@@ -472,7 +472,7 @@ guard_hold(struct stock *stock, const struct id *id)
     if (status == ERR_ok) {
         return held;
     }
-    refuse_hold(stock, status, id);
+    stock_refuse_hold(stock, status, id);
     return NULL;
 }
 
@@ -559,7 +559,7 @@ decide_release(struct stock *stock, const void *body)
     }
     struct held *held = stock_held(stock, &release->hold);
     if (held->exists && hold_can_release(held->state) != ERR_ok) {
-        refuse_hold(stock, ERR_hold_closed, &held->id);
+        stock_refuse_hold(stock, ERR_hold_closed, &held->id);
         return;
     }
     if (!held->exists) {

@@ -73,6 +73,8 @@ void
 stock_begin(struct stock *stock, struct item *item);
 void
 stock_refuse_product(struct stock *stock, err code, struct slice product);
+void
+stock_refuse_hold(struct stock *stock, err code, const struct id *hold);
 
 /* Publishes each level that this batch changed. */
 void

@@ -70,10 +70,10 @@ move_kind_find(struct slice word)
 static void
 prepare(struct stock_store *store, struct db *db)
 {
-    store->levels_in = db_in(db, "SELECT " LEVEL_COLUMNS " FROM $level WHERE product IN (*)");
-    store->holds_in = db_in(db, "SELECT " HOLD_COLUMNS " FROM $hold WHERE hold IN (*) ORDER BY hold, line");
-    store->productions_in = db_in(db, "SELECT " PRODUCTION_COLUMNS " FROM $production WHERE production IN (*)");
-    store->requests_in = db_in(db, "SELECT " MOVE_COLUMNS " FROM $move WHERE request IN (*) ORDER BY request, line");
+    store->levels_in = db_in(db, "SELECT " LEVEL_COLUMNS " FROM $level {BY PRIMARY} WHERE product IN (*)");
+    store->holds_in = db_in(db, "SELECT " HOLD_COLUMNS " FROM $hold {BY hold} WHERE hold IN (*) ORDER BY hold, line");
+    store->productions_in = db_in(db, "SELECT " PRODUCTION_COLUMNS " FROM $production {BY PRIMARY} WHERE production IN (*)");
+    store->requests_in = db_in(db, "SELECT " MOVE_COLUMNS " FROM $move {BY request} WHERE request IN (*) ORDER BY request, line");
 
     store->page_levels = db_statement(db, "SELECT " LEVEL_COLUMNS " FROM $level WHERE product > ? ORDER BY product LIMIT ?");
     store->milestone_from =

@@ -205,6 +205,37 @@ now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* --- texts --- */
+
+ON_BOTH(reads_by_a_key_that_is_named)
+{
+    struct db *db = open_made(place);
+    expect(db, put_level(db, "donut", 7), ERR_ok);
+    cr_assert_eq(number_of(db, "SELECT on_hand FROM $level {BY PRIMARY} WHERE product = 'donut'"), 7);
+    db_close(&db);
+}
+
+/* A table that was small when it was last looked at: without the key the server reads all of it for many names. */
+ON_MYSQL(does_not_read_a_table_whose_statistics_are_old)
+{
+    struct db *db = open_made(place);
+    expect(db, put_level(db, "donut", 7), ERR_ok);
+    expect(db, db_commit(db), ERR_ok);
+    static const char *const ways[][2] = {
+        {"EXPLAIN SELECT on_hand FROM $level WHERE product IN ('donut', 'bagel', 'roll', 'cake')", "ALL"},
+        {"EXPLAIN SELECT on_hand FROM $level {BY PRIMARY} WHERE product IN ('donut', 'bagel', 'roll', 'cake')", "range"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct db_statement *read = db_statement(db, ways[i][0]);
+        expect(db, db_query(read), ERR_ok);
+        cr_assert(db_next(read));
+        struct slice way = db_bytes(read, 3);
+        cr_assert(slice_equal(way, slice_of(ways[i][1])), "%.*s instead of %s", (int)way.size, (const char *)way.data, ways[i][1]);
+        db_done(read);
+    }
+    db_close(&db);
+}
+
 /* --- values --- */
 
 ON_BOTH(keeps_names_as_they_are)

@@ -127,16 +127,12 @@ def stop_all(shop):
 
 
 def start_processes(shop):
-    """Every actor and the gateway as a process of its own; the donut comes by hand, as nobody puts it there."""
+    """Every actor and the gateway as a process of its own, and the donut put there."""
     for actor in ("stock", "factory", "sales"):
         shop.actor(actor)
     shop.gateway()
-    for operation, body in (
-        ("stock.configure", '{"product":"donut","order_up_to":10,"lot":10}'),
-        ("stock.adjust", '{"product":"donut","delta":3,"reason":"first"}'),
-    ):
-        status, words = shop.command("call", operation, body)
-        assert status == 0, words
+    status, words = shop.command("demo")
+    assert status == 0, words
 
 
 class FourSettings(processes.Mysql):

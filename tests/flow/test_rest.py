@@ -28,6 +28,7 @@ MOVE = (
     {"hold", "reason", "reference"},
 )
 HOLD = ({"hold", "product", "quantity", "expires"}, {"reference"})
+KEPT = ({"hold", "state", "expires", "lines"}, {"reference"})
 PRODUCTION = ({"id", "product", "quantity", "status", "ordered_at"}, {"due_at", "done_at", "attempts", "error"})
 
 # route: (a good request, what its reply holds), (a bad one, its refusal). {p} is a shelf of 100, {h} a hold of 4 of them, {e} an open
@@ -90,6 +91,8 @@ CASES = {
         ("/v1/holds/{h}:extend", {"ttl_ms": 90000}, HELD),
         ("/v1/holds/{h}:extend", {"ttl_ms": 2592000001}, "invalid_field"),
     ),
+    "product_hold_show": (("/v1/stock/{p}/holds/{h}", None, KEPT), ("/v1/stock/{p}/holds/{nobody}", None, "unknown_hold")),
+    "hold_show": (("/v1/holds/{h}", None, KEPT), ("/v1/holds/x", None, "invalid_field")),
     "hold_commit": (("/v1/holds/{h}:commit", None, HELD), ("/v1/holds/{nobody}:commit", None, "unknown_hold")),
     "hold_release": (("/v1/holds/{h}:release", None, HELD), ("/v1/holds/{h}:release", {"why": "x"}, "invalid_field")),
     "productions": (("/v1/productions?limit=3", None, PRODUCTION), ("/v1/productions?limit=1001", None, "invalid_field")),
@@ -210,7 +213,7 @@ def test_another_method_is_refused_with_those_that_do(rest, path):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/stock/", "/product/", "/v1/stock/a/b", "/checkout/", "//",
-                                  "/v1/holds/x"])
+                                  "/v1/takes/x"])
 def test_what_is_at_no_address_is_not_found(rest, path):
     rest.get(path).is_problem("not_found")
 
@@ -537,3 +540,21 @@ def test_without_stock_it_says_so_and_comes_back(new_shop, database):
     until(lambda: rest.get("/readyz").status == 200, 10, "ready again")
     until(lambda: rest.post("/checkout", {"quantity": 2}, Idempotency_Key=key).status == 201, 10, "sold with the same key")
     assert rest.level("donut")["on_hand"] == 3
+
+
+def test_a_hold_is_found_at_its_location_also_when_it_has_ended(rest, shelf):
+    made = rest.post("/v1/holds", {"lines": [{"product": shelf["p"], "quantity": 2}, {"product": shelf["q"], "quantity": 3}]})
+    made.is_ok(201)
+    open_hold = rest.get(made.headers["Location"]).is_ok()
+    assert open_hold["state"] == "open"
+    assert sorted((line["product"], line["quantity"]) for line in open_hold["lines"]) == sorted([(shelf["p"], 2), (shelf["q"], 3)])
+    rest.post(made.headers["Location"] + ":commit").is_ok()
+    ended = rest.get(made.headers["Location"]).is_ok()
+    assert (ended["state"], ended["lines"]) == ("committed", open_hold["lines"])
+
+
+def test_the_alias_in_an_address_is_the_same_shelf(rest):
+    before = rest.get("/v1/stock/donut").is_ok()["on_hand"]
+    rest.post("/checkout/CP-502101", {"quantity": 2}).is_ok()
+    assert rest.get("/v1/stock/CP-502101").is_ok()["product"] == "donut"
+    assert rest.get("/product/CP-502101").is_ok()["on_hand"] == before + 2
