@@ -34,6 +34,7 @@
 #define EVENTS_MAX 1200
 #define QUESTIONS_MAX 16
 #define PAGE_MAX 1000
+#define HEAD_MS 200
 
 /* The factory that the toy follows and asks. */
 struct fake_factory {
@@ -43,7 +44,8 @@ struct fake_factory {
     struct slice headers[EVENTS_MAX];
     struct slice bodies[EVENTS_MAX];
     int64_t seq;
-    bool is_silent; /* lets FETCHes wait */
+    bool is_silent;  /* lets FETCHes wait */
+    int64_t head_ms; /* when HEAD was published last */
     struct message questions[QUESTIONS_MAX];
     size_t question_count;
 };
@@ -250,11 +252,42 @@ answer_fetch(struct stage *stage, struct message *question)
     send_answer(stage, question, &fetched_body, &page);
 }
 
+/* As every source does: what is published while nobody is connected yet is found out by the next HEAD. */
+static void
+publish_head(struct stage *stage)
+{
+    struct fake_factory *factory = &stage->factory;
+    int64_t now_ms = link_steady_ms();
+    if (factory->router == NULL || factory->is_silent || now_ms - factory->head_ms < HEAD_MS) {
+        return;
+    }
+    factory->head_ms = now_ms;
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, factory->incarnation);
+    WIRE_SET(&header, event_header, seq, factory->seq);
+    WIRE_SET(&header, event_header, type, slice_of("head"));
+    WIRE_SET(&header, event_header, key, slice_of(""));
+    WIRE_SET(&header, event_header, time, clock_utc_ms());
+    struct head body = {0};
+    WIRE_SET(&body, head, head, factory->seq);
+    WIRE_SET(&body, head, oldest, 1);
+    WIRE_SET(&body, head, positions, (struct wire_list){0});
+    struct slice frames[] = {slice_of("head"), arena_encode(&stage->arena, &event_header_body, &header),
+                             arena_encode(&stage->arena, &head_body, &body)};
+    for (int i = 0; i < 3; i++) {
+        cr_assert(zmq_send(zsock_resolve(factory->publisher), frames[i].data, frames[i].size, i < 2 ? ZMQ_SNDMORE : 0) >= 0);
+    }
+}
+
 static void
 serve_factory(struct stage *stage)
 {
     struct fake_factory *factory = &stage->factory;
     struct message question;
+    publish_head(stage);
     while (factory->router != NULL && message_receive(zsock_resolve(factory->router), true, &question) == MESSAGE_OK) {
         struct request_header header;
         struct err_text why = {""};

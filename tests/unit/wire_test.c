@@ -618,7 +618,8 @@ Test(wire_op_find, finds_every_operation_by_its_name_alone)
         size_t size = strlen(name);
         size_t owner_size = strlen(wire_ops[op].owner);
         cr_assert_eq(wire_op_find(name, size), op);
-        cr_assert_eq(wire_op_find(name, size - 1), OP_COUNT);
+        enum op cut = wire_op_find(name, size - 1);
+        cr_assert(cut == OP_COUNT || strlen(wire_ops[cut].name) == size - 1, "%s is found by a part of its name", name);
         cr_assert(strncmp(name, wire_ops[op].owner, owner_size) == 0 && name[owner_size] == '.');
     }
     cr_assert_eq(wire_op_find("stock.steal", 11), OP_COUNT);
