@@ -187,6 +187,7 @@ prepare(void)
     (void)snprintf(settings.http, sizeof settings.http, "127.0.0.1:0");
     settings.stock_shards = SHARDS;
     settings.request_timeout_ms = 2000;
+    settings.base_port = 1; /* the factory would be at port 8, where nobody is, whatever runs on this machine */
 }
 
 static void
