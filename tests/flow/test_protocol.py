@@ -525,3 +525,13 @@ def test_positions_and_incarnations_that_cannot_be_are_refused(shop, stock, prod
     stock.ask("any.unsubscribe", {"subscriber": name})
     assert refused(stock, "any.unsubscribe", {"subscriber": name}).status == "unknown_subscriber"
     assert refused(stock, "any.fetch", {**here, "position": known["position"]}).status == "unknown_subscriber"
+
+
+def test_a_hold_is_read_open_and_ended(stock, product):
+    put(stock, product, 5)
+    hold = stock.get("stock.reserve", {"lines": [line(product, 2)]})["hold"]
+    kept = stock.get("stock.hold", {"hold": hold})
+    assert (kept["state"], kept["lines"]) == ("open", [line(product, 2)])
+    stock.ask("stock.release", {"hold": hold})
+    assert stock.get("stock.hold", {"hold": hold})["state"] == "released"
+    assert refused(stock, "stock.hold", {"hold": uuid7()}).status == "unknown_hold"
