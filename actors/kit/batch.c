@@ -214,6 +214,14 @@ park_followers(struct actor *actor, struct record *records, size_t count)
     return ERR_ok;
 }
 
+/* When an event that has failed so many times is tried again: with back-off, and slowly once the attempts are used up. */
+static int64_t
+next_try_ms(const struct batch *batch, int64_t attempts)
+{
+    bool is_given_up = attempts >= batch->actor->settings->retry_attempts;
+    return batch->now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(batch, attempts));
+}
+
 /* Says of each event what became of it. ERR_unavailable: a dependency is away; this batch must not be committed. */
 static err
 settle_event(struct actor *actor, struct batch *batch, struct record *record)
@@ -235,13 +243,11 @@ settle_event(struct actor *actor, struct batch *batch, struct record *record)
     char reason[ERR_TEXT_MAX + WIRE_NAME_MAX];
     snprintf(reason, sizeof reason, "%s: %.*s", err_symbol(status), (int)problem.detail.size, (const char *)problem.detail.data);
     int64_t attempts = event->attempts + 1;
-    bool is_given_up = attempts >= actor->settings->retry_attempts;
-    int64_t due_ms = batch->now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(batch, attempts));
-    if (is_given_up && event->attempts + 1 == actor->settings->retry_attempts) {
+    if (attempts == actor->settings->retry_attempts) {
         log_error("event_cannot_be_applied", LOG_SLICE("source", event->header.source), LOG_I64("seq", event->header.seq),
                   LOG_SLICE("key", event->header.key), LOG_TEXT("reason", reason), LOG_ID("req", &event->header.id));
     }
-    return inbox_park(actor->inbox, event, attempts, due_ms, reason);
+    return inbox_park(actor->inbox, event, attempts, next_try_ms(batch, attempts), reason);
 }
 
 static void
@@ -459,11 +465,9 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
         return;
     }
     int64_t attempts = record->event->attempts + 1;
-    bool is_given_up = attempts >= actor->settings->retry_attempts;
-    int64_t due_ms = now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(&batch, attempts));
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
-    err parked = inbox_park(actor->inbox, record->event, attempts, due_ms, err_words(code));
+    err parked = inbox_park(actor->inbox, record->event, attempts, next_try_ms(&batch, attempts), err_words(code));
     if (parked == ERR_ok) {
         parked = commit(actor, &events);
     }
