@@ -489,6 +489,8 @@ handle_item(struct factory *factory, struct batch *batch, struct item *item)
         return handle_reply(factory, batch, item);
     case ITEM_CALL:
         return factory_handle_outcome(factory, batch, item);
+    case ITEM_HEAD:
+        return ERR_ok;
     }
     return ERR_internal;
 }

@@ -34,7 +34,8 @@ enum item_kind {
     ITEM_EVENT,   /* event, body, header of a durable subscription; in order per source, or a parked one tried again */
     ITEM_DUE,     /* a due row whose time has come: owner, key, payload, attempts */
     ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct problem otherwise), context */
-    ITEM_CALL     /* the outcome of an outbound HTTP call: call_status, text, context_id */
+    ITEM_CALL,    /* the outcome of an outbound HTTP call: call_status, text, context_id */
+    ITEM_HEAD     /* a source's HEAD, for a class that watches: header (source, incarnation, seq) and body (struct head) */
 };
 
 /* One message of a batch. All pointers and slices live until the batch ends. */
@@ -82,6 +83,7 @@ struct actor_class {
     const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
     size_t step_count;
     bool makes_calls;         /* wants batch_call() */
+    bool watches;             /* hears the HEAD of every other actor, as ITEM_HEAD; the latest of each source in a batch */
     const char *const *peers; /* the actors that it asks, NULL at the end; connected at start. May be NULL */
 
     /* Makes the state; the shard is taken and the schema applied. Called again after close() when the shard had to be taken anew. */
@@ -101,6 +103,9 @@ struct actor_class {
      * item_replay() for each that was done or refused before. NULL: the kit keeps the answers of all writing requests itself, in
      * its own table, under their ids. */
     err (*recall)(void *state, struct batch *batch);
+
+    /* The disk of the database is full. True: there is room again, and the batch is tried once more. May be NULL. */
+    bool (*make_room)(void *state);
 
     /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
     err (*tick)(void *state, struct batch *batch);
@@ -178,12 +183,16 @@ struct ask {
     bool again;
     int64_t deadline_ms;
     struct slice traceparent;
-    const void *body; /* struct of the op's request; encoded at once */
+    const void *body;   /* struct of the op's request; encoded at once */
+    struct slice frame; /* instead of `body`: the frame as it is; copied */
     void *context;
 };
 
 void
 batch_ask(struct batch *batch, const struct ask *ask);
+
+/* The due time of a row that was given up: it fires only when somebody asks for it, by any.retry. */
+#define DUE_NEVER INT64_MAX
 
 /* Sets the due row of (owner, key), replacing the one there is. It fires once, as an ITEM_DUE, and is gone unless set again. */
 struct due {
@@ -210,6 +219,20 @@ struct call {
 
 void
 batch_call(struct batch *batch, const struct call *call);
+
+/* Tells the dlq what could not be finished, until it has confirmed. Part of this batch's transaction. A second burial of the same
+ * letter replaces one that is not confirmed yet. `burial->destination` is set by the kit. */
+void
+batch_bury(struct batch *batch, const struct burial *burial);
+
+/* The row of a letter was finished after all, though nobody asked for it: its letter is closed. Nothing happens when none was
+ * buried under this id and the dlq does not know it. */
+void
+batch_settle(struct batch *batch, const struct id *letter);
+
+/* The id of the letter about a row of this actor: derived from what failed and who could not do it. */
+struct id
+batch_letter_id(const struct batch *batch, const struct id *what);
 
 /* Memory that lives until the batch ends. Never NULL. */
 void *

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The request whose lines are being read. */
-struct replay {
+struct recalled {
     struct stock *stock;
     struct item *item; /* NULL: none */
     uint64_t fingerprint;
@@ -23,7 +23,7 @@ struct replay {
 };
 
 static void
-finish(struct replay *replay)
+finish(struct recalled *replay)
 {
     struct stock *stock = replay->stock;
     if (replay->item == NULL) {
@@ -41,10 +41,10 @@ finish(struct replay *replay)
 }
 
 static void
-begin(struct replay *replay, struct item *item, const struct move *move)
+begin(struct recalled *replay, struct item *item, const struct move *move)
 {
     struct stock *stock = replay->stock;
-    *replay = (struct replay){.stock = stock, .item = item, .fingerprint = move->fingerprint, .status = ERR_ok};
+    *replay = (struct recalled){.stock = stock, .item = item, .fingerprint = move->fingerprint, .status = ERR_ok};
     stock->elements.size = 0;
     if (move->kind == MOVE_REFUSED) {
         err status = err_find((const char *)move->reason.data, move->reason.size);
@@ -58,7 +58,7 @@ begin(struct replay *replay, struct item *item, const struct move *move)
 static void
 see_line(void *context, const struct move *move)
 {
-    struct replay *replay = context;
+    struct recalled *replay = context;
     struct item *item = stock_index_get(&replay->stock->asked_again, &move->request);
     if (item != replay->item) {
         finish(replay);
@@ -96,7 +96,7 @@ stock_recall(void *state, struct batch *batch)
             stock_store_want_request(stock->store, &item->id);
         }
     }
-    struct replay replay = {.stock = stock};
+    struct recalled replay = {.stock = stock};
     err status = stock_store_read_requests(stock->store, see_line, &replay);
     if (status != ERR_ok) {
         return status;

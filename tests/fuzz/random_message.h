@@ -12,7 +12,7 @@
 
 #include "wire.h"
 
-#define LISTS_MAX 16
+#define LISTS_MAX 1024
 
 /* Frees a frame that random_frame() or a test has made. */
 static void

@@ -312,6 +312,7 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         (void)change(toy, batch, item->key, 1, item);
         break;
     case ITEM_CALL:
+    case ITEM_HEAD:
         break;
     }
 }

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The dlq's tables. */
+#ifndef LARDER_DLQ_SCHEMA_H
+#define LARDER_DLQ_SCHEMA_H
+
+#include "db.h"
+
+extern const struct db_step dlq_steps[];
+extern const size_t dlq_step_count;
+
+#endif

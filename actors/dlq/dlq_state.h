@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * What the parts of the dlq share: dlq.c (messages in, life), dlq_letters.c (taking and reading letters), dlq_owner.c (one letter:
+ * replay, edit, discard, restore, by asking who keeps the row), dlq_replay.c (selections), dlq_request.c (requests handed over),
+ * dlq_host.c (events kept for others). Not for others.
+ *
+ * handle() sees a batch that may be dropped: what a part keeps in memory changes in its committed() hook, or is taken back in its
+ * dropped() hook.
+ */
+#ifndef LARDER_DLQ_STATE_H
+#define LARDER_DLQ_STATE_H
+
+#include "actor.h"
+#include "dlq_store.h"
+#include "dlq_tally.h"
+
+/* Owners of due rows. */
+#define DLQ_DUE_DELIVER "deliver" /* dlq_request.c; key: letter id */
+#define DLQ_DUE_PURGE "purge"     /* dlq_owner.c; key: letter id: the time for undoing a discard is over */
+#define DLQ_DUE_REPLAY "replay"   /* dlq_replay.c; key: replay id: go on */
+
+struct dlq_room;
+struct dlq_owner;
+struct dlq_replays;
+struct dlq_hosts;
+
+struct dlq {
+    struct actor *actor;
+    const struct settings *settings;
+    struct dlq_store store;
+    struct dlq_tally *tally;
+    struct dlq_room *room;
+    struct dlq_owner *owner;     /* dlq_owner.c */
+    struct dlq_replays *replays; /* dlq_replay.c */
+    struct dlq_hosts *hosts;     /* dlq_host.c */
+    struct wire_buffer page;     /* of the answer that is being made */
+};
+
+/* --- dlq_letters.c --- */
+
+/* Opens a letter: its rows, its number, the counters. */
+void
+dlq_open_letter(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct dlq_frames *frames);
+
+/* Writes a letter back that was changed; `before` is what it was when it was read. Counters follow; changed_ms is set when the state
+ * is another one. */
+MUST_CHECK err
+dlq_change_letter(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct dlq_letter *before);
+
+/* Finds the letter that a request names, or refuses it (unknown_letter). */
+MUST_CHECK err
+dlq_get_letter(struct dlq *dlq, struct batch *batch, struct item *item, const struct id *id, struct dlq_letter *letter, bool *found);
+
+/* Answers with the letter as it is, overlaid with `replaying` while its owner is asked. */
+void
+dlq_answer_letter(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter);
+
+/* letter_whole, also for dlq.edit. */
+MUST_CHECK err
+dlq_answer_whole(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter);
+/* The same to a request that waits. */
+MUST_CHECK err
+dlq_answer_whole_later(struct dlq *dlq, struct batch *batch, struct waiter **waiter, const struct dlq_letter *letter);
+
+MUST_CHECK err
+dlq_handle_bury(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_list(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_show(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_stats(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* --- dlq_owner.c: one letter, by asking who keeps its row. A part with open, close, committed and dropped of its own --- */
+
+MUST_CHECK err
+dlq_owner_open(struct dlq *dlq);
+void
+dlq_owner_close(struct dlq *dlq);
+void
+dlq_owner_committed(struct dlq *dlq);
+void
+dlq_owner_dropped(struct dlq *dlq);
+
+/* dlq.replay, dlq.edit, dlq.discard, dlq.restore: ask the owner; the waiter is answered when it has answered. */
+MUST_CHECK err
+dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_edit(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* The owner's answer to any.retry, any.edit, any.discard, any.restore. `item->context` is the letter's n. */
+MUST_CHECK err
+dlq_owner_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* Due row DLQ_DUE_PURGE. */
+MUST_CHECK err
+dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* Sends any.retry for an event or a call, or delivers a request. Asked twice while an answer is out it is sent once. */
+MUST_CHECK err
+dlq_owner_retry(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter);
+
+/* Whether the owner is being asked to retry this letter now. */
+bool
+dlq_owner_is_asking(const struct dlq *dlq, int64_t n);
+
+/* --- dlq_replay.c: selections --- */
+
+MUST_CHECK err
+dlq_replay_open(struct dlq *dlq);
+void
+dlq_replay_close(struct dlq *dlq);
+void
+dlq_replay_committed(struct dlq *dlq);
+void
+dlq_replay_dropped(struct dlq *dlq);
+
+MUST_CHECK err
+dlq_handle_start(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_status(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_replay_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* How a retry of a letter came out, for the replay that asked for it; called for every outcome. `is_done`: processed, now or before;
+ * otherwise `letter->error` says why not. `is_later`: its owner is away or another of its key goes first; it is to be tried again. */
+struct dlq_outcome {
+    const struct dlq_letter *letter;
+    bool is_done;
+    bool is_later;
+};
+MUST_CHECK err
+dlq_replay_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+
+/* Once at the end of each batch: sends what the replays want to send next. */
+MUST_CHECK err
+dlq_replay_advance(struct dlq *dlq, struct batch *batch);
+
+/* --- dlq_request.c: requests that were handed over --- */
+
+MUST_CHECK err
+dlq_handle_hand_over(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
+/* The answer of the actor; any operation that is no `any` one. `item->context` is the letter's n. */
+MUST_CHECK err
+dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+/* Delivers now; for a replay of a dead or stale one. */
+MUST_CHECK err
+dlq_request_deliver(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter);
+
+/* --- dlq_host.c: events kept for subscribers that are behind and for clients without a database --- */
+
+MUST_CHECK err
+dlq_host_open(struct dlq *dlq);
+void
+dlq_host_close(struct dlq *dlq);
+void
+dlq_host_committed(struct dlq *dlq);
+void
+dlq_host_dropped(struct dlq *dlq);
+
+MUST_CHECK err
+dlq_host_handle_head(struct dlq *dlq, struct batch *batch, struct item *item);
+/* The answers to its own any.fetch, any.subscribe, any.unsubscribe. */
+MUST_CHECK err
+dlq_host_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_fetch(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
+dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item);
+/* Answers receives whose time is nearly over; each tick. */
+MUST_CHECK err
+dlq_host_tick(struct dlq *dlq, struct batch *batch);
+
+/* --- dlq_room.c: room for letters when the disk is full --- */
+
+/* Keeps a file of reserve_mib beside the database on SQLite. */
+struct dlq_room *
+dlq_room_create(const struct settings *settings, const struct actor *actor);
+void
+dlq_room_destroy(struct dlq_room **room);
+/* The disk was full: gives the reserve free. True when there was one. */
+bool
+dlq_room_release(struct dlq_room *room);
+/* Each tick: makes the reserve again when there is space. */
+void
+dlq_room_tick(struct dlq_room *room);
+/* Only burials are taken: the reserve is in use, or nine tenths of letters_max are there. */
+bool
+dlq_room_is_short(const struct dlq_room *room, int64_t letters);
+/* Not even burials are: letters_max. */
+bool
+dlq_room_is_full(const struct dlq_room *room, int64_t letters);
+
+#endif
