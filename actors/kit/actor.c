@@ -31,6 +31,7 @@ enum {
     TAKE_MAX_MS = 15000,
     DRAIN_MAX_MS = 2000,
     TICK_MS = 500,
+    TICK_LEAST_MS = 20,
     HEAD_MS = 1000,
     DB_RETRY_MS = 300,
     SEND_HWM = 4096,
@@ -98,6 +99,7 @@ actor_reopen(struct actor *actor)
     struct err_text why = {""};
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
+        replies_refuse_patient(actor);
     }
     err code = actor->class->open(actor, &actor->state, &why);
     if (actor->db == NULL) {
@@ -309,6 +311,15 @@ open_sockets(struct actor *actor, struct err_text *why)
 
 /* --- the loop --- */
 
+/* When the class wants a tick out of turn; never so often that one which fails would keep the loop awake. */
+static int64_t
+early_tick_ms(const struct actor *actor, int64_t now_ms)
+{
+    int64_t next_ms = actor->class->next_ms == NULL ? INT64_MAX : actor->class->next_ms(actor->state);
+    int64_t least_ms = now_ms + TICK_LEAST_MS - (clock_steady_us() - actor->ticked_us) / 1000;
+    return next_ms < least_ms ? least_ms : next_ms;
+}
+
 static int64_t
 wait_ms(const struct actor *actor, int64_t now_ms)
 {
@@ -323,6 +334,7 @@ wait_ms(const struct actor *actor, int64_t now_ms)
         int64_t inbox_ms = inbox_next_ms(actor->inbox, now_ms);
         next_ms = due_ms < next_ms ? due_ms : next_ms;
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
+        next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
     }
     if (actor->is_db_away) {
         int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
@@ -347,7 +359,8 @@ static void
 tick(struct actor *actor, int64_t now_ms)
 {
     int64_t now_us = clock_steady_us();
-    if (now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
+    bool is_early = actor->db != NULL && !actor->is_db_away && early_tick_ms(actor, now_ms) <= now_ms;
+    if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
         actor->ticked_us = now_us;
         batch_tick(actor, now_ms);
     }
@@ -375,6 +388,16 @@ turn(struct actor *actor)
     arena_reset(&actor->arena);
 }
 
+static bool
+is_anybody_waiting(const struct actor *actor)
+{
+    const struct waiter *waiter = actor->waiters_waiting;
+    while (waiter != NULL && waiter->is_patient) {
+        waiter = waiter->next;
+    }
+    return waiter != NULL;
+}
+
 /* Requests that are here are done; those that wait for a peer get a little time. */
 static void
 drain(struct actor *actor)
@@ -383,7 +406,7 @@ drain(struct actor *actor)
     bool is_waiting = true;
     while (actor_outcome(actor) == ACTOR_RUNNING && (is_waiting || is_anything_ready(actor)) && clock_steady_us() < until_us) {
         turn(actor);
-        is_waiting = actor->waiters_waiting != NULL;
+        is_waiting = is_anybody_waiting(actor);
         if (is_waiting && !is_anything_ready(actor)) {
             wakeup_wait(actor->wakeup_fd, 1);
         }

@@ -109,6 +109,9 @@ struct actor_class {
 
     /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
     err (*tick)(void *state, struct batch *batch);
+
+    /* When tick() is wanted before its second is over; INT64_MAX for never. Asked before each wait. May be NULL. */
+    int64_t (*next_ms)(const void *state);
 };
 
 /* --- outcomes: exactly one per request; none means a bug and answers `internal` --- */
@@ -152,6 +155,11 @@ waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struc
 /* Marks the answer of this waiter as a stored one (`replayed` in its header). */
 void
 waiter_mark_replayed(struct waiter *waiter);
+
+/* It waits for something to happen, not for work that is under way: the actor ends without waiting for it, and refuses it
+ * (unavailable) by itself when the state is opened anew. The waiter is then gone. */
+void
+waiter_mark_patient(struct waiter *waiter);
 
 /* The request that waits. */
 const struct id *

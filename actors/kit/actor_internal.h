@@ -37,6 +37,7 @@ struct waiter {
     struct id id;
     bool again;
     bool is_replayed;
+    bool is_patient; /* nobody works on it: it is told when the state is lost or the actor ends */
     enum op op;
     uint64_t fingerprint;
 };
@@ -204,6 +205,10 @@ replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer);
 /* The actor ends: everybody who waits is told so. */
 void
 replies_refuse_waiters(struct actor *actor);
+
+/* The state was lost: those are told whom nobody would answer any more. */
+void
+replies_refuse_patient(struct actor *actor);
 
 /* --- gather.c --- */
 

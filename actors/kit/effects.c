@@ -115,6 +115,7 @@ item_defer(struct batch *batch, struct item *item)
     waiter->id = item->id;
     waiter->again = item->again;
     waiter->is_replayed = false;
+    waiter->is_patient = false;
     waiter->op = item->op;
     waiter->fingerprint = item->fingerprint;
     item->outcome->waiter = waiter;
@@ -155,6 +156,12 @@ void
 waiter_mark_replayed(struct waiter *waiter)
 {
     waiter->is_replayed = true;
+}
+
+void
+waiter_mark_patient(struct waiter *waiter)
+{
+    waiter->is_patient = true;
 }
 
 const struct id *

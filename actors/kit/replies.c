@@ -140,14 +140,33 @@ replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer)
     actor->waiters_free = waiter;
 }
 
+static struct slice
+encode_problem(struct actor *actor, const char *detail)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    return arena_encode(&actor->arena, &problem_body, &problem);
+}
+
 void
 replies_refuse_waiters(struct actor *actor)
 {
-    struct problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of("the actor ends; ask again with the same id"));
-    struct slice frame = arena_encode(&actor->arena, &problem_body, &problem);
+    struct slice frame = encode_problem(actor, "the actor ends; ask again with the same id");
     while (actor->waiters_waiting != NULL) {
         replies_finish_waiter(actor,
                               &(struct waiter_answer){.waiter = actor->waiters_waiting, .status = ERR_unavailable, .frame = frame});
+    }
+}
+
+void
+replies_refuse_patient(struct actor *actor)
+{
+    struct slice frame = encode_problem(actor, "the actor lost its database for a moment; ask again");
+    struct waiter *next = NULL;
+    for (struct waiter *waiter = actor->waiters_waiting; waiter != NULL; waiter = next) {
+        next = waiter->next;
+        if (waiter->is_patient) {
+            replies_finish_waiter(actor, &(struct waiter_answer){.waiter = waiter, .status = ERR_unavailable, .frame = frame});
+        }
     }
 }
