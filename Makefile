@@ -221,8 +221,21 @@ fuzz: $(FUZZ_TARGETS)
 	  echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/corpus/$$target.log) runs in $(SECONDS_EACH) s, no fault"; \
 	done
 
-bench: all test-packages
+BENCH_PROGRAMS := $(OUT)/bench/events $(OUT)/bench/letters $(OUT)/bench/rabbit
+
+.PHONY: bench-packages
+bench-packages:
 	@$(call install_packages,$(PACKAGES_BENCH))
+
+$(OUT)/bench/%: tests/bench/programs/%.c $(OUT)/libserver.a $(OUT)/liblarder.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(OUT)/bench/rabbit: tests/bench/peers/rabbit.c | bench-packages
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< -o $@ -lrabbitmq -lpthread
+
+bench: all test-packages bench-packages $(BENCH_PROGRAMS)
 	/usr/bin/python3 tests/bench/bench.py $(ARGS)
 
 docs: all

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
 """
-PURPOSE   Measures larder beside its peers, in one run on one machine, and prints two Markdown tables. `make bench` runs it;
+PURPOSE   Measures larder beside its peers, in one run on one machine, and prints three Markdown tables. `make bench` runs it;
           README.md says how to read them.
 
 METHOD    A row is one kind of load on one contender. For each round and each kind of load the contenders take their turn, first
@@ -28,13 +28,14 @@ import time
 from dataclasses import dataclass, field
 
 import ledger
+import letters
 from measure import BenchError, fdatasync_us, http_load, measure, memory_mib, percentile, zmq_load
 from servers import CONTENDERS, LARDER, ROOT, Express, Larder, LarderMariaDB, Webdis, get
 
 LARDERS = (Larder, LarderMariaDB)
 ALL = (Larder, LarderMariaDB, Express, Webdis)
 TOOLS = {"wrk": "wrk", "redis-server": "redis-server", "webdis": "webdis", "node": "nodejs", "npm": "npm",
-         "mariadbd": "mariadb-server-core", "mariadb-install-db": "mariadb-server-core"}
+         "rabbitmqctl": "rabbitmq-server", "epmd": "erlang-base", "mariadbd": "mariadb-server-core", "mariadb-install-db": "mariadb-server-core"}
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,7 @@ def parse_options():
     parser.add_argument("--only", metavar="REGEX", default="", help="only rows whose 'load | contender' matches")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: shows that it works, not how fast it is")
     parser.add_argument("--ledger", action="store_true", help="also the rate over 10 million ledger rows (minutes, 5 GB of disk)")
+    parser.add_argument("--letters", choices=("yes", "no", "only"), default="yes", help="durable events and the dlq: the third table")
     parser.add_argument("--folder", default=os.path.join(ROOT, "build", "bench"), help="where the data lie: a real disk")
     options = parser.parse_args()
     if options.quick:
@@ -282,8 +284,8 @@ def interrupted(_number, _frame):
 def main():
     options = parse_options()
     rows = [row for row in (Row(load, contender) for load in LOADS for contender in load.contenders)
-            if re.search(options.only, row.label())]
-    if not rows:
+            if re.search(options.only, row.label()) and options.letters != "only"]
+    if not rows and options.letters != "only":
         say("no row matches --only")
         return 2
     needs_larder = any(row.contender in LARDERS for row in rows) or options.ledger
@@ -307,14 +309,17 @@ def main():
         try:
             run_rounds(rows, servers, options, disk)
             figures = second_table(servers, options, disk)
+            letter_rows = letters.table(folder, options, say) if options.letters != "no" else []
         except KeyboardInterrupt:
             say("interrupted")
             return 130
     print(f"Medians of {options.rounds} rounds of {options.seconds} s, {os.cpu_count()} cores, {os.uname().sysname} "
           f"{os.uname().release}, {file_system(options.folder)}.\n")
-    print_main_table(rows)
+    if rows:
+        print_main_table(rows)
     print_second_table(figures)
-    return 1 if any(row.failure for row in rows) else 0
+    letters.print_table(letter_rows)
+    return 1 if any(row.failure for row in rows) or any(row[-1].startswith("failed") for row in letter_rows) else 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ LIMITS    All talk TCP on the loopback, all data lies below one folder on one di
 """
 
 import contextlib
+import glob
 import http.client
 import json
 import os
@@ -225,6 +226,7 @@ class Larder(Contender):
     """larder, as `larder run` starts it; its settings are the defaults but for a factory that never delivers."""
     name = "larder, SQLite"
     with_mariadb = False
+    settings = {"LARDER_LEAD_TIME_MS": "604800000", "LARDER_LOG_LEVEL": "warn"}
 
     def start(self, folder, dataset):
         database = []
@@ -233,12 +235,11 @@ class Larder(Contender):
             database = ["--db", f"mysql://root@127.0.0.1:{mariadb.port}/larder"]
         self.base_port = free_base_port()
         process = self.launch("larder", [LARDER, "run", "--http", self.address, "--data", os.path.join(folder, "var"),
-                                         "--base-port", str(self.base_port)] + database, folder,
-                              {"LARDER_LEAD_TIME_MS": "604800000", "LARDER_LOG_LEVEL": "warn"})
+                                         "--base-port", str(self.base_port)] + database, folder, self.settings)
         process.wait_until(lambda: get(self.address, "/readyz")[0] == 200, 0.001)
 
     def endpoint(self, operation):
-        return f"tcp://127.0.0.1:{self.base_port + {'sales': 5, 'stock': 6}[operation.split('.')[0]]}"
+        return f"tcp://127.0.0.1:{self.base_port + {'sales': 5, 'stock': 6, 'dlq': 8}[operation.split('.')[0]]}"
 
     def fill(self, dataset):
         if dataset in ("one", "ledger"):
@@ -357,6 +358,39 @@ class Webdis(Contender):
         if not re.fullmatch(r"-?\d+", left):
             raise BenchError(f"Redis does not tell the stock of {product}")
         return int(left)
+
+
+class RabbitMQ(Contender):
+    """A RabbitMQ server with its defaults; peers/rabbit.c declares the quorum queue. The node registers with an epmd of its own, so
+    that nothing of it stays behind."""
+    name = "RabbitMQ, quorum queue"
+
+    def start(self, folder, dataset):
+        names, node, self.port = free_port(), free_port(), free_port()
+        plugins, config = os.path.join(folder, "plugins"), os.path.join(folder, "rabbit")
+        with open(plugins, "w", encoding="utf-8") as file:
+            file.write("[].\n")
+        with open(config + ".conf", "w", encoding="utf-8") as file:
+            file.write(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
+        own = {"HOME": folder, "ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": "127.0.0.1"}
+        epmd = self.launch("epmd", ["epmd", "-port", str(names), "-address", "127.0.0.1"], folder, own)
+        epmd.wait_until(lambda: self.is_open(names))
+        server = sorted(glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server*/sbin/rabbitmq-server"))[-1]
+        rabbit = self.launch("rabbitmq", [server], folder, {**own, **{f"RABBITMQ_{name}": value for name, value in {
+            "NODENAME": "bench@localhost", "NODE_PORT": str(self.port), "DIST_PORT": str(node), "LOGS": "-",
+            "MNESIA_BASE": os.path.join(folder, "mnesia"), "LOG_BASE": os.path.join(folder, "log"), "CONFIG_FILE": config,
+            "ENABLED_PLUGINS_FILE": plugins, "PID_FILE": os.path.join(folder, "pid")}.items()}})
+        rabbit.wait_until(lambda: b"Server startup complete" in self.log_of(rabbit), 0.1)
+
+    @staticmethod
+    def is_open(port):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    @staticmethod
+    def log_of(process):
+        with open(process.log, "rb") as file:
+            return file.read()
 
 
 CONTENDERS = (Larder, LarderMariaDB, Express, Webdis)
