@@ -250,23 +250,37 @@ process_start(struct process *process, bool is_alone, struct err_text *why)
     return code;
 }
 
+static bool
+are_ready(const struct process *process, bool with_dlq)
+{
+    for (size_t i = 0; i < process->count; i++) {
+        const struct hosted *hosted = &process->hosted[i];
+        bool is_needed = with_dlq || strcmp(hosted->class->name, "dlq") != 0;
+        if (is_needed && (hosted->actor == NULL || !actor_is_ready(hosted->actor))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What the gateway needs: it serves without the dlq. */
+static bool
+can_serve(void *context)
+{
+    return are_ready(context, false);
+}
+
 err
 process_start_gateway(struct process *process, struct err_text *why)
 {
-    gateway_set_health(process_is_ready, process);
+    gateway_set_health(can_serve, process);
     return gateway_start(process->settings, process->ended_fd, &process->gateway, why);
 }
 
 bool
 process_is_ready(void *context)
 {
-    const struct process *process = context;
-    for (size_t i = 0; i < process->count; i++) {
-        if (process->hosted[i].actor == NULL || !actor_is_ready(process->hosted[i].actor)) {
-            return false;
-        }
-    }
-    return true;
+    return are_ready(context, true);
 }
 
 static enum exit_status

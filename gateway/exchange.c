@@ -7,14 +7,17 @@
  *   one operation, which goes to the actor and shard that own it, and the reply becomes JSON, or a problem document.
  *
  * MESSAGES
- *   Every operation of routes.def. A list of levels asks one shard after the other until its page is full.
+ *   Every operation of routes.def. A list of levels asks one shard after the other until its page is full. A request that may be done
+ *   later goes to the dlq as dlq.hand_over under its own id: one that asks for it (Prefer: respond-async), and, of the routes that
+ *   are LATER, one whose actor is not there. It was validated before like any other, and 202 is answered with its letter.
  *
  * STATE
  *   One request. Its id is derived from the Idempotency-Key, or new; everything that it causes carries that id.
  *
  * FAILURES
  *   What the client did wrong is answered here by the name of the field and never reaches an actor. What the actor refuses is
- *   passed on with its words and numbers. An actor that is away, busy or late is 503 or 504, and the client repeats with its key.
+ *   passed on with its words and numbers. An actor that is away, busy or late is 503 or 504, and the client repeats with its key. So
+ *   is the dlq when it should keep a request; of a request that may have reached its actor it is never asked to.
  *   A reply that cannot be read is our own bug: 500, and a line in the log.
  *
  * LIMITS
@@ -35,9 +38,12 @@
 #define BUFFER_KEPT_MAX ((size_t)64 * 1024)
 #define PAGE_LIMIT_DEFAULT 100
 #define PRINCIPAL "anonymous"
+#define LETTER_LOCATION "/v1/letters/{id}"
 
 static void
 forward(struct exchange *exchange, int shard);
+static bool
+keep_for_later(struct exchange *exchange);
 
 /* --- answers --- */
 
@@ -445,10 +451,9 @@ answer_page(struct exchange *exchange, const struct wire_body *body, const union
 }
 
 static void
-write_location(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
+write_location(struct exchange *exchange, const char *from, const struct wire_body *body, const union json_any *reply)
 {
     char *out = exchange->answer.location;
-    const char *from = exchange->match.route->location;
     const char *out_end = out + EXCHANGE_LOCATION_MAX - PAGE_TEXT_MAX - 1;
     while (*from != 0 && out < out_end) {
         if (*from != '{') {
@@ -492,6 +497,14 @@ answer_level(struct exchange *exchange, const struct stock_level *level)
     exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
 }
 
+/* A replay that was only to be looked at is not made, so there is nothing at any Location. */
+static bool
+is_dry_run(const struct exchange *exchange)
+{
+    const struct dlq_start *start = &exchange->request.dlq_start_value;
+    return exchange->match.route->op == OP_dlq_start && WIRE_HAS(start, dlq_start, dry_run) && start->dry_run;
+}
+
 static void
 answer_reply(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
 {
@@ -513,10 +526,28 @@ answer_reply(struct exchange *exchange, const struct wire_body *body, const unio
         }
     }
     json_write(body, reply, &exchange->out);
+    if (is_dry_run(exchange)) {
+        exchange_answer(exchange, 200, CONTENT_JSON);
+        return;
+    }
     if (route->location[0] != 0) {
-        write_location(exchange, body, reply);
+        write_location(exchange, route->location, body, reply);
     }
     exchange_answer(exchange, route->success, CONTENT_JSON);
+}
+
+/* In the gateway's own words. A request of a LATER route has failed twice by the time that the dlq is not there either. */
+static void
+refuse_here(struct exchange *exchange, const struct upstream_reply *reply)
+{
+    char detail[ERR_TEXT_MAX];
+    if (exchange->call.op != OP_dlq_hand_over || exchange->head.prefers_async) {
+        exchange_refuse(exchange, reply->status, reply->why);
+        return;
+    }
+    (void)snprintf(detail, sizeof detail, "%s/%d is not there, and it cannot be kept for later: %s",
+                   wire_ops[exchange->match.route->op].owner, exchange->shard, reply->why);
+    exchange_refuse(exchange, reply->status, detail);
 }
 
 static void
@@ -525,7 +556,7 @@ answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
     struct err_text why;
     struct problem problem;
     if (reply->why != NULL) {
-        exchange_refuse(exchange, reply->status, reply->why);
+        refuse_here(exchange, reply);
         return;
     }
     if (wire_decode(&problem_body, reply->body, &problem, &why) != ERR_ok) {
@@ -537,6 +568,17 @@ answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
     answer_problem(exchange, reply->status, &problem);
 }
 
+/* 202: the request is on the dlq's disk, and its letter says what becomes of it. */
+static void
+answer_kept(struct exchange *exchange, const union json_any *letter)
+{
+    exchange->answer.is_async_applied = exchange->head.prefers_async;
+    exchange->out.size = 0;
+    json_write(&letter_body, letter, &exchange->out);
+    write_location(exchange, LETTER_LOCATION, &letter_body, letter);
+    exchange_answer(exchange, 202, CONTENT_JSON);
+}
+
 static void
 replied(struct upstream_call *call, const struct upstream_reply *reply)
 {
@@ -544,6 +586,10 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
     const struct wire_body *body = wire_ops[call->op].reply;
     struct err_text why;
     union json_any value;
+    bool is_not_taken = reply->status == ERR_unavailable && reply->why != NULL;
+    if (is_not_taken && keep_for_later(exchange)) {
+        return;
+    }
     exchange->answer.is_replayed = reply->is_replayed && reply->status != ERR_idempotency_mismatch;
     if (reply->status != ERR_ok) {
         answer_refusal(exchange, reply);
@@ -551,6 +597,8 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
         log_error("unreadable_body", LOG_TEXT("route", exchange_route_name(exchange)), LOG_TEXT("why", why.text),
                   LOG_ID("req", &exchange->id));
         exchange_refuse(exchange, ERR_internal, "the actor's answer could not be read");
+    } else if (call->op == OP_dlq_hand_over) {
+        answer_kept(exchange, &value);
     } else {
         answer_reply(exchange, body, &value);
     }
@@ -561,19 +609,19 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
 
 /* --- forwarding --- */
 
-/* Sends what stands in `frame`; what cannot be sent is answered. */
+/* Sends a body; what cannot be sent is answered. */
 static void
-forward(struct exchange *exchange, int shard)
+ask(struct exchange *exchange, enum op op, int shard, const struct wire_buffer *body)
 {
     struct err_text why;
     struct upstream_call *call = &exchange->call;
     int64_t spent_ms = (clock_steady_us() - exchange->started_us) / 1000;
     call->id = exchange->id;
-    call->op = exchange->match.route->op;
-    call->peer = upstream_peer(exchange->upstream, wire_ops[call->op].owner, shard);
+    call->op = op;
+    call->peer = upstream_peer(exchange->upstream, wire_ops[op].owner, shard);
     call->timeout_ms = exchange->state->settings->request_timeout_ms - spent_ms;
     call->traceparent = (struct slice){(const uint8_t *)exchange->traceparent, TRACE_SIZE};
-    call->body = wire_buffer_slice(&exchange->frame);
+    call->body = wire_buffer_slice(body);
     call->done = replied;
     assert(call->peer >= 0);
     if (call->timeout_ms <= 0) {
@@ -586,6 +634,46 @@ forward(struct exchange *exchange, int shard)
     } else {
         exchange->is_waiting = true;
     }
+}
+
+/* Sends what stands in `frame`. */
+static void
+forward(struct exchange *exchange, int shard)
+{
+    ask(exchange, exchange->match.route->op, shard, &exchange->frame);
+}
+
+/* Gives what stands in `frame` to the dlq, to be done under the same id when its actor is there. */
+static void
+hand_over(struct exchange *exchange)
+{
+    struct dlq_hand_over order = {0};
+    WIRE_SET(&order, dlq_hand_over, op, slice_of(wire_ops[exchange->match.route->op].name));
+    WIRE_SET(&order, dlq_hand_over, shard, exchange->shard);
+    WIRE_SET(&order, dlq_hand_over, request, exchange->id);
+    WIRE_SET(&order, dlq_hand_over, body, wire_buffer_slice(&exchange->frame));
+    exchange->kept.size = 0;
+    wire_encode(&dlq_hand_over_body, &order, &exchange->kept);
+    ask(exchange, OP_dlq_hand_over, 0, &exchange->kept);
+}
+
+/* Whether this request may be handed over at all: it changes something, and it is not about letters itself. */
+static bool
+can_be_kept(const struct exchange *exchange)
+{
+    const struct wire_op *op = &wire_ops[exchange->match.route->op];
+    return (op->traits & OP_WRITES) != 0 && strcmp(op->owner, wire_ops[OP_dlq_hand_over].owner) != 0;
+}
+
+/* Its actor was not there and has not seen it: a LATER route gives it to the dlq. False: it does not, and the refusal is told. */
+static bool
+keep_for_later(struct exchange *exchange)
+{
+    if (exchange->call.op == OP_dlq_hand_over || !routes_is_later(exchange->match.route) || !can_be_kept(exchange)) {
+        return false;
+    }
+    hand_over(exchange);
+    return !exchange_is_answered(exchange);
 }
 
 void
@@ -614,9 +702,14 @@ exchange_run(struct exchange *exchange)
         return;
     }
     exchange->page.last.shard = shard;
+    exchange->shard = shard;
     exchange->frame.size = 0;
     wire_encode(wire_ops[exchange->match.route->op].request, &exchange->request, &exchange->frame);
-    forward(exchange, shard);
+    if (exchange->head.prefers_async && can_be_kept(exchange)) {
+        hand_over(exchange);
+    } else {
+        forward(exchange, shard);
+    }
 }
 
 /* --- life --- */
@@ -642,6 +735,7 @@ exchange_clear(struct exchange *exchange)
     exchange->answer.status = 0;
     exchange->answer.is_replayed = false;
     exchange->answer.is_later = false;
+    exchange->answer.is_async_applied = false;
     exchange->answer.etag[0] = 0;
     exchange->answer.location[0] = 0;
     exchange->answer.allow[0] = 0;
@@ -651,6 +745,7 @@ exchange_clear(struct exchange *exchange)
     empty(&exchange->text);
     empty(&exchange->body);
     empty(&exchange->frame);
+    empty(&exchange->kept);
     empty(&exchange->out);
     empty(&exchange->link);
 }
@@ -664,6 +759,7 @@ exchange_fini(struct exchange *exchange)
     wire_buffer_fini(&exchange->text);
     wire_buffer_fini(&exchange->body);
     wire_buffer_fini(&exchange->frame);
+    wire_buffer_fini(&exchange->kept);
     wire_buffer_fini(&exchange->out);
     wire_buffer_fini(&exchange->link);
 }

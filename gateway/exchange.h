@@ -28,6 +28,7 @@ struct readiness;
 struct exchange_head {
     bool has_key;
     bool has_if_match;
+    bool prefers_async; /* Prefer: respond-async */
     struct slice key;
     struct slice if_match;
     struct slice if_none_match;
@@ -41,7 +42,8 @@ struct exchange_answer {
     int status; /* 0 while there is none */
     enum exchange_content content;
     bool is_replayed;
-    bool is_later; /* Retry-After */
+    bool is_later;         /* Retry-After */
+    bool is_async_applied; /* Preference-Applied */
     char etag[EXCHANGE_ETAG_MAX];
     char location[EXCHANGE_LOCATION_MAX];
     char allow[ROUTES_ALLOW_SIZE];
@@ -66,6 +68,7 @@ struct exchange {
     union json_any request;
     struct json_reader reader;
     struct upstream_call call;
+    int shard; /* where it goes */
     struct page page;
     struct page_cursor cursor;
     struct readiness *readiness;
@@ -77,6 +80,7 @@ struct exchange {
     struct wire_buffer text;  /* decoded parameters */
     struct wire_buffer body;  /* what the client sent */
     struct wire_buffer frame; /* what the actor gets */
+    struct wire_buffer kept;  /* what the dlq gets, with `frame` in it, to deliver it later */
     struct wire_buffer out;   /* what the client gets */
     struct wire_buffer link;  /* the value of the Link header; empty for none */
 };

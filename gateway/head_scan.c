@@ -11,6 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "prefer.h"
+
 static bool
 is_named(const char *key, size_t size, const char *name)
 {
@@ -79,6 +81,8 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
         keep_single(scan, 3, value, &scan->head->if_none_match);
     } else if (is_named(key, key_size, "traceparent")) {
         scan->head->traceparent = value;
+    } else if (is_named(key, key_size, "Prefer")) {
+        scan->head->prefers_async = scan->head->prefers_async || prefer_is_async(value);
     } else {
         scan_framing(scan, key, key_size, value);
     }

@@ -427,6 +427,9 @@ send_answer(struct request *request)
     if (answer->is_later) {
         add(response, "Retry-After", "1");
     }
+    if (answer->is_async_applied) {
+        add(response, "Preference-Applied", "respond-async");
+    }
     if (answer->is_replayed) {
         add(response, "Idempotent-Replayed", "true");
     }

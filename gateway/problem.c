@@ -5,7 +5,7 @@
  * PURPOSE
  *   Everything that is not done is answered with one document (RFC 9457): a stable `type` made of the symbol in errors.def, the
  *   table's words as `title`, the HTTP status, the sentence that names the thing and the reason, the request as `instance`, and
- *   what a program needs to go on: product, asked, available, version.
+ *   what a program needs to go on: product, asked, available, version, letter.
  *
  * FAILURES
  *   Cannot fail. A code of the database is told as `unavailable` when trying again may help and as `internal` otherwise.
@@ -79,6 +79,12 @@ problem_write(err code, const struct problem *problem, const struct id *id, stru
     }
     if (problem != NULL && WIRE_HAS(problem, problem, version)) {
         put_number(out, "version", problem->version);
+    }
+    if (problem != NULL && WIRE_HAS(problem, problem, letter)) {
+        id_format(&problem->letter, text);
+        put(out, ",\"letter\":\"");
+        put(out, text);
+        put(out, "\"");
     }
     put(out, "}");
 }

@@ -4,11 +4,12 @@
  *
  * PURPOSE
  *   /livez: the thread runs its loop. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
- *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. /metrics: everything that
- *   this process counts.
+ *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. The dlq is asked too but
+ *   not needed: without it everything is served but letters, so it is named and nothing more. /metrics: everything that this process
+ *   counts.
  *
  * FAILURES
- *   Not ready is 503 with {"status":"not ready","away":["stock/0"]}, or "draining".
+ *   Not ready is 503 with {"status":"not ready","away":["stock/0"]}, or "draining". "optional_away" names what is not needed.
  *
  * LIMITS
  *   One ping per actor and shard for each question: it is meant for probes, not for traffic.
@@ -21,6 +22,7 @@
 #include "metrics.h"
 
 #define PING_TIMEOUT_MS 800
+#define OPTIONAL_TIMEOUT_MS 200
 
 /* Pings under way for one question. */
 struct readiness {
@@ -52,31 +54,55 @@ say(struct exchange *exchange, int status, const char *json)
     exchange_answer(exchange, status, CONTENT_JSON);
 }
 
+/* "An away dlq stops nobody." */
+static bool
+is_optional(const struct exchange *exchange, int peer)
+{
+    return strncmp(upstream_peer_name(exchange->upstream, peer), "dlq/", 4) == 0;
+}
+
+static int
+count_away(const struct readiness *readiness, bool optional)
+{
+    int count = 0;
+    for (int i = 0; i < upstream_peer_count(readiness->exchange->upstream); i++) {
+        count += readiness->is_away[i] && is_optional(readiness->exchange, i) == optional ? 1 : 0;
+    }
+    return count;
+}
+
+/* Appends ,"<name>":[...]. */
+static void
+put_away(const struct readiness *readiness, const char *name, bool optional)
+{
+    struct exchange *exchange = readiness->exchange;
+    const char *lead = "";
+    wire_buffer_append(&exchange->out, ",", 1);
+    json_write_text(slice_of(name), &exchange->out);
+    wire_buffer_append(&exchange->out, ":[", 2);
+    for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
+        if (readiness->is_away[i] && is_optional(exchange, i) == optional) {
+            wire_buffer_append(&exchange->out, lead, strlen(lead));
+            json_write_text(slice_of(upstream_peer_name(exchange->upstream, i)), &exchange->out);
+            lead = ",";
+        }
+    }
+    wire_buffer_append(&exchange->out, "]", 1);
+}
+
 static void
 answer(struct readiness *readiness)
 {
     struct exchange *exchange = readiness->exchange;
-    struct wire_buffer *out = &exchange->out;
-    bool is_ready = health == NULL || health(health_argument);
-    const char *lead = "{\"status\":\"not ready\",\"away\":[";
-    size_t lead_size = strlen(lead);
-    wire_buffer_append(out, lead, lead_size);
-    for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
-        if (!readiness->is_away[i]) {
-            continue;
-        }
-        is_ready = false;
-        if (out->size > lead_size) {
-            wire_buffer_append(out, ",", 1);
-        }
-        json_write_text(slice_of(upstream_peer_name(exchange->upstream, i)), out);
+    bool is_ready = (health == NULL || health(health_argument)) && count_away(readiness, false) == 0;
+    say(exchange, is_ready ? 200 : 503, is_ready ? "{\"status\":\"ready\"" : "{\"status\":\"not ready\"");
+    if (!is_ready) {
+        put_away(readiness, "away", false);
     }
-    wire_buffer_append(out, "]}", 2);
-    if (is_ready) {
-        say(exchange, 200, "{\"status\":\"ready\"}");
-    } else {
-        exchange_answer(exchange, 503, CONTENT_JSON);
+    if (count_away(readiness, true) > 0) {
+        put_away(readiness, "optional_away", true);
     }
+    wire_buffer_append(&exchange->out, "}", 1);
 }
 
 static void
@@ -97,7 +123,8 @@ ping(struct readiness *readiness, int peer, const struct wire_buffer *frame)
 {
     struct err_text why;
     struct upstream_call *call = &readiness->pings[peer].call;
-    *call = (struct upstream_call){.id = id_new(), .op = OP_any_ping, .peer = peer, .timeout_ms = PING_TIMEOUT_MS, .done = pinged};
+    *call = (struct upstream_call){.id = id_new(), .op = OP_any_ping, .peer = peer, .done = pinged};
+    call->timeout_ms = is_optional(readiness->exchange, peer) ? OPTIONAL_TIMEOUT_MS : PING_TIMEOUT_MS;
     call->body = wire_buffer_slice(frame);
     readiness->pings[peer].readiness = readiness;
     readiness->is_away[peer] = upstream_send(readiness->exchange->upstream, call, &why) != ERR_ok;

@@ -11,7 +11,7 @@
  *   not_found when no pattern fits; method_not_allowed when one fits but not with this method, with the methods that would do.
  *
  * LIMITS
- *   The table is walked; with its some 35 patterns that is well below a microsecond, as most differ in the first characters.
+ *   The table is walked; with its some 45 patterns that is well below a microsecond, as most differ in the first characters.
  */
 #include "routes.h"
 
@@ -35,6 +35,11 @@ const struct route routes[ROUTE_COUNT] = {
 
 static const struct route_page pages[ROUTE_COUNT] = {
 #define PAGE(route, cursor, element) [ROUTE_##route] = {#cursor, #element},
+#include "routes.def"
+};
+
+static const bool laters[ROUTE_COUNT] = {
+#define LATER(route) [ROUTE_##route] = true,
 #include "routes.def"
 };
 
@@ -119,6 +124,12 @@ routes_page(const struct route *route)
 {
     const struct route_page *page = &pages[route - routes];
     return page->cursor != NULL ? page : NULL;
+}
+
+bool
+routes_is_later(const struct route *route)
+{
+    return laters[route - routes];
 }
 
 void

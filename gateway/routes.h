@@ -73,6 +73,10 @@ routes_match(enum route_method method, struct slice path, struct route_match *ma
 const struct route_page *
 routes_page(const struct route *route);
 
+/* Whether a request of this route is kept for later when its actor is away. */
+bool
+routes_is_later(const struct route *route);
+
 /* The value of an Allow header, e.g. "GET, HEAD, OPTIONS"; terminated. */
 void
 routes_allow(uint32_t methods, char allow[ROUTES_ALLOW_SIZE]);

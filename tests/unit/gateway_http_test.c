@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Claims about the gateway as a whole, over real connections. Behind it stands a ROUTER that plays sales and one that plays each
- * shard of stock, all in one thread.
+ * Claims about the gateway as a whole, over real connections. Behind it stand ROUTERs that play sales, each shard of stock and the
+ * dlq, all in one thread. The factory is away.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -24,6 +24,7 @@
 #include "topology.h"
 
 #define SHARDS 2
+#define ACTORS (2 + SHARDS)
 #define ANSWER_MAX 16384
 #define WAIT_S 5
 #define HEAD " HTTP/1.1\r\nHost: x\r\n"
@@ -133,30 +134,72 @@ play_stock(void *raw, struct message *message, int shard)
     wire_buffer_fini(&elements);
 }
 
+/* Keeps what it is given; a request of the operation `stock.count` is one too many. */
+static void
+play_dlq(void *raw, struct message *message)
+{
+    struct dlq_hand_over order;
+    struct letter letter = {0};
+    struct err_text why;
+    cr_assert_eq(wire_decode(&dlq_hand_over_body, message_body(message), &order, &why), ERR_ok, "%s", why.text);
+    if (slice_equal(order.op, slice_of("stock.count"))) {
+        struct problem problem = {0};
+        WIRE_SET(&problem, problem, detail, slice_of("there are too many letters"));
+        WIRE_SET(&problem, problem, letter, id_derive(&order.request, "letter/request"));
+        answer(raw, message, "overloaded", &problem_body, &problem);
+        return;
+    }
+    WIRE_SET(&letter, letter, id, id_derive(&order.request, "letter/request"));
+    WIRE_SET(&letter, letter, number, 1);
+    WIRE_SET(&letter, letter, state, slice_of("waiting"));
+    WIRE_SET(&letter, letter, kind, slice_of("request"));
+    WIRE_SET(&letter, letter, reason, slice_of("unavailable"));
+    WIRE_SET(&letter, letter, error, slice_of(""));
+    WIRE_SET(&letter, letter, destination, slice_of(order.shard == 1 ? "there/1" : "there/0"));
+    WIRE_SET(&letter, letter, key, slice_of(""));
+    WIRE_SET(&letter, letter, attempts, 0);
+    WIRE_SET(&letter, letter, first, 0);
+    WIRE_SET(&letter, letter, last, 0);
+    WIRE_SET(&letter, letter, opened, 0);
+    WIRE_SET(&letter, letter, changed, 0);
+    WIRE_SET(&letter, letter, type, order.op);
+    WIRE_SET(&letter, letter, request, order.request);
+    answer(raw, message, "ok", &letter_body, &letter);
+}
+
+static void
+play(int number, void *raw, struct message *message)
+{
+    if (number == 0) {
+        play_sales(raw, message);
+    } else if (number == 1) {
+        play_dlq(raw, message);
+    } else {
+        play_stock(raw, message, number - 2);
+    }
+}
+
 static void
 actors_run(zsock_t *pipe, void *argument)
 {
-    zsock_t *sockets[1 + SHARDS];
-    zmq_pollitem_t items[1 + SHARDS];
+    static const char *const names[] = {"sales", "dlq", "stock"};
+    zsock_t *sockets[ACTORS];
+    zmq_pollitem_t items[ACTORS];
     char endpoint[ENDPOINT_MAX];
     (void)argument;
-    for (int i = 0; i < 1 + SHARDS; i++) {
+    for (int i = 0; i < ACTORS; i++) {
         sockets[i] = zsock_new(ZMQ_ROUTER);
-        topology_inproc(i == 0 ? "sales" : "stock", i == 0 ? 0 : i - 1, ENDPOINT_REQUESTS, endpoint);
+        topology_inproc(names[i < 2 ? i : 2], i < 2 ? 0 : i - 2, ENDPOINT_REQUESTS, endpoint);
         cr_assert_geq(zsock_bind(sockets[i], "%s", endpoint), 0);
         items[i] = (zmq_pollitem_t){.socket = zsock_resolve(sockets[i]), .events = ZMQ_POLLIN};
     }
     zsock_signal(pipe, 0);
     while (!atomic_load(&actors_are_ending)) {
         struct message message;
-        zmq_poll(items, 1 + SHARDS, 20);
-        for (int i = 0; i < 1 + SHARDS; i++) {
+        zmq_poll(items, ACTORS, 20);
+        for (int i = 0; i < ACTORS; i++) {
             while (message_receive(items[i].socket, true, &message) == MESSAGE_OK) {
-                if (i == 0) {
-                    play_sales(items[i].socket, &message);
-                } else {
-                    play_stock(items[i].socket, &message, i - 1);
-                }
+                play(i, items[i].socket, &message);
                 message_fini(&message);
             }
         }
@@ -164,7 +207,7 @@ actors_run(zsock_t *pipe, void *argument)
     if (is_holding) {
         message_fini(&held);
     }
-    for (int i = 0; i < 1 + SHARDS; i++) {
+    for (int i = 0; i < ACTORS; i++) {
         zsock_destroy(&sockets[i]);
     }
 }
@@ -204,6 +247,7 @@ start(void)
     prepare();
     topology_set_local("sales");
     topology_set_local("stock");
+    topology_set_local("dlq");
     actors = zactor_new(actors_run, NULL);
     start_gateway();
 }
@@ -403,6 +447,68 @@ Test(gateway_http, says_at_once_that_an_actor_is_away)
     get(fd, "/readyz");
     cr_assert_eq(receive(fd, text), 503);
     cr_assert(strstr(text, "\"away\":[\"factory/0\"]") != NULL, "%s", text);
+    close(fd);
+}
+
+Test(gateway_http, has_a_request_done_later_that_asks_for_it)
+{
+    char text[ANSWER_MAX];
+    int fd = open_connection();
+    post(fd, "/checkout", "Prefer: wait=1\r\nPrefer: x, Respond-Async\r\n", "{\"product\":\"a\"}");
+    cr_assert_eq(receive(fd, text), 202, "%s", text);
+    cr_assert(strstr(text, "Preference-Applied: respond-async") != NULL, "%s", text);
+    cr_assert(strstr(text, "\"type\":\"sales.checkout\"") != NULL, "%s", text);
+    const char *location = strstr(text, "Location: /v1/letters/");
+    const char *id = strstr(text, "{\"id\":\"");
+    cr_assert(location != NULL && id != NULL && memcmp(location + 22, id + 7, 36) == 0, "%s", text);
+
+    post(fd, "/v1/stock/a:adjust", "Prefer: respond-async\r\n", "{\"delta\":1}");
+    cr_assert_eq(receive(fd, text), 202, "%s", text);
+    cr_assert(strstr(text, wire_shard_of(slice_of("a"), SHARDS) == 1 ? "there/1" : "there/0") != NULL, "%s", text);
+
+    post(fd, "/checkout", "Prefer: respond-async\r\n", "{\"quantity\":0}");
+    cr_assert_eq(receive(fd, text), 400, "%s", text);
+    cr_assert(strstr(text, "quantity: must be from 1") != NULL && strstr(text, "Preference-Applied") == NULL, "%s", text);
+    close(fd);
+}
+
+Test(gateway_http, gives_the_same_letter_for_the_same_key)
+{
+    char text[ANSWER_MAX];
+    char first[64];
+    int fd = open_connection();
+    post(fd, "/checkout", "Prefer: respond-async\r\nIdempotency-Key: k\r\n", "");
+    cr_assert_eq(receive(fd, text), 202, "%s", text);
+    (void)snprintf(first, sizeof first, "%.58s", strstr(text, "Location: "));
+    post(fd, "/checkout", "Prefer: respond-async\r\nIdempotency-Key: k\r\n", "");
+    cr_assert_eq(receive(fd, text), 202, "%s", text);
+    cr_assert(strstr(text, first) != NULL, "%s is not in %s", first, text);
+    close(fd);
+}
+
+Test(gateway_http, passes_on_why_a_request_is_not_kept)
+{
+    char text[ANSWER_MAX];
+    int fd = open_connection();
+    post(fd, "/v1/stock/a:count", "Prefer: respond-async\r\n", "{\"counted\":1}");
+    cr_assert_eq(receive(fd, text), 503, "%s", text);
+    cr_assert(strstr(text, "there are too many letters") != NULL && strstr(text, "\"letter\":\"") != NULL, "%s", text);
+    cr_assert(strstr(text, "Retry-After: 1") != NULL && strstr(text, "Preference-Applied") == NULL, "%s", text);
+    close(fd);
+}
+
+Test(gateway_http, has_the_factory_asked_later_by_itself)
+{
+    static const char *const paths[] = {"/", "/v1/productions", "/v1/productions/0198f2a0-1c00-7a3b-8c4d-5e6f708192a3:cancel",
+                                        "/callback/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+    char text[ANSWER_MAX];
+    int fd = open_connection();
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        post(fd, paths[i], "", "");
+        cr_assert_eq(receive(fd, text), 202, "%s: %s", paths[i], text);
+        cr_assert(strstr(text, "Location: /v1/letters/") != NULL && strstr(text, "\"type\":\"factory.") != NULL, "%s", text);
+        cr_assert(strstr(text, "Preference-Applied") == NULL, "%s", text);
+    }
     close(fd);
 }
 
@@ -638,7 +744,50 @@ Test(gateway_limits, ready_asks_the_actors_of_this_process, .fini = stop, .timeo
     int fd = open_connection();
     get(fd, "/readyz");
     cr_assert_eq(receive(fd, text), 503, "%s", text);
-    cr_assert(strstr(text, "\"status\":\"not ready\",\"away\":[]") != NULL, "%s", text);
+    cr_assert(strstr(text, "\"status\":\"not ready\",\"away\":[],\"optional_away\":[\"dlq/0\"]}") != NULL, "%s", text);
+    close(fd);
+}
+
+static bool
+is_ready(void *argument)
+{
+    (void)argument;
+    return true;
+}
+
+Test(gateway_limits, ready_does_not_need_the_dlq, .fini = stop, .timeout = 30)
+{
+    char text[ANSWER_MAX];
+    prepare();
+    topology_set_local("sales");
+    topology_set_local("stock");
+    topology_set_local("factory");
+    gateway_set_health(is_ready, NULL);
+    actors = zactor_new(actors_run, NULL);
+    start_gateway();
+    int fd = open_connection();
+    get(fd, "/readyz");
+    cr_assert_eq(receive(fd, text), 200, "%s", text);
+    cr_assert(strstr(text, "{\"status\":\"ready\",\"optional_away\":[\"dlq/0\"]}") != NULL, "%s", text);
+    close(fd);
+}
+
+Test(gateway_limits, say_when_neither_the_actor_nor_the_dlq_is_there, .fini = stop, .timeout = 30)
+{
+    char text[ANSWER_MAX];
+    prepare();
+    topology_set_local("sales");
+    topology_set_local("stock");
+    actors = zactor_new(actors_run, NULL);
+    start_gateway();
+    int fd = open_connection();
+    post(fd, "/", "", "");
+    cr_assert_eq(receive(fd, text), 503, "%s", text);
+    cr_assert(strstr(text, "factory/0 is not there, and it cannot be kept for later: dlq/0 is not there") != NULL, "%s", text);
+    cr_assert(strstr(text, "Retry-After: 1") != NULL, "%s", text);
+    post(fd, "/checkout", "Prefer: respond-async\r\n", "");
+    cr_assert_eq(receive(fd, text), 503, "%s", text);
+    cr_assert(strstr(text, "\"detail\":\"dlq/0 is not there\"") != NULL, "%s", text);
     close(fd);
 }
 

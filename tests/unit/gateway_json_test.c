@@ -259,3 +259,52 @@ Test(gateway_json, writes_times_that_it_reads)
                   (long long)utc_ms);
     }
 }
+
+/* --- a map in a request --- */
+
+Test(gateway_json, takes_a_nested_map)
+{
+    struct wire_buffer frame = {0};
+    struct dlq_start start;
+    struct slice text =
+        slice_of("{\"filter\":{\"state\":\"dead\",\"destination\":\"stock/0\",\"older_than_ms\":5},\"rate\":10,\"canary\":2}");
+    cr_assert_eq(read_as(&dlq_start_body, NULL, text), ERR_ok, "%s", why.text);
+    wire_encode(&dlq_start_body, &value, &frame);
+    cr_assert_eq(wire_decode(&dlq_start_body, wire_buffer_slice(&frame), &start, &why), ERR_ok, "%s", why.text);
+    cr_assert(slice_equal(start.filter.destination, slice_of("stock/0")));
+    cr_assert_eq(start.filter.older_than_ms, 5);
+    cr_assert(!WIRE_HAS(&start.filter, letter_filter, key));
+    cr_assert_eq(start.rate, 10);
+    wire_buffer_fini(&frame);
+    json_reader_fini(&reader);
+}
+
+ParameterizedTestParameters(gateway_json, refuses_in_a_nested_map_by_name)
+{
+    static struct refused rows[] = {
+        {"{}", "filter: is missing", ERR_invalid_field},
+        {"{\"filter\":[]}", "filter: must be an object", ERR_invalid_field},
+        {"{\"filter\":{\"colour\":\"red\"}}", "filter.colour: is not known here", ERR_invalid_field},
+        {"{\"filter\":{\"min_units\":-1}}", "filter.min_units: must be from 0", ERR_invalid_field},
+        {"{\"filter\":{\"state\":\"a b\"}}", "filter.state: may hold only", ERR_invalid_field},
+        {"{\"filter\":{},\"rate\":0}", "rate: must be from 1 to 1000000", ERR_invalid_field},
+        {"{\"filter\":{\"key\":\"a\",\"key\":\"b\"}}", "key: is given twice", ERR_invalid_field},
+        {"{\"filter\":{},\"dry_run\":\"yes\"}", "dry_run: must be true or false", ERR_invalid_field},
+    };
+    return cr_make_param_array(struct refused, rows, sizeof rows / sizeof *rows);
+}
+
+ParameterizedTest(struct refused *row, gateway_json, refuses_in_a_nested_map_by_name)
+{
+    cr_assert_eq(read_as(&dlq_start_body, NULL, slice_of(row->json)), row->code, "%s", row->json);
+    cr_assert_eq(strncmp(why.text, row->says, strlen(row->says)), 0, "%s: %s", row->json, why.text);
+    json_reader_fini(&reader);
+}
+
+Test(gateway_json, takes_no_bytes)
+{
+    struct slice text = slice_of("{\"letter\":\"0198f2a0-1c00-7a3b-8c4d-5e6f708192a3\",\"reason\":\"x\",\"body\":\"gA\"}");
+    cr_assert_eq(read_as(&dlq_edit_body, NULL, text), ERR_invalid_field);
+    cr_assert_str_eq(why.text, "body: cannot be given as JSON");
+    json_reader_fini(&reader);
+}
