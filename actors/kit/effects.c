@@ -222,7 +222,8 @@ batch_ask(struct batch *batch, const struct ask *ask)
         memcpy(queued->ask.traceparent, ask->traceparent.data, ASK_TRACEPARENT_SIZE);
     }
     queued->header = arena_encode(&actor->arena, &request_header_body, &header);
-    queued->body = arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
+    bool is_encoded = ask->frame.size > 0;
+    queued->body = is_encoded ? arena_copy(&actor->arena, ask->frame) : arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
 }
 
 void
