@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   A batch after an unclean stop, and every batch with a message that ended its actor before: its records are run one by one,
+ *           each named on disk before it is handled (trial.h), and those that have too many deaths are given up.
+ *
+ * STATE     Of the actor: `trial`, and while a batch is tried `tried_next`, the name that the transaction under way writes down for
+ *           the record behind its own, so that a record costs one commit, as it would alone.
+ *
+ * FAILURES  A name that cannot be written is a failure of its record, as if the record itself could not be committed.
+ *
+ * LIMITS    Only what comes again has a name: events, due rows, and requests of the class. Replies, ended calls, HEADs and the kit's
+ *           own requests run alone as well, but are not blamed.
+ */
+#include <stdio.h>
+
+#include "actor_internal.h"
+#include "log.h"
+
+enum { TRIED_PAUSE_MS = 1000 };
+
+/* Size 0: it has none. */
+static struct trial_name
+name_of(const struct record *record)
+{
+    bool is_handled = record->outcome.status == ERR_COUNT && record->folded_into < 0;
+    if (is_handled && record->event != NULL) {
+        return trial_name_of_event(record->event->header.source, record->event->header.seq);
+    }
+    if (is_handled && record->due != NULL) {
+        return trial_name_of_due(record->due->owner, record->due->key);
+    }
+    if (is_handled && record->item.kind == ITEM_REQUEST && strcmp(wire_ops[record->item.op].owner, "any") != 0) {
+        return trial_name_of_request(&record->item.id);
+    }
+    return (struct trial_name){.size = 0};
+}
+
+bool
+tried_is_wanted(const struct actor *actor)
+{
+    if (actor->trial == NULL) {
+        return false;
+    }
+    if (trial_is_on(actor->trial)) {
+        return true;
+    }
+    for (size_t i = 0; trial_has_suspects(actor->trial) && i < actor->record_count; i++) {
+        struct trial_name name = name_of(&actor->records[i]);
+        if (name.size > 0 && trial_is_suspect(actor->trial, &name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- names on disk --- */
+
+static void
+find_next(struct actor *actor, size_t number)
+{
+    actor->tried_next.size = 0;
+    for (size_t i = number + 1; actor->tried_next.size == 0 && i < actor->record_count; i++) {
+        struct trial_name name = name_of(&actor->records[i]);
+        if (name.size > 0 && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
+            actor->tried_next = name;
+        }
+    }
+}
+
+/* A transaction of its own: what the inbox has taken out is not part of it. */
+static err
+commit_name(struct actor *actor, err queued)
+{
+    err code = queued == ERR_ok ? shard_queue_advance(&actor->shard, 0) : queued;
+    if (code == ERR_ok) {
+        code = db_commit(actor->db);
+    }
+    if (code == ERR_ok) {
+        shard_advanced(&actor->shard, 0);
+        trial_committed(actor->trial);
+    } else {
+        db_rollback(actor->db);
+        trial_dropped(actor->trial);
+    }
+    actor->shard.asked_us = 0;
+    if (code == ERR_db_lost || code == ERR_db_unknown) {
+        bool happened = false;
+        err recovered = actor_recover(actor, &happened);
+        recovered = recovered == ERR_ok ? actor_reopen(actor) : recovered;
+        code = recovered == ERR_db_stale ? recovered : ERR_db_lost;
+    }
+    return code;
+}
+
+/* --- given up --- */
+
+/* The key of a due row as a person reads it. */
+static struct slice
+readable_key(struct batch *batch, const struct due_row *due)
+{
+    if (due->key.size == ID_SIZE) {
+        struct id id;
+        memcpy(id.bytes, due->key.data, ID_SIZE);
+        char *text = batch_alloc(batch, ID_TEXT_SIZE);
+        id_format(&id, text);
+        return slice_of(text);
+    }
+    return wire_is_utf8(due->key) ? due->key : (struct slice){0};
+}
+
+static struct id
+letter_of_due(const struct batch *batch, const struct due_row *due)
+{
+    struct trial_name name = trial_name_of_due(due->owner, due->key);
+    struct id what = id_of_bytes(name.bytes, name.size);
+    return batch_letter_id(batch, &what);
+}
+
+/* The row stays and fires only when somebody asks for it. */
+static void
+bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, const char *why)
+{
+    char *owner = batch_alloc(batch, due->owner.size + 1);
+    char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
+    int64_t attempts = due->attempts + TRIAL_DEATHS;
+    memcpy(owner, due->owner.data, due->owner.size);
+    owner[due->owner.size] = '\0';
+    snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.32s", actor->class->name, owner);
+    struct burial burial = {0};
+    WIRE_SET(&burial, burial, letter, letter_of_due(batch, due));
+    WIRE_SET(&burial, burial, kind, slice_of("call"));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_poison)));
+    WIRE_SET(&burial, burial, error, slice_of(why));
+    WIRE_SET(&burial, burial, attempts, attempts);
+    WIRE_SET(&burial, burial, first, batch->now_ms);
+    WIRE_SET(&burial, burial, last, batch->now_ms);
+    WIRE_SET(&burial, burial, history, (struct wire_list){0});
+    WIRE_SET(&burial, burial, key, readable_key(batch, due));
+    WIRE_SET(&burial, burial, type, slice_of(type));
+    WIRE_SET(&burial, burial, owner, due->owner);
+    WIRE_SET(&burial, burial, due_key, due->key);
+    batch_bury(batch, &burial);
+    due_rows_fired(actor->due_rows, due);
+    batch_due(batch,
+              &(struct due){.owner = owner, .key = due->key, .due_ms = DUE_NEVER, .attempts = attempts, .payload = due->payload});
+}
+
+/* A request is told; the row of an event or of a timer stays, and a letter says so. */
+static void
+give_up(struct actor *actor, struct record *record, const struct trial_name *name, int64_t now_ms)
+{
+    struct batch batch = {.actor = actor, .now_ms = now_ms};
+    const char *what = record->event != NULL ? "event" : record->due != NULL ? "due row" : "request";
+    char why[ERR_TEXT_MAX];
+    snprintf(why, sizeof why, "the actor ended %d times while it handled this %s alone; it is not handled again by itself",
+             TRIAL_DEATHS, what);
+    log_error("message_given_up", LOG_SLICE("message", ((struct slice){name->bytes, name->size})),
+              LOG_TEXT("reason", err_symbol(ERR_poison)), LOG_TEXT("words", why), LOG_ID("req", &record->item.id));
+    if (record->item.kind == ITEM_REQUEST) {
+        record->item.outcome = &record->outcome;
+        item_refuse(&batch, &record->item, ERR_internal, "%s", why);
+        replies_send(actor, record, 1);
+        return;
+    }
+    err code = trial_convict(actor->trial, name);
+    if (code == ERR_ok && record->event != NULL) {
+        code = inbox_park(actor->inbox, record->event, record->event->attempts + TRIAL_DEATHS, INT64_MAX, why);
+    } else if (code == ERR_ok) {
+        bury_due(actor, &batch, record->due, why);
+    }
+    actor->tried_next.size = 0;
+    if (!batch_commit_alone(actor, record, now_ms)) {
+        actor->due_pause_ms = now_ms + TRIED_PAUSE_MS; /* it comes again, and is given up then */
+    }
+}
+
+err
+tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_up)
+{
+    struct record *record = &actor->records[number];
+    struct trial_name name = name_of(record);
+    *is_given_up = name.size > 0 && trial_deaths(actor->trial, &name) >= TRIAL_DEATHS;
+    if (*is_given_up) {
+        give_up(actor, record, &name, now_ms);
+        return ERR_ok;
+    }
+    err code = ERR_ok;
+    if (name.size > 0 && !trial_is_begun(actor->trial, &name)) {
+        code = commit_name(actor, trial_begin(actor->trial, &name));
+    }
+    find_next(actor, number);
+    return code;
+}
+
+void
+tried_settle(struct batch *batch, const struct record *record)
+{
+    if (record->due == NULL) {
+        return;
+    }
+    struct trial_name name = name_of(record);
+    if (name.size > 0 && trial_is_convict(batch->actor->trial, &name)) {
+        struct id letter = letter_of_due(batch, record->due);
+        batch_settle(batch, &letter);
+    }
+}
+
+void
+tried_end(struct actor *actor)
+{
+    if (actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING || !trial_is_trying(actor->trial)) {
+        return;
+    }
+    err code = commit_name(actor, trial_queue(actor->trial, NULL));
+    if (code != ERR_ok) {
+        log_warn("name_not_taken_back", LOG_TEXT("code", err_symbol(code)));
+    }
+}
+
+__attribute__((weak)) void
+batch_bury(struct batch *batch, const struct burial *burial)
+{
+    (void)batch;
+    (void)burial;
+}
+
+__attribute__((weak)) void
+batch_settle(struct batch *batch, const struct id *letter)
+{
+    (void)batch;
+    (void)letter;
+}
+
+__attribute__((weak)) struct id
+batch_letter_id(const struct batch *batch, const struct id *what)
+{
+    return id_derive(what, batch->actor->name);
+}
