@@ -223,7 +223,8 @@ batch_ask(struct batch *batch, const struct ask *ask)
     }
     queued->header = arena_encode(&actor->arena, &request_header_body, &header);
     bool is_encoded = ask->frame.size > 0;
-    queued->body = is_encoded ? arena_copy(&actor->arena, ask->frame) : arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
+    queued->body =
+        is_encoded ? arena_copy(&actor->arena, ask->frame) : arena_encode(&actor->arena, wire_ops[ask->op].request, ask->body);
 }
 
 void
