@@ -104,6 +104,12 @@ dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_owner_retry(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter);
 
+/* dlq_request.c has an answer to a delivery, whoever began it by dlq_owner_retry(): it is not under way any more, whoever waits for it
+ * is answered with the letter as it is now, and the replay that asked is told (dlq_replay_note()). */
+struct dlq_outcome;
+MUST_CHECK err
+dlq_owner_delivered(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+
 /* Whether the owner is being asked to retry this letter now. */
 bool
 dlq_owner_is_asking(const struct dlq *dlq, int64_t n);
