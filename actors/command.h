@@ -25,6 +25,7 @@ struct command {
     const char *help;      /* paragraphs behind the summary, each line ended */
     bool has_settings;     /* --help lists them */
     enum exit_status (*run)(struct command_line *line);
+    const struct command *const *parts; /* instead of `run`: the commands that the next argument names; NULL at the end */
 };
 
 /* Whether `--flag` is there. */

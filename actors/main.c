@@ -19,20 +19,19 @@
 
 #define ARENAS_MAX 2
 #define NAME_SIZE_MAX 16
+#define TITLE_SIZE (2 * NAME_SIZE_MAX + 2)
 
 static const struct command *const commands[] = {
-    &run_command,  &actor_command,  &gateway_command, &demo_command, &ping_command,    &call_command,
-    &tail_command, &verify_command, &bench_command,   &docs_command, &version_command,
+    &run_command,     &actor_command,  &gateway_command, &demo_command, &ping_command,    &call_command, &tail_command,
+    &letters_command, &verify_command, &bench_command,   &docs_command, &version_command, NULL,
 };
 
-#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
-
 static const struct command *
-command_find(const char *name)
+command_find(const struct command *const *list, const char *name)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i]->name, name) == 0) {
-            return commands[i];
+    for (; *list != NULL; list++) {
+        if (strcmp((*list)->name, name) == 0) {
+            return *list;
         }
     }
     return NULL;
@@ -70,23 +69,26 @@ distance(const char *a, const char *b)
     return far[a_size][b_size];
 }
 
+/* `whole` is the command that the unknown name is a part of; NULL: it is none. */
 static enum exit_status
-refuse_unknown(const char *name)
+refuse_unknown(const struct command *whole, const char *name)
 {
     const struct command *nearest = NULL;
+    const char *lead = whole == NULL ? "" : whole->name;
+    const char *space = whole == NULL ? "" : " ";
     size_t best = 3;
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        size_t far = distance(name, commands[i]->name);
+    for (const struct command *const *at = whole == NULL ? commands : whole->parts; *at != NULL; at++) {
+        size_t far = distance(name, (*at)->name);
         if (far < best) {
             best = far;
-            nearest = commands[i];
+            nearest = *at;
         }
     }
-    fprintf(stderr, "larder: \"%.60s\" is no command.", name);
+    fprintf(stderr, "larder%s%s: \"%.60s\" is no command.", space, lead, name);
     if (nearest != NULL) {
-        fprintf(stderr, " Did you mean `larder %s`?", nearest->name);
+        fprintf(stderr, " Did you mean `larder %s%s%s`?", lead, space, nearest->name);
     }
-    fprintf(stderr, " `larder --help` lists them.\n");
+    fprintf(stderr, " `larder %s%s--help` lists them.\n", lead, space);
     return EXIT_USAGE;
 }
 
@@ -94,17 +96,20 @@ static void
 print_help(void)
 {
     printf("larder: the back end of a shop that cannot afford to lie about its stock.\n\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        printf("  larder %-8s %s\n", commands[i]->name, commands[i]->summary);
+    for (const struct command *const *at = commands; *at != NULL; at++) {
+        printf("  larder %-8s %s\n", (*at)->name, (*at)->summary);
     }
     printf("\n`larder COMMAND --help` tells more. Settings, as flags or in the environment:\n\n");
     settings_print(stdout, 0);
 }
 
 static void
-print_command_help(const struct command *command)
+print_command_help(const struct command *command, const char *title)
 {
-    printf("larder %s %s\n\n%s\n\n%s", command->name, command->arguments, command->summary, command->help);
+    printf("larder %s %s\n\n%s\n\n%s", title, command->arguments, command->summary, command->help);
+    for (const struct command *const *part = command->parts; part != NULL && *part != NULL; part++) {
+        printf("%s  larder %s %-8s %s\n", part == command->parts ? "\n" : "", title, (*part)->name, (*part)->summary);
+    }
     if (command->has_settings) {
         printf("\nSettings, as flags or in the environment; a flag wins:\n\n");
         settings_print(stdout, 0);
@@ -122,29 +127,46 @@ is_help_asked(int argc, char **argv)
     return false;
 }
 
+/* Runs the command, or the part of it that the first argument names, or prints the help of either. */
+static enum exit_status
+run_named(const struct command *command, struct command_line *line, bool is_help)
+{
+    char title[TITLE_SIZE];
+    snprintf(title, sizeof title, "%s", command->name);
+    if (command->parts != NULL && line->argc > 0 && line->argv[0][0] != '-') {
+        const struct command *part = command_find(command->parts, line->argv[0]);
+        if (part == NULL) {
+            return refuse_unknown(command, line->argv[0]);
+        }
+        snprintf(title, sizeof title, "%s %s", command->name, part->name);
+        command = part;
+        line->argc--;
+        line->argv++;
+    }
+    if (is_help || command->run == NULL || is_help_asked(line->argc, line->argv)) {
+        print_command_help(command, title);
+        return EXIT_DONE;
+    }
+    line->command = title;
+    return command->run(line);
+}
+
 static enum exit_status
 dispatch(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    bool is_help = argc > 1 && strcmp(argv[1], "help") == 0;
+    if (argc < (is_help ? 3 : 2) || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help();
         return EXIT_DONE;
     }
-    bool is_help = strcmp(argv[1], "help") == 0;
-    if (is_help && argc < 3) {
-        print_help();
-        return EXIT_DONE;
-    }
-    const char *name = strcmp(argv[1], "--version") == 0 ? version_command.name : argv[is_help ? 2 : 1];
-    const struct command *command = command_find(name);
+    int at = is_help ? 2 : 1;
+    const char *name = strcmp(argv[1], "--version") == 0 ? version_command.name : argv[at];
+    const struct command *command = command_find(commands, name);
     if (command == NULL) {
-        return refuse_unknown(name);
+        return refuse_unknown(NULL, name);
     }
-    struct command_line line = {.command = command->name, .argc = argc - 2, .argv = argv + 2};
-    if (is_help || is_help_asked(line.argc, line.argv)) {
-        print_command_help(command);
-        return EXIT_DONE;
-    }
-    return command->run(&line);
+    struct command_line line = {.argc = argc - at - 1, .argv = argv + at + 1};
+    return run_named(command, &line, is_help);
 }
 
 int
