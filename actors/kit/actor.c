@@ -117,6 +117,9 @@ actor_reopen(struct actor *actor)
     if (code == ERR_ok) {
         code = due_rows_load(actor->due_rows);
     }
+    if (code == ERR_ok) {
+        code = trial_load(actor->trial);
+    }
     if (code == ERR_ok && db_is_writing(actor->db)) {
         code = shard_queue_advance(&actor->shard, 0);
         if (code == ERR_ok) {
@@ -216,6 +219,7 @@ open_database(struct actor *actor, struct err_text *why)
     actor->inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
     actor->due_rows = due_rows_create(actor->db);
     actor->answers = answers_create(actor->db);
+    actor->trial = trial_create(actor->db, actor->name, actor->record_capacity);
     code = actor_reopen(actor);
     snprintf(detail.text, sizeof detail.text, "%.200s", db_error(actor->db));
     return code == ERR_ok ? code : err_say(why, code, "%s cannot read its tables: %s", actor->name, detail.text);
@@ -302,6 +306,7 @@ open_sockets(struct actor *actor, struct err_text *why)
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
         code = connect_events(actor, i, why);
         asks_connect(actor->asks, inbox_stream_actor(actor->inbox, i));
+        asks_connect(actor->asks, "dlq");
     }
     for (const char *const *peer = actor->class->peers; peer != NULL && *peer != NULL; peer++) {
         asks_connect(actor->asks, *peer);
@@ -385,6 +390,9 @@ turn(struct actor *actor)
         gather_missing(actor, now_ms);
     }
     tick(actor, now_ms);
+    if (actor->trial != NULL && trial_is_on(actor->trial)) {
+        trial_turn(actor->trial, inbox_is_caught_up(actor->inbox) && due_rows_next_ms(actor->due_rows) > now_ms);
+    }
     arena_reset(&actor->arena);
 }
 
@@ -396,6 +404,28 @@ is_anybody_waiting(const struct actor *actor)
         waiter = waiter->next;
     }
     return waiter != NULL;
+}
+
+/* The next run need not begin slowly. When it cannot be written down, it will. */
+static void
+note_clean_stop(struct actor *actor)
+{
+    if (actor->db == NULL || actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING) {
+        return;
+    }
+    err code = trial_stop(actor->trial);
+    if (code == ERR_ok) {
+        code = shard_queue_advance(&actor->shard, 0);
+    }
+    if (code == ERR_ok) {
+        code = db_commit(actor->db);
+    }
+    if (code == ERR_ok) {
+        shard_advanced(&actor->shard, 0);
+    } else {
+        log_warn("stop_not_noted", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
+        db_rollback(actor->db);
+    }
 }
 
 /* Requests that are here are done; those that wait for a peer get a little time. */
@@ -411,6 +441,7 @@ drain(struct actor *actor)
             wakeup_wait(actor->wakeup_fd, 1);
         }
     }
+    note_clean_stop(actor);
     if (actor_outcome(actor) == ACTOR_RUNNING) {
         atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
     }
@@ -493,6 +524,7 @@ close_everything(struct actor *actor)
         actor->class->close(&actor->state);
     }
     answers_destroy(&actor->answers);
+    trial_destroy(&actor->trial);
     due_rows_destroy(&actor->due_rows);
     inbox_destroy(&actor->inbox);
     source_destroy(&actor->source);

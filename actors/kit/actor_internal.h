@@ -20,6 +20,7 @@
 #include "outbound.h"
 #include "shard.h"
 #include "source.h"
+#include "trial.h"
 #include "wakeup.h"
 
 struct item_outcome {
@@ -118,6 +119,9 @@ struct actor {
     struct inbox *inbox;
     struct due_rows *due_rows;
     struct answers *answers;
+    struct trial *trial;          /* NULL: the actor keeps nothing */
+    bool is_trying;               /* the batch under way is run one by one, each record named on disk before */
+    struct trial_name tried_next; /* that the transaction under way writes down */
     struct asks *asks;
     struct outbound *outbound;
     zsock_t *router;
@@ -176,9 +180,31 @@ batch_run(struct actor *actor, int64_t now_ms);
 void
 batch_tick(struct actor *actor, int64_t now_ms);
 
+/* One record that is settled without being handled: commits what was queued for it, or drops it. False: dropped. */
+bool
+batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms);
+
 /* Adds an empty record. NULL when the batch is full. */
 struct record *
 batch_add(struct actor *actor);
+
+/* --- tried.c --- */
+
+/* Whether this batch is run one by one, each record named on disk before it is handled. */
+bool
+tried_is_wanted(const struct actor *actor);
+
+/* Before the record of this number is handled: its name is on disk, or it is given up here for having ended the actor too often. */
+MUST_CHECK err
+tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_up);
+
+/* In the transaction of a due row that is being tried: it is done at last, and its letter with it. */
+void
+tried_settle(struct batch *batch, const struct record *record);
+
+/* The last record survived. */
+void
+tried_end(struct actor *actor);
 
 /* --- replies.c --- */
 

@@ -275,6 +275,9 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
+        if (actor->is_trying) {
+            tried_settle(batch, record);
+        }
         if (record->event != NULL) {
             err code = settle_event(actor, batch, record);
             if (code != ERR_ok) {
@@ -329,6 +332,9 @@ commit(struct actor *actor, int64_t *events)
     }
     if (code == ERR_ok) {
         code = due_rows_queue(actor->due_rows);
+    }
+    if (code == ERR_ok && actor->is_trying) {
+        code = trial_queue(actor->trial, &actor->tried_next);
     }
     if (code != ERR_ok) {
         return code;
@@ -395,6 +401,7 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
         source_committed(actor->source, actor->raw_publisher, now_ms);
         inbox_committed(actor->inbox);
         due_rows_committed(actor->due_rows);
+        trial_committed(actor->trial);
     }
     const struct ask_queued *asks = actor->asks_queued.elements;
     for (size_t i = 0; i < actor->asks_queued.count; i++) {
@@ -418,6 +425,7 @@ drop(struct actor *actor, struct record *records, size_t count)
         inbox_dropped(actor->inbox);
         due_rows_dropped(actor->due_rows);
         answers_dropped(actor->answers);
+        trial_dropped(actor->trial);
     }
     if (actor->class->dropped != NULL) {
         actor->class->dropped(actor->state);
@@ -455,11 +463,24 @@ refuse_unanswered(struct actor *actor, struct record *records, size_t count, err
     replies_send(actor, records, count);
 }
 
+bool
+batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms)
+{
+    int64_t events = 0;
+    if (commit(actor, &events) != ERR_ok) {
+        drop(actor, record, 1);
+        return false;
+    }
+    shard_advanced(&actor->shard, events);
+    actor->shard.asked_us = 0;
+    conclude(actor, record, 0, now_ms);
+    return true;
+}
+
 /* An event that fails alone is not the database's fault: it is kept with the reason, and the cursor goes on. */
 static void
 park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
 {
-    int64_t events = 0;
     struct batch batch = {.actor = actor, .now_ms = now_ms};
     if (!inbox_take_again(actor->inbox, record->event)) {
         return;
@@ -468,16 +489,11 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
     err parked = inbox_park(actor->inbox, record->event, attempts, next_try_ms(&batch, attempts), err_words(code));
-    if (parked == ERR_ok) {
-        parked = commit(actor, &events);
-    }
     if (parked != ERR_ok) {
         drop(actor, record, 1);
         return;
     }
-    shard_advanced(&actor->shard, events);
-    actor->shard.asked_us = 0;
-    conclude(actor, record, 0, now_ms);
+    (void)batch_commit_alone(actor, record, now_ms);
 }
 
 /* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. */
@@ -585,11 +601,11 @@ answer_folded(struct actor *actor)
     }
 }
 
+/* `is_forced`: they ran before, and it is looked up whether they were done. */
 static void
-run_one_by_one(struct actor *actor, int64_t now_ms)
+run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
 {
     int64_t until_us = clock_steady_us() + ALONE_MAX_MS * INT64_C(1000);
-    actor->is_forced = true;
     for (size_t i = 0; i < actor->record_count; i++) {
         struct record *record = &actor->records[i];
         if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->inbox, record->event))) {
@@ -604,9 +620,15 @@ run_one_by_one(struct actor *actor, int64_t now_ms)
             refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
             continue;
         }
-        err code = ERR_ok;
-        enum after after = attempt_and_settle(actor, record, 1, now_ms, &code);
+        bool is_given_up = false;
+        actor->is_forced = is_forced;
+        err code = actor->is_trying ? tried_begin(actor, i, now_ms, &is_given_up) : ERR_ok;
+        if (is_given_up) {
+            continue;
+        }
+        enum after after = code == ERR_ok ? attempt_and_settle(actor, record, 1, now_ms, &code) : AFTER_FAILED;
         if (after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event))) {
+            actor->is_forced = true;
             after = attempt_and_settle(actor, record, 1, now_ms, &code);
         }
         if (code == ERR_db_stale) {
@@ -630,6 +652,19 @@ empty(struct actor *actor)
     }
     actor->record_count = 0;
     arena_reset(&actor->arena);
+}
+
+/* What the inbox has taken out is taken out anew, one by one. */
+static void
+run_tried(struct actor *actor, int64_t now_ms)
+{
+    trial_enter(actor->trial);
+    actor->is_trying = true;
+    inbox_dropped(actor->inbox);
+    run_one_by_one(actor, false, now_ms);
+    actor->is_trying = false;
+    tried_end(actor);
+    trial_leave(actor->trial);
 }
 
 /* What is left of a batch that cannot be done now: requests are told, the rest comes again by itself. */
@@ -657,6 +692,8 @@ batch_run(struct actor *actor, int64_t now_ms)
         if (actor->inbox != NULL) {
             inbox_dropped(actor->inbox);
         }
+    } else if (tried_is_wanted(actor)) {
+        run_tried(actor, now_ms);
     } else {
         size_t count = actor->record_count;
         enum after after = attempt_and_settle(actor, actor->records, count, now_ms, &code);
@@ -668,7 +705,7 @@ batch_run(struct actor *actor, int64_t now_ms)
         } else if (after != AFTER_DONE) {
             log_warn("batch_runs_one_by_one", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count),
                      LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)));
-            run_one_by_one(actor, now_ms);
+            run_one_by_one(actor, true, now_ms);
         }
     }
     answer_folded(actor);

@@ -17,7 +17,7 @@
 #include "clock.h"
 #include "log.h"
 
-enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500 };
+enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32 };
 
 /* --- requests --- */
 
@@ -193,6 +193,13 @@ add_event(struct actor *actor, const struct inbox_event *event)
     }
 }
 
+/* How many events, parked events or due rows are taken of one place. Few while they run one by one: requests come between. */
+static size_t
+most(const struct actor *actor, size_t usual)
+{
+    return actor->trial != NULL && trial_is_on(actor->trial) && usual > TRIED_MAX ? TRIED_MAX : usual;
+}
+
 /* For a page, and what is due behind it. */
 static bool
 has_room(const struct actor *actor)
@@ -241,7 +248,7 @@ static void
 collect_events(struct actor *actor)
 {
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        for (int taken = 0; taken < INBOX_PAGE_EVENTS && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
+        for (size_t taken = 0; taken < most(actor, INBOX_PAGE_EVENTS) && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
             if (!actor->events_sources[i].is_ready || !receive_event(actor, i)) {
                 actor->events_sources[i].is_ready = false;
                 break;
@@ -250,10 +257,17 @@ collect_events(struct actor *actor)
     }
 }
 
+/* The stream that an ask of the inbox was about. */
+static size_t
+stream_of(const struct actor *actor, const struct ask_sent *ask)
+{
+    return (size_t)((struct wake_source *)ask->context - actor->events_sources);
+}
+
 static void
 collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now_ms)
 {
-    size_t stream = (size_t)((struct wake_source *)outcome->ask.context - actor->events_sources);
+    size_t stream = stream_of(actor, &outcome->ask);
     struct fetched page = {0};
     struct err_text why = {""};
     err code = outcome->status;
@@ -263,7 +277,8 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     } else {
         snprintf(why.text, sizeof why.text, "%s", err_words(code));
     }
-    inbox_fetched(actor->inbox, stream, code, why.text, &page, now_ms);
+    enum inbox_asked asked = outcome->ask.op == OP_dlq_fetch ? INBOX_ASKS_DLQ : INBOX_ASKS_SOURCE;
+    inbox_fetched(actor->inbox, stream, &(struct inbox_answer){asked, code, why.text, &page}, now_ms);
     struct fetched_event fetched;
     size_t limit = actor->record_count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
     while (code == ERR_ok && actor->record_count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
@@ -274,26 +289,56 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     }
 }
 
+struct question {
+    const char *actor;
+    int shard;
+    enum ask_owner owner;
+    enum op op;
+    const void *body;
+};
+
+static void
+ask_about(struct actor *actor, size_t stream, const struct question *question, int64_t now_ms)
+{
+    struct ask_sent ask = {.id = id_new(),
+                           .deadline_ms = now_ms + FETCH_TIMEOUT_MS,
+                           .op = question->op,
+                           .owner = question->owner,
+                           .context = &actor->events_sources[stream]};
+    struct request_header header = {0};
+    WIRE_SET(&header, request_header, v, WIRE_VERSION);
+    WIRE_SET(&header, request_header, id, ask.id);
+    WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask.op].name));
+    WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
+    asks_send(actor->asks, question->actor, question->shard, &ask, arena_encode(&actor->arena, &request_header_body, &header),
+              arena_encode(&actor->arena, wire_ops[ask.op].request, question->body));
+}
+
 void
 gather_missing(struct actor *actor, int64_t now_ms)
 {
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        struct fetch fetch;
-        if (!inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &fetch)) {
-            continue;
+        struct inbox_question asked;
+        struct question question = {.actor = inbox_stream_actor(actor->inbox, i), .shard = inbox_stream_shard(actor->inbox, i)};
+        switch (inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &asked)) {
+        case INBOX_ASKS_SOURCE:
+            question.op = OP_any_fetch;
+            question.owner = ASK_OF_INBOX;
+            question.body = &asked.fetch;
+            ask_about(actor, i, &question, now_ms);
+            break;
+        case INBOX_ASKS_DLQ:
+            ask_about(actor, i, &(struct question){"dlq", 0, ASK_OF_INBOX, OP_dlq_fetch, &asked.dlq_fetch}, now_ms);
+            break;
+        case INBOX_ASKS_NOBODY:
+            break;
         }
-        struct ask_sent ask = {.id = id_new(),
-                               .deadline_ms = now_ms + FETCH_TIMEOUT_MS,
-                               .op = OP_any_fetch,
-                               .owner = ASK_OF_INBOX,
-                               .context = &actor->events_sources[i]};
-        struct request_header header = {0};
-        WIRE_SET(&header, request_header, v, WIRE_VERSION);
-        WIRE_SET(&header, request_header, id, ask.id);
-        WIRE_SET(&header, request_header, op, slice_of(wire_ops[OP_any_fetch].name));
-        WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
-        asks_send(actor->asks, inbox_stream_actor(actor->inbox, i), inbox_stream_shard(actor->inbox, i), &ask,
-                  arena_encode(&actor->arena, &request_header_body, &header), arena_encode(&actor->arena, &fetch_body, &fetch));
+        if (inbox_wants_confirm(actor->inbox, i, now_ms, &asked.fetch)) {
+            question.op = OP_any_fetch;
+            question.owner = ASK_OF_CONFIRMATION;
+            question.body = &asked.fetch;
+            ask_about(actor, i, &question, now_ms);
+        }
     }
 }
 
@@ -344,13 +389,19 @@ collect_replies(struct actor *actor, int64_t now_ms)
         if (!asks_next(actor->asks, now_ms, &outcome)) {
             return;
         }
-        if (outcome.ask.owner == ASK_OF_ACTOR) {
+        switch (outcome.ask.owner) {
+        case ASK_OF_ACTOR:
             add_reply(actor, &outcome);
-        } else {
+            continue;
+        case ASK_OF_INBOX:
             collect_page(actor, &outcome, now_ms);
-            if (outcome.has_message) {
-                message_fini(&outcome.message);
-            }
+            break;
+        case ASK_OF_CONFIRMATION:
+            inbox_confirmed(actor->inbox, stream_of(actor, &outcome.ask), outcome.status, now_ms);
+            break;
+        }
+        if (outcome.has_message) {
+            message_fini(&outcome.message);
         }
     }
 }
@@ -393,7 +444,7 @@ collect_due(struct actor *actor, int64_t now_ms)
     if (due_rows_next_ms(actor->due_rows) <= now_ms) {
         struct due_row *rows = arena_alloc(&actor->arena, GATHER_DUE_MAX * sizeof *rows);
         size_t count = 0;
-        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, GATHER_DUE_MAX, &count);
+        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, most(actor, GATHER_DUE_MAX), &count);
         if (code != ERR_ok) {
             database_failed(actor, code, now_ms);
             return;
@@ -405,7 +456,7 @@ collect_due(struct actor *actor, int64_t now_ms)
     if (inbox_next_parked_ms(actor->inbox) <= now_ms) {
         struct inbox_event *events = arena_alloc(&actor->arena, GATHER_PARKED_MAX * sizeof *events);
         size_t count = 0;
-        err code = inbox_read_parked(actor->inbox, &actor->arena, now_ms, events, GATHER_PARKED_MAX, &count);
+        err code = inbox_read_parked(actor->inbox, &actor->arena, now_ms, events, most(actor, GATHER_PARKED_MAX), &count);
         if (code != ERR_ok) {
             database_failed(actor, code, now_ms);
             return;

@@ -4,13 +4,16 @@
  *           in order, once: the cursor moves in the transaction of the effect. What is missed is fetched; what cannot be applied is
  *           parked by the transaction that moves the cursor past it, and later events of its key wait behind it.
  *
- * MESSAGES  hears [topic][event_header][body] and HEAD; asks any.fetch, which is also the confirmation
+ * MESSAGES  hears [topic][event_header][body] and HEAD; asks any.fetch, which is also the confirmation, and dlq.fetch
  *
  * STATE     $cursor (source, incarnation, position), $parked (source, seq, event_key, frames, attempts, due, error). In memory the
  *           streams, and of each key with parked events how many there are.
  *
  * FAILURES  A source of another incarnation, or one that ends before our cursor, is an incident: said once, the stream stands still
  *           and the actor is not ready, until somebody decides. A rolled back batch rewinds the streams; the events come again.
+ *
+ *           What the source keeps no longer is asked of the dlq until it has no more; while the source does not answer, every second
+ *           question goes there. A dlq that refuses is no incident, unless the source has said that the position is lost.
  *
  * LIMITS    STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some succeed.
  */
@@ -26,7 +29,7 @@
 #include "stream.h"
 #include "topology.h"
 
-enum { STREAMS_MAX = 64, PARKED_MAX = 10000, CONFIRM_MS = 1000, FETCH_PAUSE_MS = 200, SOURCE_SIZE = 80 };
+enum { STREAMS_MAX = 64, PARKED_MAX = 10000, CONFIRM_MS = 1, FETCH_PAUSE_MS = 200, LOST_TRIES = 5, SOURCE_SIZE = 80 };
 
 struct parked_key {
     size_t stream;
@@ -40,11 +43,15 @@ struct inbox_stream {
     int shard;
     char source[SOURCE_SIZE];
     struct stream stream;
-    int64_t committed;    /* position on disk */
-    int64_t confirmed;    /* position that the source was last told */
-    int64_t confirmed_ms; /* when */
+    int64_t committed;      /* position on disk */
+    int64_t confirmed;      /* position that the source was last told; 0 when it may not have heard it */
+    int64_t confirm_due_ms; /* not told again before this */
     int64_t held_until_ms;
-    bool is_noted; /* its incarnation is on disk */
+    int64_t dlq_from; /* position that the last page of the dlq was asked from; -1: none since the source was asked */
+    int lost_tries;   /* how often the dlq was asked since the source said that the position is lost; 0: it has not */
+    bool is_confirming;
+    bool is_dlqs_turn; /* the next question goes to the dlq */
+    bool is_noted;     /* its incarnation is on disk */
     bool has_incident;
 };
 
@@ -239,7 +246,10 @@ inbox_load(struct inbox *inbox)
     for (size_t i = 0; i < inbox->count; i++) {
         stream_init(&inbox->streams[i].stream, NULL, 0);
         inbox->streams[i].committed = 0;
-        inbox->streams[i].confirmed = -1;
+        inbox->streams[i].confirmed = 0;
+        inbox->streams[i].dlq_from = -1;
+        inbox->streams[i].lost_tries = 0;
+        inbox->streams[i].is_dlqs_turn = false;
         inbox->streams[i].is_noted = false;
     }
     struct db_statement *read = db_statement(inbox->db, "SELECT source, incarnation, position FROM $cursor");
@@ -380,46 +390,83 @@ inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const
     return see_event(inbox, arena, stream, fetched->header, fetched->body, event);
 }
 
-bool
-inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t timeout_ms, struct fetch *fetch)
+/* --- asking --- */
+
+static void
+ask_source_again(struct inbox_stream *stream, int64_t pause_until_ms)
 {
-    struct inbox_stream *stream = &inbox->streams[number];
-    bool wants = stream_wants_fetch(&stream->stream, now_ms);
-    bool confirms = stream->committed > stream->confirmed && now_ms - stream->confirmed_ms >= CONFIRM_MS &&
-                    stream_may_fetch(&stream->stream, now_ms);
-    if (is_paused(stream) || (!wants && !confirms)) {
-        return false;
-    }
-    /* What is taken but not committed is asked for again if the batch fails; what is confirmed must be on disk. */
-    if (stream->stream.position != stream->committed) {
-        return false;
-    }
+    stream->is_dlqs_turn = false;
+    stream->dlq_from = -1;
+    stream_fetch_failed(&stream->stream, pause_until_ms);
+}
+
+static void
+question_of_source(struct inbox *inbox, struct inbox_stream *stream, struct fetch *fetch, int64_t limit)
+{
     *fetch = (struct fetch){0};
     WIRE_SET(fetch, fetch, subscriber, slice_of(inbox->subscriber));
     if (!id_is_zero(&stream->stream.incarnation)) {
         WIRE_SET(fetch, fetch, incarnation, stream->stream.incarnation);
     }
     WIRE_SET(fetch, fetch, position, stream->committed);
-    WIRE_SET(fetch, fetch, limit, inbox->is_full ? 0 : INBOX_PAGE_EVENTS);
-    stream_fetch_sent(&stream->stream, now_ms + timeout_ms);
+    WIRE_SET(fetch, fetch, limit, limit);
     stream->confirmed = stream->committed;
-    stream->confirmed_ms = now_ms;
-    return true;
 }
 
-void
-inbox_fetched(struct inbox *inbox, size_t number, err code, const char *detail, const struct fetched *page, int64_t now_ms)
+static void
+question_of_dlq(const struct inbox *inbox, const struct inbox_stream *stream, struct dlq_fetch *fetch)
+{
+    *fetch = (struct dlq_fetch){0};
+    WIRE_SET(fetch, dlq_fetch, source, slice_of(stream->source));
+    WIRE_SET(fetch, dlq_fetch, subscriber, slice_of(inbox->subscriber));
+    if (!id_is_zero(&stream->stream.incarnation)) {
+        WIRE_SET(fetch, dlq_fetch, incarnation, stream->stream.incarnation);
+    }
+    WIRE_SET(fetch, dlq_fetch, position, stream->committed);
+    WIRE_SET(fetch, dlq_fetch, limit, INBOX_PAGE_EVENTS);
+}
+
+enum inbox_asked
+inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t timeout_ms, struct inbox_question *question)
 {
     struct inbox_stream *stream = &inbox->streams[number];
-    if (code != ERR_ok) {
-        stream_fetch_failed(&stream->stream, now_ms + FETCH_PAUSE_MS);
-        stream->confirmed = -1;
-        enum err_disposition disposition = err_disposition(code);
-        if (disposition == ERR_REFUSE || disposition == ERR_DEAD) {
-            raise_incident(inbox, stream, detail);
-        }
-        return;
+    /* What is taken but not committed is asked for again if the batch fails; what is confirmed must be on disk. */
+    if (is_paused(stream) || !stream_wants_fetch(&stream->stream, now_ms) || stream->stream.position != stream->committed) {
+        return INBOX_ASKS_NOBODY;
     }
+    if (stream->dlq_from >= stream->committed) {
+        ask_source_again(stream, now_ms + FETCH_PAUSE_MS); /* its page brought nothing that was of use */
+        return INBOX_ASKS_NOBODY;
+    }
+    stream_fetch_sent(&stream->stream, now_ms + timeout_ms);
+    if (stream->is_dlqs_turn && !inbox->is_full) {
+        question_of_dlq(inbox, stream, &question->dlq_fetch);
+        return INBOX_ASKS_DLQ;
+    }
+    question_of_source(inbox, stream, &question->fetch, inbox->is_full ? 0 : INBOX_PAGE_EVENTS);
+    return INBOX_ASKS_SOURCE;
+}
+
+static void
+source_refused(struct inbox *inbox, struct inbox_stream *stream, const struct inbox_answer *answer, int64_t now_ms)
+{
+    bool is_lost = answer->code == ERR_position_lost;
+    bool is_elsewhere = answer->code == ERR_kept_elsewhere;
+    enum err_disposition disposition = err_disposition(answer->code);
+    stream_fetch_failed(&stream->stream, is_lost || is_elsewhere ? now_ms : now_ms + FETCH_PAUSE_MS);
+    stream->confirmed = 0;
+    stream->confirm_due_ms = now_ms + FETCH_PAUSE_MS;
+    stream->lost_tries += is_lost ? 1 : 0;
+    stream->is_dlqs_turn = is_lost || disposition == ERR_RETRY;
+    if (!is_lost && (disposition == ERR_REFUSE || disposition == ERR_DEAD)) {
+        raise_incident(inbox, stream, answer->detail);
+    }
+}
+
+static void
+source_answered(struct inbox *inbox, struct inbox_stream *stream, const struct fetched *page, int64_t now_ms)
+{
+    stream->lost_tries = 0;
     switch (stream_fetch_arrived(&stream->stream, &page->incarnation, page->head, page->events.count)) {
     case STREAM_OTHER_INCARNATION:
         raise_incident(inbox, stream, "the source's database is another one");
@@ -437,6 +484,84 @@ inbox_fetched(struct inbox *inbox, size_t number, err code, const char *detail, 
     }
 }
 
+/* The dlq has nothing (more) for us. The source is asked again, at once when pages have come since it was asked last. */
+static void
+dlq_has_nothing(struct inbox *inbox, struct inbox_stream *stream, bool is_answer, int64_t now_ms)
+{
+    bool has_gained = stream->dlq_from >= 0;
+    ask_source_again(stream, has_gained ? now_ms : now_ms + FETCH_PAUSE_MS);
+    if (stream->lost_tries > 0 && (is_answer || stream->lost_tries >= LOST_TRIES)) {
+        raise_incident(inbox, stream, "neither the source nor the dlq keeps what comes behind our position");
+    }
+}
+
+static void
+dlq_answered(struct inbox *inbox, struct inbox_stream *stream, const struct inbox_answer *answer, int64_t now_ms)
+{
+    int64_t from = stream->stream.fetch_from;
+    if (answer->code != ERR_ok) {
+        log_debug("dlq_keeps_nothing", LOG_TEXT("source", stream->source), LOG_TEXT("status", err_symbol(answer->code)),
+                  LOG_TEXT("detail", answer->detail));
+        dlq_has_nothing(inbox, stream, err_disposition(answer->code) != ERR_RETRY, now_ms);
+        return;
+    }
+    const struct fetched *page = answer->page;
+    if (stream_fetch_arrived_elsewhere(&stream->stream, &page->incarnation, page->head, page->events.count) != STREAM_APPLY) {
+        dlq_has_nothing(inbox, stream, true, now_ms);
+        return;
+    }
+    stream->dlq_from = from;
+    stream->lost_tries = 0;
+}
+
+void
+inbox_fetched(struct inbox *inbox, size_t number, const struct inbox_answer *answer, int64_t now_ms)
+{
+    struct inbox_stream *stream = &inbox->streams[number];
+    if (answer->asked == INBOX_ASKS_DLQ) {
+        dlq_answered(inbox, stream, answer, now_ms);
+    } else if (answer->code == ERR_ok) {
+        source_answered(inbox, stream, answer->page, now_ms);
+    } else {
+        source_refused(inbox, stream, answer, now_ms);
+    }
+}
+
+static bool
+is_unconfirmed(const struct inbox_stream *stream)
+{
+    return stream->committed > stream->confirmed && !stream->is_confirming && !stream->has_incident;
+}
+
+bool
+inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct fetch *fetch)
+{
+    struct inbox_stream *stream = &inbox->streams[number];
+    if (!is_unconfirmed(stream) || now_ms < stream->confirm_due_ms) {
+        return false;
+    }
+    question_of_source(inbox, stream, fetch, 0);
+    stream->is_confirming = true;
+    stream->confirm_due_ms = now_ms + CONFIRM_MS;
+    return true;
+}
+
+void
+inbox_confirmed(struct inbox *inbox, size_t number, err code, int64_t now_ms)
+{
+    struct inbox_stream *stream = &inbox->streams[number];
+    stream->is_confirming = false;
+    if (code != ERR_ok) {
+        stream->confirmed = 0;
+        stream->confirm_due_ms = now_ms + FETCH_PAUSE_MS;
+    }
+    if (code != ERR_ok && err_disposition(code) != ERR_RETRY) {
+        stream_doubt(&stream->stream); /* the answer to a FETCH will tell what is wrong */
+    }
+}
+
+/* --- when --- */
+
 int64_t
 inbox_next_parked_ms(const struct inbox *inbox)
 {
@@ -447,19 +572,17 @@ inbox_next_parked_ms(const struct inbox *inbox)
     return next_ms;
 }
 
-/* When a stream that nothing holds wants to fetch or to confirm. Never before it may. */
+/* When a stream without an incident wants to fetch or to confirm. Never before it may. */
 static int64_t
-next_fetch_ms(const struct inbox_stream *stream)
+next_question_ms(const struct inbox_stream *stream, int64_t now_ms)
 {
-    int64_t may_ms = stream->stream.fetch_due_ms;
-    int64_t confirm_ms = stream->confirmed_ms + CONFIRM_MS;
-    if (stream->stream.is_doubted || stream->stream.head > stream->stream.position) {
-        return may_ms;
+    int64_t next_ms = INT64_MAX;
+    if (stream->held_until_ms > now_ms) {
+        next_ms = stream->held_until_ms;
+    } else if (stream->stream.is_doubted || stream->stream.head > stream->stream.position) {
+        next_ms = stream->stream.fetch_due_ms;
     }
-    if (stream->committed > stream->confirmed) {
-        return confirm_ms > may_ms ? confirm_ms : may_ms;
-    }
-    return INT64_MAX;
+    return is_unconfirmed(stream) && stream->confirm_due_ms < next_ms ? stream->confirm_due_ms : next_ms;
 }
 
 int64_t
@@ -471,10 +594,22 @@ inbox_next_ms(const struct inbox *inbox, int64_t now_ms)
         if (stream->has_incident) {
             continue;
         }
-        int64_t want_ms = stream->held_until_ms > now_ms ? stream->held_until_ms : next_fetch_ms(stream);
+        int64_t want_ms = next_question_ms(stream, now_ms);
         next_ms = want_ms < next_ms ? want_ms : next_ms;
     }
     return next_ms;
+}
+
+bool
+inbox_is_caught_up(const struct inbox *inbox)
+{
+    for (size_t i = 0; i < inbox->count; i++) {
+        const struct inbox_stream *stream = &inbox->streams[i];
+        if (!stream->has_incident && (stream->stream.is_doubted || stream->stream.head > stream->committed)) {
+            return false;
+        }
+    }
+    return inbox_next_parked_ms(inbox) > clock_utc_ms();
 }
 
 static err

@@ -58,6 +58,10 @@ inbox_applied(const struct inbox *inbox, const char *source);
 bool
 inbox_has_incident(const struct inbox *inbox);
 
+/* Whether nothing is known to be missing: every source was heard and applied to its end, and no parked event is due. */
+bool
+inbox_is_caught_up(const struct inbox *inbox);
+
 /* --- in --- */
 
 /* A message of a SUB socket. INBOX_APPLY: `event` is the next one. */
@@ -65,13 +69,34 @@ MUST_CHECK enum inbox_verdict
 inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice header_frame, struct slice body_frame,
           struct inbox_event *event);
 
-/* Whether this stream should be asked for more now, or told our position; `fetch` is the request then. */
-bool
-inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t timeout_ms, struct fetch *fetch);
+/* Whom to ask for what is missing: the source, or the dlq, which keeps what the source no longer has and stands in while it is away. */
+enum inbox_asked { INBOX_ASKS_NOBODY, INBOX_ASKS_SOURCE, INBOX_ASKS_DLQ };
 
-/* The answer: `code` and, when it is ok, the page. Its events go to inbox_see_fetched() one by one. */
+struct inbox_question {
+    struct fetch fetch;         /* INBOX_ASKS_SOURCE: any.fetch; also tells our position */
+    struct dlq_fetch dlq_fetch; /* INBOX_ASKS_DLQ */
+};
+
+/* Whether somebody should be asked for more of this stream now. */
+enum inbox_asked
+inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t timeout_ms, struct inbox_question *question);
+
+struct inbox_answer {
+    enum inbox_asked asked;
+    err code;
+    const char *detail;
+    const struct fetched *page; /* when code is ok; its events go to inbox_see_fetched() one by one */
+};
+
 void
-inbox_fetched(struct inbox *inbox, size_t number, err code, const char *detail, const struct fetched *page, int64_t now_ms);
+inbox_fetched(struct inbox *inbox, size_t number, const struct inbox_answer *answer, int64_t now_ms);
+
+/* Whether the source should be told what is on disk, beside any FETCH: then `fetch`, of limit 0, is to be sent. One is under way at a
+ * time, and nothing waits for it. */
+bool
+inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct fetch *fetch);
+void
+inbox_confirmed(struct inbox *inbox, size_t number, err code, int64_t now_ms);
 MUST_CHECK enum inbox_verdict
 inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
                   struct inbox_event *event);

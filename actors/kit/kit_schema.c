@@ -4,11 +4,15 @@
  *
  * STATE    $shard     one row: who writes this shard, and how far its batches and events have come (shard.c)
  *          $outbox    events that not every durable subscriber has confirmed (source.c)
- *          $position  what each durable subscriber of this source has confirmed (source.c)
- *          $cursor    what this actor has applied of each source that it follows (inbox.c)
- *          $parked    events that could not be applied yet (inbox.c)
+ *          $position  what each durable subscriber of this source has confirmed, and what its host keeps (source.c)
+ *          $cursor    what this actor has applied of each source that it follows (inbox.c). Always
+ *                     position = delivered + discarded + rows of $parked
+ *          $parked    events that could not be applied yet: state 0 is tried, 1 is buried, 2 is put aside (parked.c)
  *          $due       what has to happen at some time (due_rows.c)
+ *                     due 9223372036854775807: given up, fires when it is asked for; one less: put aside as well
  *          $answer    answers of writing requests, under their ids (answers.c)
+ *          $burial    letters that the dlq has not confirmed yet, in the order of n (burials.c)
+ *          $trial     whether the last run ended cleanly, and messages that ended their actor (trial.c)
  */
 #include "kit_schema.h"
 
@@ -41,6 +45,23 @@ const struct db_step kit_steps[] = {
         " n {I64} NOT NULL PRIMARY KEY, request {BYTES 16} NOT NULL UNIQUE, fingerprint {I64} NOT NULL, status {NAME 64} NOT NULL,"
         " body {BYTES 16777215} NOT NULL, answered {I64} NOT NULL"
         ") {TABLE_END}"},
+    {9, "ALTER TABLE $parked ADD COLUMN state {I64} NOT NULL DEFAULT 0"},
+    {10, "ALTER TABLE $parked ADD COLUMN first {I64} NOT NULL DEFAULT 0"},
+    {11, "ALTER TABLE $parked ADD COLUMN history {BYTES 16777215}"},
+    {12, "ALTER TABLE $parked ADD COLUMN history_count {I64} NOT NULL DEFAULT 0"},
+    {13, "CREATE INDEX IF NOT EXISTS $parked_by_key ON $parked (source, event_key, seq)"},
+    {14, "ALTER TABLE $cursor ADD COLUMN delivered {I64} NOT NULL DEFAULT 0"},
+    {15, "ALTER TABLE $cursor ADD COLUMN discarded {I64} NOT NULL DEFAULT 0"},
+    {16, "UPDATE $cursor SET delivered = position - (SELECT COUNT(*) FROM $parked WHERE $parked.source = $cursor.source)"},
+    {17, "CREATE TABLE IF NOT EXISTS $burial ("
+         " n {I64} NOT NULL PRIMARY KEY, letter {BYTES 16} NOT NULL, frame {BYTES 16777215} NOT NULL"
+         ") {TABLE_END}"},
+    {18, "CREATE INDEX IF NOT EXISTS $burial_letter ON $burial (letter)"},
+    {20, "ALTER TABLE $position ADD COLUMN hosted {I64} NOT NULL DEFAULT 0"},
+    {30, "CREATE TABLE IF NOT EXISTS $trial ("
+         " what {BYTES 160} NOT NULL PRIMARY KEY, deaths {I64} NOT NULL, is_trying {I64} NOT NULL, is_convict {I64} NOT NULL,"
+         " at {I64} NOT NULL"
+         ") {KEYED_TABLE_END}"},
 };
 
 const size_t kit_step_count = sizeof kit_steps / sizeof kit_steps[0];
