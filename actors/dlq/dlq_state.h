@@ -142,9 +142,14 @@ struct dlq_outcome {
     const struct dlq_letter *letter;
     bool is_done;
     bool is_later;
+    bool is_behind; /* with is_later: another of its key goes first */
 };
 MUST_CHECK err
 dlq_replay_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+
+/* The id of a replay that is asking for this letter; NULL for none. */
+const struct id *
+dlq_replay_of(struct dlq *dlq, int64_t n);
 
 /* Once at the end of each batch: sends what the replays want to send next. */
 MUST_CHECK err
