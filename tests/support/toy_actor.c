@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { TOY_PRODUCTS_MAX = 512, TOY_ASKS_MAX = 4096, GATE_MAX_S = 10 };
 
@@ -189,6 +190,15 @@ done_of(struct toy *toy, const struct tally *tally)
     return done;
 }
 
+/* Poison of the worst kind. */
+static void
+kill_process(void)
+{
+    if (!atomic_load(&is_healed)) {
+        _exit(TOY_KILLED);
+    }
+}
+
 /* --- requests --- */
 
 static void
@@ -222,6 +232,9 @@ handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
     if (is_text(reason, "ask")) {
         ask_factory(batch, item, adjust);
         return;
+    }
+    if (is_text(reason, "kills")) {
+        kill_process();
     }
     if (is_text(reason, "gate")) {
         sem_post(&gate_entered);
@@ -286,6 +299,9 @@ handle_event(struct toy *toy, struct batch *batch, struct item *item)
         return;
     }
     const struct factory_fact *fact = item->body;
+    if (is_text(fact->product, "kills")) {
+        kill_process();
+    }
     if (is_text(fact->product, "poison") && !atomic_load(&is_healed)) {
         item_refuse(batch, item, ERR_internal, "poison");
     } else if (is_text(fact->product, "away") && !atomic_load(&is_healed)) {
@@ -309,6 +325,9 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         handle_reply(toy, batch, item);
         break;
     case ITEM_DUE:
+        if (is_text(item->key, "kills")) {
+            kill_process();
+        }
         (void)change(toy, batch, item->key, 1, item);
         break;
     case ITEM_CALL:

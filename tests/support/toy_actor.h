@@ -3,14 +3,18 @@
  * A toy actor for tests of the kit: counters under the name and with the operations of `stock`, each change a line of its own.
  *
  *   stock.adjust   total += delta; refused (would_go_negative) when that would be below 0. Emits stock.low (durable) and
- * stock.changed. The reason says what else: free    the rule is left out, so that the table's CHECK refuses a negative total gate
- * waits inside the handler until the test opens the gate later   nothing now: a due row of the product, due after `delta` ms, adds 1
+ *                  stock.changed. The reason says what else:
+ *                    free    the rule is left out, so that the table's CHECK refuses a negative total
+ *                    gate    waits inside the handler until the test opens the gate
+ *                    later   nothing now: a due row of the product, due after `delta` ms, adds 1
  *                    cancel  takes that due row away
  *                    ask     asks factory.get first, until the request's own deadline; the answer waits for it
  *                    mute    says nothing at all
+ *                    kills   ends the process, until toy_heal()
  *   stock.get      the total; unknown_product when there is none
  *   factory.produced (event): total += quantity. Of product `poison` it is refused (internal) until toy_heal(), of `away`
- *                  (unavailable) until then, of `breaks` it violates the CHECK.
+ *                  (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal().
+ *   due row        adds 1; that of `kills` ends the process until toy_heal()
  *
  * Its tables: $tally (product, total) and $entry (n, request, product, delta); a request that was done twice has two entries.
  */
@@ -18,6 +22,9 @@
 #define LARDER_TESTS_TOY_ACTOR_H
 
 #include "actor.h"
+
+/* How a process ends that was killed. */
+#define TOY_KILLED 9
 
 /* Keeps no ids itself: the kit stores the answers. */
 extern const struct actor_class toy_class;
@@ -28,7 +35,7 @@ toy_await_gate(void);
 void
 toy_open_gate(void);
 
-/* From here on `poison` and `away` are fine. */
+/* From here on `poison`, `away` and `kills` are fine. */
 void
 toy_heal(void);
 
