@@ -8,11 +8,11 @@
 
 /* What a burial does to the letter of its id. */
 enum dlq_effect {
-    DLQ_NOTHING,   /* a copy that came late, or the end of what is not known here */
-    DLQ_OPENS,     /* there was none */
+    DLQ_NOTHING,    /* a copy that came late, or the end of what is not known here */
+    DLQ_OPENS,      /* there was none */
     DLQ_OPENS_DONE, /* there was none, and it is settled already */
-    DLQ_REOPENS,   /* tried again meanwhile, in vain: dead, with the new history */
-    DLQ_SETTLES    /* finished after all: done */
+    DLQ_REOPENS,    /* tried again meanwhile, in vain: dead, with the new history */
+    DLQ_SETTLES     /* finished after all: done */
 };
 
 /* `known` is the letter there is, or NULL. */

@@ -3,7 +3,10 @@
  * PURPOSE  The dlq's part of its schema.
  *
  * STATE    $letter        what lists and filters look at, one small row per letter; n is made by the writer in order, so time is n.
- *                         Numbers are -1 and texts '' when there is none. An index per filter, n last or implied.
+ *                         Numbers are -1 and texts '' when there is none. An index per filter of a name; both engines keep n behind
+ *                         the name in it, so that each lists in order of time. `opened` never falls while n rises.
+ *          $zone          bounds of the values of DLQ_ZONE_LETTERS letters each: filters by value and by time skip what cannot hold
+ *                         any (dlq_zones.h). Never too narrow; may be too wide.
  *          $letter_frame  what only `show` and deliveries read: frames, history, answer
  *          $audit         what operators did, in order
  *          $tally         letters per state, destination, reason and currency: the counters that stats answers from
@@ -11,7 +14,8 @@
  *          $hosting       who is kept events for: subscribers that are behind, and clients without a database
  *          $kept          the events, once per source for all that they are kept for
  *
- * LIMITS   $tally and $hosting are written by REPLACE and so have no unique key beside their primary one.
+ * LIMITS   Indexes of $letter and $audit bear no `$`: their names are their table's own on both engines, and {BY} names them.
+ *          $tally, $zone and $hosting are written by REPLACE and so have no unique key beside their primary one.
  */
 #include "dlq_schema.h"
 
@@ -25,16 +29,16 @@ const struct db_step dlq_steps[] = {
           " currency {NAME 3} NOT NULL, useful_until {I64} NOT NULL, request {BYTES 16} NOT NULL, replay {BYTES 16} NOT NULL,"
           " status {NAME 64} NOT NULL, traceparent {TEXT 55} NOT NULL, principal {TEXT 128} NOT NULL"
           ") {TABLE_END}"},
-    {101, "CREATE INDEX IF NOT EXISTS $letter_state ON $letter (state, n)"},
-    {102, "CREATE INDEX IF NOT EXISTS $letter_destination ON $letter (destination, n)"},
-    {103, "CREATE INDEX IF NOT EXISTS $letter_type ON $letter (type, n)"},
-    {104, "CREATE INDEX IF NOT EXISTS $letter_reason ON $letter (reason, n)"},
-    {105, "CREATE INDEX IF NOT EXISTS $letter_by_key ON $letter (letter_key, n)"},
-    {106, "CREATE INDEX IF NOT EXISTS $letter_source ON $letter (source, n)"},
-    {107, "CREATE INDEX IF NOT EXISTS $letter_kind ON $letter (kind, n)"},
-    {108, "CREATE INDEX IF NOT EXISTS $letter_opened ON $letter (opened)"},
-    {109, "CREATE INDEX IF NOT EXISTS $letter_units ON $letter (units)"},
-    {110, "CREATE INDEX IF NOT EXISTS $letter_amount ON $letter (amount)"},
+    {101, "CREATE INDEX IF NOT EXISTS letter_state ON $letter (state)"},
+    {102, "CREATE INDEX IF NOT EXISTS letter_destination ON $letter (destination)"},
+    {103, "CREATE INDEX IF NOT EXISTS letter_type ON $letter (type)"},
+    {104, "CREATE INDEX IF NOT EXISTS letter_reason ON $letter (reason)"},
+    {105, "CREATE INDEX IF NOT EXISTS letter_key ON $letter (letter_key)"},
+    {106, "CREATE INDEX IF NOT EXISTS letter_source ON $letter (source)"},
+    {107, "CREATE INDEX IF NOT EXISTS letter_kind ON $letter (kind)"},
+    {108, "CREATE TABLE IF NOT EXISTS $zone ("
+          " zone {I64} NOT NULL PRIMARY KEY, opened {I64} NOT NULL, units {I64} NOT NULL, amount {I64} NOT NULL"
+          ") {TABLE_END}"},
     {111, "CREATE TABLE IF NOT EXISTS $letter_frame ("
           " n {I64} NOT NULL PRIMARY KEY, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL,"
           " original {BYTES 16777215} NOT NULL, history {BYTES 16777215} NOT NULL, history_count {I64} NOT NULL,"
@@ -45,7 +49,7 @@ const struct db_step dlq_steps[] = {
      " n {I64} NOT NULL PRIMARY KEY, letter {I64} NOT NULL, replay {I64} NOT NULL, time {I64} NOT NULL, author {TEXT 64} NOT NULL,"
      " action {NAME 16} NOT NULL, reason {TEXT 255} NOT NULL, detail {TEXT 4096} NOT NULL"
      ") {TABLE_END}"},
-    {113, "CREATE INDEX IF NOT EXISTS $audit_letter ON $audit (letter, n)"},
+    {113, "CREATE INDEX IF NOT EXISTS audit_letter ON $audit (letter, n)"},
     {114, "CREATE TABLE IF NOT EXISTS $tally ("
           " state {I64} NOT NULL, destination {TEXT 64} NOT NULL, reason {NAME 64} NOT NULL, currency {NAME 3} NOT NULL,"
           " letters {I64} NOT NULL, units {I64} NOT NULL, amount {I64} NOT NULL, PRIMARY KEY (state, destination, reason, currency)"

@@ -8,15 +8,40 @@
 #include "dlq_letter.h"
 #include "wire.h"
 
+struct dlq_zones;
+struct dlq_filters;
+
 struct dlq_store {
     struct db *db;
-    int64_t last_n;     /* of letters; given out ones of this batch included */
-    int64_t last_audit; /* of audit lines; likewise */
+    int64_t last_n;         /* of letters; given out ones of this batch included */
+    int64_t last_audit;     /* of audit lines; likewise */
+    int64_t last_opened_ms; /* of letters; likewise */
+    struct {
+        int64_t n;
+        int64_t audit;
+        int64_t opened_ms;
+    } kept;          /* the same as they were committed last */
+    bool is_waiting; /* rows were collected and not sent */
+    struct db_rows *letters;
+    struct db_rows *frames;
+    struct dlq_zones *zones;
+    struct dlq_filters *filters;
 };
 
-/* Reads the last numbers. Again after each rollback. */
+void
+dlq_store_init(struct dlq_store *store, struct db *db);
+void
+dlq_store_fini(struct dlq_store *store);
+
+/* Reads the last numbers and the bounds of what filters skip. */
 MUST_CHECK err
 dlq_store_load(struct dlq_store *store);
+
+/* After each commit, after each rollback. */
+void
+dlq_store_committed(struct dlq_store *store);
+void
+dlq_store_dropped(struct dlq_store *store);
 
 MUST_CHECK err
 dlq_store_find(struct dlq_store *store, const struct id *id, struct dlq_letter *letter, bool *found);
@@ -27,13 +52,15 @@ dlq_store_find_n(struct dlq_store *store, int64_t n, struct dlq_letter *letter, 
 MUST_CHECK err
 dlq_store_find_many(struct dlq_store *store, const struct id *ids, size_t count, struct dlq_letter *letters, size_t *found);
 
-/* Collects a new letter's rows; sets its n. Sent with the next read or by dlq_store_flush(). */
+/* Collects a new letter's rows; sets its n, and raises opened_ms to that of the letter before it: time never goes back. Sent with the
+ * next read or by dlq_store_flush(). */
 void
 dlq_store_insert(struct dlq_store *store, struct dlq_letter *letter, const struct dlq_frames *frames);
 MUST_CHECK err
 dlq_store_flush(struct dlq_store *store);
 
-/* Writes everything of the letter that may change; its frames stay. */
+/* Writes everything of the letter that may change: state, reason, error, seq and to, attempts, first, last, changed, value,
+ * useful_until, replay, status. Its frames stay. */
 MUST_CHECK err
 dlq_store_update(struct dlq_store *store, const struct dlq_letter *letter);
 
@@ -43,12 +70,14 @@ dlq_store_frames(struct dlq_store *store, struct arena *arena, int64_t n, struct
 MUST_CHECK err
 dlq_store_put_frames(struct dlq_store *store, int64_t n, const struct dlq_frames *frames);
 
-/* A page of the filter, newest first; `before` is INT64_MAX for the first page. Reads one more than `limit` so that the caller
+/* A page of the filter, newest first, `before` and `limit` of the filter included. Reads one more than `limit` so that the caller
  * knows whether there are more. ERR_invalid_field with a sentence when a name in the filter is none. */
 MUST_CHECK err
 dlq_store_page(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, struct db_statement **rows,
                struct err_text *why);
-/* The next `limit` letters of the filter with a number above `after` and not above `to`, oldest first: for replays. */
+/* The next `limit` letters of the filter with a number above `after` and not above `to`, oldest first: for replays.
+ * At most DLQ_SELECT_MAX; fewer than asked for means that there are no more. */
+#define DLQ_SELECT_MAX 1023
 MUST_CHECK err
 dlq_store_select(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, int64_t after, int64_t to, int64_t limit,
                  struct db_statement **rows, struct err_text *why);
