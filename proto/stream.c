@@ -11,7 +11,8 @@
  * FAILURES
  *   A cursor ahead of its source and a foreign incarnation are verdicts, never repaired here: they are incidents. Only a page can
  *   prove a cursor ahead, as it answers a question asked after the position was reached; a HEAD by PUB may have been waiting in a
- *   queue while a page overtook it. A page is measured against the position that it was asked from, not against the one of now.
+ *   queue while a page overtook it. A page is measured against the position that it was asked from, not against the one of now. A page
+ *   of somebody else who keeps events of the source proves nothing about the source.
  *
  * LIMITS
  *   One incarnation left behind is remembered, so that its last messages, still in a queue, raise no second incident.
@@ -104,6 +105,12 @@ stream_rewind(struct stream *stream, int64_t position)
     stream->position = position;
 }
 
+void
+stream_doubt(struct stream *stream)
+{
+    stream->is_doubted = true;
+}
+
 bool
 stream_may_fetch(const struct stream *stream, int64_t now_ms)
 {
@@ -150,5 +157,17 @@ stream_fetch_arrived(struct stream *stream, const struct id *incarnation, int64_
         return STREAM_GAP;
     }
     stream->failures = 0;
+    return count > 0 ? STREAM_APPLY : STREAM_DUPLICATE;
+}
+
+enum stream_verdict
+stream_fetch_arrived_elsewhere(struct stream *stream, const struct id *incarnation, int64_t head, uint32_t count)
+{
+    stream->is_fetching = false;
+    stream->fetch_due_ms = 0;
+    if (!is_known(stream, incarnation)) {
+        return STREAM_OTHER_INCARNATION;
+    }
+    raise_head(stream, head);
     return count > 0 ? STREAM_APPLY : STREAM_DUPLICATE;
 }

@@ -64,6 +64,10 @@ stream_take(struct stream *stream, int64_t seq);
 void
 stream_rewind(struct stream *stream, int64_t position);
 
+/* Something is not as it should be: a FETCH has to confirm the position. */
+void
+stream_doubt(struct stream *stream);
+
 /* Whether something is missing or in doubt and it may be asked for now: no page is on its way (or it is overdue), no pause runs. */
 bool
 stream_wants_fetch(const struct stream *stream, int64_t now_ms);
@@ -85,5 +89,11 @@ stream_fetch_failed(struct stream *stream, int64_t pause_until_ms);
  * says that it has more; then, as when an event of the page is a STREAM_GAP, say stream_fetch_failed(). Or an incident. */
 enum stream_verdict
 stream_fetch_arrived(struct stream *stream, const struct id *incarnation, int64_t head, uint32_t count);
+
+/* The page came from somebody else who keeps a part of the stream. Its events are as good as the source's, but it proves nothing: that
+ * it ends before the position means nothing, and a doubt stays. STREAM_APPLY, STREAM_DUPLICATE: it is empty; or
+ * STREAM_OTHER_INCARNATION: what is kept there is not of this stream. */
+enum stream_verdict
+stream_fetch_arrived_elsewhere(struct stream *stream, const struct id *incarnation, int64_t head, uint32_t count);
 
 #endif

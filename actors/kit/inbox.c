@@ -454,8 +454,10 @@ source_refused(struct inbox *inbox, struct inbox_stream *stream, const struct in
     bool is_elsewhere = answer->code == ERR_kept_elsewhere;
     enum err_disposition disposition = err_disposition(answer->code);
     stream_fetch_failed(&stream->stream, is_lost || is_elsewhere ? now_ms : now_ms + FETCH_PAUSE_MS);
-    stream->confirmed = 0;
-    stream->confirm_due_ms = now_ms + FETCH_PAUSE_MS;
+    if (!is_elsewhere) {
+        stream->confirmed = 0;
+        stream->confirm_due_ms = now_ms + FETCH_PAUSE_MS;
+    }
     stream->lost_tries += is_lost ? 1 : 0;
     stream->is_dlqs_turn = is_lost || disposition == ERR_RETRY;
     if (!is_lost && (disposition == ERR_REFUSE || disposition == ERR_DEAD)) {

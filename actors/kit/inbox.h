@@ -69,7 +69,7 @@ MUST_CHECK enum inbox_verdict
 inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice header_frame, struct slice body_frame,
           struct inbox_event *event);
 
-/* Whom to ask for what is missing: the source, or the dlq, which keeps what the source no longer has and stands in while it is away. */
+/* Whom to ask for what is missing: the source, or the dlq, which keeps what the source has no more and stands in while it is away. */
 enum inbox_asked { INBOX_ASKS_NOBODY, INBOX_ASKS_SOURCE, INBOX_ASKS_DLQ };
 
 struct inbox_question {

@@ -2,16 +2,19 @@
 /*
  * PURPOSE   What an actor tells the world. A durable event is a row of the outbox in the transaction of the change, with the next
  *           seq; after the commit it goes out by PUB. A subscriber that missed it FETCHes it; what it has confirmed is its position;
- *           what all have confirmed is trimmed. A passing event goes out by PUB alone.
+ *           what all have confirmed is trimmed. A passing event goes out by PUB alone. A subscriber that is behind may have a host,
+ *           who fetches in its name and keeps what he fetched: that need not be kept here any more.
  *
  * MESSAGES  publishes [type.key][event_header][body] and [head][event_header][head]; answers any.fetch, any.subscribe,
  *           any.unsubscribe
  *
- * STATE     $outbox (seq, header, body, topic), $position (subscriber, position). Positions in memory run ahead of their rows by up
- *           to a second: a lost one is confirmed again with the next FETCH. Invariant: every seq above the lowest position is kept.
+ * STATE     $outbox (seq, header, body, topic), $position (subscriber, position, hosted). Positions in memory run ahead of their rows
+ *           by up to a second: a lost one is confirmed again with the next FETCH. Invariant: every seq that a subscriber has not
+ *           confirmed is kept here, or its host has confirmed it. Marks in memory tell how old an unconfirmed event is.
  *
  * FAILURES  A PUB that does not fit is dropped, by design: the gap is fetched. Subscribers of another incarnation, or ahead of the
- *           head, or behind what is kept, are refused; they raise the incident.
+ *           head, or behind what is kept, are refused; they raise the incident. Who is behind what is kept here, but not behind what
+ *           its host keeps, is told so (kept_elsewhere).
  *
  * LIMITS    A page of FETCH holds up to 1,000 events and 768 KiB; trimming takes up to TRIM_MAX events a time.
  */
@@ -24,6 +27,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "marks.h"
 #include "topology.h"
 
 enum { PAGE_BYTES = 768 * 1024, TRIM_MAX = 5000, TRIM_LEAST = 256, SUBSCRIBERS_MAX = 1000, TOPIC_SIZE = 160 };
@@ -31,10 +35,11 @@ enum { PAGE_BYTES = 768 * 1024, TRIM_MAX = 5000, TRIM_LEAST = 256, SUBSCRIBERS_M
 struct subscriber {
     char name[WIRE_NAME_MAX + 1];
     int64_t position;
-    int64_t stored;
-    int64_t behind_since_ms; /* 0: it is at the head */
-    bool is_new;             /* made by this batch */
-    bool is_leaving;         /* taken away by this batch */
+    int64_t hosted; /* what a host has confirmed for it; 0: nobody has */
+    int64_t stored; /* position and hosted as they are on disk */
+    int64_t hosted_stored;
+    bool is_new;     /* made by this batch */
+    bool is_leaving; /* taken away by this batch */
 };
 
 struct emitted {
@@ -54,6 +59,7 @@ struct source {
     size_t subscriber_count;
     bool are_positions_dirty;
     int64_t oldest; /* lowest seq kept; seq + 1 when none is */
+    struct marks marks;
 
     struct emitted *emitted; /* of this batch; header and body lie in its arena */
     size_t emitted_count;
@@ -79,7 +85,7 @@ find_subscriber(struct source *source, struct slice name)
 }
 
 static struct subscriber *
-add_subscriber(struct source *source, struct slice name, int64_t position)
+add_subscriber(struct source *source, struct slice name, int64_t position, int64_t hosted)
 {
     struct subscriber *grown = realloc(source->subscribers, (source->subscriber_count + 1) * sizeof *grown);
     if (grown == NULL) {
@@ -87,17 +93,19 @@ add_subscriber(struct source *source, struct slice name, int64_t position)
     }
     source->subscribers = grown;
     struct subscriber *added = &grown[source->subscriber_count++];
-    *added = (struct subscriber){.position = position, .stored = position};
+    *added = (struct subscriber){.position = position, .stored = position, .hosted = hosted, .hosted_stored = hosted};
     snprintf(added->name, sizeof added->name, "%.*s", (int)name.size, (const char *)name.data);
     return added;
 }
 
 static err
-queue_position(struct source *source, struct slice name, int64_t position)
+queue_position(struct source *source, const struct subscriber *subscriber)
 {
-    struct db_statement *replace = db_statement(source->shard->db, "REPLACE INTO $position (subscriber, position) VALUES (?, ?)");
-    db_bind_text(replace, name);
-    db_bind_i64(replace, position);
+    struct db_statement *replace =
+        db_statement(source->shard->db, "REPLACE INTO $position (subscriber, position, hosted) VALUES (?, ?, ?)");
+    db_bind_text(replace, slice_of(subscriber->name));
+    db_bind_i64(replace, subscriber->position);
+    db_bind_i64(replace, subscriber->hosted);
     return db_queue(replace, DB_ANY_ROWS);
 }
 
@@ -148,8 +156,7 @@ add_named_subscribers(struct source *source)
             if (find_subscriber(source, slice_of(name)) != NULL) {
                 continue;
             }
-            add_subscriber(source, slice_of(name), 0);
-            err code = queue_position(source, slice_of(name), 0);
+            err code = queue_position(source, add_subscriber(source, slice_of(name), 0, 0));
             if (code != ERR_ok) {
                 return code;
             }
@@ -162,13 +169,15 @@ err
 source_load(struct source *source)
 {
     source->subscriber_count = 0;
-    struct db_statement *read = db_statement(source->shard->db, "SELECT subscriber, position FROM $position ORDER BY subscriber");
+    source->marks.count = 0;
+    struct db_statement *read =
+        db_statement(source->shard->db, "SELECT subscriber, position, hosted FROM $position ORDER BY subscriber");
     err code = db_query(read);
     if (code != ERR_ok) {
         return code;
     }
     while (db_next(read)) {
-        add_subscriber(source, db_bytes(read, 0), db_i64(read, 1));
+        add_subscriber(source, db_bytes(read, 0), db_i64(read, 1), db_i64(read, 2));
     }
     struct db_statement *oldest = db_statement(source->shard->db, "SELECT MIN(seq) FROM $outbox");
     code = db_query(oldest);
@@ -230,14 +239,20 @@ source_emit(struct source *source, struct arena *arena, const struct source_fact
     snprintf(emitted->topic, sizeof emitted->topic, "%s.%.*s", type->name, (int)fact->key.size, (const char *)fact->key.data);
 }
 
+/* What need not be kept here for this subscriber. */
+static int64_t
+settled_position(const struct subscriber *subscriber)
+{
+    return subscriber->hosted > subscriber->position ? subscriber->hosted : subscriber->position;
+}
+
 static int64_t
 lowest_position(const struct source *source)
 {
     int64_t lowest = source->shard->seq;
     for (size_t i = 0; i < source->subscriber_count; i++) {
-        if (source->subscribers[i].position < lowest) {
-            lowest = source->subscribers[i].position;
-        }
+        int64_t settled = settled_position(&source->subscribers[i]);
+        lowest = settled < lowest ? settled : lowest;
     }
     return lowest;
 }
@@ -260,8 +275,9 @@ queue_positions(struct source *source)
 {
     for (size_t i = 0; i < source->subscriber_count; i++) {
         struct subscriber *subscriber = &source->subscribers[i];
-        if (subscriber->position != subscriber->stored && !subscriber->is_leaving) {
-            err code = queue_position(source, slice_of(subscriber->name), subscriber->position);
+        bool is_moved = subscriber->position != subscriber->stored || subscriber->hosted != subscriber->hosted_stored;
+        if (is_moved && !subscriber->is_leaving) {
+            err code = queue_position(source, subscriber);
             if (code != ERR_ok) {
                 return code;
             }
@@ -330,6 +346,7 @@ positions_stored(struct source *source)
 {
     for (size_t i = 0; i < source->subscriber_count; i++) {
         source->subscribers[i].stored = source->subscribers[i].position;
+        source->subscribers[i].hosted_stored = source->subscribers[i].hosted;
     }
     source->are_positions_dirty = false;
     source->is_storing = false;
@@ -369,13 +386,37 @@ source_dropped(struct source *source)
     settle_subscribers(source, false);
 }
 
+/* Where everybody stands, into the body of HEAD. */
+static void
+add_positions(struct source *source, struct head *body, int64_t now_ms)
+{
+    struct wire_buffer *list = &source->head_positions;
+    int64_t lowest = source->shard->seq;
+    list->size = 0;
+    marks_note(&source->marks, source->shard->seq, now_ms);
+    WIRE_SET(body, head, positions, (struct wire_list){0});
+    for (size_t i = 0; i < source->subscriber_count; i++) {
+        const struct subscriber *subscriber = &source->subscribers[i];
+        struct position position = {0};
+        WIRE_SET(&position, position, subscriber, slice_of(subscriber->name));
+        WIRE_SET(&position, position, position, subscriber->position);
+        WIRE_SET(&position, position, age_ms, marks_age_ms(&source->marks, subscriber->position, now_ms));
+        if (subscriber->hosted > 0) {
+            WIRE_SET(&position, position, hosted, subscriber->hosted);
+        }
+        wire_list_add(&body->positions, &position_body, &position, list);
+        lowest = subscriber->position < lowest ? subscriber->position : lowest;
+    }
+    wire_list_end(&body->positions, list);
+    marks_forget(&source->marks, lowest);
+}
+
 void
 source_publish_head(struct source *source, void *publisher, int64_t now_ms)
 {
     struct wire_buffer *header_frame = &source->head_header;
     struct wire_buffer *body_frame = &source->head_body;
-    struct wire_buffer *list = &source->head_positions;
-    header_frame->size = body_frame->size = list->size = 0;
+    header_frame->size = body_frame->size = 0;
 
     struct event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
@@ -391,21 +432,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     struct head body = {0};
     WIRE_SET(&body, head, head, source->shard->seq);
     WIRE_SET(&body, head, oldest, source->oldest);
-    WIRE_SET(&body, head, positions, (struct wire_list){0});
-    for (size_t i = 0; i < source->subscriber_count; i++) {
-        struct subscriber *subscriber = &source->subscribers[i];
-        if (subscriber->position >= source->shard->seq) {
-            subscriber->behind_since_ms = 0;
-        } else if (subscriber->behind_since_ms == 0) {
-            subscriber->behind_since_ms = now_ms;
-        }
-        struct position position = {0};
-        WIRE_SET(&position, position, subscriber, slice_of(subscriber->name));
-        WIRE_SET(&position, position, position, subscriber->position);
-        WIRE_SET(&position, position, age_ms, subscriber->behind_since_ms == 0 ? 0 : now_ms - subscriber->behind_since_ms);
-        wire_list_add(&body.positions, &position_body, &position, list);
-    }
-    wire_list_end(&body.positions, list);
+    add_positions(source, &body, now_ms);
     wire_encode(&head_body, &body, body_frame);
     send_frames(publisher, slice_of("head"), wire_buffer_slice(header_frame), wire_buffer_slice(body_frame));
 }
@@ -426,11 +453,35 @@ check_position(struct source *source, const struct fetch *fetch, struct subscrib
         return err_say(why, ERR_position_lost, "%s stands at %lld, but %s ends at %lld", (*subscriber)->name,
                        (long long)fetch->position, source->name, (long long)source->shard->seq);
     }
-    if (fetch->position < source->oldest - 1) {
-        return err_say(why, ERR_position_lost, "%s stands at %lld, but %s keeps only what is behind %lld", (*subscriber)->name,
-                       (long long)fetch->position, source->name, (long long)source->oldest - 1);
-    }
     return ERR_ok;
+}
+
+/* Takes the word of the subscriber, or of its host. */
+static void
+confirm(struct source *source, struct subscriber *subscriber, const struct fetch *fetch)
+{
+    int64_t *confirmed = WIRE_HAS(fetch, fetch, host) ? &subscriber->hosted : &subscriber->position;
+    if (fetch->position > *confirmed) {
+        *confirmed = fetch->position;
+        source->are_positions_dirty = true;
+    }
+}
+
+/* Whether what comes behind the position is here. A subscriber whose host has all that is not may go on there, and confirm here
+ * what it got; before its own position nobody keeps anything for it. */
+static err
+check_kept(const struct source *source, const struct subscriber *subscriber, const struct fetch *fetch, struct err_text *why)
+{
+    if (fetch->position >= source->oldest - 1) {
+        return ERR_ok;
+    }
+    bool is_hosted =
+        !WIRE_HAS(fetch, fetch, host) && subscriber->hosted >= source->oldest - 1 && fetch->position >= subscriber->position;
+    if (is_hosted && fetch->limit == 0) {
+        return ERR_ok;
+    }
+    return err_say(why, is_hosted ? ERR_kept_elsewhere : ERR_position_lost, "%s stands at %lld, but %s keeps only what is behind %lld",
+                   subscriber->name, (long long)fetch->position, source->name, (long long)source->oldest - 1);
 }
 
 err
@@ -441,9 +492,12 @@ source_fetch(struct source *source, struct arena *arena, const struct fetch *fet
     if (code != ERR_ok) {
         return code;
     }
-    if (fetch->position > subscriber->position) {
-        subscriber->position = fetch->position;
-        source->are_positions_dirty = true;
+    code = check_kept(source, subscriber, fetch, why);
+    if (code == ERR_ok || code == ERR_kept_elsewhere) {
+        confirm(source, subscriber, fetch);
+    }
+    if (code != ERR_ok) {
+        return code;
     }
     struct wire_buffer list = {0};
     WIRE_SET(reply, fetched, incarnation, source->shard->incarnation);
@@ -487,11 +541,11 @@ source_subscribe(struct source *source, const struct subscribe *subscribe, struc
                            SUBSCRIBERS_MAX);
         }
         bool from_start = WIRE_HAS(subscribe, subscribe, from_start) && subscribe->from_start;
-        subscriber = add_subscriber(source, subscribe->subscriber, from_start ? source->oldest - 1 : source->shard->seq);
+        subscriber = add_subscriber(source, subscribe->subscriber, from_start ? source->oldest - 1 : source->shard->seq, 0);
         subscriber->is_new = true;
     }
     subscriber->is_leaving = false; /* one that left in this very batch */
-    err code = queue_position(source, subscribe->subscriber, subscriber->position);
+    err code = queue_position(source, subscriber);
     if (code != ERR_ok) {
         return err_say(why, code, "the subscription cannot be stored");
     }

@@ -67,6 +67,8 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms);
 
 /* --- what subscribers ask; outside of queued writes --- */
 
+/* Confirms, and reads what is behind the position. With `host` it is the host's position that is confirmed: what he keeps for the
+ * subscriber is trimmed here. ERR_kept_elsewhere: what comes next is with the host. */
 MUST_CHECK err
 source_fetch(struct source *source, struct arena *arena, const struct fetch *fetch, struct fetched *reply, struct err_text *why);
 

@@ -174,17 +174,46 @@ read_parked(struct stage *stage, struct inbox_event *events)
 static bool
 wants_fetch(struct stage *stage, struct fetch *fetch)
 {
-    return inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, fetch);
+    struct inbox_question question = {0};
+    enum inbox_asked asked = inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, &question);
+    cr_expect(asked != INBOX_ASKS_DLQ);
+    *fetch = question.fetch;
+    return asked == INBOX_ASKS_SOURCE;
+}
+
+/* The dlq is asked, from this position. */
+static void
+expect_dlq_asked(struct stage *stage, int64_t position)
+{
+    struct inbox_question question = {0};
+    cr_assert(inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, &question) == INBOX_ASKS_DLQ);
+    cr_expect(question.dlq_fetch.position == position, "%lld", (long long)question.dlq_fetch.position);
+    cr_expect(slice_equal(question.dlq_fetch.source, slice_of("factory/0")));
+    cr_expect(slice_equal(question.dlq_fetch.subscriber, slice_of("stock/0")));
+    cr_expect(question.dlq_fetch.limit == INBOX_PAGE_EVENTS);
 }
 
 static void
-page_comes(struct stage *stage, int64_t head, uint32_t count)
+answer(struct stage *stage, enum inbox_asked asked, err code)
+{
+    inbox_fetched(stage->inbox, 0, &(struct inbox_answer){.asked = asked, .code = code, .detail = "because of the test"},
+                  stage->now_ms);
+}
+
+static void
+page_comes_from(struct stage *stage, enum inbox_asked asked, int64_t head, uint32_t count)
 {
     struct fetched page = {0};
     WIRE_SET(&page, fetched, incarnation, stage->incarnation);
     WIRE_SET(&page, fetched, head, head);
     WIRE_SET(&page, fetched, events, (struct wire_list){.count = count});
-    inbox_fetched(stage->inbox, 0, ERR_ok, "", &page, stage->now_ms);
+    inbox_fetched(stage->inbox, 0, &(struct inbox_answer){.asked = asked, .page = &page}, stage->now_ms);
+}
+
+static void
+page_comes(struct stage *stage, int64_t head, uint32_t count)
+{
+    page_comes_from(stage, INBOX_ASKS_SOURCE, head, count);
 }
 
 static enum inbox_verdict
@@ -294,21 +323,75 @@ ON_BOTH(inbox, fetches_when_the_head_is_ahead)
     stop(&stage);
 }
 
-ON_BOTH(inbox, confirms_each_second)
+/* A confirmation is no FETCH: the socket is read on while it is under way. */
+ON_BOTH(inbox, confirms_at_once_and_one_at_a_time)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "there is nothing to confirm");
+    apply(&stage, 1, "a");
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) <= stage.now_ms);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    cr_expect(fetch.position == 1);
+    cr_expect(fetch.limit == 0);
+    cr_expect(id_equal(&fetch.incarnation, &stage.incarnation));
+    cr_expect(!inbox_is_fetching(stage.inbox, 0));
+    apply(&stage, 2, "a");
+    pass_ms(&stage, 5);
+    cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "one is under way");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+    inbox_confirmed(stage.inbox, 0, ERR_ok, stage.now_ms);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    cr_expect(fetch.position == 2);
+    inbox_confirmed(stage.inbox, 0, ERR_ok, stage.now_ms);
+    apply(&stage, 3, "a");
+    cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "not twice within a millisecond");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) == stage.now_ms + 1);
+    pass_ms(&stage, 1);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    inbox_confirmed(stage.inbox, 0, ERR_ok, stage.now_ms);
+    pass_ms(&stage, 5000);
+    cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    cr_expect(!wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, confirms_again_what_may_not_have_been_heard)
 {
     struct stage stage;
     struct fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
-    cr_expect(!wants_fetch(&stage, &fetch));
-    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) <= stage.now_ms + 1000);
-    pass_ms(&stage, 1000);
-    cr_assert(wants_fetch(&stage, &fetch));
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    inbox_confirmed(stage.inbox, 0, ERR_deadline_exceeded, stage.now_ms);
+    cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "not at once");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+    pass_ms(&stage, 200);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
     cr_expect(fetch.position == 1);
-    page_comes(&stage, 1, 0);
-    pass_ms(&stage, 5000);
-    cr_expect(!wants_fetch(&stage, &fetch), "there is nothing to confirm");
+    inbox_confirmed(stage.inbox, 0, ERR_ok, stage.now_ms);
+    cr_expect(!wants_fetch(&stage, &fetch), "nothing is in doubt");
+    stop(&stage);
+}
+
+/* What is wrong is found out by a FETCH, in one place. */
+ON_BOTH(inbox, doubts_its_position_when_a_confirmation_is_refused)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    inbox_confirmed(stage.inbox, 0, ERR_other_incarnation, stage.now_ms);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_other_incarnation);
+    cr_expect(inbox_has_incident(stage.inbox));
     stop(&stage);
 }
 
@@ -320,9 +403,11 @@ ON_BOTH(inbox, confirms_only_what_is_on_disk)
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
-    pass_ms(&stage, 2000);
     cr_assert(see(&stage, 2, "a", &event) == INBOX_APPLY);
-    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch));
+    cr_expect(fetch.position == 1);
+    see_head(&stage, 3);
+    cr_expect(!wants_fetch(&stage, &fetch), "nothing is asked for in the middle of a batch");
     drop(&stage);
     cr_assert(wants_fetch(&stage, &fetch));
     cr_expect(fetch.position == 1);
@@ -336,19 +421,183 @@ ON_BOTH(inbox, wants_nothing_while_an_answer_is_under_way)
     struct fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
-    apply(&stage, 1, "a");
-    pass_ms(&stage, 1000);
+    see_head(&stage, 3);
     cr_assert(wants_fetch(&stage, &fetch));
-    apply(&stage, 2, "a");
     pass_ms(&stage, 1500);
     cr_expect(!wants_fetch(&stage, &fetch));
     cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
-    inbox_fetched(stage.inbox, 0, ERR_unavailable, "away", NULL, stage.now_ms);
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_internal);
     cr_expect(!wants_fetch(&stage, &fetch), "not at once again");
     cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
     pass_ms(&stage, 1000);
     cr_expect(wants_fetch(&stage, &fetch));
     cr_expect(!inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+/* --- what the dlq keeps --- */
+
+ON_BOTH(inbox, goes_on_at_the_dlq_until_it_has_no_more)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_kept_elsewhere);
+    expect_dlq_asked(&stage, 0);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 2, 2);
+    cr_assert(see_fetched(&stage, 1, "a", &event) == INBOX_APPLY);
+    cr_assert(see_fetched(&stage, 2, "a", &event) == INBOX_APPLY);
+    commit(&stage);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "the source is told nevertheless");
+    expect_dlq_asked(&stage, 2);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 2, 0);
+    cr_assert(wants_fetch(&stage, &fetch), "the source again, at once");
+    cr_expect(fetch.position == 2);
+    page_comes(&stage, 3, 1);
+    cr_assert(see_fetched(&stage, 3, "a", &event) == INBOX_APPLY);
+    commit(&stage);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(!inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+/* What it keeps may end before our position, or before what we know to exist: that is no source that lost its events. */
+ON_BOTH(inbox, takes_a_short_dlq_for_no_incident)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    apply(&stage, 2, "a");
+    see_head(&stage, 9);
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_kept_elsewhere);
+    expect_dlq_asked(&stage, 2);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 0);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    cr_expect(!wants_fetch(&stage, &fetch), "not at once");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+    pass_ms(&stage, 200);
+    cr_expect(wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, asks_the_dlq_every_second_time_while_the_source_is_away)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    for (int round = 0; round < 3; round++) {
+        cr_assert(wants_fetch(&stage, &fetch));
+        answer(&stage, INBOX_ASKS_SOURCE, round == 1 ? ERR_unavailable : ERR_deadline_exceeded);
+        cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+        pass_ms(&stage, 200);
+        expect_dlq_asked(&stage, 0);
+        answer(&stage, INBOX_ASKS_DLQ, round == 0 ? ERR_unknown_subscriber : round == 1 ? ERR_position_lost : ERR_unavailable);
+        cr_expect(!inbox_has_incident(stage.inbox), "the dlq need not know us");
+        cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms);
+        pass_ms(&stage, 200);
+    }
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_unavailable);
+    pass_ms(&stage, 200);
+    expect_dlq_asked(&stage, 0);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 1);
+    cr_assert(see_fetched(&stage, 1, "a", &event) == INBOX_APPLY, "whose incarnation is taken from the dlq");
+    commit(&stage);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 1);
+    expect_dlq_asked(&stage, 1);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 0);
+    cr_expect(wants_fetch(&stage, &fetch), "the position is still in doubt: only the source can say that nothing is missing");
+    stop(&stage);
+}
+
+ON_BOTH(inbox, leaves_a_dlq_whose_page_brings_nothing_new)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    see_head(&stage, 5);
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_kept_elsewhere);
+    expect_dlq_asked(&stage, 1);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 5, 1);
+    cr_expect(see_fetched(&stage, 1, "a", &event) == INBOX_NOTHING);
+    cr_expect(!wants_fetch(&stage, &fetch));
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) > stage.now_ms, "no circle without a pause");
+    pass_ms(&stage, 200);
+    cr_expect(wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, does_not_take_another_stream_from_the_dlq)
+{
+    struct stage stage;
+    struct fetch fetch;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    see_head(&stage, 5);
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_kept_elsewhere);
+    expect_dlq_asked(&stage, 1);
+    struct id ours = stage.incarnation;
+    stage.incarnation = id_new();
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 5, 4);
+    stage.incarnation = ours;
+    cr_expect(!inbox_has_incident(stage.inbox));
+    pass_ms(&stage, 200);
+    cr_expect(wants_fetch(&stage, &fetch));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, asks_the_dlq_before_it_takes_a_position_for_lost)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct fetch fetch;
+    start(&stage, place);
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_position_lost);
+    expect_dlq_asked(&stage, 0);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 1);
+    cr_assert(see_fetched(&stage, 1, "a", &event) == INBOX_APPLY);
+    commit(&stage);
+    expect_dlq_asked(&stage, 1);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 0);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    cr_assert(wants_fetch(&stage, &fetch));
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_position_lost);
+    expect_dlq_asked(&stage, 1);
+    page_comes_from(&stage, INBOX_ASKS_DLQ, 1, 0);
+    cr_expect(inbox_has_incident(stage.inbox), "nobody has it");
+    cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) == INT64_MAX);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, gives_up_on_a_lost_position_though_the_dlq_is_away)
+{
+    struct stage stage;
+    struct fetch fetch;
+    int rounds = 0;
+    start(&stage, place);
+    while (!inbox_has_incident(stage.inbox) && rounds < 20) {
+        cr_assert(wants_fetch(&stage, &fetch));
+        answer(&stage, INBOX_ASKS_SOURCE, ERR_position_lost);
+        expect_dlq_asked(&stage, 0);
+        answer(&stage, INBOX_ASKS_DLQ, ERR_unavailable);
+        pass_ms(&stage, 200);
+        rounds++;
+    }
+    cr_expect(rounds == 5, "%d", rounds);
+    cr_expect(incidents() == 1);
     stop(&stage);
 }
 
@@ -630,6 +879,8 @@ ON_BOTH(inbox, stands_still_while_a_dependency_is_away)
     cr_assert(inbox_take_again(stage.inbox, &event));
     drop(&stage);
     inbox_hold(stage.inbox, &event, stage.now_ms + 300);
+    cr_assert(inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "what came before it is told");
+    inbox_confirmed(stage.inbox, 0, ERR_ok, stage.now_ms);
     cr_expect(see(&stage, 3, "b", &later) == INBOX_NOTHING);
     cr_expect(!wants_fetch(&stage, &fetch));
     int64_t next_ms = inbox_next_ms(stage.inbox, stage.now_ms);
@@ -687,13 +938,13 @@ ON_BOTH(inbox, stands_when_the_source_ends_before_its_cursor)
     stop(&stage);
 }
 
-ON_BOTH(inbox, stands_when_the_source_refuses_its_position)
+ON_BOTH(inbox, stands_when_the_source_refuses_it)
 {
     struct stage stage;
     struct fetch fetch;
     start(&stage, place);
     cr_assert(wants_fetch(&stage, &fetch));
-    inbox_fetched(stage.inbox, 0, ERR_position_lost, "gone", NULL, stage.now_ms);
+    answer(&stage, INBOX_ASKS_SOURCE, ERR_unknown_subscriber);
     cr_expect(inbox_has_incident(stage.inbox));
     pass_ms(&stage, 10000);
     cr_expect(!wants_fetch(&stage, &fetch));

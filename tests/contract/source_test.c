@@ -128,6 +128,23 @@ try_fetch(struct stage *stage, const char *name, int64_t position, int64_t limit
     return code;
 }
 
+/* A host's word, for a subscriber. */
+static err
+try_host(struct stage *stage, const char *name, int64_t position, int64_t limit, struct fetched *page)
+{
+    struct err_text why = {""};
+    struct fetch fetch = {0};
+    WIRE_SET(&fetch, fetch, subscriber, slice_of(name));
+    WIRE_SET(&fetch, fetch, incarnation, stage->shard.incarnation);
+    WIRE_SET(&fetch, fetch, position, position);
+    WIRE_SET(&fetch, fetch, limit, limit);
+    WIRE_SET(&fetch, fetch, host, slice_of("dlq/0"));
+    *page = (struct fetched){0};
+    err code = source_fetch(stage->source, &stage->arena, &fetch, page, &why);
+    db_rollback(stage->db);
+    return code;
+}
+
 /* Fetches; checks that the page is without a gap; returns how many events it has. */
 static int64_t
 fetch(struct stage *stage, const char *name, int64_t position, int64_t limit)
@@ -489,5 +506,266 @@ ON_BOTH(source, does_not_confirm_backwards)
     cr_expect(fetch(&stage, "stock/0", 2, 1) == 1);
     pass_a_second(&stage);
     cr_expect(place_number(stage.db, "SELECT position FROM $position WHERE subscriber = 'stock/0'") == 8);
+    stop(&stage);
+}
+
+/* --- a subscriber that is behind is hosted --- */
+
+ON_BOTH(source, trims_what_a_host_keeps)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    emit_many(&stage, 900);
+    cr_expect(fetch(&stage, "stock/0", 100, 0) == 0);
+    cr_assert(try_host(&stage, "stock/0", 100, 300, &page) == ERR_ok);
+    cr_expect(page.events.count == 300);
+    cr_assert(try_host(&stage, "stock/0", 700, 1000, &page) == ERR_ok);
+    cr_expect(page.events.count == 200);
+    pass_a_second(&stage);
+    cr_expect(place_number(stage.db, "SELECT MIN(seq) FROM $outbox") == 701);
+    cr_expect(place_number(stage.db, "SELECT position FROM $position WHERE subscriber = 'stock/0'") == 100, "it has not moved itself");
+    cr_expect(place_number(stage.db, "SELECT hosted FROM $position WHERE subscriber = 'stock/0'") == 700);
+    load(&stage);
+    cr_expect(try_fetch(&stage, "stock/0", 100, 10, &page) == ERR_kept_elsewhere, "also after a restart");
+    cr_expect(try_fetch(&stage, "stock/0", 99, 10, &page) == ERR_position_lost, "what it had confirmed nobody keeps");
+    cr_expect(try_host(&stage, "stock/0", 699, 10, &page) == ERR_position_lost, "nor twice for the host");
+    stop(&stage);
+}
+
+ON_BOTH(source, goes_on_with_a_subscriber_that_comes_back_from_its_host)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    emit_many(&stage, 900);
+    cr_assert(try_host(&stage, "stock/0", 700, 0, &page) == ERR_ok);
+    pass_a_second(&stage);
+    cr_expect(try_fetch(&stage, "stock/0", 300, 10, &page) == ERR_kept_elsewhere);
+    cr_assert(try_fetch(&stage, "stock/0", 500, 0, &page) == ERR_ok, "it may confirm what it got there");
+    pass_a_second(&stage);
+    cr_expect(place_number(stage.db, "SELECT position FROM $position WHERE subscriber = 'stock/0'") == 500);
+    cr_expect(fetch(&stage, "stock/0", 700, 1000) == 200, "what the host had not fetched is here");
+    cr_expect(fetch(&stage, "stock/0", 900, 0) == 0);
+    pass_a_second(&stage);
+    emit_many(&stage, 300);
+    cr_expect(fetch(&stage, "stock/0", 900, 1000) == 300, "a host of long ago trims nothing");
+    stop(&stage);
+}
+
+ON_BOTH(source, keeps_what_another_has_not_confirmed_beside_a_host)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    subscribe(&stage, "billing", true, 0);
+    place_expect(stage.db, commit(&stage), ERR_ok);
+    emit_many(&stage, 600);
+    cr_assert(try_host(&stage, "stock/0", 600, 0, &page) == ERR_ok);
+    pass_a_second(&stage);
+    cr_expect(rows(&stage) == 600);
+    cr_expect(fetch(&stage, "stock/0", 0, 1000) == 600, "nobody is sent away for what is here");
+    cr_expect(fetch(&stage, "billing", 600, 0) == 0);
+    pass_a_second(&stage);
+    cr_expect(rows(&stage) == 0);
+    stop(&stage);
+}
+
+ON_BOTH(source, refuses_hosts_that_it_cannot_serve)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    emit_many(&stage, 3);
+    cr_expect(try_host(&stage, "stock/0", 4, 0, &page) == ERR_position_lost, "ahead");
+    cr_expect(try_host(&stage, "nobody", 0, 10, &page) == ERR_unknown_subscriber);
+    pass_a_second(&stage);
+    cr_expect(place_number(stage.db, "SELECT hosted FROM $position WHERE subscriber = 'stock/0'") == 0);
+    stop(&stage);
+}
+
+ON_BOTH(source, forgets_the_host_of_one_that_left)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    subscribe(&stage, "billing", true, 0);
+    place_expect(stage.db, commit(&stage), ERR_ok);
+    emit_many(&stage, 10);
+    cr_assert(try_host(&stage, "billing", 10, 0, &page) == ERR_ok);
+    pass_a_second(&stage);
+    place_expect(stage.db, unsubscribe(&stage, "billing"), ERR_ok);
+    place_expect(stage.db, commit(&stage), ERR_ok);
+    cr_expect(try_host(&stage, "billing", 10, 0, &page) == ERR_unknown_subscriber);
+    subscribe(&stage, "billing", true, 0);
+    place_expect(stage.db, commit(&stage), ERR_ok);
+    cr_expect(place_number(stage.db, "SELECT hosted FROM $position WHERE subscriber = 'billing'") == 0);
+    stop(&stage);
+}
+
+/* --- HEAD --- */
+
+struct standing {
+    int64_t position;
+    int64_t age_ms;
+    int64_t hosted;
+    bool has_hosted;
+};
+
+/* Publishes HEAD and reads what it says of a subscriber. */
+static struct standing
+standing_of(struct stage *stage, zsock_t *sub, const char *name)
+{
+    struct standing found = {.position = -1};
+    source_publish_head(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
+    zmsg_t *message = zmsg_recv(sub);
+    cr_assert(message != NULL, "no HEAD within its time");
+    cr_assert(zmsg_size(message) == 3);
+    (void)zmsg_first(message);
+    (void)zmsg_next(message);
+    zframe_t *frame = zmsg_next(message);
+    struct head head;
+    struct position position;
+    struct err_text why = {""};
+    cr_assert(wire_decode(&head_body, (struct slice){zframe_data(frame), zframe_size(frame)}, &head, &why) == ERR_ok, "%s", why.text);
+    while (wire_list_next(&head.positions, &position_body, &position)) {
+        if (slice_equal(position.subscriber, slice_of(name))) {
+            found = (struct standing){.position = position.position,
+                                      .age_ms = position.age_ms,
+                                      .hosted = position.hosted,
+                                      .has_hosted = WIRE_HAS(&position, position, hosted)};
+        }
+    }
+    zmsg_destroy(&message);
+    cr_assert(found.position >= 0, "%s is not in HEAD", name);
+    return found;
+}
+
+static void
+pass_ms(struct stage *stage, int64_t ms)
+{
+    clock_fake_advance_ms(ms);
+    stage->now_ms += ms;
+}
+
+static zsock_t *
+open_head(void)
+{
+    zsock_t *sub = zsock_new(ZMQ_SUB);
+    cr_assert(zsock_connect(sub, "inproc://source-test") == 0);
+    zsock_set_subscribe(sub, "head");
+    zsock_set_rcvtimeo(sub, 5000);
+    return sub;
+}
+
+/* The PUB hears of a subscription some time later. */
+static void
+await_head(struct stage *stage, zsock_t *sub)
+{
+    zmq_pollitem_t item = {.socket = zsock_resolve(sub), .events = ZMQ_POLLIN};
+    int tries = 0;
+    do {
+        source_publish_head(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
+    } while (zmq_poll(&item, 1, 5) == 0 && tries++ < 1000);
+    cr_assert(tries < 1000);
+    zsock_set_rcvtimeo(sub, 50);
+    for (zmsg_t *message = zmsg_recv(sub); message != NULL; message = zmsg_recv(sub)) {
+        zmsg_destroy(&message);
+    }
+    zsock_set_rcvtimeo(sub, 5000);
+}
+
+/* Drops the HEADs that a commit has published. */
+static void
+skip_heads(zsock_t *sub)
+{
+    zmq_pollitem_t item = {.socket = zsock_resolve(sub), .events = ZMQ_POLLIN};
+    while (zmq_poll(&item, 1, 0) > 0) {
+        zmsg_t *message = zmsg_recv(sub);
+        zmsg_destroy(&message);
+    }
+}
+
+ON_BOTH(source, says_in_head_who_is_hosted_up_to_where)
+{
+    struct stage stage;
+    struct fetched page;
+    start(&stage, place, "factory");
+    zsock_t *sub = open_head();
+    await_head(&stage, sub);
+    emit_many(&stage, 10);
+    skip_heads(sub);
+    cr_expect(!standing_of(&stage, sub, "stock/0").has_hosted);
+    cr_assert(try_host(&stage, "stock/0", 7, 0, &page) == ERR_ok);
+    struct standing standing = standing_of(&stage, sub, "stock/0");
+    cr_expect(standing.position == 0);
+    cr_expect(standing.hosted == 7);
+    zsock_destroy(&sub);
+    stop(&stage);
+}
+
+ON_BOTH(source, tells_how_old_the_oldest_unconfirmed_event_is)
+{
+    struct stage stage;
+    start(&stage, place, "factory");
+    zsock_t *sub = open_head();
+    await_head(&stage, sub);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 0);
+    pass_ms(&stage, 60000);
+    emit_many(&stage, 1);
+    skip_heads(sub);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 0, "it is new, however long there was none");
+    pass_ms(&stage, 7000);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 7000);
+    emit_many(&stage, 1);
+    skip_heads(sub);
+    pass_ms(&stage, 1000);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 8000);
+    cr_expect(fetch(&stage, "stock/0", 1, 0) == 0);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 1000, "the second is younger");
+    cr_expect(fetch(&stage, "stock/0", 2, 0) == 0);
+    cr_expect(standing_of(&stage, sub, "stock/0").age_ms == 0);
+    zsock_destroy(&sub);
+    stop(&stage);
+}
+
+/* At every HEAD there is an event that was just committed and is not confirmed: that is no delay. */
+ON_BOTH(source, is_not_alarmed_by_one_that_keeps_up_under_load)
+{
+    struct stage stage;
+    start(&stage, place, "factory");
+    zsock_t *sub = open_head();
+    await_head(&stage, sub);
+    for (int step = 1; step <= 100; step++) {
+        emit_many(&stage, 1);
+        skip_heads(sub);
+        cr_expect(fetch(&stage, "stock/0", step - 1, 0) == 0);
+        pass_ms(&stage, 100);
+        struct standing standing = standing_of(&stage, sub, "stock/0");
+        cr_assert(standing.age_ms <= 200, "step %d: %lld ms", step, (long long)standing.age_ms);
+    }
+    zsock_destroy(&sub);
+    stop(&stage);
+}
+
+/* One that is always 10 s behind, and keeps up with that: its age is 10 s at any time. */
+ON_BOTH(source, does_not_take_a_steady_delay_for_none)
+{
+    struct stage stage;
+    start(&stage, place, "factory");
+    zsock_t *sub = open_head();
+    await_head(&stage, sub);
+    for (int step = 1; step <= 300; step++) {
+        emit_many(&stage, 1);
+        skip_heads(sub);
+        if (step > 100) {
+            cr_expect(fetch(&stage, "stock/0", step - 100, 0) == 0);
+        }
+        pass_ms(&stage, 100);
+        struct standing standing = standing_of(&stage, sub, "stock/0");
+        cr_assert(standing.age_ms <= 10000, "step %d: %lld ms", step, (long long)standing.age_ms);
+        cr_assert(step < 110 || standing.age_ms >= 9000, "step %d: %lld ms", step, (long long)standing.age_ms);
+    }
+    zsock_destroy(&sub);
     stop(&stage);
 }

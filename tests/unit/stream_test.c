@@ -173,3 +173,21 @@ Test(stream, passes_over_the_last_words_of_an_incarnation_left_behind)
     cr_expect_eq(stream_see_head(&stream, &ours, 6), STREAM_DUPLICATE);
     cr_expect_eq(stream_see_event(&stream, &theirs, 1), STREAM_APPLY);
 }
+
+Test(stream, believes_events_that_somebody_else_keeps_but_nothing_else_of_his)
+{
+    struct stream stream = confirmed_at(5);
+    stream_doubt(&stream);
+    stream_fetch_sent(&stream, 2000);
+    cr_expect_eq(stream_fetch_arrived_elsewhere(&stream, &ours, 7, 2), STREAM_APPLY);
+    cr_expect_eq(stream_see_event(&stream, &ours, 6), STREAM_APPLY);
+    stream_take(&stream, 6);
+    cr_expect_eq(stream_see_event(&stream, &ours, 7), STREAM_APPLY);
+    stream_take(&stream, 7);
+    stream_fetch_sent(&stream, 2000);
+    cr_expect_eq(stream_fetch_arrived_elsewhere(&stream, &ours, 3, 0), STREAM_DUPLICATE, "it may end before the position");
+    cr_expect(stream_wants_fetch(&stream, 0), "the doubt stays");
+    stream_fetch_sent(&stream, 2000);
+    cr_expect_eq(stream_fetch_arrived_elsewhere(&stream, &theirs, 9, 1), STREAM_OTHER_INCARNATION);
+    cr_expect_eq(stream.head, 7);
+}
