@@ -147,9 +147,9 @@ struct dlq_outcome {
 MUST_CHECK err
 dlq_replay_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
 
-/* The id of a replay that is asking for this letter; NULL for none. */
-const struct id *
-dlq_replay_of(struct dlq *dlq, int64_t n);
+/* The id of a replay that is asking for this letter; the zero id for none. */
+MUST_CHECK err
+dlq_replay_of(struct dlq *dlq, int64_t n, struct id *replay);
 
 /* Once at the end of each batch: sends what the replays want to send next. */
 MUST_CHECK err
@@ -195,6 +195,9 @@ dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item);
 /* Answers receives whose time is nearly over; each tick. */
 MUST_CHECK err
 dlq_host_tick(struct dlq *dlq, struct batch *batch);
+/* When the next of them has to be answered: the class's next_ms. */
+int64_t
+dlq_host_next_ms(const struct dlq *dlq);
 
 /* --- dlq_room.c: room for letters when the disk is full --- */
 

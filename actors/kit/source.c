@@ -460,8 +460,10 @@ check_position(struct source *source, const struct fetch *fetch, struct subscrib
 static void
 confirm(struct source *source, struct subscriber *subscriber, const struct fetch *fetch)
 {
-    int64_t *confirmed = WIRE_HAS(fetch, fetch, host) ? &subscriber->hosted : &subscriber->position;
-    if (fetch->position > *confirmed) {
+    bool is_host = WIRE_HAS(fetch, fetch, host);
+    int64_t *confirmed = is_host ? &subscriber->hosted : &subscriber->position;
+    /* A host that has less than before has lost its database: what it lacks is kept here again, as far as it still is. */
+    if (fetch->position > *confirmed || (is_host && fetch->position < *confirmed)) {
         *confirmed = fetch->position;
         source->are_positions_dirty = true;
     }
