@@ -22,7 +22,7 @@ import processes  # in tests/support, where rest looks
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300
 START_S = 30
-OFFSETS = (5, 6, 7)
+OFFSETS = {"sales": 5, "stock": 6, "factory": 7, "dlq": 8}
 
 
 def is_free(port):
@@ -39,7 +39,7 @@ def free_base_port():
     """A base under which every port of the actors is free; different processes begin at different places."""
     start = 2000 + os.getpid() * 37 % 9000
     for base in (2000 + (start - 2000 + step * 110) % 9000 for step in range(400)):
-        if all(is_free(base + offset + more) for offset in OFFSETS for more in (0, 100, 5000)):
+        if all(is_free(base + offset + more) for offset in OFFSETS.values() for more in (0, 100, 5000)):
             return base
     raise RuntimeError("no free ports")
 
@@ -112,10 +112,10 @@ class Shop:
         self.process = None
 
     def requests(self, actor):
-        return f"tcp://127.0.0.1:{self.base + {'sales': 5, 'stock': 6, 'factory': 7}[actor]}"
+        return f"tcp://127.0.0.1:{self.base + OFFSETS[actor]}"
 
     def events(self, actor):
-        return f"tcp://127.0.0.1:{self.base + 100 + {'sales': 5, 'stock': 6, 'factory': 7}[actor]}"
+        return f"tcp://127.0.0.1:{self.base + 100 + OFFSETS[actor]}"
 
     def client(self, actor):
         return Client(self.requests(actor), self.context)
@@ -172,6 +172,13 @@ def sales(shop):
 @pytest.fixture
 def factory(shop):
     client = shop.client("factory")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def dlq(shop):
+    client = shop.client("dlq")
     yield client
     client.close()
 

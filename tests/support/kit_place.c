@@ -32,11 +32,16 @@ is_port_free(int port)
     return is_free;
 }
 
-/* The ports of stock and factory behind it. */
+/* The ports of stock, factory and dlq behind it. */
 static bool
 are_ports_free(int base)
 {
-    return is_port_free(base + 6) && is_port_free(base + 7) && is_port_free(base + 106) && is_port_free(base + 107);
+    for (int offset = 6; offset <= 8; offset++) {
+        if (!is_port_free(base + offset) || !is_port_free(base + 100 + offset)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static int
@@ -66,8 +71,9 @@ void
 place_await_ports(const struct place *place)
 {
     int base = (int)place->settings.base_port;
-    for (int i = 0; !is_port_free(base + 6) || !is_port_free(base + 106); i++) {
-        cr_assert(i < 500, "the actor's ports are not given back");
+    for (int i = 0; !is_port_free(base + 6) || !is_port_free(base + 106) || !is_port_free(base + 8) || !is_port_free(base + 108);
+         i++) {
+        cr_assert(i < 500, "the actors' ports are not given back");
         (void)poll(NULL, 0, 10);
     }
 }

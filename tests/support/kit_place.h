@@ -31,7 +31,8 @@ place_leave(struct place *place);
 struct db *
 place_open(const struct place *place);
 
-/* Waits until stock's ports can be bound again: ZeroMQ closes a listener some time after its socket is destroyed. */
+/* Waits until the ports of stock and of the dlq can be bound again: ZeroMQ closes a listener some time after its socket is destroyed.
+ */
 void
 place_await_ports(const struct place *place);
 
