@@ -19,9 +19,10 @@
  *   In memory: the last n and the secret, read again after a rollback; and requests that wait for stock.
  *
  * FAILURES
- *   An outside factory that does not accept is called again with back-off, after retry_attempts each minute, for ever; an accepted
- * call without a callback is repeated after a patience that doubles. All calls of a production carry the same message, the same
- * callback address and the same Idempotency-Key. The first callback finishes the production, later ones change nothing.
+ *   An outside factory that does not accept is called again with back-off; an accepted call without a callback is repeated after a
+ *   patience that doubles. After retry_attempts of either in a row the call is a letter, the production stays open, and it is called
+ *   again when somebody asks for it. All calls of a production carry the same message, the same callback address and the same
+ *   Idempotency-Key. The first callback finishes the production, later ones change nothing.
  *
  * LIMITS
  *   Without the level at hand (a produce that names a quantity, of a product met before) the quantity is ordered as it is asked for. A
@@ -335,6 +336,9 @@ handle_callback(struct factory *factory, struct batch *batch, struct item *item)
     }
     if (factory_status_is_open(production.status)) {
         code = factory_finish(factory, batch, &production, item);
+        if (code == ERR_ok) {
+            code = factory_close_letter(factory, batch, &production.id);
+        }
         if (code != ERR_ok) {
             return code;
         }
@@ -364,6 +368,9 @@ handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
     (void)err_say(&production.error, ERR_ok, "%.*s", has_reason ? (int)cancel->reason.size : 9,
                   has_reason ? (const char *)cancel->reason.data : "cancelled");
     code = factory_end(factory, batch, &production, item);
+    if (code == ERR_ok) {
+        code = factory_close_letter(factory, batch, &production.id);
+    }
     if (code != ERR_ok) {
         return code;
     }

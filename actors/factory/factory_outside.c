@@ -3,20 +3,29 @@
  * PURPOSE   Productions of an outside factory: it is called with the donut shop's own message, and calls back when it is done.
  *
  * STATE     The due row "call" of an open production: set before a call to a moment behind the call's time-out, so that a process
- *           that ends in the middle calls again. $secret is the key of the callbacks' addresses.
+ *           that ends in the middle calls again. Its payload is what is remembered of the calls (factory_calls.h). $secret is the key
+ *           of the callbacks' addresses.
  *
- * FAILURES  Not accepted: called again with back-off, after retry_attempts each minute, for ever, said once as an error. Accepted and
- *           silent: called again after a patience that doubles. All calls of a production are the same message.
+ * FAILURES  Not accepted: called again with back-off. Accepted and silent: called again after a patience that doubles. After
+ *           retry_attempts of either in a row the call is buried: a letter with the answers, the row that fires only when somebody asks
+ *           for it, and the production that stays open. One that is asked for is one call: accepted, its letter is closed and the
+ *           production goes on by its patience; not accepted, it is buried again. All calls of a production are the same message.
+ *
+ * LIMITS    A letter holds the message without the callback's capability.
  */
 #include "factory_state.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
 
+#include "factory_calls.h"
 #include "factory_message.h"
 #include "log.h"
+
+#define KEPT_BACK "kept-back" /* instead of a capability */
 
 bool
 factory_is_outside(const struct factory *factory)
@@ -49,9 +58,97 @@ copy_text(struct batch *batch, const char *text)
     return copy;
 }
 
+/* Sets the row that leads on from here. */
+static void
+wait_for(struct batch *batch, const struct factory_production *production, struct factory_calls *calls, enum factory_wait wait,
+         int64_t due_ms)
+{
+    struct wire_buffer payload = {0};
+    calls->wait = wait;
+    factory_calls_encode(calls, &payload);
+    batch_due(batch, &(struct due){
+                         .owner = OWNER_CALL,
+                         .key = {production->id.bytes, sizeof production->id.bytes},
+                         .due_ms = due_ms,
+                         .attempts = production->attempts,
+                         .payload = wire_buffer_slice(&payload),
+                     });
+    wire_buffer_fini(&payload);
+}
+
+/* --- letters --- */
+
+static void
+settle_letter(struct batch *batch, const struct id *production, struct factory_calls *calls)
+{
+    if (calls->has_letter) {
+        struct id letter = batch_letter_id(batch, production);
+        batch_settle(batch, &letter);
+        calls->has_letter = false;
+    }
+}
+
+err
+factory_close_letter(struct factory *factory, struct batch *batch, const struct id *production)
+{
+    struct wire_buffer payload = {0};
+    struct factory_calls calls;
+    err code = factory_store_find_calls(&factory->store, production, &payload);
+    if (code == ERR_ok) {
+        factory_calls_init(&calls, wire_buffer_slice(&payload));
+        settle_letter(batch, production, &calls);
+        factory_calls_fini(&calls);
+    }
+    wire_buffer_fini(&payload);
+    return code;
+}
+
+/* What is posted, but for the secret in it. */
+static struct slice
+message_of(struct factory *factory, struct batch *batch, const struct factory_production *production)
+{
+    char callback_url[FACTORY_URL_SIZE];
+    factory_callback_of(factory->settings, KEPT_BACK, callback_url);
+    char *json = factory_message_json(production, callback_url);
+    struct slice kept = slice_of(copy_text(batch, json));
+    free(json);
+    return kept;
+}
+
+/* The call ends here by itself; the production stays open. `calls` holds the reason as its latest attempt. */
+static err
+bury(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls, err reason)
+{
+    struct burial burial = {0};
+    calls->told = production->attempts > calls->told ? production->attempts : calls->told + 1;
+    WIRE_SET(&burial, burial, letter, batch_letter_id(batch, &production->id));
+    WIRE_SET(&burial, burial, kind, slice_of("call"));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(reason)));
+    WIRE_SET(&burial, burial, error, slice_of(production->error.text));
+    WIRE_SET(&burial, burial, attempts, calls->told);
+    WIRE_SET(&burial, burial, first, factory_calls_first_ms(calls, batch->now_ms));
+    WIRE_SET(&burial, burial, last, batch->now_ms);
+    WIRE_SET(&burial, burial, history, calls->past);
+    WIRE_SET(&burial, burial, key, slice_of(production->product));
+    WIRE_SET(&burial, burial, type, slice_of("factory.call"));
+    WIRE_SET(&burial, burial, owner, slice_of(OWNER_CALL));
+    WIRE_SET(&burial, burial, due_key, ((struct slice){production->id.bytes, sizeof production->id.bytes}));
+    WIRE_SET(&burial, burial, body, message_of(factory, batch, production));
+    WIRE_SET(&burial, burial, units, production->quantity);
+    batch_bury(batch, &burial);
+    calls->has_letter = true;
+    log_error("outside_call_given_up", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
+              LOG_TEXT("reason", err_symbol(reason)), LOG_TEXT("error", production->error.text),
+              LOG_TEXT("now", "its letter can be replayed"));
+    wait_for(batch, production, calls, FACTORY_WAIT_NOBODY, DUE_NEVER);
+    return factory_store_update(&factory->store, production);
+}
+
+/* --- calling --- */
+
 /* Calls; the due row says when to look again should the process end before the outcome. */
 static err
-call_outside(struct factory *factory, struct batch *batch, struct factory_production *production)
+call_outside(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
 {
     char capability[FACTORY_CAPABILITY_SIZE];
     char callback_url[FACTORY_URL_SIZE];
@@ -70,7 +167,7 @@ call_outside(struct factory *factory, struct batch *batch, struct factory_produc
     factory_address_of(factory->settings, url);
     char *json = factory_message_json(production, callback_url);
     int64_t timeout_ms = factory->settings->call_timeout_ms;
-    factory_set_due(batch, OWNER_CALL, production, batch->now_ms + 2 * timeout_ms);
+    wait_for(batch, production, calls, FACTORY_WAIT_CALL, batch->now_ms + 2 * timeout_ms);
     batch_call(batch, &(struct call){
                           .url = copy_text(batch, url),
                           .json = slice_of(copy_text(batch, json)),
@@ -83,12 +180,28 @@ call_outside(struct factory *factory, struct batch *batch, struct factory_produc
 
 /* A production that was meant for an outside factory, and there is none any more. */
 static err
-take_over(struct factory *factory, struct batch *batch, struct factory_production *production)
+take_over(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
 {
     production->due_at_ms = batch->now_ms + factory->settings->lead_time_ms;
     log_warn("production_taken_over", LOG_ID("production", &production->id));
+    settle_letter(batch, &production->id, calls);
     factory_set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
     return factory_store_update(&factory->store, production);
+}
+
+/* Accepted, and the callback did not come. */
+static err
+handle_silence(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
+{
+    calls->silences++;
+    (void)err_say(&production->error, ERR_ok, "the factory accepted the production %" PRId64 " times and never called back",
+                  production->accepted);
+    factory_calls_add(calls, batch->now_ms, "accepted, and not called back in time");
+    if (factory_calls_again(calls->silences, factory->settings->retry_attempts, calls->has_letter)) {
+        production->error.text[0] = '\0';
+        return call_outside(factory, batch, production, calls);
+    }
+    return bury(factory, batch, production, calls, ERR_unacknowledged);
 }
 
 /* A batch that comes late may hold the outcome of a call and, behind it, the due row that stood in for that outcome. */
@@ -101,6 +214,23 @@ has_outcome(const struct batch *batch, const struct id *production)
         }
     }
     return false;
+}
+
+static err
+handle_call_due(struct factory *factory, struct batch *batch, const struct item *item, struct factory_production *production)
+{
+    struct factory_calls calls;
+    err code = ERR_ok;
+    factory_calls_init(&calls, item->payload);
+    if (!factory_is_outside(factory)) {
+        code = take_over(factory, batch, production, &calls);
+    } else if (calls.wait == FACTORY_WAIT_CALLBACK) {
+        code = handle_silence(factory, batch, production, &calls);
+    } else {
+        code = call_outside(factory, batch, production, &calls);
+    }
+    factory_calls_fini(&calls);
+    return code;
 }
 
 err
@@ -121,40 +251,44 @@ factory_handle_due(struct factory *factory, struct batch *batch, const struct it
     if (slice_equal(item->owner, slice_of(OWNER_PRODUCTION))) {
         return factory_finish(factory, batch, &production, item);
     }
-    if (has_outcome(batch, &id)) {
-        return ERR_ok;
-    }
-    return factory_is_outside(factory) ? call_outside(factory, batch, &production) : take_over(factory, batch, &production);
+    return has_outcome(batch, &id) ? ERR_ok : handle_call_due(factory, batch, item, &production);
 }
 
+/* --- outcomes --- */
+
 static err
-handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production)
+handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
 {
     production->status = FACTORY_REQUESTED;
     production->accepted++;
     production->error.text[0] = '\0';
+    calls->failures = 0;
+    settle_letter(batch, &production->id, calls);
     int64_t patience_ms = factory_patience_ms(production->accepted, factory->settings->call_timeout_ms, randombytes_random());
-    factory_set_due(batch, OWNER_CALL, production, batch->now_ms + patience_ms);
+    wait_for(batch, production, calls, FACTORY_WAIT_CALLBACK, batch->now_ms + patience_ms);
     return factory_store_update(&factory->store, production);
 }
 
 static err
-handle_not_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *item)
+handle_not_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *item,
+                    struct factory_calls *calls)
 {
     char capability[FACTORY_CAPABILITY_SIZE];
-    int64_t retry_attempts = factory->settings->retry_attempts;
     err code = factory_load_secret(factory);
     if (code != ERR_ok) {
         return code;
     }
     factory_capability_of(factory->secret, &production->id, capability);
     factory_call_error(item->call_status, item->text, capability, &production->error);
-    int64_t backoff_ms = production->attempts < retry_attempts ? batch_backoff_ms(batch, production->attempts) : FACTORY_SLOW_PAUSE_MS;
-    int64_t pause_ms = factory_retry_pause_ms(production->attempts, retry_attempts, backoff_ms, randombytes_random());
-    log_at(production->attempts == retry_attempts ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "outside_factory_failed",
-           LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms),
-           LOG_TEXT("error", production->error.text));
-    factory_set_due(batch, OWNER_CALL, production, batch->now_ms + pause_ms);
+    factory_calls_add(calls, batch->now_ms, production->error.text);
+    calls->failures++;
+    if (!factory_calls_again(calls->failures, factory->settings->retry_attempts, calls->has_letter)) {
+        return bury(factory, batch, production, calls, ERR_call_failed);
+    }
+    int64_t pause_ms = batch_backoff_ms(batch, calls->failures);
+    log_warn("outside_factory_failed", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
+             LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
+    wait_for(batch, production, calls, FACTORY_WAIT_CALL, batch->now_ms + pause_ms);
     return factory_store_update(&factory->store, production);
 }
 
@@ -162,13 +296,22 @@ err
 factory_handle_outcome(struct factory *factory, struct batch *batch, const struct item *item)
 {
     struct factory_production production;
+    struct wire_buffer payload = {0};
+    struct factory_calls calls;
     bool found = false;
     err code = factory_store_find(&factory->store, &item->context_id, &production, &found);
     if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
         return code; /* the callback was faster than the answer */
     }
-    if (factory_is_accepted(item->call_status)) {
-        return handle_accepted(factory, batch, &production);
+    code = factory_store_find_calls(&factory->store, &item->context_id, &payload);
+    if (code != ERR_ok) {
+        wire_buffer_fini(&payload);
+        return code;
     }
-    return handle_not_accepted(factory, batch, &production, item);
+    factory_calls_init(&calls, wire_buffer_slice(&payload));
+    code = factory_is_accepted(item->call_status) ? handle_accepted(factory, batch, &production, &calls)
+                                                  : handle_not_accepted(factory, batch, &production, item, &calls);
+    factory_calls_fini(&calls);
+    wire_buffer_fini(&payload);
+    return code;
 }

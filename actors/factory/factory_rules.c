@@ -9,7 +9,7 @@
  *   And how much is missing? What order_up_to wants beyond available and incoming, but at least what a buyer was refused: a shelf
  *   of 10 that is asked for 50 gets a refill of 50.
  *
- *   An outside factory is never given up. After retry_attempts the calls go on at a slow pace.
+ *   Calls to an outside factory end after retry_attempts that went wrong in a row; from then on each is somebody's wish.
  *
  * LIMITS
  *   Bounds are those of the wire (LEVEL_MAX, QUANTITY_MAX): no sum here comes near the end of int64_t.
@@ -113,14 +113,10 @@ factory_is_accepted(int http_status)
     return http_status >= 200 && http_status <= 299;
 }
 
-int64_t
-factory_retry_pause_ms(int64_t attempts, int64_t retry_attempts, int64_t backoff_ms, uint32_t random)
+bool
+factory_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter)
 {
-    if (attempts < retry_attempts) {
-        return smaller(backoff_ms, FACTORY_SLOW_PAUSE_MS);
-    }
-    int64_t quarter_ms = FACTORY_SLOW_PAUSE_MS / 4;
-    return FACTORY_SLOW_PAUSE_MS - quarter_ms + (int64_t)(random % (uint32_t)(2 * quarter_ms + 1));
+    return in_a_row < retry_attempts && !has_letter;
 }
 
 int64_t

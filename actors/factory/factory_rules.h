@@ -57,7 +57,6 @@ factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm);
 
 /* --- an outside factory --- */
 
-#define FACTORY_SLOW_PAUSE_MS 60000     /* between attempts, once retry_attempts are used up */
 #define FACTORY_PATIENCE_CALLS 10       /* the first wait for a callback, in call time-outs */
 #define FACTORY_PATIENCE_MAX_MS 3600000 /* no wait for a callback is longer than this */
 
@@ -65,10 +64,10 @@ factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm);
 bool
 factory_is_accepted(int http_status);
 
-/* The pause before the next call after `attempts` calls of which the last failed: `backoff_ms` (the kit's), and a minute, give or take
- * a quarter by `random`, once `retry_attempts` are used up. */
-int64_t
-factory_retry_pause_ms(int64_t attempts, int64_t retry_attempts, int64_t backoff_ms, uint32_t random);
+/* Whether calls go on by themselves after so many in a row went wrong in the same way: were not accepted, or were accepted and not
+ * called back. One that was made because somebody asked for it, with its letter open, is not followed by another. */
+bool
+factory_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter);
 
 /* How long to wait for the callback after the call was accepted for the `accepted`th time, before asking again: ten call time-outs,
  * doubled each time, an hour at the most, and up to a quarter more by `random`. */

@@ -74,6 +74,10 @@ factory_load_secret(struct factory *factory);
 MUST_CHECK err
 factory_handle_due(struct factory *factory, struct batch *batch, const struct item *item);
 
+/* A production ends while its due row "call" is there: a letter about it is closed. Before factory_cancel_due(). */
+MUST_CHECK err
+factory_close_letter(struct factory *factory, struct batch *batch, const struct id *production);
+
 /* A call has ended. */
 MUST_CHECK err
 factory_handle_outcome(struct factory *factory, struct batch *batch, const struct item *item);

@@ -100,17 +100,19 @@ Test(factory_rules, only_2xx_is_accepted)
     }
 }
 
-Test(factory_rules, retries_back_off_and_then_go_on_each_minute)
+Test(factory_rules, calls_go_on_until_the_attempts_are_used_up)
 {
-    cr_expect_eq(factory_retry_pause_ms(1, 7, 200, 0), 200);
-    cr_expect_eq(factory_retry_pause_ms(6, 7, 6400, 0), 6400);
-    cr_expect_eq(factory_retry_pause_ms(50, 100, INT64_MAX, 0), 60000);
-    cr_expect_eq(factory_retry_pause_ms(7, 7, 200, 0), 45000);
-    cr_expect_eq(factory_retry_pause_ms(7, 7, 200, 30000), 75000);
-    for (uint32_t random = 0; random < 200000; random += 997) {
-        int64_t pause_ms = factory_retry_pause_ms(1000000, 7, 0, random);
-        cr_expect(pause_ms >= 45000 && pause_ms <= 75000);
-    }
+    cr_expect(factory_calls_again(1, 7, false));
+    cr_expect(factory_calls_again(6, 7, false));
+    cr_expect_not(factory_calls_again(7, 7, false));
+    cr_expect_not(factory_calls_again(INT64_MAX, 7, false));
+    cr_expect_not(factory_calls_again(1, 1, false));
+}
+
+Test(factory_rules, a_call_that_somebody_asked_for_is_one_call)
+{
+    cr_expect_not(factory_calls_again(1, 7, true));
+    cr_expect_not(factory_calls_again(8, 7, true));
 }
 
 Test(factory_rules, patience_doubles_up_to_an_hour)
