@@ -21,7 +21,7 @@
 
 struct dlq_room;
 struct dlq_owner;
-struct dlq_replays;
+struct dlq_runs;
 struct dlq_hosts;
 
 struct dlq {
@@ -31,7 +31,7 @@ struct dlq {
     struct dlq_tally *tally;
     struct dlq_room *room;
     struct dlq_owner *owner;     /* dlq_owner.c */
-    struct dlq_replays *replays; /* dlq_replay.c */
+    struct dlq_runs *replays;    /* dlq_replay.c */
     struct dlq_hosts *hosts;     /* dlq_host.c */
     struct wire_buffer page;     /* of the answer that is being made */
 };
