@@ -3,7 +3,7 @@
  * PURPOSE   The life of an actor: its thread, database, shard and sockets, and the loop that gathers what has come into a batch.
  *
  * MESSAGES  ROUTER: requests in, replies out. PUB: events. One SUB per source that events.def says it follows. One DEALER per peer
- *           that it asks. All bound to inproc and, beside it, to tcp.
+ *           that it asks. One SUB per other actor's shard when the class watches. All bound to inproc and, beside it, to tcp.
  *
  * STATE     See actor_internal.h. The database is opened, the schema applied, the shard taken and the state made before anything is
  *           bound, so nobody is answered by an actor that cannot write.
@@ -308,6 +308,9 @@ open_sockets(struct actor *actor, struct err_text *why)
         asks_connect(actor->asks, inbox_stream_actor(actor->inbox, i));
         asks_connect(actor->asks, "dlq");
     }
+    if (code == ERR_ok && actor->class->watches) {
+        code = watches_open(actor->settings, actor->class->name, actor->wakeup_fd, &actor->watches, why);
+    }
     for (const char *const *peer = actor->class->peers; peer != NULL && *peer != NULL; peer++) {
         asks_connect(actor->asks, *peer);
     }
@@ -341,6 +344,8 @@ wait_ms(const struct actor *actor, int64_t now_ms)
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
         next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
     }
+    int64_t heads_ms = actor->watches == NULL ? INT64_MAX : watches_wait_ms(actor->watches, !gather_is_paused(actor, now_ms));
+    next_ms = heads_ms < next_ms - now_ms ? now_ms + heads_ms : next_ms;
     if (actor->is_db_away) {
         int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
         next_ms = retry_ms < next_ms ? retry_ms : next_ms;
@@ -516,6 +521,7 @@ close_everything(struct actor *actor)
     free(actor->events);
     free(actor->events_sources);
     asks_destroy(&actor->asks);
+    watches_close(&actor->watches);
     zsock_destroy(&actor->router);
     zsock_destroy(&actor->publisher);
     outbound_destroy(&actor->outbound);

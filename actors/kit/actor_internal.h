@@ -22,6 +22,7 @@
 #include "source.h"
 #include "trial.h"
 #include "wakeup.h"
+#include "watches.h"
 
 struct item_outcome {
     err status; /* ERR_COUNT: nothing was said */
@@ -123,6 +124,7 @@ struct actor {
     bool is_trying;               /* the batch under way is run one by one, each record named on disk before */
     struct trial_name tried_next; /* that the transaction under way writes down */
     struct asks *asks;
+    struct watches *watches; /* NULL: the class does not watch */
     struct outbound *outbound;
     zsock_t *router;
     zsock_t *publisher;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Fills a batch with what has come: requests from the ROUTER, events from the SUBs and from pages, replies to asks, due
- * rows, parked events, ended calls. Reads everything there is without waiting; what is wrong with a message is answered here.
+ *           rows, parked events, HEADs that are watched, ended calls. Reads everything there is without waiting; what is wrong with a
+ *           message is answered here.
  *
  * STATE     The records of the actor (actor_internal.h) and a table that folds equal ids within a batch.
  *
@@ -248,7 +249,8 @@ static void
 collect_events(struct actor *actor)
 {
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        for (size_t taken = 0; taken < most(actor, INBOX_PAGE_EVENTS) && has_room(actor) && !inbox_is_fetching(actor->inbox, i); taken++) {
+        for (size_t taken = 0; taken < most(actor, INBOX_PAGE_EVENTS) && has_room(actor) && !inbox_is_fetching(actor->inbox, i);
+             taken++) {
             if (!actor->events_sources[i].is_ready || !receive_event(actor, i)) {
                 actor->events_sources[i].is_ready = false;
                 break;
@@ -468,6 +470,25 @@ collect_due(struct actor *actor, int64_t now_ms)
 }
 
 static void
+collect_heads(struct actor *actor, int64_t now_ms)
+{
+    if (actor->watches == NULL) {
+        return;
+    }
+    watches_read(actor->watches);
+    struct watched *watched = arena_alloc(&actor->arena, sizeof *watched);
+    while (!gather_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->watches, &actor->arena, watched)) {
+        struct item *item = &batch_add(actor)->item;
+        item->kind = ITEM_HEAD;
+        item->id = watched->header.id;
+        item->header = &watched->header;
+        item->body = &watched->head;
+        item->frame = watched->frame;
+        watched = arena_alloc(&actor->arena, sizeof *watched);
+    }
+}
+
+static void
 collect_calls(struct actor *actor)
 {
     struct outbound_result result;
@@ -500,6 +521,7 @@ gather_all(struct actor *actor, int64_t now_ms)
     if (!actor->is_db_away) {
         collect_events(actor);
     }
+    collect_heads(actor, now_ms);
     collect_calls(actor);
     collect_due(actor, now_ms);
 }

@@ -52,6 +52,7 @@ struct fake_factory {
 
 struct stage {
     struct place *place;
+    const struct actor_class *class;
     struct actor *actor;
     int ended_fd;
     zsock_t *client;
@@ -83,7 +84,7 @@ static void
 run_actor(struct stage *stage)
 {
     struct err_text why = {""};
-    err code = actor_start(&toy_class, &stage->place->settings, 0, stage->ended_fd, &stage->actor, &why);
+    err code = actor_start(stage->class, &stage->place->settings, 0, stage->ended_fd, &stage->actor, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
 }
 
@@ -102,12 +103,18 @@ connect_client(struct stage *stage, bool by_tcp)
 }
 
 static void
-start(struct stage *stage, struct place *place)
+start_class(struct stage *stage, struct place *place, const struct actor_class *class)
 {
-    *stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *stage = (struct stage){.place = place, .class = class, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     log_init(false, LOG_LEVEL_ERROR);
     run_actor(stage);
     connect_client(stage, false);
+}
+
+static void
+start(struct stage *stage, struct place *place)
+{
+    start_class(stage, place, &toy_class);
 }
 
 static void
@@ -252,6 +259,30 @@ answer_fetch(struct stage *stage, struct message *question)
     send_answer(stage, question, &fetched_body, &page);
 }
 
+static void
+publish_head_of(struct stage *stage, const char *source, int64_t seq, bool is_readable)
+{
+    struct fake_factory *factory = &stage->factory;
+    struct event_header header = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of(source));
+    WIRE_SET(&header, event_header, incarnation, factory->incarnation);
+    WIRE_SET(&header, event_header, seq, seq);
+    WIRE_SET(&header, event_header, type, slice_of("head"));
+    WIRE_SET(&header, event_header, key, slice_of(""));
+    WIRE_SET(&header, event_header, time, clock_utc_ms());
+    struct head body = {0};
+    WIRE_SET(&body, head, head, seq);
+    WIRE_SET(&body, head, oldest, 1);
+    WIRE_SET(&body, head, positions, (struct wire_list){0});
+    struct slice frames[] = {slice_of("head"), arena_encode(&stage->arena, &event_header_body, &header),
+                             is_readable ? arena_encode(&stage->arena, &head_body, &body) : slice_of("\xc1")};
+    for (int i = 0; i < 3; i++) {
+        cr_assert(zmq_send(zsock_resolve(factory->publisher), frames[i].data, frames[i].size, i < 2 ? ZMQ_SNDMORE : 0) >= 0);
+    }
+}
+
 /* As every source does: what is published while nobody is connected yet is found out by the next HEAD. */
 static void
 publish_head(struct stage *stage)
@@ -262,24 +293,7 @@ publish_head(struct stage *stage)
         return;
     }
     factory->head_ms = now_ms;
-    struct event_header header = {0};
-    WIRE_SET(&header, event_header, v, WIRE_VERSION);
-    WIRE_SET(&header, event_header, id, id_new());
-    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
-    WIRE_SET(&header, event_header, incarnation, factory->incarnation);
-    WIRE_SET(&header, event_header, seq, factory->seq);
-    WIRE_SET(&header, event_header, type, slice_of("head"));
-    WIRE_SET(&header, event_header, key, slice_of(""));
-    WIRE_SET(&header, event_header, time, clock_utc_ms());
-    struct head body = {0};
-    WIRE_SET(&body, head, head, factory->seq);
-    WIRE_SET(&body, head, oldest, 1);
-    WIRE_SET(&body, head, positions, (struct wire_list){0});
-    struct slice frames[] = {slice_of("head"), arena_encode(&stage->arena, &event_header_body, &header),
-                             arena_encode(&stage->arena, &head_body, &body)};
-    for (int i = 0; i < 3; i++) {
-        cr_assert(zmq_send(zsock_resolve(factory->publisher), frames[i].data, frames[i].size, i < 2 ? ZMQ_SNDMORE : 0) >= 0);
-    }
+    publish_head_of(stage, "factory/0", factory->seq, true);
 }
 
 static void
@@ -1472,6 +1486,91 @@ ON_MYSQL(actor, sleeps_while_its_database_is_away)
     await_readiness(&stage, true);
     await_total(&stage, "donut", 3);
     expect_consistent(&stage, 4);
+    finish(&stage);
+    drop_user(place);
+}
+
+/* --- watching --- */
+
+static void
+await_head(struct stage *stage, int64_t seq)
+{
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    while (toy_heads_seen().seq != seq) {
+        cr_assert(link_steady_ms() < until_ms, "HEAD %lld did not come", (long long)seq);
+        serve(stage, 5);
+    }
+}
+
+ON_BOTH(actor, gives_a_class_that_watches_the_latest_head_of_each_source)
+{
+    enum { MANY = 50 };
+    struct stage stage;
+    start_class(&stage, place, &toy_watching_class);
+    await_factory(&stage);
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    while (toy_heads_seen().count == 0) {
+        cr_assert(link_steady_ms() < until_ms, "no HEAD came");
+        serve(&stage, 5);
+    }
+    int64_t before = toy_heads_seen().count;
+    stage.factory.is_silent = true;
+    enter_gate(&stage);
+    for (int i = 1; i <= MANY; i++) {
+        publish_head_of(&stage, "factory/0", i, true);
+    }
+    leave_gate(&stage);
+    await_head(&stage, MANY);
+    struct toy_heads seen = toy_heads_seen();
+    cr_expect(seen.head == MANY);
+    cr_expect(seen.most == 1, "%lld in a batch", (long long)seen.most);
+    cr_expect(seen.count - before < MANY, "%lld", (long long)(seen.count - before));
+    cr_expect(seen.other_count == 0);
+    finish(&stage);
+}
+
+ON_BOTH(actor, passes_over_heads_that_it_cannot_read)
+{
+    struct stage stage;
+    struct metric *unreadable = metric(METRIC_COUNTER, "larder_unreadable_heads_total", "", "");
+    start_class(&stage, place, &toy_watching_class);
+    await_factory(&stage);
+    stage.factory.is_silent = true;
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    for (int round = 0; metric_value(unreadable) < 3; round++) {
+        cr_assert(link_steady_ms() < until_ms, "%lld were counted", (long long)metric_value(unreadable));
+        publish_head_of(&stage, round % 2 == 0 ? "factory/0" : "somebody/0", 7, round % 2 != 0);
+        serve(&stage, 20);
+    }
+    cr_expect(toy_heads_seen().seq != 7);
+    publish_head_of(&stage, "factory/0", 8, true);
+    await_head(&stage, 8);
+    cr_expect(toy_heads_seen().other_count == 0);
+    finish(&stage);
+}
+
+/* HEADs go on while the database is away: they neither pile up nor keep the loop awake, and the latest is there afterwards. */
+ON_MYSQL(actor, sleeps_beside_heads_while_its_database_is_away)
+{
+    struct stage stage;
+    make_user(place);
+    start_class(&stage, place, &toy_watching_class);
+    await_factory(&stage);
+    stage.factory.is_silent = true;
+    lock_out(&stage);
+    await_readiness(&stage, false);
+    int64_t before_ms = cpu_ms();
+    int64_t until_ms = link_steady_ms() + 1500;
+    int64_t seq = 0;
+    while (link_steady_ms() < until_ms) {
+        publish_head_of(&stage, "factory/0", ++seq, true);
+        serve(&stage, 5);
+    }
+    int64_t used_ms = cpu_ms() - before_ms;
+    cr_expect(used_ms < 700, "%lld ms of 1500", (long long)used_ms);
+    let_in(&stage);
+    await_readiness(&stage, true);
+    await_head(&stage, seq);
     finish(&stage);
     drop_user(place);
 }

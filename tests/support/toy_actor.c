@@ -11,6 +11,7 @@
 #include "toy_actor.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -311,6 +312,43 @@ handle_event(struct toy *toy, struct batch *batch, struct item *item)
     }
 }
 
+/* What is read from another thread, all of it at once. */
+static pthread_mutex_t heads_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct toy_heads heads;
+
+struct toy_heads
+toy_heads_seen(void)
+{
+    pthread_mutex_lock(&heads_lock);
+    struct toy_heads seen = heads;
+    pthread_mutex_unlock(&heads_lock);
+    return seen;
+}
+
+static void
+count_heads(const struct batch *batch)
+{
+    int64_t most = 0;
+    pthread_mutex_lock(&heads_lock);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct item *item = &batch->items[i];
+        if (item->kind != ITEM_HEAD) {
+            continue;
+        }
+        const struct head *head = item->body;
+        if (is_text(item->header->source, "factory/0")) {
+            heads.count++;
+            heads.seq = item->header->seq;
+            heads.head = head->head;
+            most++;
+        } else {
+            heads.other_count++;
+        }
+    }
+    heads.most = most > heads.most ? most : heads.most;
+    pthread_mutex_unlock(&heads_lock);
+}
+
 static void
 handle_item(struct toy *toy, struct batch *batch, struct item *item)
 {
@@ -343,6 +381,7 @@ toy_handle(void *state, struct batch *batch)
 {
     struct toy *toy = state;
     struct db *db = actor_db(toy->actor);
+    count_heads(batch);
     for (size_t i = 0; i < batch->count; i++) {
         handle_item(toy, batch, &batch->items[i]);
     }
@@ -430,6 +469,18 @@ const struct actor_class toy_class = {
     .name = "stock",
     .steps = toy_steps,
     .step_count = sizeof toy_steps / sizeof toy_steps[0],
+    .open = toy_open,
+    .close = toy_close,
+    .handle = toy_handle,
+    .committed = toy_committed,
+    .dropped = toy_dropped,
+};
+
+const struct actor_class toy_watching_class = {
+    .name = "stock",
+    .steps = toy_steps,
+    .step_count = sizeof toy_steps / sizeof toy_steps[0],
+    .watches = true,
     .open = toy_open,
     .close = toy_close,
     .handle = toy_handle,

@@ -29,6 +29,20 @@
 /* Keeps no ids itself: the kit stores the answers. */
 extern const struct actor_class toy_class;
 
+/* The same, and it watches: HEADs are counted. */
+extern const struct actor_class toy_watching_class;
+
+struct toy_heads {
+    int64_t count;       /* of factory/0, since the start */
+    int64_t seq;         /* of the last one, by its header */
+    int64_t head;        /* and by its body */
+    int64_t most;        /* of one source in a batch */
+    int64_t other_count; /* of other sources */
+};
+
+struct toy_heads
+toy_heads_seen(void);
+
 /* Waits until the handler is inside the gate; fails after 10 s. */
 void
 toy_await_gate(void);
