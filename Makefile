@@ -80,12 +80,13 @@ UNIT_SOURCES := $(sort $(wildcard tests/unit/*_test.c))
 CONTRACT_SOURCES := $(sort $(wildcard tests/contract/*_test.c))
 SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
 FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+SAMPLE_SOURCES := $(sort $(wildcard samples/*.c))
 
 object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 PROTO_OBJECTS := $(call object,$(PROTO_SOURCES))
 SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
 TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
-DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(OUT)/obj/actors/main.o)
+DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(OUT)/obj/actors/main.o $(call object,$(SAMPLE_SOURCES)))
 
 .PHONY: help all deps run test unit contract flow lint fuzz bench docs install clean format
 
@@ -93,7 +94,7 @@ help:
 	@echo "make run      install what is missing, build, start the shop on http://127.0.0.1:8080 (data under var/)"
 	@echo "make test     install what is missing, build, run all tests on SQLite and on a private MariaDB server"
 	@echo
-	@echo "make all      build build/release/larder and liblarder"
+	@echo "make all      build build/release/larder, liblarder and the samples"
 	@echo "make unit     unit tests only                        T=name picks some"
 	@echo "make contract the suites that run on both databases  T=name picks some"
 	@echo "make flow     tests that drive the running program   T=name picks some"
@@ -105,7 +106,7 @@ help:
 	@echo "make deps     install every package that any target needs"
 	@echo "SAN=address,undefined or SAN=thread builds with sanitizers, DEBUG=1 without optimisation, V=1 shows commands"
 
-all: $(OUT)/larder $(OUT)/liblarder.a $(OUT)/liblarder.so
+all: $(OUT)/larder $(OUT)/liblarder.a $(OUT)/liblarder.so $(patsubst %.c,$(OUT)/%,$(SAMPLE_SOURCES))
 
 deps:
 	@$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_LINT))
@@ -138,6 +139,11 @@ $(OUT)/libserver.a: $(SERVER_OBJECTS)
 
 $(OUT)/larder: $(OUT)/obj/actors/main.o $(OUT)/libserver.a $(OUT)/liblarder.a
 	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(patsubst %.c,$(OUT)/%,$(SAMPLE_SOURCES)): $(OUT)/samples/%: $(OUT)/obj/samples/%.o $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 $(OUT)/unit_tests: $(call object,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(OUT)/libserver.a $(OUT)/liblarder.a
