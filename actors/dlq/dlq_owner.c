@@ -405,11 +405,11 @@ dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
         dlq_answer_letter(dlq, batch, item, &letter);
         return ERR_ok;
     }
-    if (!may_ask(dlq, batch, item, &letter)) {
-        return ERR_ok;
-    }
     if (letter.kind == DLQ_REQUEST) {
         return discard_request(dlq, batch, item, &letter);
+    }
+    if (!may_ask(dlq, batch, item, &letter)) {
+        return ERR_ok;
     }
     struct row_discard asked = {0};
     WIRE_SET(&asked, row_discard, row, row_of(&letter));

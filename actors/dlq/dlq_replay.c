@@ -320,15 +320,19 @@ settle(struct dlq *dlq, struct batch *batch, struct run *run, const struct dlq_o
         return;
     }
     slot->behind += outcome->is_behind;
-    if (outcome->is_later && has_ended) {
+    /* A request that waits is delivered by itself. */
+    bool is_open = (outcome->is_later && slot->behind < BEHIND_MAX) || (letter->state == DLQ_WAITING && !outcome->is_done);
+    if (is_open && has_ended) {
         free_slot(run, slot);
         return;
     }
-    if (outcome->is_later && slot->behind < BEHIND_MAX) {
-        /* A request that waits is delivered by itself, and its outcome comes then. */
-        bool goes_by_itself = letter->kind == DLQ_REQUEST && letter->state == DLQ_WAITING;
-        slot->state = goes_by_itself ? SLOT_ASKED : SLOT_LATER;
+    if (is_open) {
+        slot->state = SLOT_LATER;
         slot->until_ms = batch->now_ms + LATER_MS;
+        return;
+    }
+    if (letter->state == DLQ_DISCARDED) {
+        close_slot(dlq, run, slot, REPLAY_LETTER_LEFT_OUT);
         return;
     }
     close_slot(dlq, run, slot, outcome->is_done ? REPLAY_LETTER_DONE : REPLAY_LETTER_FAILED);
@@ -376,7 +380,8 @@ send_letter(struct dlq *dlq, struct batch *batch, struct run *run, struct slot *
         close_slot(dlq, run, slot, REPLAY_LETTER_LEFT_OUT);
         return ERR_ok;
     case DLQ_WAITING:
-        slot->state = SLOT_ASKED;
+        slot->state = SLOT_LATER;
+        slot->until_ms = batch->now_ms + LATER_MS;
         return ERR_ok;
     case DLQ_DEAD:
     case DLQ_REPLAYING:

@@ -143,7 +143,7 @@ replay_store_find(struct db *db, const struct id *id, struct replay_row *row, bo
 err
 replay_store_page(struct db *db, int64_t before, int64_t limit, struct db_statement **rows)
 {
-    *rows = db_statement(db, "SELECT " COLUMNS " FROM $replay WHERE n < ? ORDER BY n DESC LIMIT ?");
+    *rows = db_statement(db, "SELECT " COLUMNS " FROM $replay {BY PRIMARY} WHERE n < ? ORDER BY n DESC LIMIT ?");
     db_bind_i64(*rows, before);
     db_bind_i64(*rows, limit);
     return db_query(*rows);
@@ -170,7 +170,8 @@ err
 replay_store_letters(struct db *db, int64_t replay, int64_t after, int64_t to, int64_t limit, struct db_statement **rows)
 {
     *rows = db_statement(db, "SELECT r.place, l.n, l.id, l.state, l.kind, l.destination, l.source, l.seq, l.row_owner, l.row_key, "
-                             "l.traceparent FROM $replay_letter r JOIN $letter l ON l.n = r.letter WHERE r.replay = ? AND r.place > ? "
+                             "l.traceparent FROM $replay_letter r {BY PRIMARY} JOIN $letter l {BY PRIMARY} ON l.n = r.letter WHERE "
+                             "r.replay = ? AND r.place > ? "
                              "AND r.place <= ? AND r.outcome = 0 ORDER BY r.place LIMIT ?");
     db_bind_i64(*rows, replay);
     db_bind_i64(*rows, after);
