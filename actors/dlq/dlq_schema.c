@@ -19,7 +19,7 @@
  */
 #include "dlq_schema.h"
 
-const struct db_step dlq_steps[] = {
+const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
     {100, "CREATE TABLE IF NOT EXISTS $letter ("
           " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, state {I64} NOT NULL, kind {I64} NOT NULL,"
           " reason {NAME 64} NOT NULL, error {TEXT 512} NOT NULL, destination {TEXT 64} NOT NULL, letter_key {TEXT 64} NOT NULL,"
@@ -75,4 +75,4 @@ const struct db_step dlq_steps[] = {
           ") {KEYED_TABLE_END}"},
 };
 
-const size_t dlq_step_count = sizeof dlq_steps / sizeof dlq_steps[0];
+const size_t dlq_step_count = DLQ_STEP_COUNT;

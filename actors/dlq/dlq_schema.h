@@ -5,7 +5,9 @@
 
 #include "db.h"
 
-extern const struct db_step dlq_steps[];
+#define DLQ_STEP_COUNT 17
+
+extern const struct db_step dlq_steps[DLQ_STEP_COUNT];
 extern const size_t dlq_step_count;
 
 #endif

@@ -20,6 +20,7 @@
 #define DLQ_DUE_REPLAY "replay"   /* dlq_replay.c; key: replay id: go on */
 
 struct dlq_room;
+struct dlq_meters;
 struct dlq_owner;
 struct dlq_runs;
 struct dlq_hosts;
@@ -30,6 +31,7 @@ struct dlq {
     struct dlq_store store;
     struct dlq_tally *tally;
     struct dlq_room *room;
+    struct dlq_meters *meters;
     struct dlq_owner *owner;     /* dlq_owner.c */
     struct dlq_runs *replays;    /* dlq_replay.c */
     struct dlq_hosts *hosts;     /* dlq_host.c */
@@ -198,6 +200,19 @@ dlq_host_tick(struct dlq *dlq, struct batch *batch);
 /* When the next of them has to be answered: the class's next_ms. */
 int64_t
 dlq_host_next_ms(const struct dlq *dlq);
+
+/* --- dlq_meters.c: what monitoring sees --- */
+
+struct dlq_meters *
+dlq_meters_create(void);
+void
+dlq_meters_destroy(struct dlq_meters **meters);
+/* A letter was opened dead, or is dead again. */
+void
+dlq_meters_buried(struct dlq_meters *meters, const char *reason);
+/* Each tick: depth, age, value. */
+MUST_CHECK err
+dlq_meters_tick(struct dlq *dlq, int64_t now_ms);
 
 /* --- dlq_room.c: room for letters when the disk is full --- */
 

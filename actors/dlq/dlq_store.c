@@ -20,7 +20,6 @@
     " last, opened, changed, units, amount, currency, useful_until, request, replay, status, traceparent, principal"
 #define LETTER_COLUMN_COUNT 28
 #define FRAME_COLUMNS "header, body, original, history, history_count, answer"
-#define PAGE_DEFAULT 100
 #define AUDIT_COLUMNS "n, letter, replay, time, author, action, reason, detail"
 
 void
@@ -354,7 +353,7 @@ dlq_store_page(struct dlq_store *store, const struct letter_filter *filter, int6
         .filter = filter,
         .now_ms = now_ms,
         .range = {1, WIRE_HAS(filter, letter_filter, before) ? filter->before : INT64_MAX},
-        .limit = (WIRE_HAS(filter, letter_filter, limit) ? filter->limit : PAGE_DEFAULT) + 1,
+        .limit = (WIRE_HAS(filter, letter_filter, limit) ? filter->limit : DLQ_PAGE_LETTERS) + 1,
         .newest_first = true,
     };
     err code = dlq_store_flush(store);

@@ -70,6 +70,9 @@ dlq_store_frames(struct dlq_store *store, struct arena *arena, int64_t n, struct
 MUST_CHECK err
 dlq_store_put_frames(struct dlq_store *store, int64_t n, const struct dlq_frames *frames);
 
+/* Letters of a page when its filter does not say. */
+#define DLQ_PAGE_LETTERS 100
+
 /* A page of the filter, newest first, `before` and `limit` of the filter included. Reads one more than `limit` so that the caller
  * knows whether there are more. ERR_invalid_field with a sentence when a name in the filter is none. */
 MUST_CHECK err
