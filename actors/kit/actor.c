@@ -118,6 +118,9 @@ actor_reopen(struct actor *actor)
         code = due_rows_load(actor->due_rows);
     }
     if (code == ERR_ok) {
+        code = burials_load(actor->burials);
+    }
+    if (code == ERR_ok) {
         code = trial_load(actor->trial);
     }
     if (code == ERR_ok && db_is_writing(actor->db)) {
@@ -218,6 +221,7 @@ open_database(struct actor *actor, struct err_text *why)
     actor->source = source_create(actor->name, actor->class->name, actor->settings, &actor->shard);
     actor->inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
     actor->due_rows = due_rows_create(actor->db);
+    actor->burials = burials_create(actor->db, actor->name);
     actor->answers = answers_create(actor->db);
     actor->trial = trial_create(actor->db, actor->name, actor->record_capacity);
     code = actor_reopen(actor);
@@ -306,7 +310,9 @@ open_sockets(struct actor *actor, struct err_text *why)
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
         code = connect_events(actor, i, why);
         asks_connect(actor->asks, inbox_stream_actor(actor->inbox, i));
-        asks_connect(actor->asks, "dlq");
+    }
+    if (actor->db != NULL) {
+        asks_connect(actor->asks, "dlq"); /* for burials, and for what a source does not keep any more */
     }
     if (code == ERR_ok && actor->class->watches) {
         code = watches_open(actor->settings, actor->class->name, actor->wakeup_fd, &actor->watches, why);
@@ -340,6 +346,9 @@ wait_ms(const struct actor *actor, int64_t now_ms)
         int64_t due_ms = due_rows_next_ms(actor->due_rows);
         due_ms = due_ms < actor->due_pause_ms ? actor->due_pause_ms : due_ms;
         int64_t inbox_ms = inbox_next_ms(actor->inbox, now_ms);
+        int64_t burials_ms = burials_next_ms(actor->burials);
+        burials_ms = burials_ms < actor->due_pause_ms ? actor->due_pause_ms : burials_ms;
+        next_ms = burials_ms < next_ms ? burials_ms : next_ms;
         next_ms = due_ms < next_ms ? due_ms : next_ms;
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
         next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
@@ -532,6 +541,7 @@ close_everything(struct actor *actor)
     answers_destroy(&actor->answers);
     trial_destroy(&actor->trial);
     due_rows_destroy(&actor->due_rows);
+    burials_destroy(&actor->burials);
     inbox_destroy(&actor->inbox);
     source_destroy(&actor->source);
     db_close(&actor->db);

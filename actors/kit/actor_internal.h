@@ -13,6 +13,7 @@
 #include "answers.h"
 #include "arena.h"
 #include "asks.h"
+#include "burials.h"
 #include "due_rows.h"
 #include "inbox.h"
 #include "message.h"
@@ -44,16 +45,25 @@ struct waiter {
     uint64_t fingerprint;
 };
 
+/* Of a record that is a row because somebody asked to retry it: what is answered, beside what becomes of the row. */
+struct retry {
+    struct id request;
+    enum op op;
+    struct item_outcome outcome;
+};
+
 /* One message of the batch: as it came, and what became of it. */
 struct record {
     struct item item;
     struct item_outcome outcome;
     struct item_outcome given; /* what was said of it when it came in; a rollback goes back to this */
-    struct message message;    /* ITEM_REQUEST, ITEM_REPLY */
+    struct message message;    /* ITEM_REQUEST, ITEM_REPLY, and those with `retry` */
     bool has_message;
     bool is_again;       /* as it came, to be echoed; item.again is also that of those folded into it */
     int32_t folded_into; /* number of the record of the same id whose outcome is ours too; -1 for none */
+    struct retry *retry; /* NULL: nobody asked to retry it */
     const struct inbox_event *event;
+    bool is_follower; /* an event that was parked by this batch without being handled */
     const struct due_row *due;
     const struct ask_sent *ask; /* ITEM_REPLY */
 };
@@ -120,6 +130,7 @@ struct actor {
     struct inbox *inbox;
     struct due_rows *due_rows;
     struct answers *answers;
+    struct burials *burials;
     struct trial *trial;          /* NULL: the actor keeps nothing */
     bool is_trying;               /* the batch under way is run one by one, each record named on disk before */
     struct trial_name tried_next; /* that the transaction under way writes down */
@@ -147,6 +158,7 @@ struct actor {
     struct record *records;
     size_t record_count;
     size_t record_capacity;
+    size_t retry_count; /* of them rows that somebody asked to retry */
     struct item *items; /* what the class sees of the records */
     int32_t *fold_table;
     size_t fold_size;
@@ -189,6 +201,49 @@ batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms);
 /* Adds an empty record. NULL when the batch is full. */
 struct record *
 batch_add(struct actor *actor);
+
+/* --- rows.c --- */
+
+/* Why an event cannot be applied. */
+struct charge {
+    err status;
+    const char *reason;
+    int64_t attempts; /* how many this counts for */
+    bool is_final;    /* buried, also when there are attempts left */
+};
+
+/* The one place where a failed event is parked, tried again later, or given up: then it is buried. In the transaction under way. */
+MUST_CHECK err
+rows_charge(struct batch *batch, struct record *record, const struct charge *charge);
+
+/* Says what became of an event, or of a row that somebody asked to retry. ERR_unavailable: a dependency is away, and this batch must
+ * not be committed. */
+MUST_CHECK err
+rows_settle(struct batch *batch, struct record *record);
+
+/* What is answered to whoever sent the record's message. */
+struct item_outcome *
+rows_answer_of(struct record *record);
+void
+rows_say_failed(struct batch *batch, struct record *record, err status, const char *error, int64_t attempts);
+
+/* Requests to retry a row become that row; those that cannot are answered. Other than ERR_ok: the database cannot be read. */
+MUST_CHECK err
+rows_take_retries(struct actor *actor, int64_t now_ms);
+
+/* Answers any.edit, any.discard, any.restore, and an any.retry that could not be taken. */
+MUST_CHECK err
+rows_answer(struct batch *batch, struct record *record);
+
+/* Whether this row, or another parked event of its key, is part of the batch. */
+bool
+rows_is_event_taken(const struct actor *actor, const struct inbox_event *event);
+bool
+rows_is_due_taken(const struct actor *actor, struct slice owner, struct slice key);
+
+/* Sends the next dlq.bury when it is time. Between batches. */
+MUST_CHECK err
+rows_send_burials(struct actor *actor, int64_t now_ms);
 
 /* --- tried.c --- */
 
@@ -247,11 +302,17 @@ gather_is_paused(const struct actor *actor, int64_t now_ms);
 /* The most due rows and parked events that a batch takes. */
 enum { GATHER_DUE_MAX = 256, GATHER_PARKED_MAX = 64 };
 
+/* Makes an event or a due row of the record. */
+void
+gather_fill_event(struct actor *actor, struct record *record, const struct inbox_event *event);
+void
+gather_fill_due(struct record *record, const struct due_row *row, const struct id *id);
+
 /* Fills the records with what has come. */
 void
 gather_all(struct actor *actor, int64_t now_ms);
 
-/* Asks the sources that this actor follows for what is missing, and confirms what is on disk. Between batches. */
+/* Asks the sources that this actor follows for what is missing, confirms what is on disk, and sends burials. Between batches. */
 void
 gather_missing(struct actor *actor, int64_t now_ms);
 

@@ -7,8 +7,8 @@
 #include "settings.h"
 #include "wire.h"
 
-/* Whose ask it is: the actor's own, or the inbox's: a FETCH, or a mere confirmation. */
-enum ask_owner { ASK_OF_ACTOR, ASK_OF_INBOX, ASK_OF_CONFIRMATION };
+/* Whose ask it is: the actor's own; the inbox's: a FETCH, or a mere confirmation; that of the burials: dlq.bury. */
+enum ask_owner { ASK_OF_ACTOR, ASK_OF_INBOX, ASK_OF_CONFIRMATION, ASK_OF_BURIALS };
 
 #define ASK_TRACEPARENT_SIZE 55
 

@@ -22,7 +22,7 @@
 #include "clock.h"
 #include "log.h"
 
-enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, SLOW_RETRY_MS = 60000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
+enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
 
 /* --- small things --- */
 
@@ -39,7 +39,9 @@ batch_add(struct actor *actor)
     record->has_message = false;
     record->is_again = false;
     record->folded_into = -1;
+    record->retry = NULL;
     record->event = NULL;
+    record->is_follower = false;
     record->due = NULL;
     record->ask = NULL;
     return record;
@@ -113,11 +115,14 @@ answer_own(struct actor *actor, struct batch *batch, struct record *records, siz
             continue;
         }
         item->outcome = &record->outcome;
+        err code = ERR_ok;
         if (item->op == OP_any_ping) {
             answer_ping(batch, item);
-            continue;
+        } else if (item->op == OP_any_fetch || item->op == OP_any_subscribe || item->op == OP_any_unsubscribe) {
+            code = answer_stream(batch, item);
+        } else {
+            code = rows_answer(batch, record);
         }
-        err code = answer_stream(batch, item);
         if (code != ERR_ok) {
             return code;
         }
@@ -201,53 +206,19 @@ recall(struct actor *actor, struct batch *batch, struct record *records, size_t 
 static err
 park_followers(struct actor *actor, struct record *records, size_t count)
 {
+    static const struct inbox_failure follows = {.due_ms = INT64_MAX, .reason = "waits behind an earlier event of its key"};
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (record->event != NULL && record->outcome.status == ERR_COUNT && inbox_must_park(actor->inbox, record->event)) {
-            err code = inbox_park(actor->inbox, record->event, 0, INT64_MAX, "waits behind an earlier event of its key");
+        if (record->event != NULL && record->outcome.status != ERR_ok && inbox_must_park(actor->inbox, record->event)) {
+            err code = inbox_park(actor->inbox, record->event, &follows);
             if (code != ERR_ok) {
                 return code;
             }
             record->outcome.status = ERR_ok;
+            record->is_follower = true;
         }
     }
     return ERR_ok;
-}
-
-/* When an event that has failed so many times is tried again: with back-off, and slowly once the attempts are used up. */
-static int64_t
-next_try_ms(const struct batch *batch, int64_t attempts)
-{
-    bool is_given_up = attempts >= batch->actor->settings->retry_attempts;
-    return batch->now_ms + (is_given_up ? SLOW_RETRY_MS : batch_backoff_ms(batch, attempts));
-}
-
-/* Says of each event what became of it. ERR_unavailable: a dependency is away; this batch must not be committed. */
-static err
-settle_event(struct actor *actor, struct batch *batch, struct record *record)
-{
-    const struct inbox_event *event = record->event;
-    err status = record->outcome.status;
-    if (status == ERR_ok || status == ERR_COUNT) {
-        inbox_applied_event(actor->inbox, event);
-        return ERR_ok;
-    }
-    if (err_disposition(status) == ERR_RETRY) {
-        return ERR_unavailable;
-    }
-    struct problem problem;
-    struct err_text why;
-    if (wire_decode(&problem_body, record->outcome.frame, &problem, &why) != ERR_ok) {
-        return ERR_internal;
-    }
-    char reason[ERR_TEXT_MAX + WIRE_NAME_MAX];
-    snprintf(reason, sizeof reason, "%s: %.*s", err_symbol(status), (int)problem.detail.size, (const char *)problem.detail.data);
-    int64_t attempts = event->attempts + 1;
-    if (attempts == actor->settings->retry_attempts) {
-        log_error("event_cannot_be_applied", LOG_SLICE("source", event->header.source), LOG_I64("seq", event->header.seq),
-                  LOG_SLICE("key", event->header.key), LOG_TEXT("reason", reason), LOG_ID("req", &event->header.id));
-    }
-    return inbox_park(actor->inbox, event, attempts, next_try_ms(batch, attempts), reason);
 }
 
 static void
@@ -278,11 +249,9 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
         if (actor->is_trying) {
             tried_settle(batch, record);
         }
-        if (record->event != NULL) {
-            err code = settle_event(actor, batch, record);
-            if (code != ERR_ok) {
-                return code;
-            }
+        err code = rows_settle(batch, record);
+        if (code != ERR_ok) {
+            return code;
         }
         if (record->item.kind == ITEM_REQUEST && record->folded_into < 0 && record->outcome.status == ERR_COUNT &&
             record->outcome.waiter == NULL) {
@@ -332,6 +301,9 @@ commit(struct actor *actor, int64_t *events)
     }
     if (code == ERR_ok) {
         code = due_rows_queue(actor->due_rows);
+    }
+    if (code == ERR_ok) {
+        code = burials_queue(actor->burials, &actor->arena);
     }
     if (code == ERR_ok && actor->is_trying) {
         code = trial_queue(actor->trial, &actor->tried_next);
@@ -401,6 +373,7 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
         source_committed(actor->source, actor->raw_publisher, now_ms);
         inbox_committed(actor->inbox);
         due_rows_committed(actor->due_rows);
+        burials_committed(actor->burials);
         trial_committed(actor->trial);
     }
     const struct ask_queued *asks = actor->asks_queued.elements;
@@ -424,6 +397,7 @@ drop(struct actor *actor, struct record *records, size_t count)
         source_dropped(actor->source);
         inbox_dropped(actor->inbox);
         due_rows_dropped(actor->due_rows);
+        burials_dropped(actor->burials);
         answers_dropped(actor->answers);
         trial_dropped(actor->trial);
     }
@@ -438,6 +412,10 @@ drop(struct actor *actor, struct record *records, size_t count)
     actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
     for (size_t i = 0; i < count; i++) {
         records[i].outcome = records[i].given;
+        records[i].is_follower = false;
+        if (records[i].retry != NULL) {
+            records[i].retry->outcome = (struct item_outcome){.status = ERR_COUNT};
+        }
     }
 }
 
@@ -447,8 +425,8 @@ static void
 refuse_record(struct actor *actor, struct record *record, err code, const char *detail)
 {
     struct batch batch = {.actor = actor};
-    record->item.outcome = &record->outcome;
-    item_refuse(&batch, &record->item, replies_public_status(code), "%s", detail);
+    struct item item = {.outcome = rows_answer_of(record)};
+    item_refuse(&batch, &item, replies_public_status(code), "%s", detail);
 }
 
 static void
@@ -456,7 +434,8 @@ refuse_unanswered(struct actor *actor, struct record *records, size_t count, err
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (record->item.kind == ITEM_REQUEST && record->folded_into < 0 && record->has_message) {
+        bool is_asked = record->item.kind == ITEM_REQUEST || record->retry != NULL;
+        if (is_asked && record->folded_into < 0 && record->has_message) {
             refuse_record(actor, record, code, detail);
         }
     }
@@ -474,6 +453,9 @@ batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms)
     shard_advanced(&actor->shard, events);
     actor->shard.asked_us = 0;
     conclude(actor, record, 0, now_ms);
+    if (record->retry != NULL) {
+        replies_send(actor, record, 1);
+    }
     return true;
 }
 
@@ -485,15 +467,17 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     if (!inbox_take_again(actor->inbox, record->event)) {
         return;
     }
-    int64_t attempts = record->event->attempts + 1;
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
-    err parked = inbox_park(actor->inbox, record->event, attempts, next_try_ms(&batch, attempts), err_words(code));
+    err parked = rows_charge(&batch, record, &(struct charge){.status = code, .reason = err_words(code), .attempts = 1});
     if (parked != ERR_ok) {
         drop(actor, record, 1);
+        refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
         return;
     }
-    (void)batch_commit_alone(actor, record, now_ms);
+    if (!batch_commit_alone(actor, record, now_ms)) {
+        refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
+    }
 }
 
 /* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. */
@@ -512,15 +496,18 @@ static void
 fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
 {
     bool is_later = err_disposition(code) == ERR_RETRY;
-    if (record->item.kind == ITEM_REQUEST) {
+    struct batch batch = {.actor = actor, .now_ms = now_ms};
+    if (record->item.kind == ITEM_REQUEST || (record->retry != NULL && is_later)) {
         refuse_unanswered(actor, record, 1, code,
                           is_later ? "the database could not do it now; ask again with the same id"
                                    : "it could not be done, and was logged");
     } else if (record->event != NULL && is_later) {
-        struct batch batch = {.actor = actor, .now_ms = now_ms};
         inbox_hold(actor->inbox, record->event, now_ms + batch_backoff_ms(&batch, 1));
     } else if (record->event != NULL) {
         park_alone(actor, record, code, now_ms);
+    } else if (record->retry != NULL) {
+        rows_say_failed(&batch, record, code, err_words(code), record->due->attempts);
+        replies_send(actor, record, 1);
     } else if (record->due != NULL) {
         actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
     } else if (record->ask != NULL) {
@@ -589,8 +576,7 @@ answer_folded(struct actor *actor)
         if (record->folded_into < 0 || !record->has_message) {
             continue;
         }
-        const struct record *first = &actor->records[record->folded_into];
-        struct item_outcome outcome = first->outcome;
+        struct item_outcome outcome = *rows_answer_of(&actor->records[record->folded_into]);
         if (outcome.status == ERR_COUNT) {
             refuse_record(actor, record, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
             outcome = record->outcome;
@@ -680,6 +666,32 @@ give_up(struct actor *actor, err code, int64_t now_ms)
     refuse_unanswered(actor, actor->records, actor->record_count, code, "the database does not answer; ask again with the same id");
 }
 
+/* Once more as a whole, with what the inbox has taken back. False: it is not the turn of all events any more. */
+static bool
+take_all_again(struct actor *actor)
+{
+    for (size_t i = 0; i < actor->record_count; i++) {
+        const struct record *record = &actor->records[i];
+        if (record->event != NULL && record->folded_into < 0 && !inbox_take_again(actor->inbox, record->event)) {
+            inbox_dropped(actor->inbox);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The batch as a whole; when the disk is full and the class can make room, a second time. */
+static enum after
+attempt_whole(struct actor *actor, int64_t now_ms, err *code)
+{
+    enum after after = attempt_and_settle(actor, actor->records, actor->record_count, now_ms, code);
+    if (after == AFTER_FAILED && *code == ERR_db_full && actor->class->make_room != NULL && actor->class->make_room(actor->state) &&
+        take_all_again(actor)) {
+        after = attempt_and_settle(actor, actor->records, actor->record_count, now_ms, code);
+    }
+    return after;
+}
+
 void
 batch_run(struct actor *actor, int64_t now_ms)
 {
@@ -696,7 +708,7 @@ batch_run(struct actor *actor, int64_t now_ms)
         run_tried(actor, now_ms);
     } else {
         size_t count = actor->record_count;
-        enum after after = attempt_and_settle(actor, actor->records, count, now_ms, &code);
+        enum after after = attempt_whole(actor, now_ms, &code);
         if (code == ERR_db_stale) {
             actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
         } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
@@ -720,8 +732,9 @@ batch_tick(struct actor *actor, int64_t now_ms)
     }
     assert(actor->record_count == 0);
     err code = ERR_ok;
-    if (source_is_due(actor->source) || inbox_is_due(actor->inbox) || actor->class->tick != NULL) {
-        enum after after = attempt_and_settle(actor, actor->records, 0, now_ms, &code);
+    bool is_due = source_is_due(actor->source) || inbox_is_due(actor->inbox) || burials_is_due(actor->burials);
+    if (is_due || actor->class->tick != NULL) {
+        enum after after = attempt_whole(actor, now_ms, &code);
         if (after == AFTER_FAILED && code != ERR_db_stale) {
             log_warn("tick_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
         }

@@ -102,6 +102,24 @@ due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct
     return code;
 }
 
+err
+due_rows_find(struct due_rows *rows, struct arena *arena, struct slice owner, struct slice key, struct due_row *row, bool *is_there)
+{
+    struct db_statement *read = db_statement(rows->db, "SELECT due, attempts, payload FROM $due WHERE owner = ? AND due_key = ?");
+    db_bind_text(read, owner);
+    db_bind_bytes(read, key);
+    err code = db_query(read);
+    *is_there = code == ERR_ok && db_next(read);
+    if (*is_there) {
+        *row = (struct due_row){.owner = arena_copy(arena, owner), .key = arena_copy(arena, key)};
+        row->due_ms = db_i64(read, 0);
+        row->attempts = db_i64(read, 1);
+        row->payload = arena_copy(arena, db_bytes(read, 2));
+        db_done(read);
+    }
+    return code;
+}
+
 static struct change *
 change_of(struct due_rows *rows, struct slice owner, struct slice key)
 {
@@ -131,6 +149,18 @@ due_rows_fired(struct due_rows *rows, const struct due_row *row)
     change->due_ms = -1;
     change->fired_ms = row->due_ms;
     rows->is_next_unknown = true;
+}
+
+void
+due_rows_keep(struct due_rows *rows, const struct due_row *row)
+{
+    struct change *change = change_of(rows, row->owner, row->key);
+    change->due_ms = row->due_ms;
+    change->attempts = row->attempts;
+    change->payload = row->payload;
+    if (row->due_ms < rows->next_of_batch_ms) {
+        rows->next_of_batch_ms = row->due_ms;
+    }
 }
 
 void

@@ -35,10 +35,20 @@ due_rows_next_ms(const struct due_rows *rows);
 MUST_CHECK err
 due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct due_row *out, size_t max, size_t *count);
 
+/* Set aside by somebody: fires no more, also when it is asked for, until it is taken back. */
+#define DUE_ASIDE (INT64_MAX - 1)
+
+/* The row of (owner, key) as it was before this batch. */
+MUST_CHECK err
+due_rows_find(struct due_rows *rows, struct arena *arena, struct slice owner, struct slice key, struct due_row *row, bool *is_there);
+
 /* --- inside a batch: fired rows go away, set ones come, in this order --- */
 
 void
 due_rows_fired(struct due_rows *rows, const struct due_row *row);
+/* The row stays, or is, as it is given here. */
+void
+due_rows_keep(struct due_rows *rows, const struct due_row *row);
 void
 due_rows_set(struct due_rows *rows, struct arena *arena, const struct due *due);
 void

@@ -251,6 +251,43 @@ batch_call(struct batch *batch, const struct call *call)
                                    .context_id = call->context_id};
 }
 
+struct id
+batch_letter_id(const struct batch *batch, const struct id *what)
+{
+    char step[WIRE_NAME_MAX + 32];
+    snprintf(step, sizeof step, "letter/%s", batch->actor->name);
+    return id_derive(what, step);
+}
+
+void
+batch_bury(struct batch *batch, const struct burial *burial)
+{
+    struct actor *actor = batch->actor;
+    struct burial whole = *burial;
+    WIRE_SET(&whole, burial, destination, slice_of(actor->name));
+    burials_add(actor->burials, &actor->arena, &whole);
+}
+
+/* A letter that the dlq has already is known to it by its id: the rest of the note only fills what a burial must have. */
+void
+batch_settle(struct batch *batch, const struct id *letter)
+{
+    struct actor *actor = batch->actor;
+    struct burial note = {0};
+    WIRE_SET(&note, burial, letter, *letter);
+    WIRE_SET(&note, burial, kind, slice_of("call"));
+    WIRE_SET(&note, burial, destination, slice_of(actor->name));
+    WIRE_SET(&note, burial, reason, slice_of(err_symbol(ERR_ok)));
+    WIRE_SET(&note, burial, error, slice_of(""));
+    WIRE_SET(&note, burial, attempts, 1);
+    WIRE_SET(&note, burial, first, batch->now_ms);
+    WIRE_SET(&note, burial, last, batch->now_ms);
+    WIRE_SET(&note, burial, history, (struct wire_list){0});
+    WIRE_SET(&note, burial, key, slice_of(""));
+    WIRE_SET(&note, burial, settled, true);
+    burials_settle(actor->burials, &actor->arena, letter, &note);
+}
+
 int64_t
 batch_backoff_ms(const struct batch *batch, int64_t attempts)
 {

@@ -20,6 +20,18 @@
 
 enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32 };
 
+static void
+database_failed(struct actor *actor, err code, int64_t now_ms)
+{
+    log_warn("read_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
+    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    db_rollback(actor->db);
+    if (code == ERR_db_lost || code == ERR_db_unknown) {
+        actor->is_db_away = true;
+        actor->db_away_since_us = clock_steady_us();
+    }
+}
+
 /* --- requests --- */
 
 /* Refuses what never becomes an item. */
@@ -162,11 +174,9 @@ collect_requests(struct actor *actor, int64_t now_ms)
 
 /* --- events --- */
 
-static void
-add_event(struct actor *actor, const struct inbox_event *event)
+void
+gather_fill_event(struct actor *actor, struct record *record, const struct inbox_event *event)
 {
-    struct record *record = batch_add(actor);
-    assert(record != NULL);
     struct inbox_event *kept = arena_alloc(&actor->arena, sizeof *kept);
     *kept = *event;
     record->event = kept;
@@ -192,6 +202,14 @@ add_event(struct actor *actor, const struct inbox_event *event)
         item->outcome = &record->outcome;
         item_refuse(&batch, item, code, "%s", why.text);
     }
+}
+
+static void
+add_event(struct actor *actor, const struct inbox_event *event)
+{
+    struct record *record = batch_add(actor);
+    assert(record != NULL);
+    gather_fill_event(actor, record, event);
 }
 
 /* How many events, parked events or due rows are taken of one place. Few while they run one by one: requests come between. */
@@ -342,6 +360,10 @@ gather_missing(struct actor *actor, int64_t now_ms)
             ask_about(actor, i, &question, now_ms);
         }
     }
+    err code = rows_send_burials(actor, now_ms);
+    if (code != ERR_ok) {
+        database_failed(actor, code, now_ms);
+    }
 }
 
 /* --- replies, due rows, calls --- */
@@ -401,6 +423,9 @@ collect_replies(struct actor *actor, int64_t now_ms)
         case ASK_OF_CONFIRMATION:
             inbox_confirmed(actor->inbox, stream_of(actor, &outcome.ask), outcome.status, now_ms);
             break;
+        case ASK_OF_BURIALS:
+            burials_outcome(actor->burials, outcome.status, now_ms);
+            break;
         }
         if (outcome.has_message) {
             message_fini(&outcome.message);
@@ -408,33 +433,36 @@ collect_replies(struct actor *actor, int64_t now_ms)
     }
 }
 
-static void
-database_failed(struct actor *actor, err code, int64_t now_ms)
+void
+gather_fill_due(struct record *record, const struct due_row *row, const struct id *id)
 {
-    log_warn("read_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
-    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
-    db_rollback(actor->db);
-    if (code == ERR_db_lost || code == ERR_db_unknown) {
-        actor->is_db_away = true;
-        actor->db_away_since_us = clock_steady_us();
-    }
+    record->due = row;
+    struct item *item = &record->item;
+    item->kind = ITEM_DUE;
+    item->id = *id;
+    item->owner = row->owner;
+    item->key = row->key;
+    item->payload = row->payload;
+    item->attempts = row->attempts;
 }
 
 static void
 add_due(struct actor *actor, const struct due_row *row)
 {
-    struct record *record = batch_add(actor);
-    record->due = row;
-    struct item *item = &record->item;
-    item->kind = ITEM_DUE;
     char step[64];
     snprintf(step, sizeof step, "due/%.*s/%lld", (int)row->owner.size, (const char *)row->owner.data, (long long)row->due_ms);
     struct id key = id_of_bytes(row->key.data, row->key.size);
-    item->id = id_derive(&key, step);
-    item->owner = row->owner;
-    item->key = row->key;
-    item->payload = row->payload;
-    item->attempts = row->attempts;
+    struct id id = id_derive(&key, step);
+    gather_fill_due(batch_add(actor), row, &id);
+}
+
+/* One that somebody asked for goes with his request. */
+static void
+add_parked(struct actor *actor, const struct inbox_event *event)
+{
+    if (actor->retry_count == 0 || !rows_is_event_taken(actor, event)) {
+        add_event(actor, event);
+    }
 }
 
 static void
@@ -464,7 +492,7 @@ collect_due(struct actor *actor, int64_t now_ms)
             return;
         }
         for (size_t i = 0; i < count; i++) {
-            add_event(actor, &events[i]);
+            add_parked(actor, &events[i]);
         }
     }
 }
@@ -503,6 +531,15 @@ collect_calls(struct actor *actor)
     }
 }
 
+static void
+collect_retries(struct actor *actor, int64_t now_ms)
+{
+    err code = rows_take_retries(actor, now_ms);
+    if (code != ERR_ok) {
+        database_failed(actor, code, now_ms);
+    }
+}
+
 /* --- all of it --- */
 
 bool
@@ -516,6 +553,7 @@ gather_all(struct actor *actor, int64_t now_ms)
 {
     collect_requests(actor, now_ms);
     if (!gather_is_paused(actor, now_ms)) {
+        collect_retries(actor, now_ms);
         collect_replies(actor, now_ms);
     }
     if (!actor->is_db_away) {

@@ -6,8 +6,8 @@
  *
  * MESSAGES  hears [topic][event_header][body] and HEAD; asks any.fetch, which is also the confirmation, and dlq.fetch
  *
- * STATE     $cursor (source, incarnation, position), $parked (source, seq, event_key, frames, attempts, due, error). In memory the
- *           streams, and of each key with parked events how many there are.
+ * STATE     $cursor (source, incarnation, position, delivered, discarded): always position = delivered + discarded + rows of $parked.
+ *           In memory the streams; parked events are parked.c's.
  *
  * FAILURES  A source of another incarnation, or one that ends before our cursor, is an incident: said once, the stream stands still
  *           and the actor is not ready, until somebody decides. A rolled back batch rewinds the streams; the events come again.
@@ -26,24 +26,22 @@
 #include "clock.h"
 #include "log.h"
 #include "metrics.h"
+#include "parked.h"
 #include "stream.h"
 #include "topology.h"
 
-enum { STREAMS_MAX = 64, PARKED_MAX = 10000, CONFIRM_MS = 1, FETCH_PAUSE_MS = 200, LOST_TRIES = 5, SOURCE_SIZE = 80 };
-
-struct parked_key {
-    size_t stream;
-    char key[WIRE_NAME_MAX + 1];
-    int64_t count;
-    int64_t due_ms;
-};
+enum { STREAMS_MAX = 64, PARKED_MAX = 100000, CONFIRM_MS = 1, FETCH_PAUSE_MS = 200, LOST_TRIES = 5, SOURCE_SIZE = 80 };
 
 struct inbox_stream {
     const char *actor;
     int shard;
     char source[SOURCE_SIZE];
     struct stream stream;
-    int64_t committed;      /* position on disk */
+    int64_t committed; /* position on disk */
+    int64_t delivered; /* events applied, those of the batch under way included */
+    int64_t discarded; /* finally given up, likewise */
+    int64_t delivered_committed;
+    int64_t discarded_committed;
     int64_t confirmed;      /* position that the source was last told; 0 when it may not have heard it */
     int64_t confirm_due_ms; /* not told again before this */
     int64_t held_until_ms;
@@ -60,13 +58,10 @@ struct inbox {
     char subscriber[SOURCE_SIZE];
     struct inbox_stream streams[STREAMS_MAX];
     size_t count;
-    struct parked_key *keys;
-    size_t key_count;
-    struct parked_key *before; /* keys as they were before the batch under way changed them, the oldest change first */
-    size_t before_count;
-    size_t before_capacity;
+    const char *sources[STREAMS_MAX]; /* their names, for `parked` */
+    struct parked *parked;
     bool is_full; /* more than PARKED_MAX are parked */
-    struct metric *parked;
+    struct metric *parked_events;
     struct metric *incidents;
 };
 
@@ -78,6 +73,7 @@ add_streams(struct inbox *inbox, const char *source, const struct settings *sett
         struct inbox_stream *stream = &inbox->streams[inbox->count++];
         *stream = (struct inbox_stream){.actor = source, .shard = shard};
         snprintf(stream->source, sizeof stream->source, "%.64s/%d", source, shard);
+        inbox->sources[inbox->count - 1] = stream->source;
     }
 }
 
@@ -104,7 +100,8 @@ inbox_create(struct db *db, const char *actor, const char *subscriber, const str
     }
     char labels[SOURCE_SIZE + 16];
     snprintf(labels, sizeof labels, "subscriber=\"%s\"", inbox->subscriber);
-    inbox->parked = metric(METRIC_GAUGE, "larder_parked_events", labels, "Events that could not be applied yet.");
+    inbox->parked = parked_create(db, inbox->sources, inbox->count);
+    inbox->parked_events = metric(METRIC_GAUGE, "larder_parked_events", labels, "Events that could not be applied yet.");
     inbox->incidents = metric(METRIC_COUNTER, "larder_incidents_total", labels, "Sources that are not what their cursor knows.");
     return inbox;
 }
@@ -113,8 +110,7 @@ void
 inbox_destroy(struct inbox **inbox)
 {
     if (*inbox != NULL) {
-        free((*inbox)->keys);
-        free((*inbox)->before);
+        parked_destroy(&(*inbox)->parked);
         free(*inbox);
         *inbox = NULL;
     }
@@ -131,113 +127,12 @@ find_source(struct inbox *inbox, struct slice source)
     return NULL;
 }
 
-static struct parked_key *
-find_key(const struct inbox *inbox, size_t stream, struct slice key)
-{
-    for (size_t i = 0; i < inbox->key_count; i++) {
-        struct parked_key *parked = &inbox->keys[i];
-        if (parked->stream == stream && slice_equal(slice_of(parked->key), key)) {
-            return parked;
-        }
-    }
-    return NULL;
-}
-
-static struct parked_key *
-add_key(struct inbox *inbox, size_t stream, struct slice key)
-{
-    struct parked_key *grown = realloc(inbox->keys, (inbox->key_count + 1) * sizeof *grown);
-    if (grown == NULL) {
-        abort();
-    }
-    inbox->keys = grown;
-    struct parked_key *added = &grown[inbox->key_count++];
-    *added = (struct parked_key){.stream = stream, .due_ms = INT64_MAX};
-    snprintf(added->key, sizeof added->key, "%.*s", (int)key.size, (const char *)key.data);
-    return added;
-}
-
-/* Before every change of a key by a batch; a count of 0: there was none. */
-static void
-remember_key(struct inbox *inbox, size_t stream, struct slice key)
-{
-    if (inbox->before_count == inbox->before_capacity) {
-        inbox->before_capacity = inbox->before_capacity == 0 ? 16 : inbox->before_capacity * 2;
-        struct parked_key *grown = realloc(inbox->before, inbox->before_capacity * sizeof *grown);
-        if (grown == NULL) {
-            abort();
-        }
-        inbox->before = grown;
-    }
-    const struct parked_key *known = find_key(inbox, stream, key);
-    struct parked_key *before = &inbox->before[inbox->before_count++];
-    if (known != NULL) {
-        *before = *known;
-        return;
-    }
-    *before = (struct parked_key){.stream = stream};
-    snprintf(before->key, sizeof before->key, "%.*s", (int)key.size, (const char *)key.data);
-}
-
-/* The batch was rolled back, and the rows are as they were. */
-static void
-take_back_keys(struct inbox *inbox)
-{
-    while (inbox->before_count > 0) {
-        const struct parked_key *before = &inbox->before[--inbox->before_count];
-        struct parked_key *key = find_key(inbox, before->stream, slice_of(before->key));
-        if (before->count > 0) {
-            key = key == NULL ? add_key(inbox, before->stream, slice_of(before->key)) : key;
-            *key = *before;
-        } else if (key != NULL) {
-            assert(inbox->key_count > 0);
-            *key = inbox->keys[--inbox->key_count];
-        }
-    }
-}
-
-static int64_t
-parked_count(const struct inbox *inbox)
-{
-    int64_t count = 0;
-    for (size_t i = 0; i < inbox->key_count; i++) {
-        count += inbox->keys[i].count;
-    }
-    return count;
-}
-
 static void
 note_parked(struct inbox *inbox)
 {
-    int64_t count = parked_count(inbox);
+    int64_t count = parked_count(inbox->parked);
     inbox->is_full = count > PARKED_MAX;
-    metric_set(inbox->parked, count);
-}
-
-/* Of each key how many there are, and when the first of them is due. A follower has no time of its own: once it is the first, it
- * may go at once. */
-static err
-load_parked(struct inbox *inbox)
-{
-    inbox->key_count = 0;
-    struct db_statement *read = db_statement(inbox->db, "SELECT source, event_key, due FROM $parked ORDER BY source, seq");
-    err code = db_query(read);
-    while (code == ERR_ok && db_next(read)) {
-        const struct inbox_stream *stream = find_source(inbox, db_bytes(read, 0));
-        if (stream == NULL) {
-            continue;
-        }
-        size_t number = (size_t)(stream - inbox->streams);
-        struct parked_key *key = find_key(inbox, number, db_bytes(read, 1));
-        if (key == NULL) {
-            key = add_key(inbox, number, db_bytes(read, 1));
-            key->due_ms = db_i64(read, 2) == INT64_MAX ? 0 : db_i64(read, 2);
-        }
-        key->count++;
-    }
-    inbox->before_count = 0;
-    note_parked(inbox);
-    return code;
+    metric_set(inbox->parked_events, count);
 }
 
 err
@@ -246,13 +141,15 @@ inbox_load(struct inbox *inbox)
     for (size_t i = 0; i < inbox->count; i++) {
         stream_init(&inbox->streams[i].stream, NULL, 0);
         inbox->streams[i].committed = 0;
+        inbox->streams[i].delivered = inbox->streams[i].delivered_committed = 0;
+        inbox->streams[i].discarded = inbox->streams[i].discarded_committed = 0;
         inbox->streams[i].confirmed = 0;
         inbox->streams[i].dlq_from = -1;
         inbox->streams[i].lost_tries = 0;
         inbox->streams[i].is_dlqs_turn = false;
         inbox->streams[i].is_noted = false;
     }
-    struct db_statement *read = db_statement(inbox->db, "SELECT source, incarnation, position FROM $cursor");
+    struct db_statement *read = db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded FROM $cursor");
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct inbox_stream *stream = find_source(inbox, db_bytes(read, 0));
@@ -264,9 +161,15 @@ inbox_load(struct inbox *inbox)
         struct id incarnation = db_id(read, 1);
         stream_init(&stream->stream, &incarnation, db_i64(read, 2));
         stream->committed = db_i64(read, 2);
+        stream->delivered = stream->delivered_committed = db_i64(read, 3);
+        stream->discarded = stream->discarded_committed = db_i64(read, 4);
         stream->is_noted = true;
     }
-    return code == ERR_ok ? load_parked(inbox) : code;
+    if (code == ERR_ok) {
+        code = parked_load(inbox->parked);
+        note_parked(inbox);
+    }
+    return code;
 }
 
 size_t
@@ -567,11 +470,7 @@ inbox_confirmed(struct inbox *inbox, size_t number, err code, int64_t now_ms)
 int64_t
 inbox_next_parked_ms(const struct inbox *inbox)
 {
-    int64_t next_ms = INT64_MAX;
-    for (size_t i = 0; i < inbox->key_count; i++) {
-        next_ms = inbox->keys[i].due_ms < next_ms ? inbox->keys[i].due_ms : next_ms;
-    }
-    return next_ms;
+    return parked_next_ms(inbox->parked);
 }
 
 /* When a stream without an incident wants to fetch or to confirm. Never before it may. */
@@ -614,71 +513,20 @@ inbox_is_caught_up(const struct inbox *inbox)
     return inbox_next_parked_ms(inbox) > clock_utc_ms();
 }
 
-static err
-read_first_parked(struct inbox *inbox, struct arena *arena, const struct parked_key *key, struct inbox_event *event, bool *is_there)
-{
-    struct db_statement *read =
-        db_statement(inbox->db, "SELECT header, body, attempts FROM $parked WHERE source = ? AND event_key = ? ORDER BY seq LIMIT 1");
-    db_bind_text(read, slice_of(inbox->streams[key->stream].source));
-    db_bind_text(read, slice_of(key->key));
-    err code = db_query(read);
-    *is_there = code == ERR_ok && db_next(read);
-    if (!*is_there) {
-        return code;
-    }
-    *event = (struct inbox_event){.stream = key->stream, .is_parked = true};
-    event->header_frame = arena_copy(arena, db_bytes(read, 0));
-    event->body_frame = arena_copy(arena, db_bytes(read, 1));
-    event->attempts = db_i64(read, 2);
-    db_done(read);
-    struct err_text why;
-    code = wire_decode(&event_header_body, event->header_frame, &event->header, &why);
-    event->type = code == ERR_ok ? wire_event_find((const char *)event->header.type.data, event->header.type.size) : EVENT_COUNT;
-    return code;
-}
-
 err
 inbox_read_parked(struct inbox *inbox, struct arena *arena, int64_t now_ms, struct inbox_event *out, size_t max, size_t *count)
 {
-    *count = 0;
-    for (size_t i = 0; i < inbox->key_count && *count < max; i++) {
-        if (inbox->keys[i].due_ms > now_ms) {
-            continue;
-        }
-        bool is_there = false;
-        err code = read_first_parked(inbox, arena, &inbox->keys[i], &out[*count], &is_there);
-        if (code != ERR_ok) {
-            return code;
-        }
-        *count += is_there ? 1 : 0;
-    }
-    return ERR_ok;
+    return parked_read_due(inbox->parked, arena, now_ms, out, max, count);
 }
 
 /* --- what became of it --- */
 
-static err
-forget_parked(struct inbox *inbox, const struct inbox_event *event)
-{
-    struct db_statement *forget = db_statement(inbox->db, "DELETE FROM $parked WHERE source = ? AND seq = ?");
-    db_bind_text(forget, slice_of(inbox->streams[event->stream].source));
-    db_bind_i64(forget, event->header.seq);
-    err code = db_queue(forget, 1);
-    remember_key(inbox, event->stream, event->header.key);
-    struct parked_key *key = find_key(inbox, event->stream, event->header.key);
-    if (key != NULL && --key->count == 0) {
-        *key = inbox->keys[--inbox->key_count];
-    } else if (key != NULL) {
-        key->due_ms = 0; /* the one behind it may go at once */
-    }
-    return code;
-}
-
 void
 inbox_applied_event(struct inbox *inbox, const struct inbox_event *event)
 {
+    inbox->streams[event->stream].delivered++;
     if (event->is_parked) {
-        err code = forget_parked(inbox, event);
+        err code = parked_forget(inbox->parked, event);
         (void)code; /* a failed statement makes the commit fail */
         log_info("parked_event_applied", LOG_TEXT("source", inbox->streams[event->stream].source), LOG_I64("seq", event->header.seq));
     }
@@ -687,35 +535,13 @@ inbox_applied_event(struct inbox *inbox, const struct inbox_event *event)
 bool
 inbox_must_park(const struct inbox *inbox, const struct inbox_event *event)
 {
-    return !event->is_parked && event->header.key.size > 0 && find_key(inbox, event->stream, event->header.key) != NULL;
+    return !event->is_parked && event->header.key.size > 0 && parked_has_key(inbox->parked, event);
 }
 
 err
-inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempts, int64_t due_ms, const char *reason)
+inbox_park(struct inbox *inbox, const struct inbox_event *event, const struct inbox_failure *failure)
 {
-    const struct inbox_stream *stream = &inbox->streams[event->stream];
-    struct db_statement *park = db_statement(
-        inbox->db,
-        "REPLACE INTO $parked (source, seq, event_key, header, body, attempts, due, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-    db_bind_text(park, slice_of(stream->source));
-    db_bind_i64(park, event->header.seq);
-    db_bind_text(park, event->header.key);
-    db_bind_bytes(park, event->header_frame);
-    db_bind_bytes(park, event->body_frame);
-    db_bind_i64(park, attempts);
-    db_bind_i64(park, due_ms);
-    db_bind_text(park, slice_of(reason));
-    err code = db_queue(park, DB_ANY_ROWS);
-    remember_key(inbox, event->stream, event->header.key);
-    struct parked_key *key = find_key(inbox, event->stream, event->header.key);
-    if (key == NULL) {
-        key = add_key(inbox, event->stream, event->header.key);
-        key->due_ms = due_ms;
-    } else if (event->is_parked) {
-        key->due_ms = due_ms;
-    }
-    key->count += event->is_parked ? 0 : 1;
-    return code;
+    return parked_put(inbox->parked, event, failure);
 }
 
 void
@@ -723,10 +549,7 @@ inbox_hold(struct inbox *inbox, const struct inbox_event *event, int64_t until_m
 {
     struct inbox_stream *stream = &inbox->streams[event->stream];
     if (event->is_parked) {
-        struct parked_key *key = find_key(inbox, event->stream, event->header.key);
-        if (key != NULL) {
-            key->due_ms = until_ms;
-        }
+        parked_hold(inbox->parked, event, until_ms);
         return;
     }
     stream->held_until_ms = until_ms;
@@ -746,6 +569,58 @@ inbox_take_again(struct inbox *inbox, const struct inbox_event *event)
     stream_take(&stream->stream, event->header.seq);
     return true;
 }
+
+/* --- what somebody asks of a parked one --- */
+
+err
+inbox_find_parked(struct inbox *inbox, struct arena *arena, struct slice source, int64_t seq, struct inbox_event *event,
+                  struct inbox_place *place)
+{
+    const struct inbox_stream *stream = find_source(inbox, source);
+    *place = (struct inbox_place){.found = INBOX_FOUND_NEVER};
+    if (stream == NULL || seq > stream->committed) {
+        return ERR_ok;
+    }
+    bool is_there = false;
+    *event = (struct inbox_event){.stream = (size_t)(stream - inbox->streams)};
+    event->header.seq = seq;
+    err code = parked_find(inbox->parked, arena, event, &is_there);
+    if (code != ERR_ok || !is_there) {
+        place->found = INBOX_FOUND_NONE;
+        return code;
+    }
+    if (event->state == PARKED_DISCARDED) {
+        place->found = INBOX_FOUND_DISCARDED;
+        return ERR_ok;
+    }
+    code = parked_head(inbox->parked, event, &place->head);
+    place->found = place->head == seq ? INBOX_FOUND_HEAD : INBOX_FOUND_BEHIND;
+    return code;
+}
+
+err
+inbox_edit_parked(struct inbox *inbox, const struct inbox_event *event, struct slice body)
+{
+    return parked_set_body(inbox->parked, event, body);
+}
+
+err
+inbox_discard_parked(struct inbox *inbox, const struct inbox_event *event, bool is_final)
+{
+    if (is_final) {
+        inbox->streams[event->stream].discarded++;
+        return parked_forget(inbox->parked, event);
+    }
+    return event->state == PARKED_DISCARDED ? ERR_ok : parked_set_aside(inbox->parked, event);
+}
+
+err
+inbox_restore_parked(struct inbox *inbox, const struct inbox_event *event)
+{
+    return event->state == PARKED_DISCARDED ? parked_take_back(inbox->parked, event) : ERR_ok;
+}
+
+/* --- the end of the batch --- */
 
 /* A source that is met for the first time. */
 static bool
@@ -768,13 +643,16 @@ inbox_is_due(const struct inbox *inbox)
 err
 inbox_queue(struct inbox *inbox)
 {
-    struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position)", 3);
+    struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded)", 5);
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
-        if (stream->stream.position != stream->committed || is_new(stream)) {
+        bool is_counted = stream->delivered != stream->delivered_committed || stream->discarded != stream->discarded_committed;
+        if (stream->stream.position != stream->committed || is_counted || is_new(stream)) {
             db_rows_text(rows, slice_of(stream->source));
             db_rows_id(rows, &stream->stream.incarnation);
             db_rows_i64(rows, stream->stream.position);
+            db_rows_i64(rows, stream->delivered);
+            db_rows_i64(rows, stream->discarded);
         }
     }
     return db_rows_queue(rows);
@@ -785,18 +663,22 @@ inbox_committed(struct inbox *inbox)
 {
     for (size_t i = 0; i < inbox->count; i++) {
         inbox->streams[i].committed = inbox->streams[i].stream.position;
+        inbox->streams[i].delivered_committed = inbox->streams[i].delivered;
+        inbox->streams[i].discarded_committed = inbox->streams[i].discarded;
         inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
     }
-    inbox->before_count = 0;
+    parked_committed(inbox->parked);
     note_parked(inbox);
 }
 
 void
 inbox_dropped(struct inbox *inbox)
 {
-    take_back_keys(inbox);
+    parked_dropped(inbox->parked);
     for (size_t i = 0; i < inbox->count; i++) {
         struct inbox_stream *stream = &inbox->streams[i];
+        stream->delivered = stream->delivered_committed;
+        stream->discarded = stream->discarded_committed;
         if (stream->stream.position != stream->committed) {
             stream_rewind(&stream->stream, stream->committed);
         }

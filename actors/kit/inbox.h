@@ -18,6 +18,13 @@
 
 struct inbox;
 
+/* Of a parked event; the numbers are in the database. */
+enum parked_state {
+    PARKED_TRYING = 0,   /* tried when it is due, or behind another of its key */
+    PARKED_BURIED = 1,   /* a letter of the dlq: tried when somebody asks for it, and its key waits */
+    PARKED_DISCARDED = 2 /* put aside: its key goes on */
+};
+
 /* One event to be applied. Slices lie in the arena. */
 struct inbox_event {
     size_t stream;
@@ -25,8 +32,23 @@ struct inbox_event {
     enum event_type type;
     struct slice header_frame;
     struct slice body_frame;
-    int64_t attempts; /* of a parked one */
     bool is_parked;
+    enum parked_state state; /* of a parked one, and what follows */
+    int64_t attempts;
+    int64_t first_ms;     /* when it was tried first; 0: it was not */
+    struct slice history; /* its attempts, as elements of a list of letter_attempt */
+    int64_t history_count;
+};
+
+/* Why an event is parked. */
+struct inbox_failure {
+    int64_t attempts; /* this one included; 0: it was not tried */
+    int64_t due_ms;   /* when it is tried again; INT64_MAX: when it is its turn, or when somebody asks */
+    bool is_buried;
+    const char *reason;
+    int64_t first_ms;
+    struct slice history;
+    int64_t history_count;
 };
 
 enum inbox_verdict { INBOX_NOTHING, INBOX_APPLY };
@@ -120,9 +142,9 @@ inbox_applied_event(struct inbox *inbox, const struct inbox_event *event);
 bool
 inbox_must_park(const struct inbox *inbox, const struct inbox_event *event);
 
-/* Cannot be applied: kept with the reason and tried again at `due_ms`. */
+/* Cannot be applied: kept with the reason. */
 MUST_CHECK err
-inbox_park(struct inbox *inbox, const struct inbox_event *event, int64_t attempts, int64_t due_ms, const char *reason);
+inbox_park(struct inbox *inbox, const struct inbox_event *event, const struct inbox_failure *failure);
 
 /* A dependency is away: the stream goes back to before this event and pauses. */
 void
@@ -131,6 +153,36 @@ inbox_hold(struct inbox *inbox, const struct inbox_event *event, int64_t until_m
 /* After a rollback, for an event that is tried alone: whether it is still its turn; it counts as taken out then. */
 bool
 inbox_take_again(struct inbox *inbox, const struct inbox_event *event);
+
+/* --- what somebody asks of a parked event --- */
+
+enum inbox_found {
+    INBOX_FOUND_HEAD,      /* the first of its key */
+    INBOX_FOUND_BEHIND,    /* another of its key goes first */
+    INBOX_FOUND_DISCARDED, /* put aside */
+    INBOX_FOUND_NONE,      /* it was applied or finally discarded */
+    INBOX_FOUND_NEVER      /* this actor does not follow that source, or has not come so far */
+};
+
+struct inbox_place {
+    enum inbox_found found;
+    int64_t head; /* seq of the first of its key, when it is known */
+};
+
+/* Looks up the event at this place of a source, with what is queued already. `event` is filled unless it is not there. */
+MUST_CHECK err
+inbox_find_parked(struct inbox *inbox, struct arena *arena, struct slice source, int64_t seq, struct inbox_event *event,
+                  struct inbox_place *place);
+
+/* Inside the batch, of one that was found in it. */
+MUST_CHECK err
+inbox_edit_parked(struct inbox *inbox, const struct inbox_event *event, struct slice body);
+MUST_CHECK err
+inbox_discard_parked(struct inbox *inbox, const struct inbox_event *event, bool is_final);
+MUST_CHECK err
+inbox_restore_parked(struct inbox *inbox, const struct inbox_event *event);
+
+/* --- the end of the batch --- */
 
 /* Whether a source was met for the first time and is not noted yet: without that, a source whose database is lost before its first
  * event would be taken for the same one. */

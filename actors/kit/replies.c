@@ -76,10 +76,10 @@ void
 replies_send_one(struct actor *actor, struct record *record, const struct item_outcome *outcome)
 {
     tell(actor, &record->message,
-         &(struct reply){.id = &record->item.id,
+         &(struct reply){.id = record->retry == NULL ? &record->item.id : &record->retry->request,
                          .again = record->is_again,
                          .is_replayed = outcome->is_replayed,
-                         .op = record->item.op,
+                         .op = record->retry == NULL ? record->item.op : record->retry->op,
                          .status = outcome->status,
                          .frame = outcome->frame});
 }
@@ -105,13 +105,15 @@ replies_send(struct actor *actor, struct record *records, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (record->item.kind != ITEM_REQUEST || !record->has_message || record->folded_into >= 0) {
+        bool is_asked = record->item.kind == ITEM_REQUEST || record->retry != NULL;
+        if (!is_asked || !record->has_message || record->folded_into >= 0) {
             continue;
         }
-        if (record->outcome.waiter != NULL) {
+        const struct item_outcome *answer = rows_answer_of(record);
+        if (answer->waiter != NULL) {
             start_waiting(actor, record);
-        } else if (record->outcome.status != ERR_COUNT) {
-            replies_send_one(actor, record, &record->outcome);
+        } else if (answer->status != ERR_COUNT) {
+            replies_send_one(actor, record, answer);
         }
     }
 }

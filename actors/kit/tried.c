@@ -164,9 +164,13 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
     }
     err code = trial_convict(actor->trial, name);
     if (code == ERR_ok && record->event != NULL) {
-        code = inbox_park(actor->inbox, record->event, record->event->attempts + TRIAL_DEATHS, INT64_MAX, why);
+        code = rows_charge(&batch, record,
+                           &(struct charge){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
     } else if (code == ERR_ok) {
         bury_due(actor, &batch, record->due, why);
+        if (record->retry != NULL) {
+            rows_say_failed(&batch, record, ERR_poison, why, record->due->attempts + TRIAL_DEATHS);
+        }
     }
     actor->tried_next.size = 0;
     if (!batch_commit_alone(actor, record, now_ms)) {

@@ -140,12 +140,19 @@ apply(struct stage *stage, int64_t seq, const char *key)
     commit(stage);
 }
 
+static err
+park_for(struct stage *stage, const struct inbox_event *event, int64_t attempts, int64_t due_ms)
+{
+    struct inbox_failure failure = {.attempts = attempts, .due_ms = due_ms, .reason = "because of the test"};
+    return inbox_park(stage->inbox, event, &failure);
+}
+
 static void
 park(struct stage *stage, int64_t seq, const char *key, int64_t due_ms)
 {
     struct inbox_event event;
     cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
-    place_expect(stage->db, inbox_park(stage->inbox, &event, 1, due_ms, "because of the test"), ERR_ok);
+    place_expect(stage->db, park_for(stage, &event, 1, due_ms), ERR_ok);
     commit(stage);
 }
 
@@ -155,7 +162,7 @@ park_follower(struct stage *stage, int64_t seq, const char *key)
     struct inbox_event event;
     cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
     cr_assert(inbox_must_park(stage->inbox, &event), "%lld", (long long)seq);
-    place_expect(stage->db, inbox_park(stage->inbox, &event, 0, INT64_MAX, "waits behind an earlier event of its key"), ERR_ok);
+    place_expect(stage->db, park_for(stage, &event, 0, INT64_MAX), ERR_ok);
     commit(stage);
 }
 
@@ -682,7 +689,7 @@ ON_BOTH(inbox, tries_parked_events_of_a_key_in_order)
     cr_expect(events[0].is_parked);
     cr_expect(events[0].attempts == 1);
     cr_expect(events[0].type == EVENT_factory_produced);
-    place_expect(stage.db, inbox_park(stage.inbox, &events[0], 2, stage.now_ms + 1000, "again"), ERR_ok);
+    place_expect(stage.db, park_for(&stage, &events[0], 2, stage.now_ms + 1000), ERR_ok);
     commit(&stage);
     cr_expect(read_parked(&stage, events) == 0, "backs off");
     cr_expect(parked_rows(&stage) == 4);
@@ -759,7 +766,7 @@ ON_BOTH(inbox, remembers_a_parked_event_whose_batch_was_dropped)
     cr_expect(inbox_must_park(stage.inbox, &later), "nobody overtakes it");
     drop(&stage);
     cr_assert(read_parked(&stage, events) == 1);
-    place_expect(stage.db, inbox_park(stage.inbox, &events[0], 2, START_MS + 100, "again"), ERR_ok);
+    place_expect(stage.db, park_for(&stage, &events[0], 2, START_MS + 100), ERR_ok);
     commit(&stage);
     cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 100);
     pass_ms(&stage, 100);
@@ -779,7 +786,7 @@ ON_BOTH(inbox, forgets_a_parking_that_was_dropped)
     start(&stage, place);
     confirm_start(&stage, 0);
     cr_assert(see(&stage, 1, "bad", &event) == INBOX_APPLY);
-    place_expect(stage.db, inbox_park(stage.inbox, &event, 1, START_MS, "because of the test"), ERR_ok);
+    place_expect(stage.db, park_for(&stage, &event, 1, START_MS), ERR_ok);
     drop(&stage);
     cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX);
     cr_assert(inbox_take_again(stage.inbox, &event));
@@ -805,7 +812,7 @@ ON_BOTH(inbox, gives_back_several_changes_of_one_batch)
     inbox_applied_event(stage.inbox, &events[0]);
     inbox_applied_event(stage.inbox, &events[1]);
     cr_assert(see(&stage, 4, "c", &event) == INBOX_APPLY);
-    place_expect(stage.db, inbox_park(stage.inbox, &event, 1, START_MS + 9, "because of the test"), ERR_ok);
+    place_expect(stage.db, park_for(&stage, &event, 1, START_MS + 9), ERR_ok);
     drop(&stage);
     cr_assert(read_parked(&stage, events) == 2);
     cr_expect(events[0].header.seq + events[1].header.seq == 1 + 3);
@@ -832,7 +839,7 @@ ON_BOTH(inbox, takes_nothing_more_while_too_many_are_parked)
     park(&stage, 1, "bad", START_MS);
     struct db_rows *copies = db_rows(stage.db, "INSERT INTO $parked (source, seq, event_key, header, body, attempts, due, error)", 8);
     struct frames frames = make_frames(&stage, 1, "bad");
-    for (int64_t seq = -10000; seq < 0; seq++) {
+    for (int64_t seq = -100000; seq < 0; seq++) {
         db_rows_text(copies, slice_of("factory/0"));
         db_rows_i64(copies, seq);
         db_rows_text(copies, slice_of("bad"));
