@@ -44,10 +44,21 @@ struct fake_factory {
     struct slice headers[EVENTS_MAX];
     struct slice bodies[EVENTS_MAX];
     int64_t seq;
-    bool is_silent;  /* lets FETCHes wait */
-    int64_t head_ms; /* when HEAD was published last */
+    bool is_silent;    /* lets FETCHes wait */
+    int64_t confirmed; /* what the toy has said to be on disk */
+    int64_t kept_from; /* what comes before is with the dlq; 0: everything is here */
+    int64_t head_ms;   /* when HEAD was published last */
     struct message questions[QUESTIONS_MAX];
     size_t question_count;
+};
+
+/* Keeps events of the factory. */
+struct fake_dlq {
+    zsock_t *router;
+    int64_t kept_to;
+    bool is_refusing;
+    int pages; /* that had events */
+    int questions;
 };
 
 struct stage {
@@ -59,6 +70,7 @@ struct stage {
     struct arena arena;
     struct wire_buffer list;
     struct fake_factory factory;
+    struct fake_dlq dlq;
 };
 
 /* One reply, and what the tests look at in it. */
@@ -140,6 +152,7 @@ finish(struct stage *stage)
         cr_expect(actor_stop(&stage->actor) == ACTOR_STOPPED);
     }
     stop_factory(&stage->factory);
+    zsock_destroy(&stage->dlq.router);
     arena_fini(&stage->arena);
     wire_buffer_fini(&stage->list);
     close(stage->ended_fd);
@@ -158,11 +171,10 @@ restart(struct stage *stage)
 /* --- the fake factory --- */
 
 static void
-start_factory(struct stage *stage)
+open_factory(struct stage *stage)
 {
     struct fake_factory *factory = &stage->factory;
     char endpoint[ENDPOINT_MAX];
-    factory->incarnation = id_new();
     factory->router = zsock_new(ZMQ_ROUTER);
     factory->publisher = zsock_new(ZMQ_PUB);
     zsock_set_linger(factory->router, 0);
@@ -171,6 +183,23 @@ start_factory(struct stage *stage)
     cr_assert(zsock_bind(factory->router, "%s", endpoint) >= 0);
     topology_bind(&stage->place->settings, "factory", 0, ENDPOINT_EVENTS, endpoint);
     cr_assert(zsock_bind(factory->publisher, "%s", endpoint) >= 0);
+}
+
+static void
+start_factory(struct stage *stage)
+{
+    stage->factory.incarnation = id_new();
+    open_factory(stage);
+}
+
+static void
+start_dlq(struct stage *stage, int64_t kept_to)
+{
+    char endpoint[ENDPOINT_MAX];
+    stage->dlq = (struct fake_dlq){.router = zsock_new(ZMQ_ROUTER), .kept_to = kept_to};
+    zsock_set_linger(stage->dlq.router, 0);
+    topology_bind(&stage->place->settings, "dlq", 0, ENDPOINT_REQUESTS, endpoint);
+    cr_assert(zsock_bind(stage->dlq.router, "%s", endpoint) >= 0);
 }
 
 static struct slice
@@ -215,24 +244,73 @@ produce(struct stage *stage, const char *product, int64_t quantity, bool publish
     }
 }
 
+/* Where an answer goes. */
+struct answering {
+    zsock_t *router;
+    struct message *question;
+    err status;
+};
+
 static void
-send_answer(struct stage *stage, struct message *question, const struct wire_body *shape, const void *body)
+send_status(struct stage *stage, const struct answering *how, const struct wire_body *shape, const void *body)
 {
     struct request_header asked;
     struct err_text why = {""};
     struct reply_header header = {0};
-    cr_assert(wire_decode(&request_header_body, message_header(question), &asked, &why) == ERR_ok, "%s", why.text);
+    cr_assert(wire_decode(&request_header_body, message_header(how->question), &asked, &why) == ERR_ok, "%s", why.text);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, asked.id);
     if (WIRE_HAS(&asked, request_header, again)) {
         WIRE_SET(&header, reply_header, again, asked.again);
     }
-    WIRE_SET(&header, reply_header, status, slice_of("ok"));
+    WIRE_SET(&header, reply_header, status, slice_of(err_symbol(how->status)));
     enum message_sent sent =
-        message_reply(zsock_resolve(stage->factory.router), question, arena_encode(&stage->arena, &reply_header_body, &header),
+        message_reply(zsock_resolve(how->router), how->question, arena_encode(&stage->arena, &reply_header_body, &header),
                       arena_encode(&stage->arena, shape, body));
     cr_assert(sent == MESSAGE_SENT || sent == MESSAGE_GONE, "the actor takes no answer");
-    message_fini(question);
+    message_fini(how->question);
+}
+
+static void
+send_answer(struct stage *stage, struct message *question, const struct wire_body *shape, const void *body)
+{
+    send_status(stage, &(struct answering){stage->factory.router, question, ERR_ok}, shape, body);
+}
+
+static void
+refuse_question(struct stage *stage, zsock_t *router, struct message *question, err status)
+{
+    struct problem problem = {0};
+    WIRE_SET(&problem, problem, detail, slice_of("because of the test"));
+    send_status(stage, &(struct answering){router, question, status}, &problem_body, &problem);
+}
+
+/* Events of the factory behind a position, up to another. */
+struct span {
+    int64_t behind;
+    int64_t to;
+};
+
+/* Returns how many there were. */
+static uint32_t
+send_events(struct stage *stage, zsock_t *router, struct message *question, const struct span *span)
+{
+    struct fake_factory *factory = &stage->factory;
+    struct fetched page = {0};
+    struct wire_list events = {0};
+    stage->list.size = 0;
+    for (int64_t i = span->behind; i < span->to && i < span->behind + PAGE_MAX; i++) {
+        struct fetched_event event = {0};
+        WIRE_SET(&event, fetched_event, header, factory->headers[i]);
+        WIRE_SET(&event, fetched_event, body, factory->bodies[i]);
+        wire_list_add(&events, &fetched_event_body, &event, &stage->list);
+    }
+    wire_list_end(&events, &stage->list);
+    WIRE_SET(&page, fetched, incarnation, factory->incarnation);
+    WIRE_SET(&page, fetched, head, router == factory->router ? factory->seq : span->to);
+    WIRE_SET(&page, fetched, events, events);
+    send_status(stage, &(struct answering){router, question, ERR_ok}, &fetched_body, &page);
+    return events.count;
 }
 
 /* All that it has behind the position and may say at once, however many were asked for. */
@@ -243,20 +321,35 @@ answer_fetch(struct stage *stage, struct message *question)
     struct fetch fetch;
     struct err_text why = {""};
     cr_assert(wire_decode(&fetch_body, message_body(question), &fetch, &why) == ERR_ok, "%s", why.text);
-    struct fetched page = {0};
-    struct wire_list events = {0};
-    stage->list.size = 0;
-    for (int64_t i = fetch.position; i < factory->seq && i < fetch.position + PAGE_MAX && fetch.limit > 0; i++) {
-        struct fetched_event event = {0};
-        WIRE_SET(&event, fetched_event, header, factory->headers[i]);
-        WIRE_SET(&event, fetched_event, body, factory->bodies[i]);
-        wire_list_add(&events, &fetched_event_body, &event, &stage->list);
+    factory->confirmed = fetch.position > factory->confirmed ? fetch.position : factory->confirmed;
+    if (fetch.limit > 0 && fetch.position < factory->kept_from) {
+        refuse_question(stage, factory->router, question, ERR_kept_elsewhere);
+        return;
     }
-    wire_list_end(&events, &stage->list);
-    WIRE_SET(&page, fetched, incarnation, factory->incarnation);
-    WIRE_SET(&page, fetched, head, factory->seq);
-    WIRE_SET(&page, fetched, events, events);
-    send_answer(stage, question, &fetched_body, &page);
+    struct span span = {fetch.position, fetch.limit > 0 ? factory->seq : 0};
+    (void)send_events(stage, factory->router, question, &span);
+}
+
+static void
+serve_dlq(struct stage *stage)
+{
+    struct fake_dlq *dlq = &stage->dlq;
+    struct message question;
+    while (dlq->router != NULL && message_receive(zsock_resolve(dlq->router), true, &question) == MESSAGE_OK) {
+        struct dlq_fetch fetch;
+        struct err_text why = {""};
+        cr_assert(wire_decode(&dlq_fetch_body, message_body(&question), &fetch, &why) == ERR_ok, "%s", why.text);
+        cr_expect(slice_equal(fetch.source, slice_of("factory/0")));
+        cr_expect(slice_equal(fetch.subscriber, slice_of("stock/0")));
+        dlq->questions++;
+        if (dlq->is_refusing) {
+            refuse_question(stage, dlq->router, &question, ERR_unknown_subscriber);
+            continue;
+        }
+        int64_t most = fetch.position + fetch.limit;
+        struct span span = {fetch.position, most < dlq->kept_to ? most : dlq->kept_to};
+        dlq->pages += send_events(stage, dlq->router, &question, &span) > 0 ? 1 : 0;
+    }
 }
 
 static void
@@ -301,6 +394,7 @@ serve_factory(struct stage *stage)
 {
     struct fake_factory *factory = &stage->factory;
     struct message question;
+    serve_dlq(stage);
     publish_head(stage);
     while (factory->router != NULL && message_receive(zsock_resolve(factory->router), true, &question) == MESSAGE_OK) {
         struct request_header header;
@@ -339,10 +433,13 @@ answer_question(struct stage *stage)
 static void
 serve(struct stage *stage, int64_t timeout_ms)
 {
-    zmq_pollitem_t items[2] = {{.socket = zsock_resolve(stage->client), .events = ZMQ_POLLIN}};
+    zmq_pollitem_t items[3] = {{.socket = zsock_resolve(stage->client), .events = ZMQ_POLLIN}};
     int count = 1;
     if (stage->factory.router != NULL) {
         items[count++] = (zmq_pollitem_t){.socket = zsock_resolve(stage->factory.router), .events = ZMQ_POLLIN};
+    }
+    if (stage->dlq.router != NULL) {
+        items[count++] = (zmq_pollitem_t){.socket = zsock_resolve(stage->dlq.router), .events = ZMQ_POLLIN};
     }
     (void)zmq_poll(items, count, (long)timeout_ms);
     serve_factory(stage);
@@ -1488,6 +1585,99 @@ ON_MYSQL(actor, sleeps_while_its_database_is_away)
     expect_consistent(&stage, 4);
     finish(&stage);
     drop_user(place);
+}
+
+/* --- what the source has no more --- */
+
+static void
+produce_many(struct stage *stage, int count)
+{
+    for (int i = 0; i < count; i++) {
+        produce(stage, "donut", 1, false);
+    }
+}
+
+ON_BOTH(actor, reads_from_the_dlq_what_the_source_has_no_more_and_goes_on_there)
+{
+    enum { MANY = 900, KEPT = 700 };
+    struct stage stage;
+    start(&stage, place);
+    start_factory(&stage);
+    produce_many(&stage, MANY);
+    stage.factory.kept_from = KEPT - 20;
+    start_dlq(&stage, KEPT);
+    await_total(&stage, "donut", MANY);
+    cr_expect(stage.dlq.pages == 3, "%d pages of 256", stage.dlq.pages);
+    cr_expect(number(&stage, "SELECT position FROM $cursor") == MANY);
+    cr_expect(actor_is_ready(stage.actor));
+    produce(&stage, "donut", 1, true);
+    await_total(&stage, "donut", MANY + 1);
+    int questions = stage.dlq.questions;
+    produce(&stage, "donut", 1, false);
+    await_total(&stage, "donut", MANY + 2);
+    cr_expect(stage.dlq.questions == questions, "nobody asks the dlq for what the source has");
+    expect_consistent(&stage, MANY + 2);
+    finish(&stage);
+}
+
+/* It has never heard of the source, which is down; the dlq knows which one it is. */
+ON_BOTH(actor, reads_from_the_dlq_while_the_source_is_down)
+{
+    enum { MANY = 300 };
+    struct stage stage;
+    start(&stage, place);
+    stage.factory.incarnation = id_new();
+    produce_many(&stage, MANY);
+    start_dlq(&stage, MANY);
+    await_total(&stage, "donut", MANY);
+    cr_expect(actor_is_ready(stage.actor));
+    produce_many(&stage, 10);
+    open_factory(&stage);
+    await_total(&stage, "donut", MANY + 10);
+    expect_consistent(&stage, MANY + 10);
+    finish(&stage);
+}
+
+ON_BOTH(actor, bears_a_dlq_that_refuses_and_asks_again)
+{
+    enum { MANY = 50 };
+    struct stage stage;
+    start(&stage, place);
+    start_factory(&stage);
+    produce_many(&stage, MANY);
+    stage.factory.kept_from = MANY - 10;
+    start_dlq(&stage, MANY);
+    stage.dlq.is_refusing = true;
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    while (stage.dlq.questions < 3) {
+        cr_assert(link_steady_ms() < until_ms, "the dlq was asked %d times", stage.dlq.questions);
+        serve(&stage, 10);
+    }
+    cr_expect(actor_is_ready(stage.actor), "it is no incident");
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $entry") == 0);
+    stage.dlq.is_refusing = false;
+    await_total(&stage, "donut", MANY);
+    expect_consistent(&stage, MANY);
+    finish(&stage);
+}
+
+/* The whole of it within milliseconds: what is committed here is known there. */
+ON_BOTH(actor, confirms_as_soon_as_it_has_committed)
+{
+    struct stage stage;
+    start(&stage, place);
+    await_factory(&stage);
+    for (int i = 0; i < 20; i++) {
+        int64_t began_ms = link_steady_ms();
+        produce(&stage, "donut", 1, true);
+        while (stage.factory.confirmed < stage.factory.seq) {
+            cr_assert(link_steady_ms() - began_ms < WAIT_MS, "not confirmed");
+            serve(&stage, 5);
+        }
+        cr_expect(link_steady_ms() - began_ms < 500, "not only with the next second");
+        cr_expect(number(&stage, "SELECT position FROM $cursor") >= stage.factory.confirmed, "on disk first");
+    }
+    finish(&stage);
 }
 
 /* --- watching --- */
