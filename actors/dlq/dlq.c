@@ -151,6 +151,12 @@ dlq_tick(void *state, struct batch *batch)
     return code == ERR_ok ? finish(dlq, batch) : code;
 }
 
+static int64_t
+dlq_next_ms(const void *state)
+{
+    return dlq_host_next_ms(state);
+}
+
 /* --- the class --- */
 
 static void
@@ -250,4 +256,5 @@ const struct actor_class dlq_class = {
     .dropped = dlq_dropped,
     .make_room = dlq_make_room,
     .tick = dlq_tick,
+    .next_ms = dlq_next_ms,
 };
