@@ -430,6 +430,17 @@ fits(size_t *used, size_t size)
     return does;
 }
 
+/* What its actor said to a request. */
+static struct wire_list
+answer_of(const struct dlq_letter *letter, const struct dlq_frames *frames, struct arena *arena)
+{
+    enum op op = wire_op_find(letter->type, strlen(letter->type));
+    if (letter->kind != DLQ_REQUEST || op == OP_COUNT) {
+        return (struct wire_list){0};
+    }
+    return dlq_text_fields(letter->status == ERR_ok ? wire_ops[op].reply : &problem_body, frames->answer, arena);
+}
+
 /* Slices of the answer lie in the arena and in `letter`. */
 static err
 whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, struct letter_whole *whole)
@@ -441,7 +452,11 @@ whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, 
     if (code != ERR_ok) {
         return code;
     }
+    if (dlq_rules_is_secret(body)) {
+        frames.body = (struct slice){0};
+    }
     struct wire_list fields = dlq_text_fields(body, frames.body, arena);
+    struct wire_list answer = answer_of(letter, &frames, arena);
     struct wire_list original = dlq_text_fields(body, frames.original, arena);
     bool has_history = frames.history_count >= 0 && frames.history_count <= HISTORY_MAX;
     struct wire_list history = {.data = frames.history.data, .size = frames.history.size, .count = (uint32_t)frames.history_count};
@@ -453,6 +468,9 @@ whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, 
     WIRE_SET(whole, letter_whole, fields, fields);
     WIRE_SET(whole, letter_whole, history, has_history ? history : (struct wire_list){0});
     WIRE_SET(whole, letter_whole, audit, audit);
+    if (fits(&used, answer.size)) {
+        WIRE_SET(whole, letter_whole, answer, answer);
+    }
     if (fits(&used, original.size)) {
         WIRE_SET(whole, letter_whole, original, original);
     }

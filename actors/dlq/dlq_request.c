@@ -414,6 +414,7 @@ fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_l
         set_due(batch, letter, batch->now_ms + batch_backoff_ms(batch, letter->attempts));
     } else if (letter->state == DLQ_WAITING) {
         letter->state = DLQ_DEAD;
+        dlq_meters_buried(dlq->meters, letter->reason);
         batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
         log_error("request_is_dead", LOG_TEXT("op", letter->type), LOG_TEXT("destination", letter->destination),
                   LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
@@ -426,6 +427,19 @@ is_changed(const struct dlq_letter *letter, const struct dlq_letter *before)
 {
     return letter->state != before->state || letter->attempts != before->attempts || strcmp(letter->reason, before->reason) != 0 ||
            strcmp(letter->error, before->error) != 0;
+}
+
+/* Writes the letter, with the replay that had it delivered. */
+static err
+change(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct dlq_letter *before)
+{
+    struct id replay;
+    err code = dlq_replay_of(dlq, letter->n, &replay);
+    if (code != ERR_ok) {
+        return code;
+    }
+    letter->replay = id_is_zero(&replay) ? letter->replay : replay;
+    return dlq_change_letter(dlq, batch, letter, before);
 }
 
 err
@@ -453,7 +467,7 @@ dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item
         break;
     }
     if (code == ERR_ok && is_changed(&letter, &before)) {
-        code = dlq_change_letter(dlq, batch, &letter, &before);
+        code = change(dlq, batch, &letter, &before);
     }
     if (code != ERR_ok) {
         return code;

@@ -270,3 +270,9 @@ dlq_rules_body(enum dlq_kind kind, struct slice type)
     }
     return NULL;
 }
+
+bool
+dlq_rules_is_secret(const struct wire_body *body)
+{
+    return body == &factory_callback_body;
+}

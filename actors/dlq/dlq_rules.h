@@ -42,4 +42,8 @@ dlq_rules_value(const struct wire_body *body, struct slice frame);
 const struct wire_body *
 dlq_rules_body(enum dlq_kind kind, struct slice type);
 
+/* Whether a message is itself a secret, which letters do not show: the callback of an outside factory. */
+bool
+dlq_rules_is_secret(const struct wire_body *body);
+
 #endif
