@@ -3,72 +3,40 @@
  * PURPOSE
  *   `larder verify`: proves from the databases that what was promised holds, also while the shop is open.
  *
- *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that no subscriber is ahead of its
- *   source or follows another one, and that no source believes a subscriber to be further than it is. Snapshots of several databases
- *   are not of one moment, so they are taken in the order in which a healthy shop can only move apart: first what sources noted of
- *   their subscribers, then the subscribers' cursors, then the sources' heads.
+ *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that nothing is lost on its way:
+ *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), and what was given up
+ *   has its letter (command_verify_letters.c). Snapshots of several databases are not of one moment, so they are taken in the order
+ *   in which a healthy shop can only move apart: what sources noted of their subscribers and keep for them, then what the dlq keeps
+ *   for them, then the subscribers' cursors and rows that were given up, then letters, then the sources' heads.
  *
  * STATE
- *   Reads only, takes no lock and no shard: $shard, $cursor, $position, $parked, and what the actors' own proofs read.
+ *   Reads only, takes no lock and no shard: $shard, $outbox, $position, $cursor, $parked, $due, $burial, $hosting, $letter, and what
+ *   the actors' own proofs read.
  *
  * FAILURES
- *   Each fault is a sentence on standard error and makes the exit status 1, as does a database that cannot be read.
+ *   Each fault is a sentence on standard error and makes the exit status 1, as does a database that cannot be read. A dlq that was
+ *   never started is said, and is a fault only when somebody has been told that it keeps something.
  *
  * LIMITS
  *   A long proof holds its snapshot: SQLite's write-ahead log grows meanwhile. Up to 256 cursors and positions.
  */
-#include "command_table.h"
+#include "command_verify.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "command_table.h"
+#include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "stock/stock.h"
 #include "topology.h"
-#include "verify.h"
 
-#define SOURCES_MAX 16
-#define MARKS_MAX 256
-#define NAME_MAX_SIZE 68
-
-struct proof {
-    const char *actor;
-    const char *what; /* what agrees */
-    err (*verify)(struct db *db, struct verify_report *report);
-};
-
-static const struct proof proofs[] = {
-    {"stock", "ledger, levels and holds", stock_verify},
-    {"factory", "productions", factory_verify},
-};
-
-struct source {
-    const struct proof *proof;
-    int shard;
-    int of;
-    char name[NAME_MAX_SIZE]; /* stock/0 */
-    struct db *db;
-};
-
-/* How far `subscriber` is in the stream of `source`. */
-struct mark {
-    char source[NAME_MAX_SIZE];
-    char subscriber[NAME_MAX_SIZE];
-    struct id incarnation; /* of a cursor */
-    int64_t position;
-};
-
-struct marks {
-    struct mark all[MARKS_MAX];
-    size_t count;
-};
-
-struct survey {
-    struct source sources[SOURCES_MAX];
-    size_t count;
-    struct marks positions; /* what sources noted */
-    struct marks cursors;   /* what subscribers applied */
-    int64_t faults;
+static const struct verify_proof proofs[] = {
+    {"stock", "ledger, levels and holds", stock_verify, false},
+    {"factory", "productions", factory_verify, false},
+    {"dlq", "letters, counters, replays and kept events", dlq_verify, true},
 };
 
 static void
@@ -77,8 +45,8 @@ say_fault(void *context, const char *sentence)
     fprintf(stderr, "%s: %s\n", (const char *)context, sentence);
 }
 
-static void __attribute__((format(printf, 3, 4)))
-find_fault(struct survey *survey, const struct source *source, const char *format, ...)
+void
+verify_fault(struct verify_survey *survey, const char *place, const char *format, ...)
 {
     char sentence[512];
     va_list arguments;
@@ -86,200 +54,185 @@ find_fault(struct survey *survey, const struct source *source, const char *forma
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
     survey->faults++;
-    fprintf(stderr, "%s: %s\n", source->name, sentence);
+    fprintf(stderr, "%s: %s\n", place, sentence);
 }
 
-static void
-copy_name(char name[NAME_MAX_SIZE], struct slice text)
+err
+verify_unread(const struct verify_source *source, err code, struct err_text *why)
 {
-    snprintf(name, NAME_MAX_SIZE, "%.*s", (int)(text.size < NAME_MAX_SIZE ? text.size : NAME_MAX_SIZE - 1), (const char *)text.data);
+    return err_say(why, code, "%s: the database cannot be read: %s", source->name, db_error(source->db));
+}
+
+const struct verify_source *
+verify_find(const struct verify_survey *survey, const char *name)
+{
+    for (size_t i = 0; i < survey->count; i++) {
+        if (strcmp(survey->sources[i].name, name) == 0) {
+            return &survey->sources[i];
+        }
+    }
+    return NULL;
+}
+
+void
+verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text)
+{
+    snprintf(name, VERIFY_NAME_SIZE, "%.*s", (int)(text.size < VERIFY_NAME_SIZE ? text.size : VERIFY_NAME_SIZE - 1),
+             text.size == 0 ? "" : (const char *)text.data);
+}
+
+/* --- databases --- */
+
+static bool
+has_file(const struct db_config *config)
+{
+    char path[sizeof config->path + DB_PREFIX_MAX + 8];
+    snprintf(path, sizeof path, "%s/%s.db", config->path, config->prefix);
+    return config->driver != DB_SQLITE || access(path, F_OK) == 0;
+}
+
+/* Whether the tables are there that an actor makes at its first start. */
+static err
+has_tables(const struct verify_source *source, bool *are_there, struct err_text *why)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT COUNT(*) FROM $shard");
+    err code = db_query(read);
+    db_done(read);
+    if (code == ERR_ok) {
+        code = db_settle(source->db);
+    }
+    *are_there = code == ERR_ok;
+    if (code == ERR_db_bug) { /* there is no such table */
+        code = ERR_ok;
+    }
+    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    db_rollback(source->db);
+    return code;
+}
+
+/* `is_there` false: the dlq was never started. */
+static err
+open_source(struct verify_source *source, const struct settings *settings, bool *is_there, struct err_text *why)
+{
+    struct db_config config;
+    err code = settings_db(settings, source->proof->actor, source->shard, &config, why);
+    config.read_only = true;
+    *is_there = !source->proof->is_dlq || (code == ERR_ok && has_file(&config));
+    if (code == ERR_ok && *is_there) {
+        code = db_open(&config, &source->db, why);
+    }
+    if (code == ERR_ok && *is_there && source->proof->is_dlq) {
+        code = has_tables(source, is_there, why);
+    }
+    if (code == ERR_ok && !*is_there) {
+        db_close(&source->db);
+        printf("%s: was never started\n", source->name);
+    }
+    return code;
 }
 
 static err
-open_sources(struct survey *survey, const struct settings *settings, struct err_text *why)
+open_sources(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
 {
     for (size_t i = 0; i < sizeof proofs / sizeof proofs[0]; i++) {
         int of = topology_shards(settings, proofs[i].actor);
         for (int shard = 0; shard < of; shard++) {
-            struct source *source = &survey->sources[survey->count];
-            *source = (struct source){.proof = &proofs[i], .shard = shard, .of = of};
+            struct verify_source *source = &survey->sources[survey->count];
+            bool is_there = true;
+            *source = (struct verify_source){.proof = &proofs[i], .shard = shard, .of = of};
             snprintf(source->name, sizeof source->name, "%s/%d", proofs[i].actor, shard);
-            struct db_config config;
-            err code = settings_db(settings, proofs[i].actor, shard, &config, why);
-            config.read_only = true;
-            if (code == ERR_ok) {
-                code = db_open(&config, &source->db, why);
-            }
+            err code = open_source(source, settings, &is_there, why);
             if (code != ERR_ok) {
+                db_close(&source->db);
                 return code;
             }
-            survey->count++;
+            survey->count += is_there ? 1 : 0;
+            if (is_there && proofs[i].is_dlq) {
+                survey->dlq = source;
+            }
         }
     }
     return ERR_ok;
 }
 
-static err
-db_failed(const struct source *source, err code, struct err_text *why)
-{
-    return err_say(why, code, "%s: the database cannot be read: %s", source->name, db_error(source->db));
-}
-
-static struct mark *
-mark_add(struct marks *marks)
-{
-    return marks->count < MARKS_MAX ? &marks->all[marks->count++] : NULL;
-}
-
-static err
-read_positions(struct survey *survey, const struct source *source, struct err_text *why)
-{
-    struct db_statement *read = db_statement(source->db, "SELECT subscriber, position FROM $position ORDER BY subscriber");
-    err code = db_query(read);
-    while (code == ERR_ok && db_next(read)) {
-        struct mark *mark = mark_add(&survey->positions);
-        if (mark != NULL) {
-            memcpy(mark->source, source->name, sizeof mark->source);
-            copy_name(mark->subscriber, db_bytes(read, 0));
-            mark->position = db_i64(read, 1);
-        }
-    }
-    if (code == ERR_ok) {
-        code = db_settle(source->db);
-    }
-    db_rollback(source->db);
-    return code == ERR_ok ? ERR_ok : db_failed(source, code, why);
-}
-
-static err
-read_cursors(struct survey *survey, const struct source *source, struct err_text *why)
-{
-    struct db_statement *read = db_statement(source->db, "SELECT source, incarnation, position FROM $cursor ORDER BY source");
-    err code = db_query(read);
-    while (code == ERR_ok && db_next(read)) {
-        struct mark *mark = mark_add(&survey->cursors);
-        if (mark != NULL) {
-            copy_name(mark->source, db_bytes(read, 0));
-            memcpy(mark->subscriber, source->name, sizeof mark->subscriber);
-            mark->incarnation = db_id(read, 1);
-            mark->position = db_i64(read, 2);
-        }
-    }
-    if (code == ERR_ok) {
-        code = db_settle(source->db);
-    }
-    db_rollback(source->db);
-    return code == ERR_ok ? ERR_ok : db_failed(source, code, why);
-}
-
-static bool
-is_ours(const struct survey *survey, const char *name)
-{
-    for (size_t i = 0; i < survey->count; i++) {
-        if (strcmp(survey->sources[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A subscriber of ours that a source believes to be further than it is would never be given what lies between. */
-static void
-compare_positions(struct survey *survey, const struct source *source)
-{
-    for (size_t i = 0; i < survey->positions.count; i++) {
-        const struct mark *position = &survey->positions.all[i];
-        if (strcmp(position->source, source->name) != 0 || !is_ours(survey, position->subscriber)) {
-            continue;
-        }
-        int64_t applied = 0;
-        for (size_t at = 0; at < survey->cursors.count; at++) {
-            const struct mark *cursor = &survey->cursors.all[at];
-            if (strcmp(cursor->source, source->name) == 0 && strcmp(cursor->subscriber, position->subscriber) == 0) {
-                applied = cursor->position;
-            }
-        }
-        if (applied < position->position) {
-            find_fault(survey, source, "%s is noted as having applied %lld events; its own database says %lld", position->subscriber,
-                       (long long)position->position, (long long)applied);
-        }
-    }
-}
-
-static void
-compare_cursors(struct survey *survey, const struct source *source, const struct id *incarnation, int64_t head)
-{
-    for (size_t i = 0; i < survey->cursors.count; i++) {
-        const struct mark *cursor = &survey->cursors.all[i];
-        if (strcmp(cursor->source, source->name) != 0) {
-            continue;
-        }
-        if (!id_equal(&cursor->incarnation, incarnation)) {
-            find_fault(survey, source, "%s follows another database than the one that is here", cursor->subscriber);
-        } else if (cursor->position > head) {
-            find_fault(survey, source, "%s has applied %lld events, and the stream ends at %lld", cursor->subscriber,
-                       (long long)cursor->position, (long long)head);
-        }
-    }
-}
+/* --- one actor --- */
 
 /* The shard row, which the rest of this source's snapshot belongs to. */
 static err
-check_stream(struct survey *survey, const struct source *source, int64_t *head, struct err_text *why)
+check_stream(struct verify_survey *survey, struct verify_source *source, struct err_text *why)
 {
     struct db_statement *read = db_statement(source->db, "SELECT seq, shards, incarnation FROM $shard WHERE shard = ?");
     db_bind_i64(read, source->shard);
     err code = db_query(read);
     if (code != ERR_ok) {
-        return db_failed(source, code, why);
+        return verify_unread(source, code, why);
     }
     if (!db_next(read)) {
         code = db_settle(source->db);
-        find_fault(survey, source, "the row of the shard is gone");
-        return code == ERR_ok ? ERR_ok : db_failed(source, code, why);
+        verify_fault(survey, source->name, "the row of the shard is gone");
+        return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
     }
-    *head = db_i64(read, 0);
+    source->head = db_i64(read, 0);
     int64_t shards = db_i64(read, 1);
     struct id incarnation = db_id(read, 2);
     db_done(read);
     if (shards != source->of) {
-        find_fault(survey, source, "its database was made for %lld shards, and the settings say %d", (long long)shards, source->of);
+        verify_fault(survey, source->name, "its database was made for %lld shards, and the settings say %d", (long long)shards,
+                     source->of);
     }
-    compare_cursors(survey, source, &incarnation, *head);
-    compare_positions(survey, source);
+    verify_compare(survey, source, &incarnation, source->head);
     return ERR_ok;
 }
 
 static err
-count_parked(const struct source *source, int64_t *count, struct err_text *why)
+count(const struct verify_source *source, const char *sql, int64_t *rows, struct err_text *why)
 {
-    struct db_statement *read = db_statement(source->db, "SELECT COUNT(*) FROM $parked");
+    struct db_statement *read = db_statement(source->db, sql);
     err code = db_query(read);
-    *count = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
+    *rows = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
     db_done(read);
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    return code == ERR_ok ? ERR_ok : db_failed(source, code, why);
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+}
+
+/* What is said at the end of an actor's line. */
+static err
+describe(const struct verify_source *source, char words[96], struct err_text *why)
+{
+    int64_t first = 0;
+    int64_t second = 0;
+    err code;
+    if (source->proof->is_dlq) {
+        code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 1", &first, why);
+        if (code == ERR_ok) {
+            code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 0", &second, why);
+        }
+        snprintf(words, 96, "%lld dead, %lld waiting", (long long)first, (long long)second);
+    } else {
+        code = count(source, "SELECT COUNT(*) FROM $parked", &first, why);
+        snprintf(words, 96, "stream at %lld, %lld parked", (long long)source->head, (long long)first);
+    }
+    return code;
 }
 
 static err
-prove(struct survey *survey, struct source *source, struct err_text *why)
+prove(struct verify_survey *survey, struct verify_source *source, struct err_text *why)
 {
-    int64_t head = 0;
-    int64_t parked = 0;
+    char words[96] = "";
     int64_t before = survey->faults;
     struct verify_report report = {.say = say_fault, .context = source->name};
-    err code = check_stream(survey, source, &head, why);
+    err code = check_stream(survey, source, why);
     if (code == ERR_ok) {
-        code = count_parked(source, &parked, why);
+        code = describe(source, words, why);
     }
     if (code == ERR_ok) {
         code = source->proof->verify(source->db, &report);
         if (code == ERR_ok) {
             code = db_settle(source->db);
         }
-        code = code == ERR_ok ? ERR_ok : db_failed(source, code, why);
+        code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
     }
     db_rollback(source->db);
     if (code != ERR_ok) {
@@ -287,49 +240,61 @@ prove(struct survey *survey, struct source *source, struct err_text *why)
     }
     survey->faults += report.faults;
     if (survey->faults == before) {
-        printf("%s: %s agree: %lld rows checked; stream at %lld, %lld parked\n", source->name, source->proof->what,
-               (long long)report.rows_checked, (long long)head, (long long)parked);
+        printf("%s: %s agree: %lld rows checked; %s\n", source->name, source->proof->what, (long long)report.rows_checked, words);
     } else {
-        printf("%s: %lld faults in %lld rows; stream at %lld, %lld parked\n", source->name, (long long)(survey->faults - before),
-               (long long)report.rows_checked, (long long)head, (long long)parked);
+        printf("%s: %lld faults in %lld rows; %s\n", source->name, (long long)(survey->faults - before),
+               (long long)report.rows_checked, words);
     }
     return ERR_ok;
 }
 
+/* --- all --- */
+
 static err
-survey_all(struct survey *survey, const struct settings *settings, struct err_text *why)
+survey_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
 {
     err code = open_sources(survey, settings, why);
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
-        code = read_positions(survey, &survey->sources[i], why);
+        code = verify_read_positions(survey, &survey->sources[i], why);
+    }
+    if (code == ERR_ok) {
+        code = verify_read_hostings(survey, why);
     }
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
-        code = read_cursors(survey, &survey->sources[i], why);
+        code = verify_read_cursors(survey, &survey->sources[i], why);
+        if (code == ERR_ok) {
+            code = verify_read_rows(survey, &survey->sources[i], why);
+        }
+        db_rollback(survey->sources[i].db);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_letters(survey, why);
     }
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         code = prove(survey, &survey->sources[i], why);
     }
-    if (code == ERR_ok && (survey->positions.count == MARKS_MAX || survey->cursors.count == MARKS_MAX)) {
-        code = err_say(why, ERR_internal, "more than %d subscribers: what is between databases was not proved for all", MARKS_MAX - 1);
-    }
-    return code;
+    return code == ERR_ok ? verify_print_subscriptions(survey, why) : code;
 }
 
 static enum exit_status
 verify_run(struct command_line *line)
 {
-    static struct survey survey;
+    static struct verify_survey survey;
     struct err_text why;
     err code = command_settings_checked(line, &why);
     if (code == ERR_ok) {
         code = command_expect(line, 0, 0, &why);
     }
+    verify_marks_create(&survey);
+    verify_rows_create(&survey);
     if (code == ERR_ok) {
         code = survey_all(&survey, &line->settings, &why);
     }
     for (size_t i = 0; i < survey.count; i++) {
         db_close(&survey.sources[i].db);
     }
+    verify_rows_destroy(&survey);
+    verify_marks_destroy(&survey);
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }
@@ -340,9 +305,10 @@ const struct command verify_command = {
     .name = "verify",
     .arguments = "[settings]",
     .summary = "prove from the databases that nothing was lost, doubled or oversold",
-    .help = "Reads one snapshot of each database, also while the shop is open, and prints a line for each: that ledger,\n"
-            "levels and holds add up, and that no subscriber and source contradict each other. Each fault is a sentence\n"
-            "on standard error.\n"
+    .help = "Reads snapshots of each database, also while the shop is open, and prints a line for each: that ledger, levels\n"
+            "and holds add up, that letters, their counters and kept events do; and a line for each subscription: that every\n"
+            "event is delivered, discarded, parked or still to come. What was given up must have its letter. Each fault is a\n"
+            "sentence on standard error that names the first thing that does not add up.\n"
             "\n"
             "Exit status: 0 everything agrees, 1 it does not or a database cannot be read, 2 a setting is wrong.\n",
     .has_settings = true,

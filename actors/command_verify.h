@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the parts of `larder verify` share: the databases that are looked at, and what was found. */
+#ifndef LARDER_COMMAND_VERIFY_H
+#define LARDER_COMMAND_VERIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db.h"
+#include "verify.h"
+
+#define VERIFY_SOURCES_MAX 16
+#define VERIFY_NAME_SIZE 68
+
+struct verify_proof {
+    const char *actor;
+    const char *what; /* what agrees */
+    err (*verify)(struct db *db, struct verify_report *report);
+    bool is_dlq; /* it need not have been started ever, and has no stream */
+};
+
+struct verify_source {
+    const struct verify_proof *proof;
+    int shard;
+    int of;
+    char name[VERIFY_NAME_SIZE]; /* stock/0 */
+    struct db *db;
+    int64_t head; /* of its stream, when it was proved */
+};
+
+struct verify_marks;
+struct verify_rows;
+
+struct verify_survey {
+    struct verify_source sources[VERIFY_SOURCES_MAX];
+    size_t count;
+    const struct verify_source *dlq; /* NULL: it was never started */
+    struct verify_marks *marks;      /* command_verify_streams.c */
+    struct verify_rows *rows;        /* command_verify_letters.c */
+    int64_t faults;
+};
+
+/* Says a fault of a place on standard error, and counts it. */
+void
+verify_fault(struct verify_survey *survey, const char *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* A database that cannot be read. */
+MUST_CHECK err
+verify_unread(const struct verify_source *source, err code, struct err_text *why);
+
+/* The source of that name; NULL: none of ours. */
+const struct verify_source *
+verify_find(const struct verify_survey *survey, const char *name);
+
+void
+verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text);
+
+/* --- streams: every event is applied, parked, or still to come --- */
+
+void
+verify_marks_create(struct verify_survey *survey);
+void
+verify_marks_destroy(struct verify_survey *survey);
+
+/* First, of each source in one snapshot: what it noted of its subscribers, and that it keeps what they have not confirmed. */
+MUST_CHECK err
+verify_read_positions(struct verify_survey *survey, const struct verify_source *source, struct err_text *why);
+/* Then: what the dlq keeps for whom. */
+MUST_CHECK err
+verify_read_hostings(struct verify_survey *survey, struct err_text *why);
+/* Then, of each subscriber: how far it is, and that its counters add up. The snapshot stays open. */
+MUST_CHECK err
+verify_read_cursors(struct verify_survey *survey, const struct verify_source *source, struct err_text *why);
+/* Then, with the head of a source: what all that says together. */
+void
+verify_compare(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation, int64_t head);
+/* At last a line for each subscription. ERR_internal: there were more of them than can be proved. */
+MUST_CHECK err
+verify_print_subscriptions(const struct verify_survey *survey, struct err_text *why);
+
+/* --- letters: what was given up has its letter, and the other way round --- */
+
+void
+verify_rows_create(struct verify_survey *survey);
+void
+verify_rows_destroy(struct verify_survey *survey);
+
+/* In the snapshot of the subscriber's cursors: the rows that were given up, and which of them the dlq may not know yet. */
+MUST_CHECK err
+verify_read_rows(struct verify_survey *survey, const struct verify_source *source, struct err_text *why);
+/* After all of them. */
+MUST_CHECK err
+verify_compare_letters(struct verify_survey *survey, struct err_text *why);
+
+#endif
