@@ -36,6 +36,7 @@
 
 #include <czmq.h>
 
+#include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "log.h"
 #include "sales/sales.h"
@@ -46,7 +47,7 @@
 #define FENCED_PAUSE_MS 2000
 #define OPEN_FILES_BESIDE 1024
 
-static const struct actor_class *const classes[] = {&stock_class, &sales_class, &factory_class};
+static const struct actor_class *const classes[] = {&stock_class, &sales_class, &factory_class, &dlq_class};
 
 static void
 raise_open_files(const struct settings *settings)
@@ -112,7 +113,7 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
 {
     const struct actor_class *class = process_class(name);
     if (class == NULL) {
-        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are stock, sales and factory", name);
+        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are stock, sales, factory and dlq", name);
     }
     int shards = topology_shards(process->settings, name);
     if (shard >= shards) {
