@@ -220,23 +220,3 @@ tried_end(struct actor *actor)
         log_warn("name_not_taken_back", LOG_TEXT("code", err_symbol(code)));
     }
 }
-
-__attribute__((weak)) void
-batch_bury(struct batch *batch, const struct burial *burial)
-{
-    (void)batch;
-    (void)burial;
-}
-
-__attribute__((weak)) void
-batch_settle(struct batch *batch, const struct id *letter)
-{
-    (void)batch;
-    (void)letter;
-}
-
-__attribute__((weak)) struct id
-batch_letter_id(const struct batch *batch, const struct id *what)
-{
-    return id_derive(what, batch->actor->name);
-}
