@@ -133,6 +133,8 @@ struct larder_subscription {
     const char *events;        /* endpoint of the source's PUB */
     const char *requests;      /* endpoint of its ROUTER; not needed without a name */
     const char *name;          /* e.g. "billing/0"; NULL: passing only */
+    const char *source;        /* e.g. "stock/0"; with `dlq` */
+    const char *dlq;           /* endpoint of the dlq's ROUTER; NULL: what only the dlq keeps is ERR_kept_elsewhere */
     const char *const *topics; /* prefixes, e.g. "stock.out."; of no count: everything */
     int topic_count;
     bool from_start;       /* a name that is new to the source: from the oldest event kept, otherwise from now on */
@@ -154,7 +156,9 @@ larder_subscriber_create(const struct larder_subscription *subscription, struct 
  * inside this function: the source learns of a new name by the first call, and there is to be one at least each second.
  * ERR_deadline_exceeded: none within the time. ERR_overloaded: a whole page of events is not confirmed, there can be no more before
  * larder_subscriber_ack(). Of a durable subscriber every other error stands until it is resolved and is repeated by every call:
- * ERR_other_incarnation, ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed. */
+ * ERR_other_incarnation, ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed,
+ * and, of one that does not know the dlq, ERR_kept_elsewhere: it was away for so long that the source has given its events to the dlq.
+ * One that knows it gets them from there without further ado, also while the source does not answer. */
 MUST_CHECK err
 larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms, struct larder_event *event);
 

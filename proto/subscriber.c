@@ -7,7 +7,8 @@
  * STATE
  *   The stream (position, what is missing), the one request that may be under way (subscribe or FETCH), the page that is being
  *   given out, and the frames of the event that the program was shown last. What is confirmed is the program's word; where the
- *   source keeps the position, events of other topics behind the last one given are confirmed with it.
+ *   source keeps the position, events of other topics behind the last one given are confirmed with it. Whose turn the next FETCH is:
+ *   the source's, or the dlq's: that keeps what the source no longer has, and is asked every second time while the source is away.
  *
  * FAILURES
  *   A source that is away, slow or overloaded costs time: the FETCH is repeated with back-off. Another incarnation, a position that
@@ -37,14 +38,17 @@
 #define BACKOFF_MAX_MS 2000
 #define TOPIC_SIZE (2 * WIRE_NAME_MAX + 1)
 
-enum asked { ASKED_NOTHING, ASKED_SUBSCRIBE, ASKED_FETCH };
+enum asked { ASKED_NOTHING, ASKED_SUBSCRIBE, ASKED_FETCH, ASKED_DLQ };
 
 struct larder_subscriber {
     zsock_t *sub;
     zsock_t *dealer; /* NULL without a name */
+    zsock_t *dlq;    /* NULL without an endpoint of it */
     void *events;
     void *requests;
+    void *dlq_requests;
     char *name;
+    char *source; /* with the dlq */
     char **topics;
     int topic_count;
     bool from_start;
@@ -68,6 +72,7 @@ struct larder_subscriber {
     struct wire_list page_left;
     bool page_was_new; /* it held at least one event that was next */
     bool must_confirm;
+    bool is_dlqs_turn;
 
     zmq_msg_t frames[3]; /* topic, header, body of the published event that was read last */
     struct wire_buffer header;
@@ -107,6 +112,9 @@ check(const struct larder_subscription *subscription, struct err_text *why)
     if (subscription->requests == NULL) {
         return err_say(why, ERR_wrong_setting, "a durable subscriber needs the endpoint of the requests too");
     }
+    if (subscription->dlq != NULL && subscription->source == NULL) {
+        return err_say(why, ERR_wrong_setting, "the dlq has to be told the name of the source");
+    }
     size_t size = strlen(subscription->name);
     if (size < 1 || size > WIRE_NAME_MAX || !wire_is_utf8(slice_of(subscription->name))) {
         return err_say(why, ERR_wrong_setting, "the name of a subscriber has 1 to %d bytes of UTF-8", WIRE_NAME_MAX);
@@ -121,12 +129,18 @@ connect_sockets(struct larder_subscriber *subscriber, const struct larder_subscr
     if (status == ERR_ok && subscription->name != NULL) {
         status = link_requests(subscription->requests, &subscriber->dealer, why);
     }
+    if (status == ERR_ok && subscription->name != NULL && subscription->dlq != NULL) {
+        status = link_requests(subscription->dlq, &subscriber->dlq, why);
+    }
     if (status != ERR_ok) {
         return status;
     }
     subscriber->events = zsock_resolve(subscriber->sub);
     if (subscriber->dealer != NULL) {
         subscriber->requests = zsock_resolve(subscriber->dealer);
+    }
+    if (subscriber->dlq != NULL) {
+        subscriber->dlq_requests = zsock_resolve(subscriber->dlq);
     }
     /* A stream has no filter: what is filtered out at the source cannot be told from what is missing. */
     if (subscriber->dealer != NULL || subscriber->topic_count == 0) {
@@ -153,6 +167,7 @@ larder_subscriber_create(const struct larder_subscription *subscription, struct 
         subscriber->topics[i] = copy_of(subscription->topics[i]);
     }
     subscriber->name = subscription->name == NULL ? NULL : copy_of(subscription->name);
+    subscriber->source = subscription->source == NULL ? NULL : copy_of(subscription->source);
     subscriber->from_start = subscription->from_start;
     subscriber->has_cursor = subscription->has_cursor;
     subscriber->is_known = subscription->has_cursor;
@@ -200,6 +215,7 @@ larder_subscriber_destroy(struct larder_subscriber **subscriber)
     }
     zsock_destroy(&last->sub);
     zsock_destroy(&last->dealer);
+    zsock_destroy(&last->dlq);
     for (int i = 0; i < 3; i++) {
         zmq_msg_close(&last->frames[i]);
     }
@@ -211,6 +227,7 @@ larder_subscriber_destroy(struct larder_subscriber **subscriber)
     }
     free(last->topics);
     free(last->name);
+    free(last->source);
     free(last);
     *subscriber = NULL;
 }
@@ -257,8 +274,8 @@ send_request(struct larder_subscriber *subscriber, enum op op, const struct id *
     }
     subscriber->header.size = 0;
     wire_encode(&request_header_body, &header, &subscriber->header);
-    enum message_sent sent =
-        message_send(subscriber->requests, wire_buffer_slice(&subscriber->header), wire_buffer_slice(&subscriber->body));
+    void *peer = op == OP_dlq_fetch ? subscriber->dlq_requests : subscriber->requests;
+    enum message_sent sent = message_send(peer, wire_buffer_slice(&subscriber->header), wire_buffer_slice(&subscriber->body));
     subscriber->asked_id = *id;
     return sent == MESSAGE_SENT;
 }
@@ -281,6 +298,24 @@ send_fetch(struct larder_subscriber *subscriber, int64_t limit)
 }
 
 static bool
+send_dlq_fetch(struct larder_subscriber *subscriber)
+{
+    struct dlq_fetch fetch = {0};
+    WIRE_SET(&fetch, dlq_fetch, source, slice_of(subscriber->source));
+    WIRE_SET(&fetch, dlq_fetch, subscriber, slice_of(subscriber->name));
+    if (!id_is_zero(&subscriber->stream.incarnation)) {
+        WIRE_SET(&fetch, dlq_fetch, incarnation, subscriber->stream.incarnation);
+    }
+    subscriber->asked_confirmed = to_confirm(subscriber);
+    WIRE_SET(&fetch, dlq_fetch, position, subscriber->asked_confirmed);
+    WIRE_SET(&fetch, dlq_fetch, limit, PAGE_EVENTS);
+    subscriber->body.size = 0;
+    wire_encode(&dlq_fetch_body, &fetch, &subscriber->body);
+    struct id id = id_new();
+    return send_request(subscriber, OP_dlq_fetch, &id, false);
+}
+
+static bool
 send_subscribe(struct larder_subscriber *subscriber)
 {
     struct subscribe subscribe = {0};
@@ -295,9 +330,11 @@ send_subscribe(struct larder_subscriber *subscriber)
     return sent;
 }
 
+/* Nothing came of it. Who was not asked this time is asked next, after a pause. */
 static void
 fail(struct larder_subscriber *subscriber)
 {
+    subscriber->is_dlqs_turn = subscriber->dlq != NULL && subscriber->has_position && !subscriber->is_dlqs_turn;
     int doublings = subscriber->stream.failures < 6 ? subscriber->stream.failures : 6;
     int64_t pause_ms = (int64_t)BACKOFF_FIRST_MS << doublings;
     subscriber->asked = ASKED_NOTHING;
@@ -331,6 +368,9 @@ ask(struct larder_subscriber *subscriber, int64_t now_ms)
     if (!subscriber->is_known || !subscriber->has_position) {
         sent = send_subscribe(subscriber);
         subscriber->asked = ASKED_SUBSCRIBE;
+    } else if (subscriber->is_dlqs_turn && stream_wants_fetch(stream, now_ms) && !subscriber->must_confirm) {
+        sent = send_dlq_fetch(subscriber);
+        subscriber->asked = ASKED_DLQ;
     } else if (has_news_to_confirm(subscriber, now_ms) || (stream_wants_fetch(stream, now_ms) && !subscriber->must_confirm)) {
         sent = send_fetch(subscriber, PAGE_EVENTS);
         subscriber->asked = ASKED_FETCH;
@@ -364,23 +404,35 @@ hear_subscribed(struct larder_subscriber *subscriber, struct slice frame)
     subscriber->stream.fetch_due_ms = 0;
 }
 
+static bool
+read_page(struct larder_subscriber *subscriber, struct message *message, struct fetched *fetched)
+{
+    zmq_msg_move(&subscriber->page, &message->body);
+    struct slice frame = {zmq_msg_data(&subscriber->page), zmq_msg_size(&subscriber->page)};
+    return wire_decode(&fetched_body, frame, fetched, NULL) == ERR_ok;
+}
+
+static void
+keep_page(struct larder_subscriber *subscriber, const struct fetched *fetched)
+{
+    subscriber->has_page = true;
+    subscriber->page_was_new = false;
+    subscriber->page_left = fetched->events;
+}
+
 /* The page is kept: its events are given out one by one. */
 static void
 hear_page(struct larder_subscriber *subscriber, struct message *message)
 {
     struct fetched fetched;
-    zmq_msg_move(&subscriber->page, &message->body);
-    struct slice frame = {zmq_msg_data(&subscriber->page), zmq_msg_size(&subscriber->page)};
-    if (wire_decode(&fetched_body, frame, &fetched, NULL) != ERR_ok) {
+    if (!read_page(subscriber, message, &fetched)) {
         fail(subscriber);
         return;
     }
     subscriber->reported = subscriber->asked_confirmed;
     switch (stream_fetch_arrived(&subscriber->stream, &fetched.incarnation, fetched.head, fetched.events.count)) {
     case STREAM_APPLY:
-        subscriber->has_page = true;
-        subscriber->page_was_new = false;
-        subscriber->page_left = fetched.events;
+        keep_page(subscriber, &fetched);
         break;
     case STREAM_DUPLICATE:
     case STREAM_PASSING:
@@ -397,6 +449,25 @@ hear_page(struct larder_subscriber *subscriber, struct message *message)
     }
 }
 
+/* An empty page: the source goes on from here, and is asked at once when the dlq had something before. */
+static void
+hear_dlq_page(struct larder_subscriber *subscriber, struct message *message)
+{
+    struct fetched fetched;
+    struct stream *stream = &subscriber->stream;
+    if (!read_page(subscriber, message, &fetched) ||
+        stream_fetch_arrived_elsewhere(stream, &fetched.incarnation, fetched.head, fetched.events.count) == STREAM_OTHER_INCARNATION) {
+        fail(subscriber);
+    } else if (fetched.events.count > 0) {
+        stream->failures = 0;
+        keep_page(subscriber, &fetched);
+    } else if (stream->failures == 0) {
+        subscriber->is_dlqs_turn = false;
+    } else {
+        fail(subscriber);
+    }
+}
+
 static void
 hear_refusal(struct larder_subscriber *subscriber, err status, struct slice frame)
 {
@@ -407,7 +478,10 @@ hear_refusal(struct larder_subscriber *subscriber, err status, struct slice fram
         subscriber->subscribe_id = id_new();
         subscriber->subscribe_again = false;
         fail(subscriber);
-    } else if (status != ERR_COUNT && err_disposition(status) == ERR_RETRY) {
+    } else if (status == ERR_kept_elsewhere && subscriber->dlq != NULL) {
+        stream_fetch_failed(&subscriber->stream, link_steady_ms());
+        subscriber->is_dlqs_turn = true;
+    } else if (status != ERR_COUNT && status != ERR_kept_elsewhere && err_disposition(status) == ERR_RETRY) {
         fail(subscriber);
     } else {
         bool is_read = wire_decode(&problem_body, frame, &problem, NULL) == ERR_ok;
@@ -431,8 +505,13 @@ hear(struct larder_subscriber *subscriber, struct message *message)
         hold(subscriber, ERR_unknown_version, "the source speaks another version");
         return;
     }
+    bool is_dlq = asked == ASKED_DLQ;
     err status = err_find((const char *)header.status.data, header.status.size);
-    if (status != ERR_ok) {
+    if (status != ERR_ok && is_dlq) {
+        fail(subscriber); /* it need not know us */
+    } else if (is_dlq) {
+        hear_dlq_page(subscriber, message);
+    } else if (status != ERR_ok) {
         hear_refusal(subscriber, status, message_body(message));
     } else if (asked == ASKED_SUBSCRIBE) {
         hear_subscribed(subscriber, message_body(message));
@@ -442,11 +521,11 @@ hear(struct larder_subscriber *subscriber, struct message *message)
 }
 
 static void
-hear_all(struct larder_subscriber *subscriber)
+hear_peer(struct larder_subscriber *subscriber, void *peer)
 {
-    while (subscriber->requests != NULL && !subscriber->has_page && subscriber->held == ERR_ok) {
+    while (peer != NULL && !subscriber->has_page && subscriber->held == ERR_ok) {
         struct message message = {0};
-        enum message_result result = message_receive(subscriber->requests, false, &message);
+        enum message_result result = message_receive(peer, false, &message);
         if (result == MESSAGE_OK) {
             hear(subscriber, &message);
         }
@@ -455,6 +534,13 @@ hear_all(struct larder_subscriber *subscriber)
             return;
         }
     }
+}
+
+static void
+hear_all(struct larder_subscriber *subscriber)
+{
+    hear_peer(subscriber, subscriber->requests);
+    hear_peer(subscriber, subscriber->dlq_requests);
 }
 
 /* --- events --- */
@@ -628,11 +714,15 @@ wait_until(struct larder_subscriber *subscriber, int64_t until_ms)
         int64_t due_ms = subscriber->stream.fetch_due_ms > now_ms ? subscriber->stream.fetch_due_ms : subscriber->report_due_ms;
         wake_ms = due_ms > now_ms && due_ms < wake_ms ? due_ms : wake_ms;
     }
-    zmq_pollitem_t items[2] = {{.socket = subscriber->requests, .events = ZMQ_POLLIN},
-                               {.socket = subscriber->events, .events = ZMQ_POLLIN}};
-    int first = subscriber->requests != NULL ? 0 : 1;
-    int count = is_listening(subscriber) ? 2 - first : 1;
-    (void)zmq_poll(items + first, count, wake_ms > now_ms ? (long)(wake_ms - now_ms) : 0);
+    void *sockets[] = {subscriber->requests, subscriber->dlq_requests, is_listening(subscriber) ? subscriber->events : NULL};
+    zmq_pollitem_t items[3];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        if (sockets[i] != NULL) {
+            items[count++] = (zmq_pollitem_t){.socket = sockets[i], .events = ZMQ_POLLIN};
+        }
+    }
+    (void)zmq_poll(items, count, wake_ms > now_ms ? (long)(wake_ms - now_ms) : 0);
 }
 
 /* Another version on a mere tail stops nothing: the next call goes on behind it. */

@@ -480,3 +480,135 @@ Test(subscriber, makes_itself_known_again_where_it_was_forgotten)
     larder_subscriber_destroy(&subscriber);
     source_close(&source);
 }
+
+/* --- what the source has no more --- */
+
+static void
+must_be_dlq_fetch(struct asked *asked, int64_t position)
+{
+    struct dlq_fetch fetch;
+    cr_assert(slice_equal(asked->header.op, slice_of("dlq.fetch")));
+    cr_assert_eq(wire_decode(&dlq_fetch_body, message_body(&asked->message), &fetch, NULL), ERR_ok);
+    cr_expect(slice_equal(fetch.source, slice_of("stock/0")));
+    cr_expect(slice_equal(fetch.subscriber, slice_of("test/0")));
+    cr_expect_eq(fetch.position, position);
+}
+
+static struct larder_subscriber *
+follow_with_dlq(struct source *source, struct source *dlq)
+{
+    source_open(source);
+    source_open(dlq);
+    return subscriber_of(&(struct larder_subscription){.events = source->events_endpoint,
+                                                       .requests = source->requests_endpoint,
+                                                       .name = "test/0",
+                                                       .source = "stock/0",
+                                                       .dlq = dlq->requests_endpoint,
+                                                       .has_cursor = true,
+                                                       .incarnation = ours,
+                                                       .position = 0});
+}
+
+/* The source refuses until the dlq is asked: its connection may come a little later. */
+static void
+refuse_until_dlq_is_asked(struct source *source, struct source *dlq, struct larder_subscriber *subscriber, struct asked *asked)
+{
+    zmq_pollitem_t item = {.socket = dlq->requests, .events = ZMQ_POLLIN};
+    int64_t until_ms = link_steady_ms() + PATIENCE_MS;
+    while (zmq_poll(&item, 1, 0) == 0) {
+        struct larder_event event;
+        cr_assert_lt(link_steady_ms(), until_ms, "the dlq is not asked");
+        cr_assert_eq(larder_subscriber_next(subscriber, 5, &event), ERR_deadline_exceeded);
+        if ((zsock_events(source->router) & ZMQ_POLLIN) != 0) {
+            source_take(source, NULL, asked);
+            source_refuse(source, asked, ERR_kept_elsewhere);
+        }
+    }
+    source_take(dlq, NULL, asked);
+}
+
+Test(subscriber, says_clearly_that_its_events_are_kept_elsewhere)
+{
+    struct source source;
+    struct asked asked;
+    source_open(&source);
+    struct larder_subscriber *subscriber = subscriber_of(&(struct larder_subscription){
+        .events = source.events_endpoint, .requests = source.requests_endpoint, .name = "test/0", .has_cursor = true});
+    source_take(&source, subscriber, &asked);
+    source_refuse(&source, &asked, ERR_kept_elsewhere);
+    cr_expect_eq(must_fail(subscriber), ERR_kept_elsewhere);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+}
+
+Test(subscriber, goes_on_at_the_dlq_and_comes_back)
+{
+    struct source source;
+    struct source dlq;
+    struct asked asked;
+    struct larder_subscriber *subscriber = follow_with_dlq(&source, &dlq);
+    refuse_until_dlq_is_asked(&source, &dlq, subscriber, &asked);
+    must_be_dlq_fetch(&asked, 0);
+    source_page(&dlq, &asked, 1, 2, 2);
+    cr_expect_eq(must_get(subscriber), 1);
+    cr_expect_eq(must_get(subscriber), 2);
+    larder_subscriber_ack(subscriber, 2);
+    source_take(&dlq, subscriber, &asked);
+    must_be_dlq_fetch(&asked, 2);
+    source_page(&dlq, &asked, 1, 0, 2);
+    source_take(&source, subscriber, &asked);
+    cr_expect_eq(must_be_fetch(&asked).position, 2);
+    source_page(&source, &asked, 3, 3, 3);
+    cr_expect_eq(must_get(subscriber), 3);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+    source_close(&dlq);
+}
+
+Test(subscriber, asks_the_dlq_every_second_time_while_the_source_refuses)
+{
+    struct source source;
+    struct source dlq;
+    struct asked asked;
+    struct larder_subscriber *subscriber = follow_with_dlq(&source, &dlq);
+    refuse_until_dlq_is_asked(&source, &dlq, subscriber, &asked);
+    source_refuse(&dlq, &asked, ERR_unknown_subscriber);
+    for (int round = 0; round < 2; round++) {
+        source_take(&source, subscriber, &asked);
+        source_refuse(&source, &asked, ERR_unavailable);
+        source_take(&dlq, subscriber, &asked);
+        must_be_dlq_fetch(&asked, 0);
+        source_refuse(&dlq, &asked, round == 0 ? ERR_unknown_subscriber : ERR_position_lost);
+    }
+    source_take(&source, subscriber, &asked);
+    source_page(&source, &asked, 1, 1, 1);
+    cr_expect_eq(must_get(subscriber), 1);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+    source_close(&dlq);
+}
+
+Test(subscriber, gets_from_the_dlq_what_a_source_that_is_down_had)
+{
+    struct source source;
+    struct source dlq;
+    struct asked asked;
+    struct larder_subscriber *subscriber = follow_with_dlq(&source, &dlq);
+    source_close(&source);
+    source_take(&dlq, subscriber, &asked);
+    must_be_dlq_fetch(&asked, 0);
+    source_page(&dlq, &asked, 1, 1, 1);
+    cr_expect_eq(must_get(subscriber), 1);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&dlq);
+}
+
+Test(subscriber, wants_the_name_of_the_source_with_a_dlq)
+{
+    struct larder_subscriber *subscriber = NULL;
+    struct err_text why = {""};
+    struct larder_subscription subscription = {
+        .events = "tcp://127.0.0.1:1", .requests = "tcp://127.0.0.1:1", .name = "test/0", .dlq = "tcp://127.0.0.1:1"};
+    cr_expect_eq(larder_subscriber_create(&subscription, &subscriber, &why), ERR_wrong_setting);
+    cr_expect_neq(strstr(why.text, "source"), NULL);
+}
