@@ -2,7 +2,8 @@
 /*
  * PURPOSE   All SQL of replays, in the subset that both engines share.
  *
- * STATE     $replay and $replay_letter (dlq_schema.c). Places of a replay count from 1 without a gap.
+ * STATE     $replay and $replay_letter (dlq_schema.c). Places of a replay count from 1 without a gap. Letters' rows are collected, and
+ *           sent before they are read.
  *
  * FAILURES  Errors of the database go up unchanged; the kit rolls the batch back, and forgets what was collected.
  *
@@ -169,6 +170,10 @@ replay_store_next(struct db_statement *rows, struct replay_row *row)
 err
 replay_store_letters(struct db *db, int64_t replay, int64_t after, int64_t to, int64_t limit, struct db_statement **rows)
 {
+    err code = replay_store_flush(db);
+    if (code != ERR_ok) {
+        return code;
+    }
     *rows = db_statement(db, "SELECT r.place, l.n, l.id, l.state, l.kind, l.destination, l.source, l.seq, l.row_owner, l.row_key, "
                              "l.traceparent FROM $replay_letter r {BY PRIMARY} JOIN $letter l {BY PRIMARY} ON l.n = r.letter WHERE "
                              "r.replay = ? AND r.place > ? "
