@@ -10,6 +10,7 @@ import uuid
 
 import pytest
 
+from larder_client import pack, uuid7
 from rest import ROOT, Rest, until
 
 ROUTES = re.findall(r"^ROUTE\((\w+), (\w+), \"([^\"]+)\", (\w+), (\d+)", (ROOT / "gateway" / "routes.def").read_text(), re.M)
@@ -30,9 +31,19 @@ MOVE = (
 HOLD = ({"hold", "product", "quantity", "expires"}, {"reference"})
 KEPT = ({"hold", "state", "expires", "lines"}, {"reference"})
 PRODUCTION = ({"id", "product", "quantity", "status", "ordered_at"}, {"due_at", "done_at", "attempts", "error"})
+LETTER = (
+    {"id", "number", "state", "kind", "reason", "error", "destination", "key", "attempts", "first", "last", "opened", "changed"},
+    {"source", "seq", "to", "type", "units", "amount", "currency", "useful_until", "request", "replay", "status", "traceparent"},
+)
+WHOLE = ({"letter", "fields", "history", "audit", "body"}, {"header", "original"})
+STATS = ({"counts", "dead", "waiting", "is_full"}, {"oldest_dead", "oldest_waiting"})
+REPLAY = (
+    {"id", "number", "state", "total", "done", "failed", "started"},
+    {"rate", "canary", "stop_on_failure", "author", "reason", "ended", "stopped_by", "error", "shares"},
+)
 
 # route: (a good request, what its reply holds), (a bad one, its refusal). {p} is a shelf of 100, {h} a hold of 4 of them, {e} an open
-# production.
+# production, {l} a letter, {d} a discarded one, {r} a replay that is not done soon.
 CASES = {
     "shop_show": (("/product/{p}", None, SHOWN), ("/product/{none}", None, "unknown_product")),
     "shop_show_as_printed": (("/procut/{p}", None, SHOWN), ("/procut/{p}?colour=blue", None, "invalid_field")),
@@ -106,17 +117,70 @@ CASES = {
         ("/v1/productions/{nobody}:cancel", None, "unknown_production"),
     ),
     "callback": (None, ("/callback/" + "A" * 43, None, "unknown_capability")),
+    "letters": (("/v1/letters?limit=3&kind=request&key={p}", None, LETTER), ("/v1/letters?state=lost", None, "invalid_field")),
+    "letter_stats": (("/v1/letters:stats", None, STATS), ("/v1/letters:stats?state=dead", None, "invalid_field")),
+    "letter": (("/v1/letters/{l}", None, WHOLE), ("/v1/letters/{nobody}", None, "unknown_letter")),
+    "letter_replay": (
+        ("/v1/letters/{l}:replay", {"author": "ann", "reason": "stock is back"}, LETTER),
+        ("/v1/letters/{nobody}:replay", None, "unknown_letter"),
+    ),
+    "letter_edit": (
+        None,
+        ("/v1/letters/{l}:edit", {"changes": [{"name": "delta", "value": "3"}], "reason": "typo"}, "not_editable"),
+    ),
+    "letter_discard": (
+        ("/v1/letters/{l}:discard", {"author": "ann", "reason": "too old"}, LETTER),
+        ("/v1/letters/{l}:discard", {"author": "ann"}, "invalid_field"),
+    ),
+    "letter_restore": (("/v1/letters/{d}:restore", None, LETTER), ("/v1/letters/{nobody}:restore", None, "unknown_letter")),
+    "replays": (("/v1/replays?limit=3", None, REPLAY), ("/v1/replays?limit=0", None, "invalid_field")),
+    "replay_start": (
+        ("/v1/replays", {"filter": {"state": "stale", "key": "{p}"}, "canary": 1, "stop_on_failure": True, "reason": "back"}, REPLAY),
+        ("/v1/replays", {"filter": {"colour": "red"}}, "invalid_field"),
+    ),
+    "replay": (("/v1/replays/{r}", None, REPLAY), ("/v1/replays/{nobody}", None, "unknown_replay")),
+    "replay_cancel": (("/v1/replays/{r}:cancel", {"author": "ann"}, REPLAY), ("/v1/replays/{nobody}:cancel", None, "unknown_replay")),
 }
 
 
 @pytest.fixture
-def shelf(rest, product):
-    """A shelf of 100 with a hold of 4, beside another; with an open production when asked for."""
+def shelf(rest, product, dlq):
+    """A shelf of 100 with a hold of 4, beside another; with what else is asked for."""
     other = product[:-2] + "-q"
     for sku in (product, other):
         rest.post(f"/v1/stock/{sku}:adjust", {"delta": 100}).is_ok()
     hold = rest.post(f"/v1/stock/{product}/holds", {"quantity": 4}).is_ok(201)["hold"]
-    return {"p": product, "q": other, "h": hold, "none": product[:-2] + "-n", "nobody": NOBODY}
+    return Shelf(rest, dlq, {"p": product, "q": other, "h": hold, "none": product[:-2] + "-n", "nobody": NOBODY})
+
+
+class Shelf(dict):
+    """What a request speaks of; the rarer things are made when they are asked for."""
+
+    def __init__(self, rest, dlq, names):
+        super().__init__(names)
+        self.rest, self.dlq = rest, dlq
+
+    def __missing__(self, name):
+        self[name] = {"e": self.production, "l": self.letter, "d": self.discarded, "r": self.replay}[name]()
+        return self[name]
+
+    def production(self):
+        return self.rest.post("/v1/productions", {"product": self["p"], "quantity": 3}).is_ok(201)["id"]
+
+    def letter(self):
+        """A request that was of no use any more when it was handed over."""
+        order = {"op": "stock.adjust", "request": uuid7(), "body": pack({"product": self["p"], "delta": 7}), "useful_until": 1}
+        return str(uuid.UUID(bytes=self.dlq.get("dlq.hand_over", order)["id"]))
+
+    def discarded(self):
+        letter = self.letter()
+        self.rest.post(f"/v1/letters/{letter}:discard", {"reason": "too old"}).is_ok()
+        return letter
+
+    def replay(self):
+        for _ in range(5):
+            self.letter()
+        return self.rest.post("/v1/replays", {"filter": {"state": "stale", "key": self["p"]}, "rate": 1}).is_ok(201)["id"]
 
 
 def filled(value, names):
@@ -135,7 +199,7 @@ def check_shape(value, shape):
     for name in ("id", "hold", "request"):
         if name in value:
             assert str(uuid.UUID(value[name])) == value[name]
-    for name in ("time", "expires", "ordered_at", "due_at", "done_at"):
+    for name in ("time", "expires", "ordered_at", "due_at", "done_at", "first", "last", "opened", "changed", "started", "ended"):
         if name in value:
             assert TIME.fullmatch(value[name]), value
     for name in ("on_hand", "reserved", "available", "incoming", "version", "quantity", "delta"):
@@ -143,6 +207,8 @@ def check_shape(value, shape):
             assert type(value[name]) is int, value
     for level in value.get("levels", []):
         check_shape(level, LEVEL)
+    if "letter" in value:
+        check_shape(value["letter"], LETTER)
 
 
 def ledger(rest, product):
@@ -166,8 +232,8 @@ def test_every_route_has_its_cases():
 @pytest.mark.parametrize("route", [name for name in CASES if CASES[name][0]])
 def test_a_good_request(rest, shelf, route):
     path, body, shape = CASES[route][0]
-    if "{e}" in path or route == "productions":
-        shelf["e"] = rest.post("/v1/productions", {"product": shelf["p"], "quantity": 3}).is_ok(201)["id"]
+    for name in {"productions": "e", "letters": "l", "replays": "r", "replay_start": "l"}.get(route, ""):
+        assert shelf[name]
     success, pattern = next((int(status), pattern) for name, _, pattern, _, status in ROUTES if name == route)
     answer = rest.ask(method_of(route), filled(path, shelf), filled(body, shelf))
     value = answer.is_ok(success)
@@ -519,7 +585,7 @@ def test_without_stock_it_says_so_and_comes_back(new_shop, database):
     shop.gateway()
     rest = Rest(shop.http)
     rest.post("/checkout/donut", {"quantity": 5}).is_ok()
-    assert rest.get("/readyz").is_ok() == {"status": "ready"}
+    assert rest.get("/readyz").is_ok() == {"status": "ready", "optional_away": ["dlq/0"]}
     stock.kill9()
 
     key = str(uuid.uuid4())
