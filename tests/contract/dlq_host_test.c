@@ -32,6 +32,7 @@
 
 struct stage {
     struct place *place;
+    struct settings dlq_settings; /* those of the place, until the dlq's database is lost */
     struct actor *source;
     struct actor *dlq;
     int ended_fd;
@@ -52,13 +53,18 @@ static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1}
 
 /* --- life --- */
 
+/* ZeroMQ gives a port back some time after its socket is destroyed. */
 static struct actor *
 run_actor(struct stage *stage, const struct actor_class *class)
 {
     struct actor *actor = NULL;
     struct err_text why = {""};
-    err code = actor_start(class, &stage->place->settings, 0, stage->ended_fd, &actor, &why);
-    cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
+    const struct settings *settings = class == &dlq_class ? &stage->dlq_settings : &stage->place->settings;
+    err code = ERR_COUNT;
+    for (int64_t until_ms = link_steady_ms() + WAIT_MS; code != ERR_ok; (void)poll(NULL, 0, 10)) {
+        code = actor_start(class, settings, 0, stage->ended_fd, &actor, &why);
+        cr_assert(link_steady_ms() < until_ms, "%s: %s", err_symbol(code), why.text);
+    }
     return actor;
 }
 
@@ -79,6 +85,7 @@ start(struct stage *stage, struct place *place)
 {
     *stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     place->settings.behind_ms = BEHIND_MS;
+    stage->dlq_settings = place->settings;
     log_init(false, (enum log_level)(LOG_LEVEL_ERROR + 1)); /* losses are made on purpose */
     stage->source = run_actor(stage, &toy_class);
     stage->dlq = run_actor(stage, &dlq_class);
@@ -108,20 +115,26 @@ finish(struct stage *stage)
     close(stage->ended_fd);
 }
 
+/* The dlq, which must not run, begins with an empty database the next time. */
 static void
-start_again(struct stage *stage, struct actor **actor, const struct actor_class *class)
+lose_database(struct stage *stage)
 {
-    place_await_ports(stage->place);
-    *actor = run_actor(stage, class);
+    struct settings *settings = &stage->dlq_settings;
+    if (stage->place->config.driver == DB_SQLITE) {
+        strcat(settings->data, "/2");
+    } else {
+        strcat(settings->db, "_2");
+    }
 }
 
 static struct db *
 open_tables(const struct stage *stage, const char *actor)
 {
+    const struct settings *settings = strcmp(actor, "dlq") == 0 ? &stage->dlq_settings : &stage->place->settings;
     struct db_config config;
     struct db *db = NULL;
     struct err_text why = {""};
-    cr_assert(settings_db(&stage->place->settings, actor, 0, &config, &why) == ERR_ok, "%s", why.text);
+    cr_assert(settings_db(settings, actor, 0, &config, &why) == ERR_ok, "%s", why.text);
     cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
     return db;
 }
@@ -401,7 +414,7 @@ ON_BOTH(dlq_host, keeps_what_a_subscriber_has_not_confirmed)
     cr_assert(find_letter(&stage, LAGGARD, &seen));
     cr_expect(seen.seq == 1);
     cr_expect(count(&stage, "dlq", "SELECT COUNT(*) FROM $kept") == 300);
-    await_count(&stage, "stock", "SELECT COUNT(*) FROM $outbox", 0);
+    await_count(&stage, "stock", "SELECT COUNT(*) FROM $outbox WHERE seq <= 256", 0);
     cr_expect(ask_source(&stage, 0, 1000) == ERR_kept_elsewhere);
     cr_expect(read_all(&stage, 0) == 300);
     cr_expect(ask_source(&stage, 300, 0) == ERR_ok);
@@ -433,9 +446,9 @@ ON_BOTH(dlq_host, gives_it_while_the_source_is_down_and_after_a_restart)
     stop(&stage.source);
     cr_expect(read_all(&stage, 0) == 20);
     stop(&stage.dlq);
-    start_again(&stage, &stage.dlq, &dlq_class);
+    stage.dlq = run_actor(&stage, &dlq_class);
     cr_expect(read_all(&stage, 12) == 20);
-    start_again(&stage, &stage.source, &toy_class);
+    stage.source = run_actor(&stage, &toy_class);
     cr_expect(ask_source(&stage, 20, 0) == ERR_ok);
     await_letter(&stage, LAGGARD, "done", 20);
     finish(&stage);
@@ -489,7 +502,7 @@ ON_BOTH(dlq_host, closes_what_it_kept_of_a_database_that_was_replaced)
     change(&stage, "stock", "UPDATE $shard SET seq = 0, incarnation = x'00112233445566778899aabbccddeeff'");
     change(&stage, "stock", "DELETE FROM $outbox");
     change(&stage, "stock", "DELETE FROM $position");
-    start_again(&stage, &stage.source, &toy_class);
+    stage.source = run_actor(&stage, &toy_class);
     await_letter(&stage, LAGGARD, "stale", 5);
     struct seen_letter seen;
     cr_assert(find_letter(&stage, LAGGARD, &seen));
@@ -503,29 +516,38 @@ ON_BOTH(dlq_host, closes_what_it_kept_of_a_database_that_was_replaced)
 ON_BOTH(dlq_host, begins_anew_where_the_subscriber_is_when_its_own_database_was_lost)
 {
     struct stage stage;
-    struct span span;
     start(&stage, place);
     emit(&stage, 6);
     await_letter(&stage, LAGGARD, "waiting", 6);
     stop(&stage.dlq);
-    change(&stage, "dlq", "DELETE FROM $hosting");
-    change(&stage, "dlq", "DELETE FROM $kept");
-    change(&stage, "dlq", "DELETE FROM $letter");
-    start_again(&stage, &stage.dlq, &dlq_class);
+    lose_database(&stage);
+    stage.dlq = run_actor(&stage, &dlq_class);
     await_letter(&stage, LAGGARD, "waiting", 6); /* the source had not trimmed so few */
     cr_expect(read_all(&stage, 0) == 6);
+    finish(&stage);
+    if (place->config.driver == DB_MYSQL) {
+        char command[256];
+        snprintf(command, sizeof command, "DROP DATABASE `%s_2`", place->config.name);
+        place_run(place, command);
+    }
+}
+
+ON_BOTH(dlq_host, says_that_events_are_lost_and_keeps_the_rest)
+{
+    struct stage stage;
+    struct span span;
+    start(&stage, place);
     emit(&stage, 300);
-    await_letter(&stage, LAGGARD, "waiting", 306);
-    await_count(&stage, "stock", "SELECT COUNT(*) FROM $outbox", 0);
+    await_letter(&stage, LAGGARD, "waiting", 300);
+    await_count(&stage, "stock", "SELECT COUNT(*) FROM $outbox WHERE seq <= 256", 0);
     stop(&stage.dlq);
     change(&stage, "dlq", "DELETE FROM $hosting");
     change(&stage, "dlq", "DELETE FROM $kept");
-    change(&stage, "dlq", "DELETE FROM $letter");
-    start_again(&stage, &stage.dlq, &dlq_class);
+    stage.dlq = run_actor(&stage, &dlq_class);
     emit(&stage, 1);
-    await_letter(&stage, LAGGARD, "waiting", 307);
+    await_letter(&stage, LAGGARD, "waiting", 301);
     cr_expect(ask_dlq(&stage, 0, &span) == ERR_position_lost);
-    cr_expect(read_all(&stage, 306) == 307);
+    cr_expect(read_all(&stage, 300) == 301);
     finish(&stage);
 }
 
@@ -546,7 +568,8 @@ ON_BOTH(dlq_subscription, gives_every_event_in_order_and_no_more_than_was_asked_
     cr_expect(span.first == 11 && span.count == 1);
     span = receive(&session, 11, 0);
     cr_expect(span.count == 0 && span.head == 11);
-    await_count(&stage, "dlq", "SELECT COUNT(*) FROM $kept WHERE seq <= 11", 0);
+    cr_expect(ask_source(&stage, 11, 0) == ERR_ok);
+    await_count(&stage, "dlq", "SELECT COUNT(*) FROM $kept", 0);
     finish(&stage);
 }
 
@@ -602,7 +625,7 @@ ON_BOTH(dlq_subscription, what_was_acknowledged_is_not_sent_again)
     cr_expect(receive(&session, 6, 0).count == 0);
     stop(&stage.source);
     stop(&stage.dlq);
-    start_again(&stage, &stage.dlq, &dlq_class);
+    stage.dlq = run_actor(&stage, &dlq_class);
     struct session second = subscribe(stage.to_dlq, "till-1", true);
     cr_expect(second.position >= 6, "%lld", (long long)second.position);
     struct span span = receive(&second, second.position, 256);
@@ -658,6 +681,7 @@ ON_BOTH(dlq_subscription, less_than_was_acknowledged_is_sent_again_as_far_as_it_
     cr_expect(receive(&session, 2, 256).first == 3, "slow has not had it yet");
     cr_expect(receive_up_to(&slow, 0, 4) == 4);
     cr_expect(receive(&slow, 4, 0).count == 0);
+    cr_expect(ask_source(&stage, 4, 0) == ERR_ok);
     await_count(&stage, "dlq", "SELECT COUNT(*) FROM $kept", 0);
     emit(&stage, 1);
     cr_expect(receive(&session, 2, 256).first == 5);
@@ -754,7 +778,7 @@ ON_BOTH(dlq_subscription, there_is_an_end_of_subscriptions)
     place_expect(db, db_rows_queue(rows), ERR_ok);
     place_expect(db, db_commit(db), ERR_ok);
     db_close(&db);
-    start_again(&stage, &stage.dlq, &dlq_class);
+    stage.dlq = run_actor(&stage, &dlq_class);
     cr_expect(try_subscribe(stage.to_dlq, "one-more", SOURCE, true, &session) == ERR_overloaded);
     finish(&stage);
 }
