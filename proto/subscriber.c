@@ -455,13 +455,13 @@ hear_dlq_page(struct larder_subscriber *subscriber, struct message *message)
 {
     struct fetched fetched;
     struct stream *stream = &subscriber->stream;
-    if (!read_page(subscriber, message, &fetched) ||
-        stream_fetch_arrived_elsewhere(stream, &fetched.incarnation, fetched.head, fetched.events.count) == STREAM_OTHER_INCARNATION) {
-        fail(subscriber);
-    } else if (fetched.events.count > 0) {
+    bool is_usable =
+        read_page(subscriber, message, &fetched) &&
+        stream_fetch_arrived_elsewhere(stream, &fetched.incarnation, fetched.head, fetched.events.count) != STREAM_OTHER_INCARNATION;
+    if (is_usable && fetched.events.count > 0) {
         stream->failures = 0;
         keep_page(subscriber, &fetched);
-    } else if (stream->failures == 0) {
+    } else if (is_usable && stream->failures == 0) {
         subscriber->is_dlqs_turn = false;
     } else {
         fail(subscriber);
