@@ -18,7 +18,7 @@
 #include "dlq_client.h"
 #include "larder.h"
 
-enum { WAIT_MS = 10000, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 2000, REPLACED = 3 };
+enum { WAIT_MS = 5000, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 2000, REPLACED = 3 };
 
 struct subscription {
     struct larder_client *client;

@@ -17,7 +17,7 @@ import time
 import msgpack
 import zmq
 
-WAIT_MS = 10_000  # how long a receive may wait for an event
+WAIT_MS = 5000  # how long a receive may wait for an event
 RETRY = {"unavailable", "overloaded", "deadline_exceeded"}
 REPLACED = 3
 
