@@ -216,10 +216,10 @@ struct charge {
 MUST_CHECK err
 rows_charge(struct batch *batch, struct record *record, const struct charge *charge);
 
-/* Says what became of an event, or of a row that somebody asked to retry. ERR_unavailable: a dependency is away, and this batch must
- * not be committed. */
+/* Says what became of an event, or of a row that somebody asked to retry; `behind` records were handled in the same transaction behind
+ * it. ERR_unavailable: this must not be committed: a dependency is away, or one of them should have waited for this event. */
 MUST_CHECK err
-rows_settle(struct batch *batch, struct record *record);
+rows_settle(struct batch *batch, struct record *record, size_t behind);
 
 /* What is answered to whoever sent the record's message. */
 struct item_outcome *

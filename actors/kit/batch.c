@@ -249,7 +249,7 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
         if (actor->is_trying) {
             tried_settle(batch, record);
         }
-        err code = rows_settle(batch, record);
+        err code = rows_settle(batch, record, count - i - 1);
         if (code != ERR_ok) {
             return code;
         }

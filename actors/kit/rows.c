@@ -193,8 +193,23 @@ settle_due(struct batch *batch, struct record *record)
     rows_say_failed(batch, record, status, error, row->attempts);
 }
 
+/* Whether an event behind this one, of its key, was handled as if this one had not failed. */
+static bool
+is_overtaken(const struct record *record, size_t behind)
+{
+    const struct inbox_event *event = record->event;
+    for (size_t i = 1; event->header.key.size > 0 && i <= behind; i++) {
+        const struct inbox_event *other = record[i].event;
+        if (other != NULL && !record[i].is_follower && other->stream == event->stream &&
+            slice_equal(other->header.key, event->header.key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 err
-rows_settle(struct batch *batch, struct record *record)
+rows_settle(struct batch *batch, struct record *record, size_t behind)
 {
     err status = record->outcome.status;
     if (record->event == NULL) {
@@ -208,7 +223,7 @@ rows_settle(struct batch *batch, struct record *record)
         return ERR_ok;
     }
     if (err_disposition(status) != ERR_RETRY) {
-        return charge_refusal(batch, record);
+        return is_overtaken(record, behind) ? ERR_unavailable : charge_refusal(batch, record);
     }
     if (record->retry != NULL) {
         record->retry->outcome = record->outcome;

@@ -36,6 +36,10 @@ place_open(const struct place *place);
 void
 place_await_ports(const struct place *place);
 
+/* Those of one actor, by its offset in topology.def. */
+void
+place_await_ports_of(const struct place *place, int offset);
+
 /* One statement beside the port, as the server's root. MySQL only. */
 void
 place_run(const struct place *place, const char *sql);

@@ -59,6 +59,7 @@ static const struct db_step toy_steps[] = {
 static struct asked asks[TOY_ASKS_MAX];
 static size_t ask_count;
 static _Atomic bool is_healed;
+static _Atomic bool has_room;
 static sem_t gate_entered;
 static sem_t gate_open;
 
@@ -221,6 +222,31 @@ ask_factory(struct batch *batch, struct item *item, const struct stock_adjust *a
                                    .context = asked});
 }
 
+static struct id
+letter_of(const struct batch *batch, struct slice product)
+{
+    struct id what = id_of_bytes(product.data, product.size);
+    return batch_letter_id(batch, &what);
+}
+
+static void
+bury(struct batch *batch, struct slice product)
+{
+    struct burial burial = {0};
+    WIRE_SET(&burial, burial, letter, letter_of(batch, product));
+    WIRE_SET(&burial, burial, kind, slice_of("call"));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_call_failed)));
+    WIRE_SET(&burial, burial, error, slice_of("nobody there"));
+    WIRE_SET(&burial, burial, attempts, 7);
+    WIRE_SET(&burial, burial, first, batch->now_ms);
+    WIRE_SET(&burial, burial, last, batch->now_ms);
+    WIRE_SET(&burial, burial, history, (struct wire_list){0});
+    WIRE_SET(&burial, burial, key, product);
+    WIRE_SET(&burial, burial, owner, slice_of("toy"));
+    WIRE_SET(&burial, burial, due_key, product);
+    batch_bury(batch, &burial);
+}
+
 static void
 handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
 {
@@ -241,7 +267,14 @@ handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
         sem_post(&gate_entered);
         cr_assert(wait_for(&gate_open), "nobody opened the gate");
     }
-    if (is_text(reason, "later")) {
+    if (is_text(reason, "never")) {
+        batch_due(batch, &(struct due){.owner = "toy", .key = adjust->product, .due_ms = DUE_NEVER, .attempts = 7});
+    } else if (is_text(reason, "bury")) {
+        bury(batch, adjust->product);
+    } else if (is_text(reason, "settle")) {
+        struct id letter = letter_of(batch, adjust->product);
+        batch_settle(batch, &letter);
+    } else if (is_text(reason, "later")) {
         batch_due(batch, &(struct due){.owner = "toy", .key = adjust->product, .due_ms = batch->now_ms + adjust->delta});
     } else if (is_text(reason, "cancel")) {
         batch_due_cancel(batch, "toy", adjust->product);
@@ -376,9 +409,31 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
 
 /* --- the class --- */
 
+static bool
+toy_make_room(void *state)
+{
+    (void)state;
+    return !atomic_exchange(&has_room, true);
+}
+
+static bool
+needs_room(const struct batch *batch)
+{
+    bool needs = false;
+    for (size_t i = 0; i < batch->count && !atomic_load(&has_room); i++) {
+        const struct item *item = &batch->items[i];
+        const struct stock_adjust *adjust = item->kind == ITEM_REQUEST && item->op == OP_stock_adjust ? item->body : NULL;
+        needs = needs || (adjust != NULL && WIRE_HAS(adjust, stock_adjust, reason) && is_text(adjust->reason, "full"));
+    }
+    return needs;
+}
+
 static err
 toy_handle(void *state, struct batch *batch)
 {
+    if (needs_room(batch)) {
+        return ERR_db_full;
+    }
     struct toy *toy = state;
     struct db *db = actor_db(toy->actor);
     count_heads(batch);
@@ -474,6 +529,7 @@ const struct actor_class toy_class = {
     .handle = toy_handle,
     .committed = toy_committed,
     .dropped = toy_dropped,
+    .make_room = toy_make_room,
 };
 
 const struct actor_class toy_watching_class = {

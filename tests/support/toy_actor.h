@@ -10,6 +10,9 @@
  *                    cancel  takes that due row away
  *                    ask     asks factory.get first, until the request's own deadline; the answer waits for it
  *                    mute    says nothing at all
+ *                    never   nothing now: a due row of the product that was given up; it adds 1 when somebody asks for it
+ *                    bury    nothing now: a letter about the product; `settle` says that it is finished after all
+ *                    full    the disk is full, until the class has made room
  *                    kills   ends the process, until toy_heal()
  *   stock.get      the total; unknown_product when there is none
  *   factory.produced (event): total += quantity. Of product `poison` it is refused (internal) until toy_heal(), of `away`
