@@ -28,6 +28,7 @@
 #include "dlq_replay_store.h"
 #include "dlq_state.h"
 #include "log.h"
+#include "metrics.h"
 
 enum {
     WINDOW = 256,
@@ -69,6 +70,7 @@ struct dlq_runs {
     size_t count;
     struct run *first;
     struct wire_buffer list;
+    struct metric *stopped;
 };
 
 /* --- memory --- */
@@ -92,6 +94,7 @@ dlq_replay_open(struct dlq *dlq)
     if (dlq->replays == NULL) {
         abort();
     }
+    dlq->replays->stopped = metric(METRIC_COUNTER, "larder_replays_stopped_total", "", "Replays that a failure has ended.");
     return ERR_ok;
 }
 
@@ -340,6 +343,7 @@ settle(struct dlq *dlq, struct batch *batch, struct run *run, const struct dlq_o
         run->row.stopped_by = letter->id;
         dlq_copy(run->row.error, sizeof run->row.error, slice_of(letter->error));
         end_run(batch, run, REPLAY_STOPPED);
+        metric_add(dlq->replays->stopped, 1);
     }
 }
 
