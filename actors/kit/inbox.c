@@ -49,6 +49,8 @@ struct inbox_stream {
     int lost_tries;   /* how often the dlq was asked since the source said that the position is lost; 0: it has not */
     bool is_confirming;
     bool is_dlqs_turn; /* the next question goes to the dlq */
+    bool is_elsewhere; /* the source has said that the dlq has what comes next */
+    bool is_warned;    /* the dlq has denied it */
     bool is_noted;     /* its incarnation is on disk */
     bool has_incident;
 };
@@ -363,6 +365,7 @@ source_refused(struct inbox *inbox, struct inbox_stream *stream, const struct in
     }
     stream->lost_tries += is_lost ? 1 : 0;
     stream->is_dlqs_turn = is_lost || disposition == ERR_RETRY;
+    stream->is_elsewhere = is_elsewhere;
     if (!is_lost && (disposition == ERR_REFUSE || disposition == ERR_DEAD)) {
         raise_incident(inbox, stream, answer->detail);
     }
@@ -372,6 +375,7 @@ static void
 source_answered(struct inbox *inbox, struct inbox_stream *stream, const struct fetched *page, int64_t now_ms)
 {
     stream->lost_tries = 0;
+    stream->is_elsewhere = stream->is_warned = false;
     switch (stream_fetch_arrived(&stream->stream, &page->incarnation, page->head, page->events.count)) {
     case STREAM_OTHER_INCARNATION:
         raise_incident(inbox, stream, "the source's database is another one");
@@ -405,8 +409,11 @@ dlq_answered(struct inbox *inbox, struct inbox_stream *stream, const struct inbo
 {
     int64_t from = stream->stream.fetch_from;
     if (answer->code != ERR_ok) {
-        log_debug("dlq_keeps_nothing", LOG_TEXT("source", stream->source), LOG_TEXT("status", err_symbol(answer->code)),
-                  LOG_TEXT("detail", answer->detail));
+        if (stream->is_elsewhere && !stream->is_warned && err_disposition(answer->code) != ERR_RETRY) {
+            stream->is_warned = true;
+            log_warn("dlq_denies_what_the_source_says_it_keeps", LOG_TEXT("source", stream->source),
+                     LOG_TEXT("status", err_symbol(answer->code)), LOG_TEXT("detail", answer->detail));
+        }
         dlq_has_nothing(inbox, stream, err_disposition(answer->code) != ERR_RETRY, now_ms);
         return;
     }
@@ -417,6 +424,7 @@ dlq_answered(struct inbox *inbox, struct inbox_stream *stream, const struct inbo
     }
     stream->dlq_from = from;
     stream->lost_tries = 0;
+    stream->is_warned = false;
 }
 
 void
