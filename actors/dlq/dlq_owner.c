@@ -163,7 +163,7 @@ ask_owner(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter,
                       .deadline_ms = batch->now_ms + ASK_MS,
                       .traceparent = slice_of(letter->traceparent),
                       .body = body,
-                      .context = (void *)(intptr_t)letter->n};
+                      .context = dlq_context_of(letter->n)};
     if (!find_owner(dlq, batch, letter, &ask)) {
         return NULL;
     }
@@ -517,7 +517,7 @@ read_ahead(struct dlq *dlq, struct batch *batch, const struct item *item)
     struct id *ids = batch_alloc(batch, (size_t)(to - item) * sizeof *ids);
     struct dlq_letter *letters = batch_alloc(batch, (size_t)(to - item) * sizeof *letters);
     for (const struct item *at = item; at < to; at++) {
-        const struct asking *asking = askings_find(owner->askings, (int64_t)(intptr_t)at->context);
+        const struct asking *asking = askings_find(owner->askings, dlq_number_of(at->context));
         if (asking != NULL) {
             ids[count++] = asking->letter;
         }
@@ -543,7 +543,7 @@ letter_of_answer(struct dlq *dlq, struct batch *batch, const struct item *item, 
     }
     *letter = NULL;
     for (size_t i = 0; i < owner->ahead_count; i++) {
-        if (owner->ahead[i].n == (int64_t)(intptr_t)item->context) {
+        if (owner->ahead[i].n == dlq_number_of(item->context)) {
             *letter = &owner->ahead[i];
             return ERR_ok;
         }
@@ -853,7 +853,7 @@ handle_answer(struct dlq *dlq, struct batch *batch, const struct item *item, con
 err
 dlq_owner_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    struct asking *asking = askings_find(dlq->owner->askings, (int64_t)(intptr_t)item->context);
+    struct asking *asking = askings_find(dlq->owner->askings, dlq_number_of(item->context));
     struct dlq_letter *letter = NULL;
     if (asking == NULL) {
         return ERR_ok;

@@ -193,7 +193,7 @@ fill_window(struct dlq *dlq, struct run *run)
 {
     struct db_statement *rows;
     struct replay_letter letter;
-    int64_t limit = run->row.rate > 0 && run->row.rate < WINDOW * 10 ? run->row.rate / 10 + 1 : WINDOW;
+    int64_t limit = run->row.rate > 0 && run->row.rate < INT64_C(10) * WINDOW ? run->row.rate / 10 + 1 : WINDOW;
     err code = replay_store_letters(dlq->store.db, run->row.n, 0, last_place(run), limit, &rows);
     while (code == ERR_ok && replay_store_next_letter(rows, &letter)) {
         (void)take_slot(run, letter.place, letter.n);

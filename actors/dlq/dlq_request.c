@@ -267,7 +267,7 @@ dlq_request_deliver(struct dlq *dlq, struct batch *batch, const struct dlq_lette
                                        .deadline_ms = deadline_ms,
                                        .traceparent = is_traced ? slice_of(letter->traceparent) : (struct slice){0},
                                        .frame = frames.body,
-                                       .context = (void *)(uintptr_t)letter->n});
+                                       .context = dlq_context_of(letter->n)});
         if (letter->state == DLQ_WAITING) {
             set_due(batch, letter, deadline_ms + GUARD_MS);
         }
@@ -447,7 +447,7 @@ dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item
 {
     struct dlq_letter letter;
     bool found = false;
-    err code = dlq_store_find_n(&dlq->store, (int64_t)(uintptr_t)item->context, &letter, &found);
+    err code = dlq_store_find_n(&dlq->store, dlq_number_of(item->context), &letter, &found);
     if (code != ERR_ok || !found) {
         return code;
     }

@@ -32,11 +32,27 @@ struct dlq {
     struct dlq_tally *tally;
     struct dlq_room *room;
     struct dlq_meters *meters;
-    struct dlq_owner *owner;     /* dlq_owner.c */
-    struct dlq_runs *replays;    /* dlq_replay.c */
-    struct dlq_hosts *hosts;     /* dlq_host.c */
-    struct wire_buffer page;     /* of the answer that is being made */
+    struct dlq_owner *owner;  /* dlq_owner.c */
+    struct dlq_runs *replays; /* dlq_replay.c */
+    struct dlq_hosts *hosts;  /* dlq_host.c */
+    struct wire_buffer page;  /* of the answer that is being made */
 };
+
+/* A letter's number as the context of an ask, and back: it outlives a state that is opened anew. */
+_Static_assert(sizeof(void *) == sizeof(int64_t), "a number fits into a context");
+static inline void *
+dlq_context_of(int64_t n)
+{
+    void *context;
+    memcpy(&context, &n, sizeof context);
+    return context;
+}
+
+static inline int64_t
+dlq_number_of(const void *context)
+{
+    return (int64_t)(intptr_t)context;
+}
 
 /* --- dlq_letters.c --- */
 
