@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +81,7 @@ run_actor(const struct place *place, bool is_healed)
     struct err_text why = {""};
     sigset_t signals;
     int number = 0;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     block_term(&signals);
     (void)setenv("ZSYS_SIGHANDLER", "false", 1);
     log_init(false, LOG_LEVEL_ERROR);
@@ -104,6 +106,7 @@ run_actor(const struct place *place, bool is_healed)
 _Noreturn static void
 supervise(const struct place *place, struct shared *shared)
 {
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails must not leave it behind */
     while (!atomic_load(&shared->is_over) && atomic_load(&shared->starts) < STARTS_MAX) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -388,6 +391,56 @@ expect_once(struct stage *stage, int64_t entries)
     expect_number(stage, "SELECT COUNT(DISTINCT request) FROM $entry", entries);
 }
 
+/* The letter on its way to a dlq that is not there; its slices live in the stage's arena. */
+static struct burial
+only_letter(struct stage *stage)
+{
+    struct burial burial = {0};
+    struct err_text why = {""};
+    struct db *db = place_open(stage->place);
+    cr_assert(place_number(db, "SELECT COUNT(*) FROM $burial") == 1);
+    struct db_statement *read = db_statement(db, "SELECT frame FROM $burial");
+    place_expect(db, db_query(read), ERR_ok);
+    cr_assert(db_next(read));
+    cr_assert(wire_decode(&burial_body, arena_copy(&stage->arena, db_bytes(read, 0)), &burial, &why) == ERR_ok, "%s", why.text);
+    db_done(read);
+    db_close(&db);
+    return burial;
+}
+
+static void
+expect_poison(const struct burial *burial, const char *kind, const char *key)
+{
+    cr_expect(slice_equal(burial->kind, slice_of(kind)));
+    cr_expect(slice_equal(burial->reason, slice_of("poison")));
+    cr_expect(slice_equal(burial->destination, slice_of("stock/0")));
+    cr_expect(slice_equal(burial->key, slice_of(key)), "%.*s", (int)burial->key.size, (const char *)burial->key.data);
+    cr_expect(burial->attempts == TRIAL_DEATHS);
+    cr_expect(memmem(burial->error.data, burial->error.size, "ended 2 times", 13) != NULL);
+}
+
+/* What becomes of the row, as the actor says; the client's ask() has no words for it. */
+static err
+retry(struct stage *stage, const struct row *row, char outcome[32])
+{
+    struct larder_reply reply;
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    struct larder_request request = {
+        .op = OP_any_retry, .body = row, .options = {.timeout_ms = WAIT_MS, .attempt_ms = 300}};
+    cr_assert(larder_client_send(stage->client, &request) == ERR_ok);
+    while (larder_client_receive(stage->client, 5, &reply) != ERR_ok) {
+        cr_assert(link_steady_ms() < until_ms, "there is no end of it");
+        serve(stage);
+    }
+    struct row_outcome said;
+    struct err_text why = {""};
+    if (reply.status == ERR_ok) {
+        cr_assert(wire_decode(&row_outcome_body, reply.frame, &said, &why) == ERR_ok, "%s", why.text);
+        snprintf(outcome, 32, "%.*s", (int)said.outcome.size, (const char *)said.outcome.data);
+    }
+    return reply.status;
+}
+
 /* --- the module alone --- */
 
 static struct trial *
@@ -515,8 +568,40 @@ ON_BOTH(trial, finds_the_event_that_ends_its_actor)
               atomic_load(&stage.shared->ends));
     expect_once(&stage, 2 * AROUND + 1);
     expect_number(&stage, "SELECT COUNT(*) FROM $parked", 1);
-    expect_number(&stage, "SELECT seq FROM $parked", AROUND + 1);
+    expect_number(&stage, "SELECT seq FROM $parked WHERE state = 1", AROUND + 1);
     expect_number(&stage, "SELECT position FROM $cursor", 2 * AROUND + 2);
+    struct burial burial = only_letter(&stage);
+    expect_poison(&burial, "event", "kills");
+    cr_expect(burial.seq == AROUND + 1);
+    finish(&stage);
+}
+
+/* Asked for again, it ends the actor once more and no more often; healed, it is done once. */
+ON_BOTH(trial, costs_one_end_each_time_somebody_asks_for_it)
+{
+    struct stage stage;
+    char outcome[32] = "";
+    struct row row = {0};
+    start(&stage, place);
+    produce(&stage, "kills");
+    produce(&stage, "donut");
+    await_total(&stage, "donut", 1);
+    struct burial burial = only_letter(&stage);
+    WIRE_SET(&row, row, letter, burial.letter);
+    WIRE_SET(&row, row, source, slice_of("factory/0"));
+    WIRE_SET(&row, row, seq, 1);
+    cr_expect(retry(&stage, &row, outcome) == ERR_ok);
+    cr_expect(strcmp(outcome, "failed") == 0, "%s", outcome);
+    cr_expect(atomic_load(&stage.shared->ends) == 2 + TRIAL_DEATHS, "%d ends", atomic_load(&stage.shared->ends));
+    expect_number(&stage, "SELECT COUNT(*) FROM $parked WHERE state = 1", 1);
+    atomic_store(&stage.shared->is_healed, true);
+    end_actor(&stage, SIGTERM);
+    cr_expect(retry(&stage, &row, outcome) == ERR_ok);
+    cr_expect(strcmp(outcome, "done") == 0, "%s", outcome);
+    cr_expect(total_of(&stage, "kills") == 1);
+    expect_number(&stage, "SELECT COUNT(*) FROM $parked", 0);
+    expect_number(&stage, "SELECT COUNT(*) FROM $trial", 1);
+    expect_once(&stage, 2);
     finish(&stage);
 }
 
@@ -545,6 +630,23 @@ ON_BOTH(trial, finds_the_due_row_that_ends_its_actor)
     cr_expect(atomic_load(&stage.shared->ends) == 1 + TRIAL_DEATHS, "%d ends", atomic_load(&stage.shared->ends));
     expect_number(&stage, "SELECT COUNT(*) FROM $due", 1);
     expect_once(&stage, AROUND);
+    struct burial burial = only_letter(&stage);
+    expect_poison(&burial, "call", "kills");
+    cr_expect(slice_equal(burial.type, slice_of("stock.toy")));
+    struct row row = {0};
+    char outcome[32] = "";
+    WIRE_SET(&row, row, letter, burial.letter);
+    WIRE_SET(&row, row, owner, slice_of("toy"));
+    WIRE_SET(&row, row, key, slice_of("kills"));
+    atomic_store(&stage.shared->is_healed, true);
+    end_actor(&stage, SIGTERM);
+    cr_expect(retry(&stage, &row, outcome) == ERR_ok);
+    cr_expect(strcmp(outcome, "started") == 0, "%s", outcome);
+    cr_expect(total_of(&stage, "kills") == 1);
+    expect_number(&stage, "SELECT COUNT(*) FROM $due", 0);
+    expect_number(&stage, "SELECT COUNT(*) FROM $trial", 1);
+    burial = only_letter(&stage);
+    cr_expect(WIRE_HAS(&burial, burial, settled) && burial.settled, "its letter is to be closed");
     finish(&stage);
 }
 
