@@ -264,7 +264,7 @@ host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source)
     int64_t front = front_of(hosts, source);
     bool has_room = !dlq_room_is_short(dlq->room, dlq_tally_total(dlq->tally));
     for (struct hosting *hosting = first_of(hosts, source); hosting != NULL; hosting = next_of(hosting)) {
-        err code = hosting->now.row.copied < front ? leap(dlq, hosting) : ERR_ok;
+        err code = hosting->now.row.copied < front && !hosting->now.is_prompt ? leap(dlq, hosting) : ERR_ok;
         if (code != ERR_ok) {
             return code;
         }
@@ -276,7 +276,7 @@ host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source)
         if (now->is_asking || batch->now_ms < now->retry_ms) {
             continue;
         }
-        if (has_room && source->head > now->row.copied && !(is_at_front && is_asked)) {
+        if (has_room && !now->is_prompt && source->head > now->row.copied && !(is_at_front && is_asked)) {
             ask_source(dlq, batch, hosting, DLQ_PAGE_EVENTS);
             is_asked = is_asked || is_at_front;
         } else if (now->told < now->row.copied && batch->now_ms - now->asked_ms >= DLQ_HOST_WORK_MS) {
@@ -566,8 +566,9 @@ follow_subscriber(struct dlq *dlq, struct batch *batch, struct hosting *hosting,
     if (now->row.copied < now->row.position) {
         now->row.copied = now->row.position;
     }
-    bool is_prompt = position->age_ms < dlq->settings->behind_ms;
-    if (position->age_ms == 0 || (is_prompt && position->position >= now->letter_to)) {
+    /* Who is nearly there is left to the source from here on. What the source was told is kept here stays until it has passed. */
+    now->is_prompt = position->age_ms < dlq->settings->behind_ms;
+    if (now->is_prompt && now->row.position >= now->row.copied) {
         return end_hosting(dlq, batch, hosting);
     }
     return host_follow_letter(dlq, batch, hosting);

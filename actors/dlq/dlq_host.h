@@ -48,6 +48,7 @@ struct hosting_values {
     bool is_leaving;         /* its row is deleted */
     bool is_dirty;           /* the row on disk has an older position, which is as good */
     int64_t given;           /* of a client: the last event that it was ever sent */
+    bool is_prompt;          /* a subscriber that has nearly caught up: nothing more is copied for it */
     int64_t letter_to;       /* what the letter says is kept */
     int64_t letter_ms;       /* when it was told */
     struct receive *receive; /* of a client: the one that waits */

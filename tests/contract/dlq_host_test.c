@@ -28,7 +28,7 @@
 #define BEHIND_MS 300
 #define SOURCE "stock/0"
 #define LAGGARD "factory/0"
-#define KEY_SIZE 16
+#define KEY_SIZE 32
 
 struct stage {
     struct place *place;
@@ -209,7 +209,7 @@ read_span(const struct fetched *page)
 
 /* What the source says to factory/0. */
 static err
-ask_source(struct stage *stage, int64_t position, int64_t limit)
+fetch_source(struct stage *stage, int64_t position, int64_t limit, struct span *span)
 {
     struct fetch fetch = {0};
     struct fetched page;
@@ -217,7 +217,16 @@ ask_source(struct stage *stage, int64_t position, int64_t limit)
     WIRE_SET(&fetch, fetch, position, position);
     WIRE_SET(&fetch, fetch, limit, limit);
     struct larder_exchange exchange = {.op = OP_any_fetch, .body = &fetch, .answer = &page};
-    return larder_client_exchange(stage->to_source, &ONCE, &exchange, NULL);
+    err code = larder_client_exchange(stage->to_source, &ONCE, &exchange, NULL);
+    *span = code == ERR_ok ? read_span(&page) : (struct span){0};
+    return code;
+}
+
+static err
+ask_source(struct stage *stage, int64_t position, int64_t limit)
+{
+    struct span span;
+    return fetch_source(stage, position, limit, &span);
 }
 
 static err
@@ -434,6 +443,45 @@ ON_BOTH(dlq_host, goes_on_copying_while_the_subscriber_stays_away)
     await_letter(&stage, LAGGARD, "waiting", 7);
     cr_expect(count(&stage, "dlq", "SELECT COUNT(*) FROM $letter") == 1);
     cr_expect(read_all(&stage, 0) == 7);
+    finish(&stage);
+}
+
+/* One page, from whoever has it, as a subscriber asks for it; returns where it then stands. */
+static int64_t
+follow(struct stage *stage, int64_t position, int64_t limit)
+{
+    struct span span;
+    err code = fetch_source(stage, position, limit, &span);
+    if (code == ERR_kept_elsewhere) {
+        code = ask_dlq(stage, position, &span);
+    }
+    cr_assert(code == ERR_ok, "behind %lld: %s", (long long)position, err_symbol(code));
+    cr_assert(span.count == 0 || span.first == position + 1, "%lld behind %lld", (long long)span.first, (long long)position);
+    return position + span.count;
+}
+
+ON_BOTH(dlq_host, loses_nothing_when_the_subscriber_catches_up_while_more_comes)
+{
+    struct stage stage;
+    start(&stage, place);
+    emit(&stage, 600);
+    await_letter(&stage, LAGGARD, "waiting", 600);
+    await_count(&stage, "stock", "SELECT COUNT(*) FROM $outbox WHERE seq <= 512", 0);
+    int64_t position = 0;
+    int64_t last = 600;
+    for (int round = 0; round < 60; round++) {
+        emit(&stage, 20);
+        last += 20;
+        position = follow(&stage, position, 60);
+    }
+    while (position < last) {
+        position = follow(&stage, position, 60);
+    }
+    cr_expect(ask_source(&stage, position, 0) == ERR_ok);
+    await_count(&stage, "dlq", "SELECT COUNT(*) FROM $hosting", 0);
+    struct seen_letter seen;
+    cr_assert(find_letter(&stage, LAGGARD, &seen));
+    cr_expect(strcmp(seen.state, "done") == 0, "%s", seen.state);
     finish(&stage);
 }
 
@@ -780,6 +828,28 @@ ON_BOTH(dlq_subscription, there_is_an_end_of_subscriptions)
     db_close(&db);
     stage.dlq = run_actor(&stage, &dlq_class);
     cr_expect(try_subscribe(stage.to_dlq, "one-more", SOURCE, true, &session) == ERR_overloaded);
+    finish(&stage);
+}
+
+ON_MYSQL(dlq_subscription, misses_nothing_when_the_database_is_lost_again_and_again)
+{
+    struct stage stage;
+    struct span span;
+    start(&stage, place);
+    struct session session = subscribe(stage.to_dlq, "till-1", true);
+    int64_t position = 0;
+    for (int round = 0; round < 8; round++) {
+        emit(&stage, 10);
+        place_kill(place, count(&stage, "dlq", "SELECT connection FROM $shard"));
+        emit(&stage, 10);
+        for (int64_t until_ms = link_steady_ms() + WAIT_MS; position < 20 * (round + 1);) {
+            err code = try_receive(&session, position, 7, 2000, &span);
+            cr_assert(code == ERR_ok || err_disposition(code) == ERR_RETRY, "%s", err_symbol(code));
+            cr_assert(span.count == 0 || span.first == position + 1, "%lld behind %lld", (long long)span.first, (long long)position);
+            position += span.count;
+            cr_assert(link_steady_ms() < until_ms, "nothing comes behind %lld", (long long)position);
+        }
+    }
     finish(&stage);
 }
 
