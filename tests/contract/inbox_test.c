@@ -870,6 +870,103 @@ ON_BOTH(inbox, takes_nothing_more_while_too_many_are_parked)
     stop(&stage);
 }
 
+/* Thousands of keys fail: those that are due are found, in whatever order they came, and a dropped batch leaves no trace. */
+ON_BOTH(inbox, finds_what_is_due_among_thousands_of_keys)
+{
+    enum { MANY = 5000 };
+    struct stage stage;
+    struct inbox_event event;
+    struct inbox_event events[8];
+    char key[16];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    for (int64_t seq = 1; seq <= MANY; seq++) {
+        snprintf(key, sizeof key, "k%d", (int)(seq * 7919 % MANY));
+        cr_assert(see(&stage, seq, key, &event) == INBOX_APPLY);
+        cr_assert(!inbox_must_park(stage.inbox, &event));
+        place_expect(stage.db, park_for(&stage, &event, 1, START_MS + 1 + seq * 7919 % MANY), ERR_ok);
+    }
+    commit(&stage);
+    for (int life = 0; life < 2; life++) {
+        cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 1);
+        size_t count = 0;
+        place_expect(stage.db, inbox_read_parked(stage.inbox, &stage.arena, START_MS + 3, events, 8, &count), ERR_ok);
+        cr_expect(count == 3, "%zu", count);
+        for (size_t i = 0; i < count; i++) {
+            inbox_applied_event(stage.inbox, &events[i]);
+        }
+        cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 4);
+        drop(&stage);
+        restart(&stage);
+    }
+    cr_expect(parked_rows(&stage) == MANY);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, never_tries_a_buried_head_by_itself)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct inbox_event events[8];
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_assert(see(&stage, 1, "bad", &event) == INBOX_APPLY);
+    struct inbox_failure failure = {.attempts = 7, .due_ms = INT64_MAX, .is_buried = true, .reason = "because of the test"};
+    place_expect(stage.db, inbox_park(stage.inbox, &event, &failure), ERR_ok);
+    commit(&stage);
+    park_follower(&stage, 2, "bad");
+    for (int life = 0; life < 2; life++) {
+        cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX);
+        pass_ms(&stage, 3600000);
+        cr_expect(read_parked(&stage, events) == 0);
+        restart(&stage);
+    }
+    struct inbox_place found;
+    place_expect(stage.db, inbox_find_parked(stage.inbox, &stage.arena, slice_of("factory/0"), 2, &event, &found), ERR_ok);
+    cr_expect(found.found == INBOX_FOUND_BEHIND && found.head == 1);
+    place_expect(stage.db, inbox_find_parked(stage.inbox, &stage.arena, slice_of("factory/0"), 1, &event, &found), ERR_ok);
+    cr_expect(found.found == INBOX_FOUND_HEAD && event.state == PARKED_BURIED && event.attempts == 7);
+    place_expect(stage.db, inbox_discard_parked(stage.inbox, &event, false), ERR_ok);
+    drop(&stage);
+    cr_expect(inbox_next_parked_ms(stage.inbox) == INT64_MAX, "taken back");
+    place_expect(stage.db, inbox_discard_parked(stage.inbox, &event, false), ERR_ok);
+    commit(&stage);
+    cr_assert(read_parked(&stage, events) == 1);
+    cr_expect(events[0].header.seq == 2);
+    stop(&stage);
+}
+
+/* Position, what was applied, what was given up and what is kept add up, also when batches are dropped. */
+ON_BOTH(inbox, counts_what_it_applied_and_what_was_given_up)
+{
+    struct stage stage;
+    struct inbox_event event;
+    struct inbox_event events[8];
+    const char *fault = "SELECT COUNT(*) FROM $cursor WHERE position <> delivered + discarded + (SELECT COUNT(*) FROM $parked)";
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    park(&stage, 2, "b", START_MS);
+    park_follower(&stage, 3, "b");
+    cr_expect(place_number(stage.db, fault) == 0);
+    cr_assert(read_parked(&stage, events) == 1);
+    inbox_applied_event(stage.inbox, &events[0]);
+    drop(&stage);
+    inbox_applied_event(stage.inbox, &events[0]);
+    commit(&stage);
+    cr_expect(place_number(stage.db, fault) == 0);
+    cr_expect(place_number(stage.db, "SELECT delivered FROM $cursor") == 2);
+    restart(&stage);
+    struct inbox_place found;
+    place_expect(stage.db, inbox_find_parked(stage.inbox, &stage.arena, slice_of("factory/0"), 3, &event, &found), ERR_ok);
+    place_expect(stage.db, inbox_discard_parked(stage.inbox, &event, true), ERR_ok);
+    commit(&stage);
+    cr_expect(place_number(stage.db, fault) == 0);
+    cr_expect(place_number(stage.db, "SELECT discarded FROM $cursor") == 1);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 3);
+    stop(&stage);
+}
+
 /* --- held --- */
 
 ON_BOTH(inbox, stands_still_while_a_dependency_is_away)
