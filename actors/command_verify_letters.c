@@ -284,12 +284,12 @@ suspect(struct verify_rows *rows, const struct verify_source *owner, const struc
 
 /* All letters of events and calls that this owner could not finish. */
 static err
-read_letters(struct verify_survey *survey, const struct verify_source *owner)
+read_letters(struct verify_survey *survey, const struct verify_source *dlq, const struct verify_source *owner)
 {
     struct verify_rows *all = survey->rows;
     struct rows *rows = &all->of[owner - survey->sources];
-    struct db_statement *read = db_statement(survey->dlq->db, "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter"
-                                                              " WHERE destination = ? AND n > ? ORDER BY n LIMIT ?");
+    struct db_statement *read = db_statement(dlq->db, "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter"
+                                                      " WHERE destination = ? AND n > ? ORDER BY n LIMIT ?");
     int64_t after = 0;
     for (int64_t count = RANGE; count == RANGE;) {
         db_bind_text(read, slice_of(owner->name));
@@ -350,9 +350,9 @@ judge_rows(struct verify_survey *survey, const struct verify_source *owner)
 
 /* Whether the dlq still says that it is dead. */
 static err
-is_dead(const struct verify_survey *survey, const struct suspect *suspect, bool *is)
+is_dead(const struct verify_source *dlq, const struct suspect *suspect, bool *is)
 {
-    struct db_statement *read = db_statement(survey->dlq->db, "SELECT state FROM $letter WHERE id = ?");
+    struct db_statement *read = db_statement(dlq->db, "SELECT state FROM $letter WHERE id = ?");
     db_bind_id(read, &suspect->letter);
     err code = db_query(read);
     *is = code == ERR_ok && db_next(read) && db_i64(read, 0) == DLQ_DEAD;
@@ -381,21 +381,21 @@ has_row(const struct suspect *suspect, bool *has)
 
 /* Drops those that are not suspect any more. New snapshots: the letters' first, then the rows'. */
 static err
-look_again(struct verify_survey *survey, struct err_text *why)
+look_again(struct verify_survey *survey, const struct verify_source *dlq, struct err_text *why)
 {
     struct verify_rows *rows = survey->rows;
     size_t dead = 0;
     for (size_t i = 0; i < rows->suspect_count; i++) {
         bool is = false;
-        err code = is_dead(survey, &rows->suspects[i], &is);
+        err code = is_dead(dlq, &rows->suspects[i], &is);
         if (code != ERR_ok) {
-            return verify_unread(survey->dlq, code, why);
+            return verify_unread(dlq, code, why);
         }
         if (is) {
             rows->suspects[dead++] = rows->suspects[i];
         }
     }
-    db_rollback(survey->dlq->db);
+    db_rollback(dlq->db);
     rows->suspect_count = dead;
     size_t left = 0;
     for (size_t i = 0; i < dead; i++) {
@@ -427,37 +427,40 @@ judge_suspects(struct verify_survey *survey)
         if (i >= TOLD_MAX) {
             survey->faults++;
         } else {
-            verify_fault(survey, survey->dlq->name, "letter %s is dead, but %s does not keep %s: replay it to close it", letter,
+            verify_fault(survey, "dlq/0", "letter %s is dead, but %s does not keep %s: replay it to close it", letter,
                          rows->suspects[i].owner->name, words);
         }
     }
 }
 
+static err
+read_all_letters(struct verify_survey *survey, const struct verify_source *dlq, struct err_text *why)
+{
+    err code = ERR_ok;
+    for (size_t i = 0; i < survey->count && code == ERR_ok; i++) {
+        if (!survey->sources[i].proof->is_dlq) {
+            code = read_letters(survey, dlq, &survey->sources[i]);
+        }
+    }
+    if (code == ERR_ok) {
+        code = db_settle(dlq->db);
+    }
+    code = code == ERR_ok ? ERR_ok : verify_unread(dlq, code, why);
+    db_rollback(dlq->db);
+    return code;
+}
+
 err
 verify_compare_letters(struct verify_survey *survey, struct err_text *why)
 {
-    err code = ERR_ok;
-    for (size_t i = 0; survey->dlq != NULL && i < survey->count && code == ERR_ok; i++) {
-        if (!survey->sources[i].proof->is_dlq) {
-            code = read_letters(survey, &survey->sources[i]);
-        }
-    }
-    if (survey->dlq != NULL) {
-        if (code == ERR_ok) {
-            code = db_settle(survey->dlq->db);
-        }
-        code = code == ERR_ok ? ERR_ok : verify_unread(survey->dlq, code, why);
-        db_rollback(survey->dlq->db);
-    }
-    if (code != ERR_ok) {
-        return code;
-    }
-    for (size_t i = 0; i < survey->count; i++) {
+    const struct verify_source *dlq = survey->dlq;
+    err code = dlq == NULL ? ERR_ok : read_all_letters(survey, dlq, why);
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         judge_rows(survey, &survey->sources[i]);
     }
     for (int round = 0; code == ERR_ok && survey->rows->suspect_count > 0 && round < LOOK_ROUNDS; round++) {
         (void)poll(NULL, 0, LOOK_PAUSE_MS);
-        code = look_again(survey, why);
+        code = dlq == NULL ? ERR_ok : look_again(survey, dlq, why);
     }
     if (code == ERR_ok) {
         judge_suspects(survey);

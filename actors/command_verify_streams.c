@@ -208,11 +208,12 @@ verify_read_hostings(struct verify_survey *survey, struct err_text *why)
 static void
 check_cursor(struct verify_survey *survey, const struct verify_source *subscriber, const struct mark *mark)
 {
-    if (mark->position != mark->delivered + mark->discarded + mark->parked) {
+    int64_t sum = mark->delivered + mark->discarded + mark->parked;
+    if (mark->position != sum) {
         verify_fault(survey, subscriber->name,
                      "of %s it has taken %lld events, but %lld delivered, %lld discarded and %lld parked make %lld", mark->source,
                      (long long)mark->position, (long long)mark->delivered, (long long)mark->discarded, (long long)mark->parked,
-                     (long long)(mark->delivered + mark->discarded + mark->parked));
+                     (long long)sum);
     }
 }
 
