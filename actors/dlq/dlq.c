@@ -154,7 +154,9 @@ dlq_tick(void *state, struct batch *batch)
 static int64_t
 dlq_next_ms(const void *state)
 {
-    return dlq_host_next_ms(state);
+    int64_t host_ms = dlq_host_next_ms(state);
+    int64_t replay_ms = dlq_replay_next_ms(state);
+    return host_ms < replay_ms ? host_ms : replay_ms;
 }
 
 /* --- the class --- */

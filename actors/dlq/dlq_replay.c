@@ -19,12 +19,11 @@
  * LIMITS    RUNS_MAX replays at a time, WINDOW letters of each under way. Outcomes that come after a stop or a cancel are counted as
  *           long as the process lives.
  */
-#include <inttypes.h>
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dlq_replay_shares.h"
+#include "dlq_dry_run.h"
 #include "dlq_replay_store.h"
 #include "dlq_state.h"
 #include "log.h"
@@ -69,6 +68,7 @@ struct dlq_runs {
     int64_t last_n;
     size_t count;
     struct run *first;
+    struct dry_runs *dry_runs;
     struct wire_buffer list;
     struct metric *stopped;
 };
@@ -94,6 +94,7 @@ dlq_replay_open(struct dlq *dlq)
     if (dlq->replays == NULL) {
         abort();
     }
+    dlq->replays->dry_runs = dry_runs_create();
     dlq->replays->stopped = metric(METRIC_COUNTER, "larder_replays_stopped_total", "", "Replays that a failure has ended.");
     return ERR_ok;
 }
@@ -103,6 +104,7 @@ dlq_replay_close(struct dlq *dlq)
 {
     if (dlq->replays != NULL) {
         forget_runs(dlq->replays);
+        dry_runs_destroy(&dlq->replays->dry_runs);
         wire_buffer_fini(&dlq->replays->list);
         free(dlq->replays);
         dlq->replays = NULL;
@@ -112,13 +114,14 @@ dlq_replay_close(struct dlq *dlq)
 void
 dlq_replay_committed(struct dlq *dlq)
 {
-    (void)dlq; /* what is in memory is what was written */
+    dry_runs_committed(dlq->replays->dry_runs); /* of replays what is in memory is what was written */
 }
 
 void
 dlq_replay_dropped(struct dlq *dlq)
 {
     forget_runs(dlq->replays);
+    dry_runs_dropped(dlq->replays->dry_runs);
 }
 
 static struct run *
@@ -245,42 +248,6 @@ set_due(struct batch *batch, const struct run *run)
         pause_ms = pause_ms > LATER_MS ? LATER_MS : pause_ms;
     }
     batch_due(batch, &(struct due){.owner = DLQ_DUE_REPLAY, .key = key_of(&run->row.id), .due_ms = batch->now_ms + pause_ms});
-}
-
-/* --- words --- */
-
-static struct replay
-body_of(const struct replay_row *row)
-{
-    struct replay body = {0};
-    WIRE_SET(&body, replay, id, row->id);
-    WIRE_SET(&body, replay, number, row->n);
-    WIRE_SET(&body, replay, state, slice_of(replay_state_name(row->state)));
-    WIRE_SET(&body, replay, total, row->total);
-    WIRE_SET(&body, replay, done, row->done);
-    WIRE_SET(&body, replay, failed, row->failed);
-    WIRE_SET(&body, replay, started, row->started_ms);
-    WIRE_SET(&body, replay, stop_on_failure, row->stop_on_failure);
-    if (row->rate > 0) {
-        WIRE_SET(&body, replay, rate, row->rate);
-    }
-    if (row->canary > 0) {
-        WIRE_SET(&body, replay, canary, row->canary);
-    }
-    if (row->author[0] != '\0') {
-        WIRE_SET(&body, replay, author, slice_of(row->author));
-    }
-    if (row->reason[0] != '\0') {
-        WIRE_SET(&body, replay, reason, slice_of(row->reason));
-    }
-    if (row->ended_ms > 0) {
-        WIRE_SET(&body, replay, ended, row->ended_ms);
-    }
-    if (row->state == REPLAY_STOPPED) {
-        WIRE_SET(&body, replay, stopped_by, row->stopped_by);
-        WIRE_SET(&body, replay, error, slice_of(row->error));
-    }
-    return body;
 }
 
 /* --- outcomes --- */
@@ -541,7 +508,16 @@ dlq_replay_advance(struct dlq *dlq, struct batch *batch)
             at = &run->next;
         }
     }
-    return code == ERR_ok ? replay_store_flush(dlq->store.db) : code;
+    if (code == ERR_ok) {
+        code = replay_store_flush(dlq->store.db);
+    }
+    return code == ERR_ok ? dry_runs_advance(dlq, replays->dry_runs, batch) : code;
+}
+
+int64_t
+dlq_replay_next_ms(const struct dlq *dlq)
+{
+    return dry_runs_are_waiting(dlq->replays->dry_runs) ? 0 : INT64_MAX;
 }
 
 /* --- selecting --- */
@@ -663,10 +639,12 @@ check_selection(struct dlq *dlq, struct batch *batch, struct item *item, struct 
     return ERR_ok;
 }
 
+/* The filter fits: its texts are bounded. */
 static struct replay_row
-row_of(struct dlq *dlq, const struct batch *batch, const struct item *item)
+row_of(struct dlq *dlq, const struct batch *batch, const struct item *item, const struct letter_filter *filter)
 {
     const struct dlq_start *start = item->body;
+    struct wire_buffer *buffer = &dlq->replays->list;
     struct replay_row row = {.id = id_derive(&item->id, "replay"),
                              .last_letter = dlq->store.last_n,
                              .rate = WIRE_HAS(start, dlq_start, rate) ? start->rate : 0,
@@ -675,24 +653,12 @@ row_of(struct dlq *dlq, const struct batch *batch, const struct item *item)
                              .started_ms = batch->now_ms};
     dlq_copy(row.author, sizeof row.author, start->author);
     dlq_copy(row.reason, sizeof row.reason, start->reason);
+    buffer->size = 0;
+    wire_encode(&letter_filter_body, filter, buffer);
+    assert(buffer->size <= sizeof row.filter);
+    memcpy(row.filter, buffer->data, buffer->size);
+    row.filter_size = buffer->size;
     return row;
-}
-
-static err
-answer_dry_run(struct dlq *dlq, struct batch *batch, struct item *item, const struct letter_filter *filter)
-{
-    struct replay_row row = row_of(dlq, batch, item);
-    struct replay_shares shares = {0};
-    err code = replay_shares_count(dlq, batch, filter, &shares);
-    if (code != ERR_ok) {
-        return code;
-    }
-    row.state = REPLAY_DRY_RUN;
-    row.total = shares.total;
-    struct replay body = body_of(&row);
-    WIRE_SET(&body, replay, shares, replay_shares_list(&shares, &dlq->replays->list));
-    item_answer(batch, item, &body);
-    return ERR_ok;
 }
 
 static err
@@ -705,30 +671,20 @@ note_audit(struct dlq *dlq, struct batch *batch, const struct replay_row *row, c
 }
 
 static err
-begin(struct dlq *dlq, struct batch *batch, struct item *item, const struct letter_filter *filter)
+begin(struct dlq *dlq, struct batch *batch, struct item *item, struct replay_row *row)
 {
-    struct replay_row row = row_of(dlq, batch, item);
-    struct wire_buffer *buffer = &dlq->replays->list;
-    buffer->size = 0;
-    wire_encode(&letter_filter_body, filter, buffer);
-    if (buffer->size > sizeof row.filter) {
-        item_refuse(batch, item, ERR_too_large, "dlq_start.filter: it is too long");
-        return ERR_ok;
-    }
-    memcpy(row.filter, buffer->data, buffer->size);
-    row.filter_size = buffer->size;
-    row.n = ++dlq->replays->last_n;
-    row.state = REPLAY_SELECTING;
-    struct run *run = add_run(dlq->replays, &row);
-    err code = replay_store_insert(dlq->store.db, &row);
+    row->n = ++dlq->replays->last_n;
+    row->state = REPLAY_SELECTING;
+    struct run *run = add_run(dlq->replays, row);
+    err code = replay_store_insert(dlq->store.db, row);
     if (code == ERR_ok) {
-        code = note_audit(dlq, batch, &row, "start", slice_of(row.author));
+        code = note_audit(dlq, batch, row, "start", slice_of(row->author));
     }
     if (code == ERR_ok) {
-        struct replay body = body_of(&row);
+        struct replay body = replay_body_of(row);
         set_due(batch, run);
         item_answer(batch, item, &body);
-        log_info("replay_started", LOG_ID("replay", &row.id), LOG_TEXT("author", row.author), LOG_TEXT("reason", row.reason));
+        log_info("replay_started", LOG_ID("replay", &row->id), LOG_TEXT("author", row->author), LOG_TEXT("reason", row->reason));
     }
     return code;
 }
@@ -746,14 +702,16 @@ dlq_handle_start(struct dlq *dlq, struct batch *batch, struct item *item)
     if (code != ERR_ok || !is_fine) {
         return code;
     }
+    struct replay_row row = row_of(dlq, batch, item, &filter);
     if (WIRE_HAS(start, dlq_start, dry_run) && start->dry_run) {
-        return answer_dry_run(dlq, batch, item, &filter);
+        dry_runs_begin(dlq, dlq->replays->dry_runs, batch, item, &row);
+        return ERR_ok;
     }
     if (dlq->replays->count >= RUNS_MAX) {
         item_refuse(batch, item, ERR_overloaded, "%d replays are under way", RUNS_MAX);
         return ERR_ok;
     }
-    return begin(dlq, batch, item, &filter);
+    return begin(dlq, batch, item, &row);
 }
 
 /* Of those under way memory knows the latest. Refuses when there is none. */
@@ -787,7 +745,7 @@ dlq_handle_status(struct dlq *dlq, struct batch *batch, struct item *item)
     bool found = false;
     err code = get_row(dlq, batch, item, &row, &found);
     if (code == ERR_ok && found) {
-        struct replay body = body_of(&row);
+        struct replay body = replay_body_of(&row);
         item_answer(batch, item, &body);
     }
     return code;
@@ -815,7 +773,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
     while (replay_store_next(rows, &row)) {
         const struct run *run = find_run(dlq->replays, &row.id);
         if (count++ < limit) {
-            struct replay body = body_of(run == NULL ? &row : &run->row);
+            struct replay body = replay_body_of(run == NULL ? &row : &run->row);
             wire_list_add(&list, &replay_body, &body, buffer);
         }
     }
@@ -845,7 +803,7 @@ dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item)
     end_run(batch, run, REPLAY_CANCELLED);
     code = note_audit(dlq, batch, &run->row, "cancel", ref->author);
     if (code == ERR_ok) {
-        struct replay body = body_of(&run->row);
+        struct replay body = replay_body_of(&run->row);
         batch_due_cancel(batch, DLQ_DUE_REPLAY, key_of(&run->row.id));
         item_answer(batch, item, &body);
     }

@@ -47,6 +47,40 @@ state_find(struct slice name)
     return state == REPLAY_STATE_COUNT ? REPLAY_CANCELLED : (enum replay_state)state;
 }
 
+struct replay
+replay_body_of(const struct replay_row *row)
+{
+    struct replay body = {0};
+    WIRE_SET(&body, replay, id, row->id);
+    WIRE_SET(&body, replay, number, row->n);
+    WIRE_SET(&body, replay, state, slice_of(replay_state_name(row->state)));
+    WIRE_SET(&body, replay, total, row->total);
+    WIRE_SET(&body, replay, done, row->done);
+    WIRE_SET(&body, replay, failed, row->failed);
+    WIRE_SET(&body, replay, started, row->started_ms);
+    WIRE_SET(&body, replay, stop_on_failure, row->stop_on_failure);
+    if (row->rate > 0) {
+        WIRE_SET(&body, replay, rate, row->rate);
+    }
+    if (row->canary > 0) {
+        WIRE_SET(&body, replay, canary, row->canary);
+    }
+    if (row->author[0] != '\0') {
+        WIRE_SET(&body, replay, author, slice_of(row->author));
+    }
+    if (row->reason[0] != '\0') {
+        WIRE_SET(&body, replay, reason, slice_of(row->reason));
+    }
+    if (row->ended_ms > 0) {
+        WIRE_SET(&body, replay, ended, row->ended_ms);
+    }
+    if (row->state == REPLAY_STOPPED) {
+        WIRE_SET(&body, replay, stopped_by, row->stopped_by);
+        WIRE_SET(&body, replay, error, slice_of(row->error));
+    }
+    return body;
+}
+
 err
 replay_store_last(struct db *db, int64_t *n)
 {

@@ -74,6 +74,10 @@ replay_state_name(enum replay_state state);
 bool
 replay_has_ended(enum replay_state state);
 
+/* The row as it goes over the wire. Borrows from `row`. */
+struct replay
+replay_body_of(const struct replay_row *row);
+
 MUST_CHECK err
 replay_store_last(struct db *db, int64_t *n);
 

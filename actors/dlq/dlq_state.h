@@ -173,6 +173,10 @@ dlq_replay_of(struct dlq *dlq, int64_t n, struct id *replay);
 MUST_CHECK err
 dlq_replay_advance(struct dlq *dlq, struct batch *batch);
 
+/* When a batch is wanted even if nothing comes; INT64_MAX for never. */
+int64_t
+dlq_replay_next_ms(const struct dlq *dlq);
+
 /* --- dlq_request.c: requests that were handed over --- */
 
 MUST_CHECK err
