@@ -467,6 +467,9 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     if (!inbox_take_again(actor->inbox, record->event)) {
         return;
     }
+    if (inbox_judge(actor->inbox, record->event, now_ms) != INBOX_CHARGE) {
+        return;
+    }
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
     err parked = rows_charge(&batch, record, &(struct charge){.status = code, .reason = err_words(code), .attempts = 1});

@@ -24,13 +24,22 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "hold.h"
 #include "log.h"
 #include "metrics.h"
 #include "parked.h"
 #include "stream.h"
 #include "topology.h"
 
-enum { STREAMS_MAX = 64, PARKED_MAX = 100000, CONFIRM_MS = 1, FETCH_PAUSE_MS = 200, LOST_TRIES = 5, SOURCE_SIZE = 80 };
+enum {
+    STREAMS_MAX = 64,
+    PARKED_MAX = 100000,
+    CONFIRM_MS = 1,
+    FETCH_PAUSE_MS = 200,
+    LOST_TRIES = 5,
+    SOURCE_SIZE = 80,
+    ROWS_PER_HELD_KEY = 4
+};
 
 struct inbox_stream {
     const char *actor;
@@ -53,6 +62,8 @@ struct inbox_stream {
     bool is_warned;    /* the dlq has denied it */
     bool is_noted;     /* its incarnation is on disk */
     bool has_incident;
+    struct hold hold; /* its events fail for whatever key they have */
+    bool is_probing;  /* held, and one event was taken out to see whether it still fails */
 };
 
 struct inbox {
@@ -62,9 +73,12 @@ struct inbox {
     size_t count;
     const char *sources[STREAMS_MAX]; /* their names, for `parked` */
     struct parked *parked;
-    bool is_full; /* more than PARKED_MAX are parked */
+    bool is_full;   /* more than PARKED_MAX are parked */
+    bool is_loaded; /* once */
+    int64_t probe_first_ms;
     struct metric *parked_events;
     struct metric *incidents;
+    struct metric *held;
 };
 
 static void
@@ -74,6 +88,7 @@ add_streams(struct inbox *inbox, const char *source, const struct settings *sett
         assert(inbox->count < STREAMS_MAX);
         struct inbox_stream *stream = &inbox->streams[inbox->count++];
         *stream = (struct inbox_stream){.actor = source, .shard = shard};
+        hold_init(&stream->hold, (size_t)settings->hold_after);
         snprintf(stream->source, sizeof stream->source, "%.64s/%d", source, shard);
         inbox->sources[inbox->count - 1] = stream->source;
     }
@@ -104,7 +119,10 @@ inbox_create(struct db *db, const char *actor, const char *subscriber, const str
     snprintf(labels, sizeof labels, "subscriber=\"%s\"", inbox->subscriber);
     inbox->parked = parked_create(db, inbox->sources, inbox->count);
     inbox->parked_events = metric(METRIC_GAUGE, "larder_parked_events", labels, "Events that could not be applied yet.");
-    inbox->incidents = metric(METRIC_COUNTER, "larder_incidents_total", labels, "Sources that are not what their cursor knows.");
+    inbox->incidents = metric(METRIC_COUNTER, "larder_incidents_total", labels,
+                              "Sources that are not what their cursor knows, and sources that were held.");
+    inbox->held = metric(METRIC_GAUGE, "larder_sources_held", labels, "Sources whose events fail for many keys in a row.");
+    inbox->probe_first_ms = settings->retry_first_ms;
     return inbox;
 }
 
@@ -113,6 +131,10 @@ inbox_destroy(struct inbox **inbox)
 {
     if (*inbox != NULL) {
         parked_destroy(&(*inbox)->parked);
+        for (size_t i = 0; i < (*inbox)->count; i++) {
+            metric_add((*inbox)->held, hold_is_on(&(*inbox)->streams[i].hold) ? -1 : 0);
+            hold_fini(&(*inbox)->streams[i].hold);
+        }
         free(*inbox);
         *inbox = NULL;
     }
@@ -135,6 +157,72 @@ note_parked(struct inbox *inbox)
     int64_t count = parked_count(inbox->parked);
     inbox->is_full = count > PARKED_MAX;
     metric_set(inbox->parked_events, count);
+}
+
+/* --- held sources --- */
+
+static uint64_t
+hash_of_key(const struct inbox_event *event)
+{
+    struct id id = id_of_bytes(event->header.key.data, event->header.key.size);
+    return event->header.key.size > 0 ? id_hash(&id) : (uint64_t)event->header.seq;
+}
+
+static void
+note_hold(struct inbox *inbox, struct inbox_stream *stream, enum hold_change change)
+{
+    if (change == HOLD_BEGINS) {
+        stream->held_until_ms = clock_utc_ms() + hold_pause_ms(&stream->hold, inbox->probe_first_ms);
+        metric_add(inbox->incidents, 1);
+        metric_add(inbox->held, 1);
+        log_error("source_held", LOG_TEXT("source", stream->source), LOG_I64("keys", (int64_t)stream->hold.limit),
+                  LOG_I64("position", stream->committed), LOG_TEXT("what", "events of so many keys in a row could not be applied"),
+                  LOG_TEXT("now", "mend what makes them fail; the next event is tried every few seconds and lifts the hold by itself, "
+                                  "and so does a replay of one of the letters"));
+    } else if (change == HOLD_ENDS) {
+        stream->held_until_ms = 0;
+        metric_add(inbox->held, -1);
+        log_info("source_goes_on", LOG_TEXT("source", stream->source), LOG_I64("position", stream->committed));
+    }
+}
+
+/* A source was held, and is still, when the last events before its position are parked, whatever their keys: a restart does not
+ * park as many again. */
+static err
+load_hold(struct inbox *inbox, struct inbox_stream *stream)
+{
+    struct db_statement *read =
+        db_statement(inbox->db, "SELECT seq, event_key, attempts FROM $parked WHERE source = ? ORDER BY seq DESC LIMIT ?");
+    int64_t expected = stream->committed;
+    db_bind_text(read, slice_of(stream->source));
+    db_bind_i64(read, (int64_t)stream->hold.limit * ROWS_PER_HELD_KEY);
+    err code = db_query(read);
+    while (code == ERR_ok && db_next(read)) {
+        struct inbox_event event = {.header = {.seq = db_i64(read, 0), .key = db_bytes(read, 1)}};
+        if (event.header.seq != expected) {
+            db_done(read);
+            break;
+        }
+        expected--;
+        if (db_i64(read, 2) > 0) {
+            hold_failed(&stream->hold, hash_of_key(&event));
+        }
+    }
+    if (code == ERR_ok) {
+        note_hold(inbox, stream, hold_committed(&stream->hold));
+    }
+    return code;
+}
+
+static err
+load_holds(struct inbox *inbox)
+{
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < inbox->count; i++) {
+        code = load_hold(inbox, &inbox->streams[i]);
+    }
+    inbox->is_loaded = code == ERR_ok;
+    return code;
 }
 
 err
@@ -171,7 +259,7 @@ inbox_load(struct inbox *inbox)
         code = parked_load(inbox->parked);
         note_parked(inbox);
     }
-    return code;
+    return code == ERR_ok && !inbox->is_loaded ? load_holds(inbox) : code;
 }
 
 size_t
@@ -250,8 +338,9 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
         raise_incident(inbox, stream, "an event whose header cannot be read, or of an unknown version");
         return INBOX_NOTHING;
     }
-    /* While too many are parked an event only says how far the source is. */
-    if (slice_equal(event->header.type, slice_of("head")) || (inbox->is_full && event->header.seq > 0)) {
+    /* While too many are parked, and behind a probe, an event only says how far the source is. */
+    bool is_only_seen = (inbox->is_full || stream->is_probing) && event->header.seq > 0;
+    if (slice_equal(event->header.type, slice_of("head")) || is_only_seen) {
         if (stream_see_head(&stream->stream, &event->header.incarnation, event->header.seq) == STREAM_OTHER_INCARNATION) {
             raise_incident(inbox, stream, "the source's database is another one");
         }
@@ -272,6 +361,7 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
     event->body_frame = arena_copy(arena, body_frame);
     event->type = wire_event_find((const char *)event->header.type.data, event->header.type.size);
     stream_take(&stream->stream, event->header.seq);
+    stream->is_probing = hold_is_on(&stream->hold);
     return INBOX_APPLY;
 }
 
@@ -348,7 +438,8 @@ inbox_wants_fetch(struct inbox *inbox, size_t number, int64_t now_ms, int64_t ti
         question_of_dlq(inbox, stream, &question->dlq_fetch);
         return INBOX_ASKS_DLQ;
     }
-    question_of_source(inbox, stream, &question->fetch, inbox->is_full ? 0 : INBOX_PAGE_EVENTS);
+    int64_t limit = hold_is_on(&stream->hold) ? 1 : INBOX_PAGE_EVENTS;
+    question_of_source(inbox, stream, &question->fetch, inbox->is_full ? 0 : limit);
     return INBOX_ASKS_SOURCE;
 }
 
@@ -514,7 +605,8 @@ inbox_is_caught_up(const struct inbox *inbox)
 {
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
-        if (!stream->has_incident && (stream->stream.is_doubted || stream->stream.head > stream->committed)) {
+        bool is_still = stream->has_incident || hold_is_on(&stream->hold);
+        if (!is_still && (stream->stream.is_doubted || stream->stream.head > stream->committed)) {
             return false;
         }
     }
@@ -533,11 +625,32 @@ void
 inbox_applied_event(struct inbox *inbox, const struct inbox_event *event)
 {
     inbox->streams[event->stream].delivered++;
+    hold_succeeded(&inbox->streams[event->stream].hold);
     if (event->is_parked) {
         err code = parked_forget(inbox->parked, event);
         (void)code; /* a failed statement makes the commit fail */
         log_info("parked_event_applied", LOG_TEXT("source", inbox->streams[event->stream].source), LOG_I64("seq", event->header.seq));
     }
+}
+
+enum inbox_judgement
+inbox_judge(struct inbox *inbox, const struct inbox_event *event, int64_t now_ms)
+{
+    struct inbox_stream *stream = &inbox->streams[event->stream];
+    if (event->is_parked) {
+        return INBOX_CHARGE;
+    }
+    if (hold_is_on(&stream->hold)) {
+        inbox_hold(inbox, event, now_ms + hold_pause_ms(&stream->hold, inbox->probe_first_ms));
+        stream->is_probing = false;
+        return INBOX_PROBED;
+    }
+    uint64_t key = hash_of_key(event);
+    if (hold_is_reached_by(&stream->hold, key) && stream->stream.position != event->header.seq) {
+        return INBOX_ALONE;
+    }
+    hold_failed(&stream->hold, key);
+    return INBOX_CHARGE;
 }
 
 bool
@@ -575,6 +688,7 @@ inbox_take_again(struct inbox *inbox, const struct inbox_event *event)
         return false;
     }
     stream_take(&stream->stream, event->header.seq);
+    stream->is_probing = hold_is_on(&stream->hold);
     return true;
 }
 
@@ -674,6 +788,8 @@ inbox_committed(struct inbox *inbox)
         inbox->streams[i].delivered_committed = inbox->streams[i].delivered;
         inbox->streams[i].discarded_committed = inbox->streams[i].discarded;
         inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
+        inbox->streams[i].is_probing = false;
+        note_hold(inbox, &inbox->streams[i], hold_committed(&inbox->streams[i].hold));
     }
     parked_committed(inbox->parked);
     note_parked(inbox);
@@ -687,6 +803,8 @@ inbox_dropped(struct inbox *inbox)
         struct inbox_stream *stream = &inbox->streams[i];
         stream->delivered = stream->delivered_committed;
         stream->discarded = stream->discarded_committed;
+        stream->is_probing = false;
+        hold_dropped(&stream->hold);
         if (stream->stream.position != stream->committed) {
             stream_rewind(&stream->stream, stream->committed);
         }

@@ -138,6 +138,16 @@ inbox_next_ms(const struct inbox *inbox, int64_t now_ms);
 void
 inbox_applied_event(struct inbox *inbox, const struct inbox_event *event);
 
+/* What an event that was refused for good means for its source. */
+enum inbox_judgement {
+    INBOX_CHARGE, /* the event is at fault, as far as is known */
+    INBOX_PROBED, /* the source is held and this was a probe: it goes back to its source, and nobody is charged */
+    INBOX_ALONE   /* with this one the source is held, and others were taken out behind it: the batch must not be committed */
+};
+
+MUST_CHECK enum inbox_judgement
+inbox_judge(struct inbox *inbox, const struct inbox_event *event, int64_t now_ms);
+
 /* An event of this key is parked already: this one has to wait behind it. */
 bool
 inbox_must_park(const struct inbox *inbox, const struct inbox_event *event);

@@ -193,6 +193,21 @@ settle_due(struct batch *batch, struct record *record)
     rows_say_failed(batch, record, status, error, row->attempts);
 }
 
+/* Many that are refused in a row are not at fault themselves. */
+static err
+judge_refusal(struct batch *batch, struct record *record)
+{
+    switch (inbox_judge(batch->actor->inbox, record->event, batch->now_ms)) {
+    case INBOX_CHARGE:
+        return charge_refusal(batch, record);
+    case INBOX_PROBED:
+        return ERR_ok;
+    case INBOX_ALONE:
+        return ERR_unavailable;
+    }
+    return ERR_internal;
+}
+
 /* Whether an event behind this one, of its key, was handled as if this one had not failed. */
 static bool
 is_overtaken(const struct record *record, size_t behind)
@@ -223,7 +238,7 @@ rows_settle(struct batch *batch, struct record *record, size_t behind)
         return ERR_ok;
     }
     if (err_disposition(status) != ERR_RETRY) {
-        return is_overtaken(record, behind) ? ERR_unavailable : charge_refusal(batch, record);
+        return is_overtaken(record, behind) ? ERR_unavailable : judge_refusal(batch, record);
     }
     if (record->retry != NULL) {
         record->retry->outcome = record->outcome;

@@ -12,9 +12,10 @@
  *           "running", and the next run begins slowly for nothing.
  *
  * LIMITS    SUSPECTS_MAX messages are remembered, the latest. The slow beginning lasts SLOW_MIN_MS at least, twice that after a second
- *           run in a row that did not end cleanly and so on up to SLOW_MAX_MS, so that a message that is sent again by a patient client
- *           is met in it; and as many messages as a full batch has at the most. A process that is killed from outside while it tries a
- *           message counts as that message's work; so does an actor beside it that ends the process by a message which it does not try.
+ *           run in a row that did not end cleanly and so on up to SLOW_MAX_MS, so that a message that is sent again by a patient
+ * client is met in it; and as many messages as a full batch has at the most. A process that is killed from outside while it tries a
+ *           message counts as that message's work; so does an actor beside it that ends the process by a message which it does not
+ * try.
  */
 #include "trial.h"
 

@@ -107,7 +107,8 @@ trial_committed(struct trial *trial);
 void
 trial_dropped(struct trial *trial);
 
-/* --- one at a time in the process: the end of the process must not be blamed on a message of an actor beside the one that ended it --- */
+/* --- one at a time in the process: the end of the process must not be blamed on a message of an actor beside the one that ended it
+ * --- */
 
 void
 trial_enter(struct trial *trial);

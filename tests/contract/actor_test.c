@@ -1288,6 +1288,171 @@ ON_BOTH(actor, parks_an_event_that_the_database_refuses)
     finish(&stage);
 }
 
+/* --- sources that are held --- */
+
+static int64_t
+held(void)
+{
+    return metric_value(metric(METRIC_GAUGE, "larder_sources_held", "subscriber=\"stock/0\"", ""));
+}
+
+static int64_t
+incidents(void)
+{
+    return metric_value(metric(METRIC_COUNTER, "larder_incidents_total", "subscriber=\"stock/0\"", ""));
+}
+
+static void
+await_held(struct stage *stage, int64_t wanted)
+{
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    while (held() != wanted) {
+        cr_assert(link_steady_ms() < until_ms, "%lld sources are held", (long long)held());
+        serve(stage, 5);
+    }
+}
+
+static void
+serve_for(struct stage *stage, int64_t time_ms)
+{
+    int64_t until_ms = link_steady_ms() + time_ms;
+    while (link_steady_ms() < until_ms) {
+        serve(stage, until_ms - link_steady_ms());
+    }
+}
+
+/* Events of so many keys, each of which is refused until toy_heal(). */
+static void
+produce_poison(struct stage *stage, int keys)
+{
+    char product[32];
+    for (int i = 0; i < keys; i++) {
+        snprintf(product, sizeof product, "poison-%d", i);
+        produce(stage, product, 1, i == keys - 1);
+    }
+}
+
+static void
+await_entries(struct stage *stage, int64_t wanted)
+{
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    int64_t found;
+    while ((found = number(stage, "SELECT COUNT(*) FROM $entry")) != wanted) {
+        cr_assert(link_steady_ms() < until_ms, "%lld entries instead of %lld", (long long)found, (long long)wanted);
+        serve(stage, 10);
+    }
+}
+
+ON_BOTH(actor, holds_a_source_whose_events_fail_for_many_keys_in_a_row)
+{
+    enum { KEYS = 200 };
+    struct stage stage;
+    place->settings.retry_attempts = 100;
+    start(&stage, place);
+    await_factory(&stage);
+    produce_poison(&stage, KEYS);
+    await_held(&stage, 1);
+    serve_for(&stage, 600);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == place->settings.hold_after);
+    cr_expect(incidents() == 1, "%lld incidents", (long long)incidents());
+    cr_expect(actor_is_ready(stage.actor), "it serves");
+    cr_expect(adjust(&stage, "bagel", 1, NULL).status == ERR_ok);
+    toy_heal();
+    await_entries(&stage, KEYS + 2);
+    cr_expect(held() == 0);
+    cr_expect(incidents() == 1);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == 0);
+    expect_consistent(&stage, KEYS + 2);
+    finish(&stage);
+}
+
+/* All that were parked are buried: nothing but a probe can find out. */
+ON_BOTH(actor, lifts_a_hold_when_a_probe_succeeds)
+{
+    enum { KEYS = 20, HOLD = 3 };
+    struct stage stage;
+    place->settings.retry_attempts = 1;
+    place->settings.hold_after = HOLD;
+    start(&stage, place);
+    await_factory(&stage);
+    produce_poison(&stage, KEYS);
+    await_held(&stage, 1);
+    serve_for(&stage, 500);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == HOLD, "probes park nothing");
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $burial") == HOLD);
+    cr_expect(number(&stage, "SELECT position FROM $cursor") == HOLD + 1);
+    toy_heal();
+    await_held(&stage, 0);
+    await_entries(&stage, KEYS - HOLD + 1);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == HOLD, "they wait for somebody to ask");
+    cr_expect(incidents() == 1);
+    finish(&stage);
+}
+
+ON_BOTH(actor, lifts_a_hold_when_a_parked_event_succeeds_that_somebody_asked_for)
+{
+    enum { KEYS = 20, HOLD = 3 };
+    struct stage stage;
+    struct row row = {0};
+    place->settings.retry_attempts = 1;
+    place->settings.retry_first_ms = 60000; /* the next probe is 5 s away */
+    place->settings.hold_after = HOLD;
+    start(&stage, place);
+    await_factory(&stage);
+    produce_poison(&stage, KEYS);
+    await_held(&stage, 1);
+    toy_heal();
+    struct sending how = {.id = id_new()};
+    WIRE_SET(&row, row, letter, id_new());
+    WIRE_SET(&row, row, source, slice_of("factory/0"));
+    WIRE_SET(&row, row, seq, 2);
+    send_op(&stage, OP_any_retry, &row, &how);
+    (void)expect_status(&stage, ERR_ok);
+    int64_t began_ms = link_steady_ms();
+    await_held(&stage, 0);
+    cr_expect(link_steady_ms() - began_ms < 2000, "no probe was waited for");
+    await_entries(&stage, KEYS - HOLD + 1 + 1);
+    finish(&stage);
+}
+
+/* It fails again and again, but what is between succeeds. */
+ON_BOTH(actor, never_holds_a_source_for_a_single_key)
+{
+    enum { ROUNDS = 40 };
+    struct stage stage;
+    place->settings.hold_after = 2;
+    place->settings.retry_first_ms = 1;
+    start(&stage, place);
+    await_factory(&stage);
+    for (int i = 0; i < ROUNDS; i++) {
+        produce(&stage, "poison", 1, true);
+        produce(&stage, "donut", 1, true);
+        serve(&stage, 5);
+    }
+    await_total(&stage, "donut", ROUNDS);
+    cr_expect(incidents() == 0);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == ROUNDS);
+    finish(&stage);
+}
+
+ON_BOTH(actor, holds_a_source_also_after_a_restart)
+{
+    enum { KEYS = 60 };
+    struct stage stage;
+    place->settings.retry_attempts = 1;
+    start(&stage, place);
+    await_factory(&stage);
+    produce_poison(&stage, KEYS);
+    await_held(&stage, 1);
+    restart(&stage);
+    cr_expect(held() == 1);
+    serve_for(&stage, 500);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $parked") == place->settings.hold_after);
+    toy_heal();
+    await_entries(&stage, KEYS - place->settings.hold_after + 1);
+    finish(&stage);
+}
+
 /* Followers of a parked event are parked again when their batch fails for another's sake. */
 ON_BOTH(actor, keeps_the_order_of_a_key_when_a_batch_fails)
 {

@@ -425,8 +425,7 @@ retry(struct stage *stage, const struct row *row, char outcome[32])
 {
     struct larder_reply reply;
     int64_t until_ms = link_steady_ms() + WAIT_MS;
-    struct larder_request request = {
-        .op = OP_any_retry, .body = row, .options = {.timeout_ms = WAIT_MS, .attempt_ms = 300}};
+    struct larder_request request = {.op = OP_any_retry, .body = row, .options = {.timeout_ms = WAIT_MS, .attempt_ms = 300}};
     cr_assert(larder_client_send(stage->client, &request) == ERR_ok);
     while (larder_client_receive(stage->client, 5, &reply) != ERR_ok) {
         cr_assert(link_steady_ms() < until_ms, "there is no end of it");

@@ -336,7 +336,8 @@ handle_event(struct toy *toy, struct batch *batch, struct item *item)
     if (is_text(fact->product, "kills")) {
         kill_process();
     }
-    if (is_text(fact->product, "poison") && !atomic_load(&is_healed)) {
+    bool is_poison = fact->product.size >= 6 && memcmp(fact->product.data, "poison", 6) == 0;
+    if (is_poison && !atomic_load(&is_healed)) {
         item_refuse(batch, item, ERR_internal, "poison");
     } else if (is_text(fact->product, "away") && !atomic_load(&is_healed)) {
         item_refuse(batch, item, ERR_unavailable, "a dependency is away");

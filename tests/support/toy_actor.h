@@ -15,9 +15,9 @@
  *                    full    the disk is full, until the class has made room
  *                    kills   ends the process, until toy_heal()
  *   stock.get      the total; unknown_product when there is none
- *   factory.produced (event): total += quantity. Of product `poison` it is refused (internal) until toy_heal(), of `away`
- *                  (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal().
- *   due row        adds 1; that of `kills` ends the process until toy_heal()
+ *   factory.produced (event): total += quantity. Of products that begin with `poison` it is refused (internal) until toy_heal(), of
+ * `away` (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal(). due row adds 1;
+ * that of `kills` ends the process until toy_heal()
  *
  * Its tables: $tally (product, total) and $entry (n, request, product, delta); a request that was done twice has two entries.
  */
