@@ -34,7 +34,7 @@ burials_add(struct burials *burials, struct arena *arena, const struct burial *b
 /* What the letter is about is finished after all: one that is not confirmed says so when it is. `note` (may be NULL) goes to the dlq
  * when there is none. */
 void
-burials_settle(struct burials *burials, struct arena *arena, const struct id *letter, const struct burial *note);
+burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct burial *note);
 
 /* Whether confirmed rows wait to go, for which a commit of its own is due. */
 bool
