@@ -81,6 +81,7 @@ class Place:
         self.shop.start()
         self.stock = self.shop.client("stock")
         self.productions = self.shop.client("factory")
+        self.letters = self.shop.client("dlq")
         return self
 
     def close(self):
@@ -98,6 +99,26 @@ class Place:
 
     def available(self):
         return self.stock.get("stock.get", {"product": "donut"})["available"]
+
+    def letter(self, state):
+        """The only letter about a call, once it is in this state."""
+
+        def find():
+            found = self.letters.get("dlq.list", {"kind": "call"})["letters"]
+            assert len(found) <= 1, found
+            return found[0] if found and found[0]["state"] == state else None
+
+        return until(find, f"there is a {state} letter")
+
+    def whole(self, letter):
+        return self.letters.get("dlq.show", {"letter": letter["id"]})
+
+    def replay(self, letter):
+        return self.letters.get("dlq.replay", {"letter": letter["id"]})
+
+    def mode(self, **mode):
+        status, body = post(self.factory.url + "/mode", mode)
+        assert status == 200, body
 
     def latest(self):
         found = self.productions.get("factory.list", {"limit": 1})["productions"]
@@ -193,9 +214,88 @@ def test_a_callback_that_does_not_come_is_asked_for_again(place):
     assert len(place.productions.get("factory.list")["productions"]) == 1
 
 
-def test_a_slow_factory_is_given_up_in_time_and_tried_on(place):
+def test_a_slow_factory_is_given_up_in_time_and_its_call_is_a_letter(place):
     place.start("--slow-ms", "1000", "--callbacks", "0", call_timeout_ms=100, retry_attempts=3)
     place.empty_the_shelf()
-    until(lambda: place.latest().get("attempts", 0) >= 3 and "error" in place.latest(), "three attempts ran out of time")
+    letter = place.letter("dead")
+    assert (letter["reason"], letter["attempts"]) == ("call_failed", 3)
+    assert "did not answer" in letter["error"]
     assert place.latest()["status"] == "ordered"
-    until(lambda: place.shop.log.read_text().count("error factory/0 outside_factory_failed") == 1, "one error is in the log")
+    assert place.shop.log.read_text().count("error factory/0 outside_call_given_up") == 1
+
+
+def test_a_factory_that_fails_for_good_is_a_letter_and_replayed_once_it_is_mended_refills_once(place):
+    place.start("--fail", "1000000", retry_attempts=4)
+    place.empty_the_shelf()
+    letter = place.letter("dead")
+    assert {key: letter[key] for key in ("kind", "reason", "destination", "type", "key", "attempts", "units")} == {
+        "kind": "call",
+        "reason": "call_failed",
+        "destination": "factory/0",
+        "type": "factory.call",
+        "key": "donut",
+        "attempts": 4,
+        "units": 10,
+    }
+    assert letter["error"].startswith("the factory answered HTTP 500") and "out of flour" in letter["error"]
+    whole = place.whole(letter)
+    assert len(whole["history"]) == 4
+    assert all("out of flour" in attempt["error"] for attempt in whole["history"])
+    fields = {field["name"]: field["value"] for field in whole["fields"]}
+    assert fields["MessageAttributeProductCnt"] == "10"
+    capability = place.factory.seen()["requests"][0]["body"]["CallbackUrl"].rsplit("/", 1)[1]
+    assert capability not in str(whole), "no secret in a letter"
+    assert len(place.factory.seen()["requests"]) == 4, "it is not called any more by itself"
+
+    place.replay(letter)
+    until(lambda: place.letters.get("dlq.show", {"letter": letter["id"]})["letter"]["attempts"] == 5, "one more call")
+    letter = place.letter("dead")
+    assert len(place.factory.seen()["requests"]) == 5
+
+    place.mode(fail=0)
+    place.replay(letter)
+    until(lambda: place.available() == 10, "the shelf was filled")
+    place.letter("done")
+    requests = place.factory.seen()["requests"]
+    assert [request["status"] for request in requests] == [500] * 5 + [201]
+    assert len({request["body"]["CallbackUrl"] for request in requests}) == 1
+    assert place.latest()["status"] == "produced"
+    assert len(place.productions.get("factory.list")["productions"]) == 1
+    assert place.stock.get("stock.get", {"product": "donut"})["incoming"] == 0
+
+
+def test_a_factory_that_accepts_and_never_calls_back_is_a_letter(place):
+    place.start("--callbacks", "0", call_timeout_ms=100, retry_attempts=2)
+    place.empty_the_shelf()
+    letter = place.letter("dead")
+    assert (letter["reason"], letter["units"]) == ("unacknowledged", 10)
+    assert "accepted the production 2 times and never called back" in letter["error"]
+    assert place.latest()["status"] == "requested"
+    assert len(place.factory.seen()["requests"]) == 2
+    status, body = post(place.factory.seen()["requests"][0]["body"]["CallbackUrl"], {})
+    assert (status, body["status"]) == (200, "produced")
+    place.letter("done")
+    until(lambda: place.available() == 10, "the callback filled the shelf")
+    assert len(place.factory.seen()["requests"]) == 2
+
+
+def test_a_letter_is_done_when_its_production_is_cancelled(place):
+    place.start("--fail", "1000000", retry_attempts=1)
+    place.empty_the_shelf()
+    place.letter("dead")
+    assert place.productions.get("factory.cancel", {"id": place.latest()["id"]})["status"] == "failed"
+    place.letter("done")
+
+
+def test_a_call_that_was_given_up_is_still_a_letter_after_a_kill(place):
+    place.start("--fail", "1000000", retry_attempts=2)
+    place.empty_the_shelf()
+    letter = place.letter("dead")
+    place.shop.kill()
+    place.shop.start()
+    assert place.letter("dead")["attempts"] == letter["attempts"]
+    place.mode(fail=0)
+    place.replay(letter)
+    until(lambda: place.available() == 10, "the shelf was filled")
+    place.letter("done")
+    assert len(place.factory.seen()["requests"]) == 3
