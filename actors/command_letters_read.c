@@ -50,7 +50,7 @@ show_page(struct listing *listing, struct wire_list list)
         }
     }
     if (as_json) {
-        fwrite(out.data, 1, out.size, stdout);
+        text_write(stdout, wire_buffer_slice(&out));
     } else if (listing->shown > 0) {
         text_table_print(&table, stdout, text_width(stdout));
     }
@@ -286,7 +286,7 @@ list_replays(struct letters *letters, int64_t limit, struct err_text *why)
         struct wire_buffer out = {0};
         json_write_list(page.replays, &replay_body, &out);
         fputs("{\"data\":", stdout);
-        fwrite(out.data, 1, out.size, stdout);
+        text_write(stdout, wire_buffer_slice(&out));
         printf(",\"has_more\":%s}\n", page.has_more ? "true" : "false");
         wire_buffer_fini(&out);
     } else if (page.replays.count == 0) {

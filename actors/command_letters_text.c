@@ -288,7 +288,7 @@ letters_print_json(const struct wire_body *body, const void *source)
 {
     struct wire_buffer out = {0};
     json_write(body, source, &out);
-    fwrite(out.data, 1, out.size, stdout);
+    text_write(stdout, wire_buffer_slice(&out));
     putchar('\n');
     wire_buffer_fini(&out);
 }
@@ -340,9 +340,9 @@ letters_end_outcomes(struct letters *letters, struct letters_outcomes *outcomes)
 {
     if (letters->as_json) {
         fputs("{\"data\":[", stdout);
-        fwrite(outcomes->done.data, 1, outcomes->done.size, stdout);
+        text_write(stdout, wire_buffer_slice(&outcomes->done));
         fputs("],\"failed\":[", stdout);
-        fwrite(outcomes->failed.data, 1, outcomes->failed.size, stdout);
+        text_write(stdout, wire_buffer_slice(&outcomes->failed));
         puts("]}");
     }
     wire_buffer_fini(&outcomes->done);

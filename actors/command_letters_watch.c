@@ -56,7 +56,7 @@ print_wrapped(const char *name, const struct wire_body *body, const void *source
     printf("{\"%s\":", name);
     struct wire_buffer out = {0};
     json_write(body, source, &out);
-    fwrite(out.data, 1, out.size, stdout);
+    text_write(stdout, wire_buffer_slice(&out));
     puts("}");
     wire_buffer_fini(&out);
 }

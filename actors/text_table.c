@@ -166,12 +166,20 @@ text_width(FILE *out)
 }
 
 void
+text_write(FILE *out, struct slice text)
+{
+    if (text.size > 0) {
+        (void)fwrite(text.data, 1, text.size, out);
+    }
+}
+
+void
 text_print(FILE *out, struct slice text)
 {
     struct wire_buffer shown = {0};
     size_t width = 0;
     append_cell(&shown, text, &width);
-    fwrite(shown.data, 1, shown.size, out);
+    text_write(out, wire_buffer_slice(&shown));
     wire_buffer_fini(&shown);
 }
 

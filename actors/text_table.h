@@ -42,6 +42,10 @@ text_table_print(struct text_table *table, FILE *out, size_t width);
 size_t
 text_width(FILE *out);
 
+/* Bytes as they are. */
+void
+text_write(FILE *out, struct slice text);
+
 /* One text as a table shows it, not padded. */
 void
 text_print(FILE *out, struct slice text);
