@@ -30,8 +30,8 @@
 #include "metrics.h"
 
 enum {
-    WINDOW = 256,
-    RUNS_MAX = 16,
+    WINDOW = 512,
+    RUNS_MAX = 8,
     CHUNK_PAGES = 5,
     LATER_MS = 500,
     BEHIND_MAX = 3,
