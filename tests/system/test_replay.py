@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from larder_client import pack, uuid7
 from processes import wait_until
 
 FULL = 10 ** 15
@@ -137,4 +138,24 @@ def test_edit_and_discard_act_on_the_row_of_the_owner(database, make_shop, ask):
     assert client.level("mended1")["on_hand"] == 23
     still = client.ok("dlq.replay", {"letter": letter_of("broken0")})
     assert (still["state"], still["reason"], still["attempts"]) == ("dead", "would_overflow", 2), still
+    shop.verify()
+
+
+def test_requests_whose_time_was_over_are_delivered_once_by_a_replay(database, make_shop, ask):
+    shop, actors = start_shop(make_shop, database)
+    client = ask(shop)
+    client.put("donut", 5)
+    bodies = [{"op": "stock.adjust", "request": uuid7(), "body": pack({"product": "donut", "delta": 1}), "useful_until": 1} for _ in range(50)]
+    for body in bodies:
+        assert client.ok("dlq.hand_over", body)["state"] == "stale"
+    refused = client.ask("dlq.start", {"filter": {}})
+    assert refused.status == "unknown_letter", "stale letters are replayed when they are asked for"
+    replay = client.ok("dlq.start", {"filter": {"state": "stale"}, "rate": 100})["id"]
+    actors["dlq"].kill9()
+    actors["dlq"] = shop.actor("dlq")
+    ended = await_end(client, replay)
+    assert (ended["state"], ended["done"], ended["failed"]) == ("done", 50, 0), ended
+    assert client.level("donut")["on_hand"] == 55
+    letter = client.ok("dlq.list", {"state": "done", "kind": "request"})["letters"][0]
+    assert letter["status"] == "ok" and letter["replay"] == replay, letter
     shop.verify()
