@@ -721,6 +721,15 @@ inbox_find_parked(struct inbox *inbox, struct arena *arena, struct slice source,
 }
 
 err
+inbox_read_ahead(struct inbox *inbox, struct arena *arena, struct slice source, const int64_t *seqs, size_t count)
+{
+    const struct inbox_stream *stream = find_source(inbox, source);
+    parked_forget_many(inbox->parked);
+    return stream == NULL || count == 0 ? ERR_ok
+                                        : parked_find_many(inbox->parked, arena, (size_t)(stream - inbox->streams), seqs, count);
+}
+
+err
 inbox_edit_parked(struct inbox *inbox, const struct inbox_event *event, struct slice body)
 {
     return parked_set_body(inbox->parked, event, body);

@@ -184,6 +184,10 @@ MUST_CHECK err
 inbox_find_parked(struct inbox *inbox, struct arena *arena, struct slice source, int64_t seq, struct inbox_event *event,
                   struct inbox_place *place);
 
+/* Reads many of one source ahead, for inbox_find_parked(), until the next call; a count of 0 forgets them. */
+MUST_CHECK err
+inbox_read_ahead(struct inbox *inbox, struct arena *arena, struct slice source, const int64_t *seqs, size_t count);
+
 /* Inside the batch, of one that was found in it. */
 MUST_CHECK err
 inbox_edit_parked(struct inbox *inbox, const struct inbox_event *event, struct slice body);

@@ -20,7 +20,7 @@
 
 #include "log.h"
 
-enum { NONE = -1 };
+enum { NONE = -1, READ_MANY = 32 };
 
 /* A key that has parked events. Plain values, so that a copy gives them back. */
 struct entry {
@@ -51,6 +51,8 @@ struct parked {
     int32_t *heap; /* slots by due_ms, the earliest first; room for every slot */
     int32_t heap_count;
     int64_t rows;
+    const struct inbox_event *found; /* read ahead by parked_find_many() */
+    size_t found_count;
     struct entry *before; /* entries as they were before the batch under way changed them, the oldest change first */
     size_t before_count;
     size_t before_capacity;
@@ -426,7 +428,7 @@ parked_head(struct parked *parked, const struct inbox_event *event, int64_t *seq
     return code;
 }
 
-/* Takes the row out of the read, copied; ends the read. A header that cannot be read is an error of the table. */
+/* Takes the row out of the read, copied. A header that cannot be read is an error of the table. */
 static err
 take_row(struct db_statement *read, struct arena *arena, size_t stream, struct inbox_event *event)
 {
@@ -438,7 +440,6 @@ take_row(struct db_statement *read, struct arena *arena, size_t stream, struct i
     event->first_ms = db_i64(read, 4);
     event->history = arena_copy(arena, db_bytes(read, 5));
     event->history_count = db_i64(read, 6);
-    db_done(read);
     struct err_text why;
     err code = wire_decode(&event_header_body, event->header_frame, &event->header, &why);
     event->type = code == ERR_ok ? wire_event_find((const char *)event->header.type.data, event->header.type.size) : EVENT_COUNT;
@@ -446,15 +447,59 @@ take_row(struct db_statement *read, struct arena *arena, size_t stream, struct i
 }
 
 err
+parked_find_many(struct parked *parked, struct arena *arena, size_t stream, const int64_t *seqs, size_t count)
+{
+    struct inbox_event *found = arena_alloc(arena, (count + 1) * sizeof *found);
+    size_t found_count = 0;
+    struct db_statement *read = db_statement(
+        parked->db, "SELECT header, body, attempts, state, first, history, history_count FROM $parked {BY PRIMARY} WHERE source = ? "
+                    "AND seq IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    for (size_t start = 0; start < count; start += READ_MANY) {
+        db_bind_text(read, slice_of(parked->sources[stream]));
+        for (size_t i = start; i < start + READ_MANY; i++) {
+            db_bind_i64(read, seqs[i < count ? i : count - 1]);
+        }
+        err code = db_query(read);
+        while (code == ERR_ok && found_count < count && db_next(read)) {
+            code = take_row(read, arena, stream, &found[found_count++]);
+        }
+        db_done(read);
+        if (code != ERR_ok) {
+            return code;
+        }
+    }
+    parked->found = found;
+    parked->found_count = found_count;
+    return ERR_ok;
+}
+
+void
+parked_forget_many(struct parked *parked)
+{
+    parked->found_count = 0;
+}
+
+err
 parked_find(struct parked *parked, struct arena *arena, struct inbox_event *event, bool *is_there)
 {
+    for (size_t i = 0; i < parked->found_count; i++) {
+        if (parked->found[i].stream == event->stream && parked->found[i].header.seq == event->header.seq) {
+            *event = parked->found[i];
+            *is_there = true;
+            return ERR_ok;
+        }
+    }
     struct db_statement *read = db_statement(parked->db, "SELECT header, body, attempts, state, first, history, history_count FROM "
                                                          "$parked WHERE source = ? AND seq = ?");
     db_bind_text(read, slice_of(parked->sources[event->stream]));
     db_bind_i64(read, event->header.seq);
     err code = db_query(read);
     *is_there = code == ERR_ok && db_next(read);
-    return *is_there ? take_row(read, arena, event->stream, event) : code;
+    if (*is_there) {
+        code = take_row(read, arena, event->stream, event);
+        db_done(read);
+    }
+    return code;
 }
 
 /* The first of a key that was not put aside. */
@@ -473,7 +518,11 @@ find_head(struct parked *parked, struct arena *arena, const struct entry *entry,
     db_bind_text(read, key_of(entry));
     err code = db_query(read);
     *is_there = code == ERR_ok && db_next(read);
-    return *is_there ? take_row(read, arena, entry->stream, event) : code;
+    if (*is_there) {
+        code = take_row(read, arena, entry->stream, event);
+        db_done(read);
+    }
+    return code;
 }
 
 /* Reads the head of an entry that is due. It is none to be tried when it is buried: one that was behind it and was buried as well, or

@@ -36,6 +36,12 @@ parked_read_due(struct parked *parked, struct arena *arena, int64_t now_ms, stru
 MUST_CHECK err
 parked_find(struct parked *parked, struct arena *arena, struct inbox_event *event, bool *is_there);
 
+/* Reads many rows of a stream at once; parked_find() finds them until parked_forget_many(). They lie in the arena. */
+MUST_CHECK err
+parked_find_many(struct parked *parked, struct arena *arena, size_t stream, const int64_t *seqs, size_t count);
+void
+parked_forget_many(struct parked *parked);
+
 /* The seq of the head of this event's key; 0: its key has none. */
 MUST_CHECK err
 parked_head(struct parked *parked, const struct inbox_event *event, int64_t *seq);

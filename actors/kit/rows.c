@@ -384,31 +384,66 @@ retry_due(struct batch *batch, struct record *record, const struct row *row)
     return ERR_ok;
 }
 
+/* The row that is asked for; NULL: this record asks for none. */
+static const struct row *
+row_of_retry(const struct record *record)
+{
+    bool is_retry = record->item.kind == ITEM_REQUEST && record->item.op == OP_any_retry && record->folded_into < 0 &&
+                    record->outcome.status == ERR_COUNT;
+    return is_retry ? record->item.body : NULL;
+}
+
+/* A replay asks for many rows of one source: one read for all of them. */
+static err
+read_ahead(struct actor *actor)
+{
+    int64_t *seqs = NULL;
+    struct slice source = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < actor->record_count; i++) {
+        const struct row *row = row_of_retry(&actor->records[i]);
+        if (row == NULL || !is_event_row(row)) {
+            continue;
+        }
+        if (seqs == NULL) {
+            source = row->source;
+            seqs = arena_alloc(&actor->arena, actor->record_count * sizeof *seqs);
+        }
+        if (slice_equal(row->source, source)) {
+            seqs[count++] = row->seq;
+        }
+    }
+    return count < 2 ? ERR_ok : inbox_read_ahead(actor->inbox, &actor->arena, source, seqs, count);
+}
+
+static err
+take_retry(struct batch *batch, struct record *record, const struct row *row)
+{
+    if (is_event_row(row)) {
+        return retry_event(batch, record, row);
+    }
+    if (is_due_row(row)) {
+        return retry_due(batch, record, row);
+    }
+    refuse(batch, record, ERR_invalid_field, "row: either source and seq, or owner and key");
+    return ERR_ok;
+}
+
 err
 rows_take_retries(struct actor *actor, int64_t now_ms)
 {
     struct batch batch = {.actor = actor, .now_ms = now_ms};
     actor->retry_count = 0;
-    for (size_t i = 0; actor->db != NULL && i < actor->record_count; i++) {
-        struct record *record = &actor->records[i];
-        if (record->item.kind != ITEM_REQUEST || record->item.op != OP_any_retry || record->folded_into >= 0 ||
-            record->outcome.status != ERR_COUNT) {
-            continue;
-        }
-        const struct row *row = record->item.body;
-        err code = ERR_ok;
-        if (is_event_row(row)) {
-            code = retry_event(&batch, record, row);
-        } else if (is_due_row(row)) {
-            code = retry_due(&batch, record, row);
-        } else {
-            refuse(&batch, record, ERR_invalid_field, "row: either source and seq, or owner and key");
-        }
-        if (code != ERR_ok) {
-            return code;
-        }
+    if (actor->db == NULL) {
+        return ERR_ok;
     }
-    return ERR_ok;
+    err code = read_ahead(actor);
+    for (size_t i = 0; code == ERR_ok && i < actor->record_count; i++) {
+        const struct row *row = row_of_retry(&actor->records[i]);
+        code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records[i], row);
+    }
+    err forgotten = inbox_read_ahead(actor->inbox, &actor->arena, (struct slice){0}, NULL, 0);
+    return code == ERR_ok ? forgotten : code;
 }
 
 /* --- any.edit, any.discard, any.restore --- */
