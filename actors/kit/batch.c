@@ -615,8 +615,12 @@ run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
         if (is_given_up) {
             continue;
         }
-        enum after after = code == ERR_ok ? attempt_and_settle(actor, record, 1, now_ms, &code) : AFTER_FAILED;
-        if (after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event))) {
+        bool has_begun = code == ERR_ok;
+        enum after after = has_begun ? attempt_and_settle(actor, record, 1, now_ms, &code) : AFTER_FAILED;
+        /* What fails without having been looked up may be asked for the second time, and its row be there. */
+        bool is_blind = has_begun && after == AFTER_FAILED && record->item.kind == ITEM_REQUEST && !actor->is_forced;
+        bool is_again = after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event));
+        if (is_again || (is_blind && code != ERR_db_stale && !actor->is_db_away)) {
             actor->is_forced = true;
             after = attempt_and_settle(actor, record, 1, now_ms, &code);
         }
