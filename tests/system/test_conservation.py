@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from buyers import Asker, Book, Crowd
-from processes import DONE, FAILED, wait_until
+from processes import DONE, FAILED, free_port, wait_until
 
 FULL = 10**15
 QUICK = {"lead_time_ms": 0, "retry_attempts": 2, "retry_first_ms": 10}
@@ -110,6 +110,24 @@ def test_a_letter_without_a_row_is_named_by_its_id(spoilt):
     assert f"letter {uuid} is dead, but stock/0 does not keep event {known['p4']['seq']} of factory/0" in words, words
 
 
+def test_an_outside_call_that_was_given_up_has_its_letter(database, make_shop, ask):
+    shop = make_shop(database, **QUICK, factory_url=f"http://127.0.0.1:{free_port()}")
+    running = shop.run()
+    client = ask(shop)
+    client.put("p0", 1)
+    client.ok("factory.produce", {"product": "p0", "quantity": 5})
+    wait_until(lambda: len(dead(client)) == 1, what="the letter of the call")
+    wait_until(lambda: shop.sql("SELECT COUNT(*) FROM $burial", actor="factory") == [(0,)], what="the burial is confirmed")
+    assert dead(client)[0]["kind"] == "call"
+    shop.verify()
+    running.stop()
+    shop.verify()
+    shop.sql("UPDATE $letter SET row_owner = 'nobody'", actor="dlq")
+    status, words = shop.command("verify")
+    assert status == FAILED and 'factory/0: the row of "' in words and "there is no letter about it" in words, words
+    assert "dlq/0: letter " in words and 'does not keep the row of "nobody"' in words, words
+
+
 def test_the_first_event_that_a_source_lost_is_named(database, make_shop, ask):
     shop = make_shop(database, lead_time_ms=0)
     running = shop.run()
@@ -126,6 +144,33 @@ def test_the_first_event_that_a_source_lost_is_named(database, make_shop, ask):
     shop.sql("DELETE FROM $outbox WHERE seq = 6 OR seq = 8", actor="factory")
     status, words = shop.command("verify")
     assert status == FAILED and "factory/0: event 6 is not kept any more" in words, words
+
+
+def test_what_the_dlq_keeps_for_one_that_is_behind_is_proved(database, make_shop, ask):
+    shop = make_shop(database, behind_ms=300)
+    shop.run().stop()
+    dlq, stock = shop.actor("dlq"), shop.actor("stock")
+    client = ask(shop)
+    for number in range(6):
+        client.put(f"p{number}", 1, reorder_at=0, order_up_to=10, lot=10)
+        assert client.take(f"p{number}").status == "ok"
+    head = shop.sql("SELECT seq FROM $shard")[0][0]
+    assert head >= 6
+    kept = "SELECT copied FROM $hosting WHERE source = 'stock/0' AND subscriber = 'factory/0'"
+    wait_until(lambda: shop.sql(kept, actor="dlq") == [(head,)], what="all is copied")
+    wait_until(lambda: shop.sql("SELECT hosted FROM $position WHERE subscriber = 'factory/0'") == [(head,)], what="stock knows it")
+    shop.verify()
+    stock.stop()
+    dlq.stop()
+    shop.verify()
+    shop.sql("DELETE FROM $outbox WHERE seq < 5")
+    shop.verify()
+    shop.sql("DELETE FROM $kept WHERE seq = 3", actor="dlq")
+    status, words = shop.command("verify")
+    assert status == FAILED and "factory/0 of stock/0: event 3 is not kept" in words, words
+    shop.sql("DELETE FROM $hosting", actor="dlq")
+    status, words = shop.command("verify")
+    assert status == FAILED and f"the dlq is noted as keeping all up to {head} for factory/0" in words, words
 
 
 def test_a_dlq_that_was_never_started_is_said_and_is_no_fault(database, make_shop, ask):
