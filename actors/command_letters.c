@@ -225,6 +225,9 @@ const struct command letters_command = {
             "States: waiting (goes by itself when its destination is back), dead (somebody must look), replaying, done,\n"
             "discarded, stale (its time was over before it could be delivered).\n"
             "\n"
+            "Each takes --json (one document; `watch` prints one per line) and --timeout-ms N (5000: how long the dlq is\n"
+            "waited for), and the settings that say where the dlq is: --host, --base-port.\n"
+            "\n"
             "Exit status: 0 all done, 1 some were not (standard error says which and why), 2 something given is wrong.\n",
     .parts = parts,
 };
