@@ -15,20 +15,23 @@ import pytest
 from fake_dlq import FakeDlq
 from processes import DONE, FAILED, LARDER, USAGE, free_base_port, wait_until
 
-NOW_MS = time.time_ns() // 1_000_000
 FIRST = uuid.UUID("3d931d17-b5c5-8136-aed8-b06a5766b58c")
 SECOND = uuid.UUID("01a1fb17-a069-8157-aafd-eb9319d22cae")
 REPLAY = uuid.UUID("01a1fb17-a0eb-7417-bf13-ea67418766a2")
 
 
+def ago(seconds=0):
+    return time.time_ns() // 1_000_000 - seconds * 1000
+
+
 def letter(letter_id=FIRST, number=7, state="dead", **more):
     return {"id": letter_id.bytes, "number": number, "state": state, "kind": "event", "reason": "internal", "error": "the toy is broken",
-            "destination": "stock/0", "key": "donut", "attempts": 7, "first": NOW_MS - 200_000, "last": NOW_MS - 190_000,
-            "opened": NOW_MS - 185_000, "changed": NOW_MS - 185_000, "source": "factory/0", "seq": 12, "type": "factory.produced", **more}
+            "destination": "stock/0", "key": "donut", "attempts": 7, "first": ago(200), "last": ago(190),
+            "opened": ago(185), "changed": ago(185), "source": "factory/0", "seq": 12, "type": "factory.produced", **more}
 
 
 def replay(state="running", **more):
-    return {"id": REPLAY.bytes, "number": 1, "state": state, "total": 10, "done": 0, "failed": 0, "started": NOW_MS, **more}
+    return {"id": REPLAY.bytes, "number": 1, "state": state, "total": 10, "done": 0, "failed": 0, "started": ago(), **more}
 
 
 class Letters:
@@ -107,8 +110,8 @@ def test_show_tells_everything(letters):
         "letter": letter(units=10, amount=19900, currency="KRW"),
         "fields": [{"name": "product", "value": "donut"}, {"name": "quantity", "value": "11"}],
         "original": [{"name": "product", "value": "donut"}, {"name": "quantity", "value": "10"}],
-        "history": [{"time": NOW_MS - 200_000, "error": "first"}, {"time": NOW_MS - 190_000, "error": "second"}],
-        "audit": [{"time": NOW_MS, "author": "ada", "action": "edit", "reason": "typo", "detail": "quantity: 10 -> 11"}],
+        "history": [{"time": ago(200), "error": "first"}, {"time": ago(190), "error": "second"}],
+        "audit": [{"time": ago(), "author": "ada", "action": "edit", "reason": "typo", "detail": "quantity: 10 -> 11"}],
         "header": b"\x80", "body": b"\x80"}
     status, out, _ = letters.run("show", str(FIRST))
     assert status == DONE
@@ -222,7 +225,7 @@ def progressing(letters, states):
 
 def test_replay_of_a_selection_is_followed_to_its_end(letters):
     letters.dlq.handlers["dlq.start"] = lambda _: replay("selecting")
-    progressing(letters, [replay(done=4), replay("done", done=10, ended=NOW_MS + 1000)])
+    progressing(letters, [replay(done=4), replay("done", done=10, ended=ago())])
     status, out, _ = letters.run("replay", "--all", "--key", "donut", "--rate", "5", "--canary", "2", "--stop-on-failure", "--because", "why")
     assert status == DONE and "10 of 10 done, 0 failed" in out and str(REPLAY) in out
     assert letters.dlq.bodies("dlq.start") == [
@@ -232,7 +235,7 @@ def test_replay_of_a_selection_is_followed_to_its_end(letters):
 def test_what_failed_in_a_selection_is_told(letters):
     letters.dlq.handlers["dlq.start"] = lambda _: replay()
     letters.dlq.handlers["dlq.list"] = lambda _: {"letters": [letter(replay=REPLAY.bytes), letter(SECOND, 6)], "has_more": False}
-    progressing(letters, [replay("stopped", done=9, failed=1, ended=NOW_MS, stopped_by=FIRST.bytes, error="the toy is broken")])
+    progressing(letters, [replay("stopped", done=9, failed=1, ended=ago(), stopped_by=FIRST.bytes, error="the toy is broken")])
     status, out, error = letters.run("replay", "--all")
     assert status == FAILED and "stopped" in out and "the toy is broken" in out
     assert str(FIRST) in error and str(SECOND) not in error
@@ -267,7 +270,7 @@ def test_detached_it_is_started_and_not_followed(letters):
 
 def test_a_terminal_gets_a_bar(letters):
     letters.dlq.handlers["dlq.start"] = lambda _: replay()
-    progressing(letters, [replay(done=5), replay("done", done=10, ended=NOW_MS)])
+    progressing(letters, [replay(done=5), replay("done", done=10, ended=ago())])
     parent, child_end = pty.openpty()
     with subprocess.Popen([LARDER, "letters", "replay", "--all"], env=letters.env(), stdout=child_end, stderr=child_end,
                           stdin=subprocess.DEVNULL) as child:
@@ -288,7 +291,7 @@ def test_a_terminal_gets_a_bar(letters):
 def test_watch_prints_the_counts_and_new_letters(letters):
     known = [letter()]
     letters.dlq.handlers["dlq.list"] = lambda _: {"letters": list(known), "has_more": False}
-    letters.dlq.handlers["dlq.stats"] = lambda _: {"counts": [], "dead": len(known), "waiting": 2, "oldest_waiting": NOW_MS - 70_000,
+    letters.dlq.handlers["dlq.stats"] = lambda _: {"counts": [], "dead": len(known), "waiting": 2, "oldest_waiting": ago(70),
                                                    "is_full": False}
     child = letters.start("watch", "--json")
     assert json.loads(child.stdout.readline())["stats"]["dead"] == 1
@@ -306,7 +309,7 @@ def test_stats_are_a_table(letters):
     letters.dlq.handlers["dlq.stats"] = lambda _: {
         "counts": [{"state": "dead", "destination": "factory/0", "reason": "call_failed", "letters": 3, "units": 30, "amount": 59700,
                     "currency": "KRW"}, {"state": "waiting", "destination": "stock/0", "reason": "unavailable", "letters": 1, "units": 0}],
-        "dead": 3, "waiting": 1, "oldest_dead": NOW_MS - 3_700_000, "is_full": False}
+        "dead": 3, "waiting": 1, "oldest_dead": ago(3700), "is_full": False}
     status, out, _ = letters.run("stats")
     lines = out.splitlines()
     assert status == DONE and lines[0] == "3 dead (the oldest 1h), 1 waiting"
@@ -317,7 +320,7 @@ def test_stats_are_a_table(letters):
 def test_replays_are_listed_and_cancelled(letters):
     letters.dlq.handlers["dlq.replays"] = lambda _: {"replays": [replay(author="ada", reason="mended")], "has_more": False}
     letters.dlq.handlers["dlq.status"] = lambda _: replay(done=2)
-    letters.dlq.handlers["dlq.cancel"] = lambda _: replay("cancelled", done=2, ended=NOW_MS)
+    letters.dlq.handlers["dlq.cancel"] = lambda _: replay("cancelled", done=2, ended=ago())
     assert "ada" in letters.run("replays")[1]
     assert "2 of 10 done" in letters.run("replays", str(REPLAY))[1]
     assert "cancelled" in letters.run("cancel", str(REPLAY))[1]
