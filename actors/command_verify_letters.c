@@ -60,6 +60,7 @@ struct rows {
 
 /* A dead letter whose row was not found. */
 struct suspect {
+    int64_t n;
     struct id letter;
     struct row_name name;
     const struct verify_source *owner;
@@ -275,17 +276,14 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
 /* --- the letters --- */
 
 static void
-suspect(struct verify_rows *rows, const struct verify_source *owner, const struct id *letter, const struct row_name *name)
+suspect(struct verify_rows *rows, const struct suspect *found)
 {
     if (rows->suspect_count == SUSPECTS_MAX) {
         rows->not_looked_at++;
         return;
     }
     rows->suspects = grown(rows->suspects, &rows->suspect_capacity, rows->suspect_count, sizeof *rows->suspects);
-    struct suspect *added = &rows->suspects[rows->suspect_count++];
-    added->letter = *letter;
-    added->name = *name;
-    added->owner = owner;
+    rows->suspects[rows->suspect_count++] = *found;
 }
 
 /* All letters of events and calls that this owner could not finish. */
@@ -311,14 +309,13 @@ read_letters(struct verify_survey *survey, const struct verify_source *dlq, cons
             if (kind != DLQ_EVENT && kind != DLQ_CALL) {
                 continue;
             }
-            struct id letter = db_id(read, 1);
             struct row_name name =
                 kind == DLQ_CALL ? call_name(db_bytes(read, 6), db_bytes(read, 7)) : event_name(db_bytes(read, 4), db_i64(read, 5));
             struct kept_row *row = find_row(rows, &name);
             if (row != NULL) {
                 row->is_known = true;
             } else if (db_i64(read, 3) == DLQ_DEAD) {
-                suspect(all, owner, &letter, &name);
+                suspect(all, &(struct suspect){.n = after, .letter = db_id(read, 1), .name = name, .owner = owner});
             }
         }
     }
@@ -358,8 +355,8 @@ judge_rows(struct verify_survey *survey, const struct verify_source *owner)
 static err
 is_dead(const struct verify_source *dlq, const struct suspect *suspect, bool *is)
 {
-    struct db_statement *read = db_statement(dlq->db, "SELECT state FROM $letter WHERE id = ?");
-    db_bind_id(read, &suspect->letter);
+    struct db_statement *read = db_statement(dlq->db, "SELECT state FROM $letter WHERE n = ?");
+    db_bind_i64(read, suspect->n);
     err code = db_query(read);
     *is = code == ERR_ok && db_next(read) && db_i64(read, 0) == DLQ_DEAD;
     db_done(read);

@@ -187,6 +187,7 @@ struct check {
 };
 
 static const struct check checks[] = {
+    {"SELECT id FROM $letter GROUP BY id HAVING COUNT(*) > 1", "letter", "more than one letter has this id"},
     {"SELECT l.id FROM $letter l LEFT JOIN $due d ON d.owner = 'deliver' AND d.due_key = l.id WHERE l.state = 0 AND l.kind = 2"
      " AND d.owner IS NULL",
      "letter", "the request waits, but no due row will deliver it"},
