@@ -2,140 +2,60 @@
 /*
  * PURPOSE   A page of letters by a filter, in order of time, in a few milliseconds whatever the filter is.
  *
- * STATE     Ways to read, each one statement per direction: along the primary key, or along the index of one name, which has n
- *           behind the name. What else the filter says is a predicate that no engine takes for an index (a unary plus, an OR with a
- *           parameter), so that the way is ours to choose: the only one there is, or of several the one with the fewest letters,
- *           counted up to PROBE_MAX. Values (min_units, min_amount) and ages narrow the way along the primary key by $zone
- *           (dlq_zones.h): the numbers of a page are collected part by part, then their rows are read by number.
+ * STATE     Three ways. Through the zones: parts of the table that may hold what is wanted (dlq_zones.h), one after the other, until
+ *           the page is full. Along the index of states, for those few that are dead or waiting. Along the numbers of a key
+ *           (dlq_finder.h). A filter that names several takes the way with the fewest letters, counted up to PROBE_MAX; what the way
+ *           does not say are predicates. Numbers are collected first, their rows are read at the end.
  *
  * FAILURES  Errors of the database go up. A state, kind or reason that does not exist is refused by name.
  *
- * LIMITS    Several names at once read along one of them and pass over what the others refuse: when each has many letters and all
- *           together few, that is as slow as the shortest of them is long.
+ * LIMITS    Several names at once read along one way and pass over what the others refuse: when each has many letters in every part
+ *           and all together few, that is as slow as the shortest way is long.
  */
 #include "dlq_filters.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "dlq_letter.h"
-
 #define PROBE_MAX 5000
-#define NUMBERS_MAX 1024
-#define NUMBERS_EXPONENTS 11
+#define KEY_CHUNK 512
+#define NUMBERS_EXPONENTS 11 /* 1, 2, 4 ... DLQ_NUMBERS_MAX */
+#define SQL_MAX 4096
 
-/* Along what a read goes. */
-enum way { WAY_NUMBER, WAY_STATE, WAY_KIND, WAY_REASON, WAY_DESTINATION, WAY_KEY, WAY_TYPE, WAY_SOURCE, WAY_COUNT };
-
-static const struct {
-    const char *column;
-    const char *key; /* for {BY} */
-} ways[WAY_COUNT] = {
-    [WAY_NUMBER] = {"n", "PRIMARY"},
-    [WAY_STATE] = {"state", "letter_state"},
-    [WAY_KIND] = {"kind", "letter_kind"},
-    [WAY_REASON] = {"reason", "letter_reason"},
-    [WAY_DESTINATION] = {"destination", "letter_destination"},
-    [WAY_KEY] = {"letter_key", "letter_key"},
-    [WAY_TYPE] = {"type", "letter_type"},
-    [WAY_SOURCE] = {"source", "letter_source"},
-};
-
-/* In the order of the parameters of PREDICATES. Numbers that the filter does not say are bounds that hold for all. */
+/* What the filter says. Texts are empty and bounds hold for all where it says nothing. */
 struct terms {
-    int64_t state_lo, state_hi;
-    int64_t kind_lo, kind_hi;
+    bool has_state;
+    bool has_kind;
+    enum dlq_state state;
+    enum dlq_kind kind;
     struct slice reason;
     struct slice destination;
     struct slice key;
     struct slice type;
     struct slice source;
-    int64_t opened_lo, opened_hi;
-    int64_t units;
-    int64_t amount;
+    int64_t opened_lo;
+    int64_t opened_hi;
+    struct dlq_wanted wanted;
 };
-
-#define PREDICATES                                                                                                     \
-    " AND +state BETWEEN ? AND ? AND +kind BETWEEN ? AND ? AND (? = '' OR reason = ?) AND (? = '' OR destination = ?)" \
-    " AND (? = '' OR letter_key = ?) AND (? = '' OR type = ?) AND (? = '' OR source = ?) AND +opened BETWEEN ? AND ?"  \
-    " AND +units >= ? AND +amount >= ?"
 
 struct dlq_filters {
     struct db *db;
     const struct dlq_zones *zones;
+    struct dlq_finder *finder;
     const char *columns;
-    struct db_statement *reads[WAY_COUNT][2];        /* by `newest_first` */
-    struct db_statement *numbers[2];                 /* along the primary key, numbers only */
-    struct db_statement *rows[NUMBERS_EXPONENTS][2]; /* by number; of 1, 2, 4 ... numbers */
-    struct db_statement *probes[WAY_COUNT];
+    struct db_statement *rows[NUMBERS_EXPONENTS][2];
 };
 
-/* --- statements --- */
+enum way { BY_ZONES, BY_STATE, BY_KEY };
 
-static struct db_statement *
-statement_along(struct dlq_filters *filters, enum way way, const char *columns, bool newest_first)
-{
-    char sql[2048];
-    char match[64] = "";
-    if (way != WAY_NUMBER) {
-        (void)snprintf(match, sizeof match, "%s = ? AND ", ways[way].column);
-    }
-    (void)snprintf(sql, sizeof sql, "SELECT %s FROM $letter {BY %s} WHERE %sn >= ? AND n < ?" PREDICATES " ORDER BY n%s LIMIT ?",
-                   columns, ways[way].key, match, newest_first ? " DESC" : "");
-    return db_statement(filters->db, sql);
-}
-
-static struct db_statement *
-read_along(struct dlq_filters *filters, enum way way, bool newest_first)
-{
-    struct db_statement **kept = &filters->reads[way][newest_first];
-    if (*kept == NULL) {
-        *kept = statement_along(filters, way, filters->columns, newest_first);
-    }
-    return *kept;
-}
-
-static struct db_statement *
-read_numbers(struct dlq_filters *filters, bool newest_first)
-{
-    struct db_statement **kept = &filters->numbers[newest_first];
-    if (*kept == NULL) {
-        *kept = statement_along(filters, WAY_NUMBER, "n", newest_first);
-    }
-    return *kept;
-}
-
-static struct db_statement *
-probe_of(struct dlq_filters *filters, enum way way)
-{
-    if (filters->probes[way] == NULL) {
-        char sql[256];
-        (void)snprintf(sql, sizeof sql,
-                       "SELECT COUNT(*) FROM (SELECT n FROM $letter {BY %s} WHERE %s = ? AND n >= ? AND n < ? LIMIT ?) AS some",
-                       ways[way].key, ways[way].column);
-        filters->probes[way] = db_statement(filters->db, sql);
-    }
-    return filters->probes[way];
-}
-
-static struct db_statement *
-read_rows(struct dlq_filters *filters, size_t exponent, bool newest_first)
-{
-    struct db_statement **kept = &filters->rows[exponent][newest_first];
-    if (*kept == NULL) {
-        char sql[4096];
-        int used = snprintf(sql, sizeof sql, "SELECT %s FROM $letter {BY PRIMARY} WHERE n IN (?", filters->columns);
-        for (size_t i = 1; i < (size_t)1 << exponent; i++) {
-            used += snprintf(&sql[used], sizeof sql - (size_t)used, ",?");
-        }
-        (void)snprintf(&sql[used], sizeof sql - (size_t)used, ") ORDER BY n%s", newest_first ? " DESC" : "");
-        *kept = db_statement(filters->db, sql);
-    }
-    return *kept;
-}
+struct numbers {
+    int64_t list[DLQ_NUMBERS_MAX];
+    size_t count;
+    size_t wanted;
+};
 
 struct dlq_filters *
-dlq_filters_create(struct db *db, const struct dlq_zones *zones, const char *columns)
+dlq_filters_create(struct db *db, const struct dlq_zones *zones, struct dlq_finder *finder, const char *columns)
 {
     struct dlq_filters *filters = calloc(1, sizeof *filters);
     if (filters == NULL) {
@@ -143,6 +63,7 @@ dlq_filters_create(struct db *db, const struct dlq_zones *zones, const char *col
     }
     filters->db = db;
     filters->zones = zones;
+    filters->finder = finder;
     filters->columns = columns;
     return filters;
 }
@@ -152,6 +73,59 @@ dlq_filters_destroy(struct dlq_filters **filters)
 {
     free(*filters);
     *filters = NULL;
+}
+
+/* --- rows by number --- */
+
+static size_t
+exponent_of(size_t count)
+{
+    size_t exponent = 0;
+    while ((size_t)1 << exponent < count) {
+        exponent++;
+    }
+    return exponent;
+}
+
+/* Room for the parameters, `*used` characters are there. */
+static void
+put_parameters(char sql[SQL_MAX], size_t *used, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        *used += (size_t)snprintf(&sql[*used], SQL_MAX - *used, "%s?", i == 0 ? "" : ",");
+    }
+}
+
+static struct db_statement *
+rows_statement(struct dlq_filters *filters, size_t exponent, bool newest_first)
+{
+    struct db_statement **kept = &filters->rows[exponent][newest_first];
+    if (*kept == NULL) {
+        char sql[SQL_MAX];
+        size_t used = (size_t)snprintf(sql, sizeof sql, "SELECT %s FROM $letter {BY PRIMARY} WHERE n IN (", filters->columns);
+        put_parameters(sql, &used, (size_t)1 << exponent);
+        (void)snprintf(&sql[used], sizeof sql - used, ") ORDER BY n%s", newest_first ? " DESC" : "");
+        *kept = db_statement(filters->db, sql);
+    }
+    return *kept;
+}
+
+/* A repeated number finds nothing new. */
+static void
+bind_numbers(struct db_statement *statement, const int64_t *numbers, size_t count, size_t room)
+{
+    for (size_t i = 0; i < room; i++) {
+        db_bind_i64(statement, count == 0 ? 0 : numbers[i < count ? i : count - 1]);
+    }
+}
+
+err
+dlq_filters_rows(struct dlq_filters *filters, const int64_t *numbers, size_t count, bool newest_first, struct db_statement **rows)
+{
+    size_t exponent = exponent_of(count);
+    *rows = rows_statement(filters, exponent, newest_first);
+    bind_numbers(*rows, numbers, count, (size_t)1 << exponent);
+    return db_query(*rows);
 }
 
 /* --- what the filter says --- */
@@ -174,13 +148,19 @@ check_names(const struct letter_filter *filter, struct err_text *why)
     return ERR_ok;
 }
 
+static uint64_t
+wanted_name(const struct dlq_zones *zones, enum dlq_named named, struct slice name)
+{
+    return name.size == 0 ? DLQ_ANY_NAME : dlq_zones_name(zones, named, name);
+}
+
 static struct terms
-terms_of(const struct letter_filter *filter, int64_t now_ms)
+terms_of(const struct dlq_zones *zones, const struct letter_filter *filter, int64_t now_ms)
 {
     const struct slice none = slice_of("");
     struct terms terms = {
-        .state_hi = INT64_MAX,
-        .kind_hi = INT64_MAX,
+        .has_state = WIRE_HAS(filter, letter_filter, state),
+        .has_kind = WIRE_HAS(filter, letter_filter, kind),
         .reason = WIRE_HAS(filter, letter_filter, reason) ? filter->reason : none,
         .destination = WIRE_HAS(filter, letter_filter, destination) ? filter->destination : none,
         .key = WIRE_HAS(filter, letter_filter, key) ? filter->key : none,
@@ -188,225 +168,256 @@ terms_of(const struct letter_filter *filter, int64_t now_ms)
         .source = WIRE_HAS(filter, letter_filter, source) ? filter->source : none,
         .opened_hi = WIRE_HAS(filter, letter_filter, older_than_ms) ? now_ms - filter->older_than_ms : INT64_MAX,
         .opened_lo = WIRE_HAS(filter, letter_filter, younger_than_ms) ? now_ms - filter->younger_than_ms : 0,
-        .units = WIRE_HAS(filter, letter_filter, min_units) ? filter->min_units : DLQ_NONE,
-        .amount = WIRE_HAS(filter, letter_filter, min_amount) ? filter->min_amount : DLQ_NONE,
     };
-    if (WIRE_HAS(filter, letter_filter, state)) {
-        terms.state_lo = terms.state_hi = (int64_t)dlq_state_find(filter->state);
-    }
-    if (WIRE_HAS(filter, letter_filter, kind)) {
-        terms.kind_lo = terms.kind_hi = (int64_t)dlq_kind_find(filter->kind);
-    }
+    terms.state = terms.has_state ? dlq_state_find(filter->state) : DLQ_STATE_COUNT;
+    terms.kind = terms.has_kind ? dlq_kind_find(filter->kind) : DLQ_KIND_COUNT;
+    terms.wanted.units = WIRE_HAS(filter, letter_filter, min_units) ? filter->min_units : DLQ_NONE;
+    terms.wanted.amount = WIRE_HAS(filter, letter_filter, min_amount) ? filter->min_amount : DLQ_NONE;
+    terms.wanted.names[DLQ_BY_KIND] = wanted_name(zones, DLQ_BY_KIND, terms.has_kind ? filter->kind : none);
+    terms.wanted.names[DLQ_BY_REASON] = wanted_name(zones, DLQ_BY_REASON, terms.reason);
+    terms.wanted.names[DLQ_BY_DESTINATION] = wanted_name(zones, DLQ_BY_DESTINATION, terms.destination);
+    terms.wanted.names[DLQ_BY_TYPE] = wanted_name(zones, DLQ_BY_TYPE, terms.type);
+    terms.wanted.names[DLQ_BY_SOURCE] = wanted_name(zones, DLQ_BY_SOURCE, terms.source);
     return terms;
 }
 
-static bool
-terms_have(const struct terms *terms, enum way way)
-{
-    switch (way) {
-    case WAY_STATE:
-        return terms->state_lo == terms->state_hi;
-    case WAY_KIND:
-        return terms->kind_lo == terms->kind_hi;
-    case WAY_REASON:
-        return terms->reason.size > 0;
-    case WAY_DESTINATION:
-        return terms->destination.size > 0;
-    case WAY_KEY:
-        return terms->key.size > 0;
-    case WAY_TYPE:
-        return terms->type.size > 0;
-    case WAY_SOURCE:
-        return terms->source.size > 0;
-    case WAY_NUMBER:
-    case WAY_COUNT:
-        break;
-    }
-    return false;
-}
-
+/* Appends what the filter says; the state so that no engine goes along its index when `way` is another one. */
 static void
-bind_match(struct db_statement *statement, const struct terms *terms, enum way way)
+put_predicates(char sql[SQL_MAX], size_t *used, const struct terms *terms, enum way way)
 {
-    switch (way) {
-    case WAY_STATE:
-        db_bind_i64(statement, terms->state_lo);
-        break;
-    case WAY_KIND:
-        db_bind_i64(statement, terms->kind_lo);
-        break;
-    case WAY_REASON:
-        db_bind_text(statement, terms->reason);
-        break;
-    case WAY_DESTINATION:
-        db_bind_text(statement, terms->destination);
-        break;
-    case WAY_KEY:
-        db_bind_text(statement, terms->key);
-        break;
-    case WAY_TYPE:
-        db_bind_text(statement, terms->type);
-        break;
-    case WAY_SOURCE:
-        db_bind_text(statement, terms->source);
-        break;
-    case WAY_NUMBER:
-    case WAY_COUNT:
-        break;
+    const struct {
+        bool is_said;
+        const char *words;
+    } predicates[] = {
+        {terms->has_state, way == BY_STATE ? " AND state = ?" : " AND +state = ?"},
+        {terms->has_kind, " AND kind = ?"},
+        {terms->reason.size > 0, " AND reason = ?"},
+        {terms->destination.size > 0, " AND destination = ?"},
+        {terms->key.size > 0, " AND letter_key = ?"},
+        {terms->type.size > 0, " AND type = ?"},
+        {terms->source.size > 0, " AND source = ?"},
+        {terms->opened_lo > 0, " AND opened >= ?"},
+        {terms->opened_hi < INT64_MAX, " AND opened <= ?"},
+        {terms->wanted.units > DLQ_NONE, " AND units >= ?"},
+        {terms->wanted.amount > DLQ_NONE, " AND amount >= ?"},
+    };
+    for (size_t i = 0; i < sizeof predicates / sizeof predicates[0]; i++) {
+        if (predicates[i].is_said) {
+            *used += (size_t)snprintf(&sql[*used], SQL_MAX - *used, "%s", predicates[i].words);
+        }
     }
 }
 
 static void
-bind_twice(struct db_statement *statement, struct slice text)
+bind_said(struct db_statement *statement, bool is_said, int64_t number)
 {
-    db_bind_text(statement, text);
-    db_bind_text(statement, text);
+    if (is_said) {
+        db_bind_i64(statement, number);
+    }
 }
 
 static void
-bind_all(struct db_statement *statement, const struct terms *terms, enum way way, struct dlq_range range, int64_t limit)
+bind_name(struct db_statement *statement, struct slice name)
 {
-    bind_match(statement, terms, way);
-    db_bind_i64(statement, range.lo);
-    db_bind_i64(statement, range.hi);
-    db_bind_i64(statement, terms->state_lo);
-    db_bind_i64(statement, terms->state_hi);
-    db_bind_i64(statement, terms->kind_lo);
-    db_bind_i64(statement, terms->kind_hi);
-    bind_twice(statement, terms->reason);
-    bind_twice(statement, terms->destination);
-    bind_twice(statement, terms->key);
-    bind_twice(statement, terms->type);
-    bind_twice(statement, terms->source);
-    db_bind_i64(statement, terms->opened_lo);
-    db_bind_i64(statement, terms->opened_hi);
-    db_bind_i64(statement, terms->units);
-    db_bind_i64(statement, terms->amount);
-    db_bind_i64(statement, limit);
+    if (name.size > 0) {
+        db_bind_text(statement, name);
+    }
+}
+
+static void
+bind_predicates(struct db_statement *statement, const struct terms *terms)
+{
+    bind_said(statement, terms->has_state, (int64_t)terms->state);
+    bind_said(statement, terms->has_kind, (int64_t)terms->kind);
+    bind_name(statement, terms->reason);
+    bind_name(statement, terms->destination);
+    bind_name(statement, terms->key);
+    bind_name(statement, terms->type);
+    bind_name(statement, terms->source);
+    bind_said(statement, terms->opened_lo > 0, terms->opened_lo);
+    bind_said(statement, terms->opened_hi < INT64_MAX, terms->opened_hi);
+    bind_said(statement, terms->wanted.units > DLQ_NONE, terms->wanted.units);
+    bind_said(statement, terms->wanted.amount > DLQ_NONE, terms->wanted.amount);
 }
 
 /* --- which way --- */
 
-/* Letters along a way, counted up to `most`. */
-static err
-probe(struct dlq_filters *filters, const struct terms *terms, enum way way, struct dlq_range range, int64_t *letters)
+static bool
+names_zones(const struct terms *terms)
 {
-    struct db_statement *statement = probe_of(filters, way);
-    bind_match(statement, terms, way);
-    db_bind_i64(statement, range.lo);
-    db_bind_i64(statement, range.hi);
-    db_bind_i64(statement, PROBE_MAX);
+    return terms->has_kind || terms->reason.size > 0 || terms->destination.size > 0 || terms->type.size > 0 ||
+           terms->source.size > 0 || terms->wanted.units > DLQ_NONE || terms->wanted.amount > DLQ_NONE;
+}
+
+/* Letters of the state, counted up to PROBE_MAX. */
+static err
+probe_state(struct dlq_filters *filters, const struct terms *terms, struct dlq_range range, int64_t *letters)
+{
+    struct db_statement *count =
+        db_statement(filters->db, "SELECT COUNT(*) FROM (SELECT n FROM $letter {BY letter_state} WHERE state = ? AND n >= ? AND n < ?"
+                                  " LIMIT ?) AS some");
+    db_bind_i64(count, (int64_t)terms->state);
+    db_bind_i64(count, range.lo);
+    db_bind_i64(count, range.hi);
+    db_bind_i64(count, PROBE_MAX);
+    err code = db_query(count);
+    *letters = code == ERR_ok && db_next(count) ? db_i64(count, 0) : PROBE_MAX;
+    db_done(count);
+    return code;
+}
+
+static err
+probe_key(struct dlq_filters *filters, const struct terms *terms, struct dlq_range range, int64_t *letters)
+{
+    int64_t numbers[PROBE_MAX];
+    size_t count = 0;
+    struct dlq_finding finding = {.key = terms->key, .range = range, .from_end = true};
+    err code = dlq_finder_list(filters->finder, &finding, numbers, PROBE_MAX, &count);
+    *letters = (int64_t)count;
+    return code;
+}
+
+static err
+choose(struct dlq_filters *filters, const struct terms *terms, struct dlq_range range, enum way *way)
+{
+    bool has_key = terms->key.size > 0;
+    int64_t fewest = dlq_zones_letters(filters->zones, range, &terms->wanted);
+    int64_t letters = 0;
+    err code = ERR_ok;
+    *way = BY_ZONES;
+    if (!names_zones(terms) && terms->has_state != has_key) {
+        *way = has_key ? BY_KEY : BY_STATE;
+        return ERR_ok;
+    }
+    if (terms->has_state) {
+        code = probe_state(filters, terms, range, &letters);
+        if (code == ERR_ok && letters < fewest) {
+            fewest = letters;
+            *way = BY_STATE;
+        }
+    }
+    if (code == ERR_ok && has_key) {
+        code = probe_key(filters, terms, range, &letters);
+        if (code == ERR_ok && letters <= fewest) {
+            *way = BY_KEY;
+        }
+    }
+    return code;
+}
+
+/* --- collecting --- */
+
+static err
+collect(struct db_statement *statement, struct numbers *numbers)
+{
     err code = db_query(statement);
-    *letters = code == ERR_ok && db_next(statement) ? db_i64(statement, 0) : PROBE_MAX;
+    while (code == ERR_ok && numbers->count < numbers->wanted && db_next(statement)) {
+        numbers->list[numbers->count++] = db_i64(statement, 0);
+    }
     db_done(statement);
     return code;
 }
 
 static err
-choose(struct dlq_filters *filters, const struct terms *terms, struct dlq_range range, enum way *chosen)
+collect_range(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct numbers *numbers,
+              const struct dlq_range *part, enum way way)
 {
-    bool by_value = terms->units > DLQ_NONE || terms->amount > DLQ_NONE;
-    size_t names = 0;
-    *chosen = WAY_NUMBER;
-    for (enum way way = WAY_NUMBER + 1; way < WAY_COUNT; way++) {
-        if (terms_have(terms, way)) {
-            names++;
-            *chosen = way;
-        }
-    }
-    if (names == 0 || (names == 1 && !by_value)) {
-        return ERR_ok;
-    }
-    int64_t fewest = INT64_MAX;
-    if (by_value) {
-        *chosen = WAY_NUMBER;
-        fewest = dlq_zones_letters(filters->zones, range, terms->units, terms->amount);
-    }
-    for (enum way way = WAY_NUMBER + 1; way < WAY_COUNT; way++) {
-        int64_t letters = 0;
-        if (!terms_have(terms, way)) {
-            continue;
-        }
-        err code = probe(filters, terms, way, range, &letters);
-        if (code != ERR_ok) {
-            return code;
-        }
-        if (letters < fewest) {
-            fewest = letters;
-            *chosen = way;
-        }
-    }
-    return ERR_ok;
+    char sql[SQL_MAX];
+    size_t used = (size_t)snprintf(sql, sizeof sql, "SELECT n FROM $letter {BY %s} WHERE n >= ? AND n < ?",
+                                   way == BY_STATE ? "letter_state" : "PRIMARY");
+    put_predicates(sql, &used, terms, way);
+    (void)snprintf(&sql[used], sizeof sql - used, " ORDER BY n%s LIMIT ?", search->newest_first ? " DESC" : "");
+    struct db_statement *statement = db_statement(filters->db, sql);
+    db_bind_i64(statement, part->lo);
+    db_bind_i64(statement, part->hi);
+    bind_predicates(statement, terms);
+    db_bind_i64(statement, (int64_t)(numbers->wanted - numbers->count));
+    return collect(statement, numbers);
 }
 
-/* --- reading --- */
+/* The range is what is left of it. */
+static void
+pass(const struct dlq_search *search, struct dlq_range *range, int64_t lo, int64_t hi)
+{
+    if (search->newest_first) {
+        range->hi = lo;
+    } else {
+        range->lo = hi;
+    }
+}
 
 static err
-collect_numbers(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct dlq_range range,
-                int64_t numbers[NUMBERS_MAX], size_t *count)
+collect_by_zones(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct dlq_range range,
+                 struct numbers *numbers)
 {
-    struct db_statement *statement = read_numbers(filters, search->newest_first);
     struct dlq_range part;
-    *count = 0;
-    while ((int64_t)*count < search->limit &&
-           dlq_zones_next(filters->zones, range, terms->units, terms->amount, search->newest_first, &part)) {
-        bind_all(statement, terms, WAY_NUMBER, part, search->limit - (int64_t)*count);
-        err code = db_query(statement);
-        if (code != ERR_ok) {
-            return code;
-        }
-        while (*count < NUMBERS_MAX && db_next(statement)) {
-            numbers[(*count)++] = db_i64(statement, 0);
-        }
-        db_done(statement);
-        if (search->newest_first) {
-            range.hi = part.lo;
-        } else {
-            range.lo = part.hi;
-        }
+    err code = ERR_ok;
+    while (code == ERR_ok && numbers->count < numbers->wanted &&
+           dlq_zones_next(filters->zones, range, &terms->wanted, search->newest_first, &part)) {
+        code = collect_range(filters, search, terms, numbers, &part, BY_ZONES);
+        pass(search, &range, part.lo, part.hi);
     }
-    return ERR_ok;
+    return code;
+}
+
+/* Those of a key's numbers that the rest of the filter wants as well. */
+static err
+collect_of(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct numbers *numbers,
+           const struct numbers *candidates)
+{
+    char sql[SQL_MAX];
+    size_t room = (size_t)1 << exponent_of(candidates->count);
+    size_t used = (size_t)snprintf(sql, sizeof sql, "SELECT n FROM $letter {BY PRIMARY} WHERE n IN (");
+    put_parameters(sql, &used, room);
+    used += (size_t)snprintf(&sql[used], sizeof sql - used, ")");
+    put_predicates(sql, &used, terms, BY_KEY);
+    (void)snprintf(&sql[used], sizeof sql - used, " ORDER BY n%s", search->newest_first ? " DESC" : "");
+    struct db_statement *statement = db_statement(filters->db, sql);
+    bind_numbers(statement, candidates->list, candidates->count, room);
+    bind_predicates(statement, terms);
+    return collect(statement, numbers);
 }
 
 static err
-read_by_zones(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct dlq_range range,
-              struct db_statement **rows)
+collect_by_key(struct dlq_filters *filters, const struct dlq_search *search, const struct terms *terms, struct dlq_range range,
+               struct numbers *numbers)
 {
-    int64_t numbers[NUMBERS_MAX];
-    size_t count = 0;
-    err code = collect_numbers(filters, search, terms, range, numbers, &count);
-    if (code != ERR_ok) {
-        return code;
+    struct numbers candidates = {.wanted = KEY_CHUNK};
+    struct dlq_finding finding = {.key = terms->key, .range = range, .from_end = search->newest_first};
+    bool says_more = terms->has_state || names_zones(terms) || terms->opened_lo > 0 || terms->opened_hi < INT64_MAX;
+    if (!says_more) {
+        return dlq_finder_list(filters->finder, &finding, numbers->list, numbers->wanted, &numbers->count);
     }
-    size_t exponent = 0;
-    while ((size_t)1 << exponent < count) {
-        exponent++;
-    }
-    *rows = read_rows(filters, exponent, search->newest_first);
-    for (size_t i = 0; i < (size_t)1 << exponent; i++) {
-        db_bind_i64(*rows, count == 0 ? 0 : numbers[i < count ? i : count - 1]);
-    }
-    return db_query(*rows);
+    err code = ERR_ok;
+    do {
+        code = dlq_finder_list(filters->finder, &finding, candidates.list, candidates.wanted, &candidates.count);
+        if (code == ERR_ok && candidates.count > 0) {
+            code = collect_of(filters, search, terms, numbers, &candidates);
+            int64_t last = candidates.list[candidates.count - 1];
+            pass(search, &finding.range, last, last + 1);
+        }
+    } while (code == ERR_ok && candidates.count == candidates.wanted && numbers->count < numbers->wanted);
+    return code;
 }
 
 err
 dlq_filters_read(struct dlq_filters *filters, const struct dlq_search *search, struct db_statement **rows, struct err_text *why)
 {
+    struct numbers numbers = {.wanted = (size_t)search->limit};
+    enum way way = BY_ZONES;
     err code = check_names(search->filter, why);
     if (code != ERR_ok) {
         return code;
     }
-    struct terms terms = terms_of(search->filter, search->now_ms);
+    struct terms terms = terms_of(filters->zones, search->filter, search->now_ms);
     struct dlq_range range = dlq_zones_clip(filters->zones, search->range, terms.opened_lo, terms.opened_hi);
-    enum way way = WAY_NUMBER;
     code = choose(filters, &terms, range, &way);
-    if (code != ERR_ok) {
-        return code;
+    if (code == ERR_ok && way == BY_ZONES) {
+        code = collect_by_zones(filters, search, &terms, range, &numbers);
+    } else if (code == ERR_ok && way == BY_STATE) {
+        code = collect_range(filters, search, &terms, &numbers, &range, BY_STATE);
+    } else if (code == ERR_ok) {
+        code = collect_by_key(filters, search, &terms, range, &numbers);
     }
-    if (way == WAY_NUMBER && (terms.units > DLQ_NONE || terms.amount > DLQ_NONE)) {
-        return read_by_zones(filters, search, &terms, range, rows);
-    }
-    *rows = read_along(filters, way, search->newest_first);
-    bind_all(*rows, &terms, way, range, search->limit);
-    return db_query(*rows);
+    return code == ERR_ok ? dlq_filters_rows(filters, numbers.list, numbers.count, search->newest_first, rows) : code;
 }

@@ -4,6 +4,7 @@
 #define LARDER_DLQ_FILTERS_H
 
 #include "db.h"
+#include "dlq_finder.h"
 #include "dlq_zones.h"
 #include "wire.h"
 
@@ -11,15 +12,21 @@ struct dlq_filters;
 
 /* `columns` are those that the rows bring. */
 struct dlq_filters *
-dlq_filters_create(struct db *db, const struct dlq_zones *zones, const char *columns);
+dlq_filters_create(struct db *db, const struct dlq_zones *zones, struct dlq_finder *finder, const char *columns);
 void
 dlq_filters_destroy(struct dlq_filters **filters);
+
+#define DLQ_NUMBERS_MAX 1024
+
+/* Starts reading the letters of these numbers, up to DLQ_NUMBERS_MAX, in order. */
+MUST_CHECK err
+dlq_filters_rows(struct dlq_filters *filters, const int64_t *numbers, size_t count, bool newest_first, struct db_statement **rows);
 
 struct dlq_search {
     const struct letter_filter *filter; /* its `before` and `limit` are not looked at */
     int64_t now_ms;
     struct dlq_range range; /* of numbers */
-    int64_t limit;          /* up to 1024 */
+    int64_t limit;          /* up to DLQ_NUMBERS_MAX */
     bool newest_first;
 };
 

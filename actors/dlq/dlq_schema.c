@@ -3,10 +3,11 @@
  * PURPOSE  The dlq's part of its schema.
  *
  * STATE    $letter        what lists and filters look at, one small row per letter; n is made by the writer in order, so time is n.
- *                         Numbers are -1 and texts '' when there is none. An index per filter of a name; both engines keep n behind
- *                         the name in it, so that each lists in order of time. `opened` never falls while n rises.
- *          $zone          bounds of the values of DLQ_ZONE_LETTERS letters each: filters by value and by time skip what cannot hold
- *                         any (dlq_zones.h). Never too narrow; may be too wide.
+ *                         Numbers are -1 and texts '' when there is none. `opened` never falls while n rises. A new letter is added
+ *                         at the end of this table and its one index, by the state: what else finds letters comes later or in sums.
+ *          $find, $merged numbers of letters by id and by key, and up to which letter that is complete (dlq_finder.h)
+ *          $zone          bounds of DLQ_ZONE_LETTERS letters each: filters skip what cannot hold any (dlq_zones.h). Never too
+ *                         narrow; may be too wide. $zone_name says whose bit is whose.
  *          $letter_frame  what only `show` and deliveries read: frames, history, answer
  *          $audit         what operators did, in order
  *          $tally         letters per state, destination, reason and currency: the counters that stats answers from
@@ -21,7 +22,7 @@
 
 const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
     {100, "CREATE TABLE IF NOT EXISTS $letter ("
-          " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, state {I64} NOT NULL, kind {I64} NOT NULL,"
+          " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL, state {I64} NOT NULL, kind {I64} NOT NULL,"
           " reason {NAME 64} NOT NULL, error {TEXT 512} NOT NULL, destination {TEXT 64} NOT NULL, letter_key {TEXT 64} NOT NULL,"
           " type {TEXT 64} NOT NULL, source {TEXT 64} NOT NULL, seq {I64} NOT NULL, seq_to {I64} NOT NULL,"
           " row_owner {NAME 32} NOT NULL, row_key {BYTES 64} NOT NULL, attempts {I64} NOT NULL, first {I64} NOT NULL,"
@@ -30,14 +31,18 @@ const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
           " status {NAME 64} NOT NULL, traceparent {TEXT 55} NOT NULL, principal {TEXT 128} NOT NULL"
           ") {TABLE_END}"},
     {101, "CREATE INDEX IF NOT EXISTS letter_state ON $letter (state)"},
-    {102, "CREATE INDEX IF NOT EXISTS letter_destination ON $letter (destination)"},
-    {103, "CREATE INDEX IF NOT EXISTS letter_type ON $letter (type)"},
-    {104, "CREATE INDEX IF NOT EXISTS letter_reason ON $letter (reason)"},
-    {105, "CREATE INDEX IF NOT EXISTS letter_key ON $letter (letter_key)"},
-    {106, "CREATE INDEX IF NOT EXISTS letter_source ON $letter (source)"},
-    {107, "CREATE INDEX IF NOT EXISTS letter_kind ON $letter (kind)"},
-    {108, "CREATE TABLE IF NOT EXISTS $zone ("
-          " zone {I64} NOT NULL PRIMARY KEY, opened {I64} NOT NULL, units {I64} NOT NULL, amount {I64} NOT NULL"
+    {102, "CREATE TABLE IF NOT EXISTS $zone ("
+          " zone {I64} NOT NULL PRIMARY KEY, opened {I64} NOT NULL, units {I64} NOT NULL, amount {I64} NOT NULL,"
+          " kinds {I64} NOT NULL, reasons {I64} NOT NULL, destinations {I64} NOT NULL, types {I64} NOT NULL, sources {I64} NOT NULL"
+          ") {TABLE_END}"},
+    {103, "CREATE TABLE IF NOT EXISTS $zone_name ("
+          " named {I64} NOT NULL, bit {I64} NOT NULL, name {TEXT 64} NOT NULL, PRIMARY KEY (named, bit)"
+          ") {KEYED_TABLE_END}"},
+    {104, "CREATE TABLE IF NOT EXISTS $find ("
+          " what {BYTES 16} NOT NULL, n {I64} NOT NULL, PRIMARY KEY (what, n)"
+          ") {KEYED_TABLE_END}"},
+    {105, "CREATE TABLE IF NOT EXISTS $merged ("
+          " one {I64} NOT NULL PRIMARY KEY, n {I64} NOT NULL"
           ") {TABLE_END}"},
     {111, "CREATE TABLE IF NOT EXISTS $letter_frame ("
           " n {I64} NOT NULL PRIMARY KEY, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL,"

@@ -13,6 +13,7 @@
 #include "dlq_store.h"
 
 #include "dlq_filters.h"
+#include "dlq_finder.h"
 #include "dlq_zones.h"
 
 #define LETTER_COLUMNS                                                                                                            \
@@ -20,6 +21,7 @@
     " last, opened, changed, units, amount, currency, useful_until, request, replay, status, traceparent, principal"
 #define LETTER_COLUMN_COUNT 28
 #define FRAME_COLUMNS "header, body, original, history, history_count, answer"
+#define FIND_MAX 512
 #define AUDIT_COLUMNS "n, letter, replay, time, author, action, reason, detail"
 
 void
@@ -29,9 +31,10 @@ dlq_store_init(struct dlq_store *store, struct db *db)
         .db = db,
         .letters = db_rows(db, "INSERT INTO $letter (" LETTER_COLUMNS ")", LETTER_COLUMN_COUNT),
         .frames = db_rows(db, "INSERT INTO $letter_frame (n, " FRAME_COLUMNS ")", 7),
+        .finder = dlq_finder_create(db),
         .zones = dlq_zones_create(db),
     };
-    store->filters = dlq_filters_create(db, store->zones, LETTER_COLUMNS);
+    store->filters = dlq_filters_create(db, store->zones, store->finder, LETTER_COLUMNS);
 }
 
 void
@@ -39,6 +42,7 @@ dlq_store_fini(struct dlq_store *store)
 {
     dlq_filters_destroy(&store->filters);
     dlq_zones_destroy(&store->zones);
+    dlq_finder_destroy(&store->finder);
 }
 
 /* --- life --- */
@@ -62,8 +66,12 @@ dlq_store_load(struct dlq_store *store)
     }
     store->last_audit = db_next(audit) ? db_i64(audit, 0) : 0;
     db_done(audit);
+    code = dlq_zones_load(store->zones);
+    if (code == ERR_ok) {
+        code = dlq_finder_load(store->finder);
+    }
     dlq_store_committed(store);
-    return dlq_zones_load(store->zones);
+    return code;
 }
 
 void
@@ -73,6 +81,7 @@ dlq_store_committed(struct dlq_store *store)
     store->kept.audit = store->last_audit;
     store->kept.opened_ms = store->last_opened_ms;
     dlq_zones_committed(store->zones);
+    dlq_finder_committed(store->finder);
 }
 
 void
@@ -84,6 +93,8 @@ dlq_store_dropped(struct dlq_store *store)
     store->is_waiting = false;
     db_rows_clear(store->letters);
     db_rows_clear(store->frames);
+    dlq_zones_dropped(store->zones);
+    dlq_finder_dropped(store->finder);
 }
 
 /* --- letters in --- */
@@ -96,7 +107,8 @@ dlq_store_insert(struct dlq_store *store, struct dlq_letter *letter, const struc
         letter->opened_ms = store->last_opened_ms;
     }
     store->last_opened_ms = letter->opened_ms;
-    dlq_zones_note(store->zones, letter->n, letter->opened_ms, letter->units, letter->amount);
+    dlq_zones_note(store->zones, letter);
+    dlq_finder_add(store->finder, letter->n, &letter->id, slice_of(letter->key));
 
     struct db_rows *rows = store->letters;
     db_rows_i64(rows, letter->n);
@@ -150,6 +162,9 @@ dlq_store_flush(struct dlq_store *store)
             code = db_rows_queue(store->frames);
         }
     }
+    if (code == ERR_ok) {
+        code = dlq_finder_queue(store->finder);
+    }
     return code == ERR_ok ? dlq_zones_queue(store->zones) : code;
 }
 
@@ -160,7 +175,7 @@ dlq_store_update(struct dlq_store *store, const struct dlq_letter *letter)
     if (code != ERR_ok) {
         return code;
     }
-    dlq_zones_note(store->zones, letter->n, letter->opened_ms, letter->units, letter->amount);
+    dlq_zones_note(store->zones, letter);
     struct db_statement *update =
         db_statement(store->db, "UPDATE $letter SET state = ?, reason = ?, error = ?, seq = ?, seq_to = ?, attempts = ?, first = ?,"
                                 " last = ?, changed = ?, units = ?, amount = ?, currency = ?, useful_until = ?, replay = ?,"
@@ -256,9 +271,13 @@ read_one(struct dlq_store *store, struct db_statement *read, struct dlq_letter *
 err
 dlq_store_find(struct dlq_store *store, const struct id *id, struct dlq_letter *letter, bool *found)
 {
-    struct db_statement *read = db_statement(store->db, "SELECT " LETTER_COLUMNS " FROM $letter {BY id} WHERE id = ?");
-    db_bind_id(read, id);
-    return read_one(store, read, letter, found);
+    int64_t n = 0;
+    err code = dlq_store_flush(store);
+    if (code == ERR_ok) {
+        code = dlq_finder_numbers(store->finder, id, 1, &n);
+    }
+    *found = false;
+    return code == ERR_ok && n > 0 ? dlq_store_find_n(store, n, letter, found) : code;
 }
 
 err
@@ -269,28 +288,37 @@ dlq_store_find_n(struct dlq_store *store, int64_t n, struct dlq_letter *letter, 
     return read_one(store, read, letter, found);
 }
 
+static err
+find_some(struct dlq_store *store, const struct id *ids, size_t count, struct dlq_letter *letters, size_t *found)
+{
+    int64_t numbers[FIND_MAX];
+    struct db_statement *rows = NULL;
+    size_t there = 0;
+    err code = dlq_finder_numbers(store->finder, ids, count, numbers);
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] > 0) {
+            numbers[there++] = numbers[i];
+        }
+    }
+    if (code != ERR_ok || there == 0) {
+        return code;
+    }
+    code = dlq_filters_rows(store->filters, numbers, there, false, &rows);
+    while (code == ERR_ok && db_next(rows)) {
+        read_letter(rows, &letters[(*found)++]);
+    }
+    return code;
+}
+
 err
 dlq_store_find_many(struct dlq_store *store, const struct id *ids, size_t count, struct dlq_letter *letters, size_t *found)
 {
-    *found = 0;
     err code = dlq_store_flush(store);
-    if (code != ERR_ok || count == 0) {
-        return code;
+    *found = 0;
+    for (size_t done = 0; code == ERR_ok && done < count; done += FIND_MAX) {
+        code = find_some(store, &ids[done], count - done < FIND_MAX ? count - done : FIND_MAX, letters, found);
     }
-    struct db_in *in = db_in(store->db, "SELECT " LETTER_COLUMNS " FROM $letter {BY id} WHERE id IN (*)");
-    for (size_t i = 0; i < count; i++) {
-        db_in_id(in, &ids[i]);
-    }
-    code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
-    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        if (*found < count) {
-            read_letter(row, &letters[(*found)++]);
-        }
-    }
-    return db_in_end(in);
+    return code;
 }
 
 /* --- frames --- */

@@ -8,6 +8,7 @@
 #include "dlq_letter.h"
 #include "wire.h"
 
+struct dlq_finder;
 struct dlq_zones;
 struct dlq_filters;
 
@@ -24,6 +25,7 @@ struct dlq_store {
     bool is_waiting; /* rows were collected and not sent */
     struct db_rows *letters;
     struct db_rows *frames;
+    struct dlq_finder *finder;
     struct dlq_zones *zones;
     struct dlq_filters *filters;
 };

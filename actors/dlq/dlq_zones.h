@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Where in the order of time letters of a value or of an age can be: for each DLQ_ZONE_LETTERS numbers the first time and the highest
- * values, in memory and as rows. So a filter by value in order of time reads what may match and little else, whatever the values
- * are, and a new letter needs no index for it.
+ * Where in the order of time letters can be that a filter wants: for each DLQ_ZONE_LETTERS numbers the first time, the highest values
+ * and the names that occur, in memory and as rows. So a filter in order of time reads what may match and little else, however rare
+ * that is, and a new letter needs no index for it.
  */
 #ifndef LARDER_DLQ_ZONES_H
 #define LARDER_DLQ_ZONES_H
 
 #include "db.h"
+#include "dlq_letter.h"
 
-#define DLQ_ZONE_LETTERS 128
+#define DLQ_ZONE_LETTERS 64
 
 struct dlq_zones;
+
+/* Columns of which a zone knows the names that occur. */
+enum dlq_named { DLQ_BY_KIND, DLQ_BY_REASON, DLQ_BY_DESTINATION, DLQ_BY_TYPE, DLQ_BY_SOURCE, DLQ_NAMED_COUNT };
 
 struct dlq_zones *
 dlq_zones_create(struct db *db);
@@ -20,15 +24,17 @@ dlq_zones_destroy(struct dlq_zones **zones);
 MUST_CHECK err
 dlq_zones_load(struct dlq_zones *zones);
 
-/* A letter of this number has these values now. Bounds are only ever widened, so a rollback needs no undoing. */
+/* A letter is there, or has become so. Bounds are only ever widened, so a rollback needs no undoing. */
 void
-dlq_zones_note(struct dlq_zones *zones, int64_t n, int64_t opened_ms, int64_t units, int64_t amount);
+dlq_zones_note(struct dlq_zones *zones, const struct dlq_letter *letter);
 
 /* Queues the rows that changed; again when that was rolled back. */
 MUST_CHECK err
 dlq_zones_queue(struct dlq_zones *zones);
 void
 dlq_zones_committed(struct dlq_zones *zones);
+void
+dlq_zones_dropped(struct dlq_zones *zones);
 
 /* Numbers from `lo` on and below `hi`. */
 struct dlq_range {
@@ -40,14 +46,27 @@ struct dlq_range {
 struct dlq_range
 dlq_zones_clip(const struct dlq_zones *zones, struct dlq_range range, int64_t from_ms, int64_t to_ms);
 
-/* The next part of the range in which letters of at least so many units and so much money can be: the first one, or the last one
- * with `from_end`. False: there is none. What is not in it and nearer to that end holds none. */
+/* What is looked for. */
+struct dlq_wanted {
+    int64_t units;  /* at least; DLQ_NONE: whatever */
+    int64_t amount; /* likewise */
+    uint64_t names[DLQ_NAMED_COUNT];
+};
+
+#define DLQ_ANY_NAME UINT64_MAX
+
+/* What to look for in `names` for this name. */
+uint64_t
+dlq_zones_name(const struct dlq_zones *zones, enum dlq_named named, struct slice name);
+
+/* The next part of the range in which letters that are wanted can be: the first one, or the last one with `from_end`. False: there is
+ * none. What is not in it and nearer to that end holds none. */
 bool
-dlq_zones_next(const struct dlq_zones *zones, struct dlq_range range, int64_t units, int64_t amount, bool from_end,
+dlq_zones_next(const struct dlq_zones *zones, struct dlq_range range, const struct dlq_wanted *wanted, bool from_end,
                struct dlq_range *part);
 
 /* Letters in all such parts, at the most. */
 int64_t
-dlq_zones_letters(const struct dlq_zones *zones, struct dlq_range range, int64_t units, int64_t amount);
+dlq_zones_letters(const struct dlq_zones *zones, struct dlq_range range, const struct dlq_wanted *wanted);
 
 #endif

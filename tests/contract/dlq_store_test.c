@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
+#include "dlq/dlq_finder.h"
 #include "dlq/dlq_schema.h"
 #include "dlq/dlq_tally.h"
 
@@ -26,6 +27,7 @@ struct stage {
     struct dlq_letter *all; /* as they must be; number n at n - 1 */
     int64_t count;
     uint64_t random;
+    size_t generation; /* of the finder; 0: as it is */
 };
 
 static void
@@ -39,6 +41,9 @@ static void
 load(struct stage *stage)
 {
     dlq_store_init(&stage->store, stage->db);
+    if (stage->generation > 0) {
+        dlq_finder_set_generation(stage->store.finder, stage->generation);
+    }
     stage->tally = dlq_tally_create(stage->db);
     expect(stage, dlq_store_load(&stage->store));
     expect(stage, dlq_tally_load(stage->tally));
@@ -52,13 +57,19 @@ unload(struct stage *stage)
 }
 
 static void
-start(struct stage *stage, const struct place *place)
+start_with(struct stage *stage, const struct place *place, size_t generation)
 {
     struct err_text why = {""};
-    *stage = (struct stage){.db = place_open(place), .random = 88172645463325252U};
+    *stage = (struct stage){.db = place_open(place), .random = 88172645463325252U, .generation = generation};
     cr_assert(db_migrate(stage->db, dlq_steps, DLQ_STEP_COUNT, &why) == ERR_ok, "%s", why.text);
     stage->all = calloc(LETTERS, sizeof *stage->all);
     load(stage);
+}
+
+static void
+start(struct stage *stage, const struct place *place)
+{
+    start_with(stage, place, 0);
 }
 
 static void
@@ -565,6 +576,67 @@ ON_BOTH(dlq_store, the_oldest_of_a_state)
     expect(&stage, dlq_store_update(&stage.store, &stage.all[0]));
     expect(&stage, dlq_store_oldest(&stage.store, DLQ_DEAD, &opened_ms));
     cr_expect_eq(opened_ms, NOW_MS + 2);
+    stop(&stage);
+}
+
+/* --- numbers that go from memory to their table --- */
+
+static void
+expect_all_found(struct stage *stage)
+{
+    struct id ids[100];
+    struct dlq_letter found[100];
+    for (int64_t first = 0; first + 100 <= stage->count; first += 100) {
+        size_t count = 0;
+        for (int64_t i = 0; i < 100; i++) {
+            ids[i] = stage->all[first + i].id;
+        }
+        expect(stage, dlq_store_find_many(&stage->store, ids, 100, found, &count));
+        cr_expect_eq(count, 100);
+    }
+}
+
+ON_BOTH(dlq_store, letters_are_found_wherever_their_numbers_are)
+{
+    struct stage stage;
+    start_with(&stage, place, 700);
+    insert_mixed(&stage);
+    cr_expect(place_number(stage.db, "SELECT n FROM $merged") > 1000);
+    cr_expect(place_number(stage.db, "SELECT COUNT(*) FROM $find") < 2 * LETTERS);
+    for (int round = 0; round < 3; round++) {
+        expect_all_found(&stage);
+        FOUND(BY(key, slice_of("sku-17")));
+        FOUND(BY(key, slice_of("sku-170")));
+        FOUND(BY(key, slice_of("sku-17")); BY(kind, slice_of("event")));
+        FOUND(BY(key, slice_of("nothing")));
+        unload(&stage);
+        load(&stage);
+    }
+    stop(&stage);
+}
+
+ON_BOTH(dlq_store, numbers_survive_rollbacks)
+{
+    struct stage stage;
+    start_with(&stage, place, 300);
+    for (int64_t number = 0; number < 2000; number++) {
+        insert(&stage, a_mixed_letter(&stage, number));
+        if (number % 50 == 49 && number % 150 != 149) {
+            commit(&stage);
+        } else if (number % 150 == 149) {
+            expect(&stage, dlq_store_flush(&stage.store));
+            drop(&stage);
+            stage.count = stage.store.last_n;
+        }
+    }
+    commit(&stage);
+    cr_expect(stage.count > 1000);
+    expect_all_found(&stage);
+    FOUND(BY(key, slice_of("sku-17")));
+    unload(&stage);
+    load(&stage);
+    expect_all_found(&stage);
+    FOUND(BY(key, slice_of("sku-18")));
     stop(&stage);
 }
 
