@@ -2,8 +2,8 @@
 /*
  * PURPOSE
  *   Proves that the dlq's tables agree with one another: the counters are those of the letters, counted anew; each letter has its
- *   frames, and lies within the bounds of its zone; a request that waits has the due row that delivers it; what a replay says is what
- *   its letters say; the events between a hosted position and what was copied are all there.
+ *   frames, an id of its own by which it is found, and lies within the bounds of its zone; a request that waits has the due row that
+ *   delivers it; what a replay says is what its letters say; the events between a hosted position and what was copied are all there.
  *
  * FAILURES
  *   A fault means that rows were changed by hand, or a bug of the dlq. Errors of the database end the proof and are returned.
@@ -188,6 +188,9 @@ struct check {
 
 static const struct check checks[] = {
     {"SELECT id FROM $letter GROUP BY id HAVING COUNT(*) > 1", "letter", "more than one letter has this id"},
+    {"SELECT l.id FROM $letter l LEFT JOIN $find f ON f.what = l.id AND f.n = l.n"
+     " WHERE l.n <= (SELECT COALESCE(MAX(n), 0) FROM $merged) AND f.n IS NULL",
+     "letter", "it cannot be found by its id any more"},
     {"SELECT l.id FROM $letter l LEFT JOIN $due d ON d.owner = 'deliver' AND d.due_key = l.id WHERE l.state = 0 AND l.kind = 2"
      " AND d.owner IS NULL",
      "letter", "the request waits, but no due row will deliver it"},

@@ -132,6 +132,7 @@ ON_BOTH(dlq_verify, names_what_was_changed_by_hand)
         {"UPDATE $letter SET state = 77 WHERE n = 7", "its state or its kind is none"},
         {"DELETE FROM $letter WHERE n = 299", "the counters say"},
         {"UPDATE $letter SET id = x'0102030405060708090a0b0c0d0e0f10' WHERE n = 7 OR n = 8", "more than one letter has this id"},
+        {"INSERT INTO $merged (one, n) VALUES (1, 5)", "it cannot be found by its id any more"},
         {"DELETE FROM $letter_frame WHERE n = 7", "its frames are gone"},
         {"UPDATE $letter SET opened = 5 WHERE n = 200", "outside of the bounds that filters trust"},
         {"UPDATE $letter SET state = 0, kind = 2 WHERE n = 8", "no due row will deliver it"},
