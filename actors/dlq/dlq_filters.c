@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define PROBE_MAX 5000
+#define MANY 50000 /* what is not counted to its end is taken for this */
 #define KEY_CHUNK 512
 #define NUMBERS_EXPONENTS 11 /* 1, 2, 4 ... DLQ_NUMBERS_MAX */
 #define SQL_MAX 4096
@@ -261,7 +262,8 @@ probe_state(struct dlq_filters *filters, const struct terms *terms, struct dlq_r
     db_bind_i64(count, range.hi);
     db_bind_i64(count, PROBE_MAX);
     err code = db_query(count);
-    *letters = code == ERR_ok && db_next(count) ? db_i64(count, 0) : PROBE_MAX;
+    *letters = code == ERR_ok && db_next(count) ? db_i64(count, 0) : 0;
+    *letters = *letters == PROBE_MAX ? MANY : *letters;
     db_done(count);
     return code;
 }
@@ -273,7 +275,7 @@ probe_key(struct dlq_filters *filters, const struct terms *terms, struct dlq_ran
     size_t count = 0;
     struct dlq_finding finding = {.key = terms->key, .range = range, .from_end = true};
     err code = dlq_finder_list(filters->finder, &finding, numbers, PROBE_MAX, &count);
-    *letters = (int64_t)count;
+    *letters = count == PROBE_MAX ? MANY : (int64_t)count;
     return code;
 }
 
