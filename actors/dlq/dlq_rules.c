@@ -23,8 +23,7 @@ static bool
 is_whole(const struct burial *burial)
 {
     enum dlq_kind kind = dlq_kind_find(burial->kind);
-    bool is_event = kind == DLQ_EVENT && WIRE_HAS(burial, burial, source) && WIRE_HAS(burial, burial, seq) &&
-                    WIRE_HAS(burial, burial, header) && WIRE_HAS(burial, burial, body);
+    bool is_event = kind == DLQ_EVENT && WIRE_HAS(burial, burial, source) && WIRE_HAS(burial, burial, seq);
     return is_event || (kind == DLQ_CALL && WIRE_HAS(burial, burial, owner) && WIRE_HAS(burial, burial, due_key));
 }
 
@@ -76,17 +75,19 @@ static err
 check_event(const struct burial *burial, size_t number, struct event_header *header, struct err_text *why)
 {
     struct err_text reason = {""};
+    bool has_header = WIRE_HAS(burial, burial, header);
+    bool has_body = WIRE_HAS(burial, burial, body);
     if (!WIRE_HAS(burial, burial, source)) {
         return say_field(why, number, "source", "an event has one");
     }
     if (!WIRE_HAS(burial, burial, seq)) {
         return say_field(why, number, "seq", "an event has one");
     }
-    if (!WIRE_HAS(burial, burial, header)) {
-        return say_field(why, number, "header", "an event has one");
+    if (has_header != has_body) {
+        return say_field(why, number, has_header ? "body" : "header", "an event comes with both frames, or without them");
     }
-    if (!WIRE_HAS(burial, burial, body)) {
-        return say_field(why, number, "body", "an event has one");
+    if (!has_header) {
+        return ERR_ok; /* too large for a burial; its owner has them */
     }
     if (wire_decode(&event_header_body, burial->header, header, &reason) != ERR_ok) {
         return err_say(why, ERR_invalid_field, "burials[%zu].header: no header of an event: %s", number, reason.text);

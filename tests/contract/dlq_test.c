@@ -372,6 +372,20 @@ ON_BOTH(dlq, what_is_settled_is_done_before_and_after)
     finish(&stage);
 }
 
+ON_BOTH(dlq, an_event_too_large_for_a_burial_is_a_letter_without_frames)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct burial burial = burial_of(&stage, 5, 7);
+    burial.has &= ~(UINT64_C(1) << burial_BIT_header | UINT64_C(1) << burial_BIT_body);
+    WIRE_SET(&burial, burial, type, slice_of("factory.produced"));
+    cr_expect_eq(buried(&stage, burial), 1);
+    struct letter_whole whole = show(&stage, letter_id(5));
+    cr_expect(is_state(&whole, "dead") && slice_equal(whole.letter.type, slice_of("factory.produced")));
+    cr_expect(whole.fields.count == 0 && !WIRE_HAS(&whole, letter_whole, body) && !WIRE_HAS(&whole.letter, letter, units));
+    finish(&stage);
+}
+
 ON_BOTH(dlq, one_that_is_wrong_leaves_all_undone)
 {
     struct stage stage;

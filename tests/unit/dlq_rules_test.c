@@ -125,6 +125,7 @@ enum fault {
     NO_SEQ,
     NO_HEADER,
     NO_BODY,
+    NO_FRAMES,
     HEADER_IS_BODY,
     HEADER_IS_RUBBISH,
     OTHER_SOURCE,
@@ -153,6 +154,7 @@ static struct check_case check_cases[] = {
     {NO_SEQ, ERR_invalid_field, "burials[3].seq"},
     {NO_HEADER, ERR_invalid_field, "burials[3].header"},
     {NO_BODY, ERR_invalid_field, "burials[3].body"},
+    {NO_FRAMES, ERR_ok, ""},
     {HEADER_IS_BODY, ERR_invalid_field, "burials[3].header"},
     {HEADER_IS_RUBBISH, ERR_invalid_field, "burials[3].header"},
     {OTHER_SOURCE, ERR_invalid_field, "burials[3].source"},
@@ -200,6 +202,10 @@ with_fault(enum fault fault)
         WIRE_CLEAR(&burial, burial, header);
         break;
     case NO_BODY:
+        WIRE_CLEAR(&burial, burial, body);
+        break;
+    case NO_FRAMES:
+        WIRE_CLEAR(&burial, burial, header);
         WIRE_CLEAR(&burial, burial, body);
         break;
     case HEADER_IS_BODY:
