@@ -141,6 +141,7 @@ extern const struct wire_body *const wire_bodies[WIRE_BODY_COUNT];
 #define OP_WRITES 0x1U   /* changes something: keyed by its id */
 #define OP_ROUTED 0x2U   /* goes to the shard of its product */
 #define OP_FORWARDS 0x4U /* answered by another actor's answer */
+#define OP_REPEATS 0x8U  /* done twice it is done once, by what it says and not by its id: nobody keeps its answer */
 
 enum op {
 #define OP(owner, verb, request, reply, traits, doc) OP_##owner##_##verb,

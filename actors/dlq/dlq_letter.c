@@ -11,8 +11,6 @@
  */
 #include "dlq_letter.h"
 
-#include <stdlib.h>
-
 #include "topology.h"
 
 static const char *const state_names[DLQ_STATE_COUNT] = {"waiting", "dead", "replaying", "done", "discarded", "stale"};
@@ -149,6 +147,9 @@ dlq_split(const char *destination, char actor[DLQ_TEXT_SIZE], int *shard)
     }
     memcpy(actor, destination, (size_t)(slash - destination));
     actor[slash - destination] = '\0';
-    *shard = atoi(slash + 1);
+    *shard = 0;
+    for (const char *digit = slash + 1; *digit != '\0'; digit++) {
+        *shard = *shard * 10 + (*digit - '0');
+    }
     return topology_knows(actor);
 }

@@ -299,12 +299,12 @@ read_time(const struct changes *changes, const char *name, const struct wire_fie
 {
     char text[40];
     struct tm parts = {0};
-    int millis = 0;
-    int used = 0;
+    int64_t millis = 0;
     dlq_copy(text, sizeof text, value);
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
-    if (rest != NULL && sscanf(rest, ".%3d%n", &millis, &used) == 1 && used == 4 && millis >= 0) {
-        rest += used;
+    if (rest != NULL && rest[0] == '.' && strspn(rest + 1, "0123456789") == 3) {
+        millis = (rest[1] - '0') * 100 + (rest[2] - '0') * 10 + (rest[3] - '0');
+        rest += 4;
     }
     if (rest == NULL || strcmp(rest, "Z") != 0) {
         return refuse(changes, name, "not a time like 2026-01-01T00:00:00.000Z");

@@ -53,6 +53,13 @@ is_write(const struct record *record)
     return record->item.kind == ITEM_REQUEST && (wire_ops[record->item.op].traits & OP_WRITES) != 0;
 }
 
+/* Whether its answer is kept and looked up under its id. */
+static bool
+is_kept(const struct record *record)
+{
+    return is_write(record) && (wire_ops[record->item.op].traits & OP_REPEATS) == 0;
+}
+
 /* --- the kit's own requests --- */
 
 static void
@@ -143,7 +150,7 @@ view(struct actor *actor, struct record *records, size_t count, bool only_asked_
         if (record->outcome.status != ERR_COUNT || record->folded_into >= 0) {
             continue;
         }
-        if (only_asked_again && !(is_write(record) && (record->item.again || actor->is_forced))) {
+        if (only_asked_again && !(is_kept(record) && (record->item.again || actor->is_forced))) {
             continue;
         }
         actor->items[seen] = record->item;
@@ -230,7 +237,7 @@ keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
     }
     bool is_asked_again = record->item.again || actor->is_forced;
     bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
-    if (is_write(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
+    if (is_kept(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
         strcmp(wire_ops[record->item.op].owner, "any") != 0) {
         answers_add(actor->answers,
                     &(struct answer){.request = record->item.id,
