@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../actors/dlq/dlq.h"
+#include "../../actors/dlq/dlq_state.h"
 #include "../support/kit_place.h"
+#include "actor_internal.h"
 #include "arena.h"
 #include "clock.h"
 #include "dlq_client.h"
@@ -433,6 +436,53 @@ ON_BOTH(dlq, a_full_dlq_refuses_and_keeps)
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 100, 7))), 1);
     cr_expect_eq(letters(&stage), 100);
     finish(&stage);
+}
+
+static int64_t
+file_size(const struct place *place, const char *name)
+{
+    char path[256];
+    struct stat file;
+    snprintf(path, sizeof path, "%s/%s", place->folder, name);
+    return stat(path, &file) == 0 ? (int64_t)file.st_size : -1;
+}
+
+ON_BOTH(dlq, a_reserve_is_given_free_once_and_made_again)
+{
+    struct actor actor = {.shard_number = 0};
+    bool has_files = place->config.driver == DB_SQLITE;
+    place->settings.reserve_mib = 2;
+    place->settings.letters_max = 1000;
+    log_init(false, LOG_LEVEL_ERROR);
+    struct dlq_room *room = dlq_room_create(&place->settings, &actor);
+    cr_expect_eq(file_size(place, "dlq_reserve"), has_files ? 2 * 1024 * 1024 : -1);
+    cr_expect(!dlq_room_is_short(room, 899) && dlq_room_is_short(room, 900));
+    cr_expect(!dlq_room_is_full(room, 999) && dlq_room_is_full(room, 1000));
+    cr_expect(dlq_room_release(room) == has_files);
+    cr_expect(!dlq_room_release(room));
+    cr_expect_eq(file_size(place, "dlq_reserve"), -1);
+    cr_expect(dlq_room_is_short(room, 0) == has_files);
+    dlq_room_tick(room);
+    cr_expect_eq(file_size(place, "dlq_reserve"), has_files ? 2 * 1024 * 1024 : -1);
+    cr_expect(!dlq_room_is_short(room, 0));
+    dlq_room_destroy(&room);
+}
+
+ON_BOTH(dlq, no_answer_to_a_burial_is_kept)
+{
+    struct stage stage;
+    struct db *db = NULL;
+    struct err_text why = {""};
+    start(&stage, place);
+    cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 1);
+    stop_dlq(&stage);
+    strcpy(place->config.prefix, "dlq_0");
+    cr_assert(db_open(&place->config, &db, &why) == ERR_ok, "%s", why.text);
+    cr_expect_eq(place_number(db, "SELECT COUNT(*) FROM $letter"), 1);
+    cr_expect_eq(place_number(db, "SELECT COUNT(*) FROM $answer"), 0);
+    db_close(&db);
+    close(stage.ended_fd);
+    arena_fini(&stage.arena);
 }
 
 /* --- reading --- */
