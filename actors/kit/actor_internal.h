@@ -194,9 +194,10 @@ batch_run(struct actor *actor, int64_t now_ms);
 void
 batch_tick(struct actor *actor, int64_t now_ms);
 
-/* One record that is settled without being handled: commits what was queued for it, or drops it. False: dropped. */
+/* One record that is settled without being handled: commits what was queued for it, unless `queued` says that it could not be.
+ * False: dropped. */
 bool
-batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms);
+batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms);
 
 /* Adds an empty record. NULL when the batch is full. */
 struct record *

@@ -450,10 +450,10 @@ refuse_unanswered(struct actor *actor, struct record *records, size_t count, err
 }
 
 bool
-batch_commit_alone(struct actor *actor, struct record *record, int64_t now_ms)
+batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms)
 {
     int64_t events = 0;
-    if (commit(actor, &events) != ERR_ok) {
+    if (queued != ERR_ok || commit(actor, &events) != ERR_ok) {
         drop(actor, record, 1);
         return false;
     }
@@ -480,12 +480,7 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
     err parked = rows_charge(&batch, record, &(struct charge){.status = code, .reason = err_words(code), .attempts = 1});
-    if (parked != ERR_ok) {
-        drop(actor, record, 1);
-        refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
-        return;
-    }
-    if (!batch_commit_alone(actor, record, now_ms)) {
+    if (!batch_commit_alone(actor, record, parked, now_ms)) {
         refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
     }
 }

@@ -173,7 +173,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
         }
     }
     actor->tried_next.size = 0;
-    if (!batch_commit_alone(actor, record, now_ms)) {
+    if (!batch_commit_alone(actor, record, code, now_ms)) {
         actor->due_pause_ms = now_ms + TRIED_PAUSE_MS; /* it comes again, and is given up then */
     }
 }
