@@ -29,7 +29,8 @@ PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libmicrohttp
   libsodium-dev libsqlite3-dev default-libmysqlclient-dev
 PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest curl
 PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
-PACKAGES_BENCH := $(shell cat tests/bench/packages.txt)
+# Where node is not the distribution's, its package brings npm and conflicts with the other one.
+PACKAGES_BENCH := $(filter-out $(if $(shell command -v npm),npm),$(shell cat tests/bench/packages.txt))
 
 PKG_CONFIG_NAMES := libzmq libczmq msgpack libmicrohttpd jansson libcurl libsodium sqlite3 libmariadb
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

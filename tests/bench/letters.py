@@ -100,7 +100,6 @@ def stats(server):
 def bury_and_ask(server, options, say):
     """The rate of burying, up to the letters that the pages are then read from."""
     rates = []
-    endpoint = server.endpoint("dlq.bury")
     with server.running("letters"):
         endpoint = server.endpoint("dlq.bury")
         part = LETTERS // max(options.rounds, 1)
