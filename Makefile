@@ -189,7 +189,7 @@ unit: test-packages $(OUT)/unit_tests
 
 contract: test-packages $(OUT)/contract_tests
 	@rm -f $(OUT)/report.*
-	$(SANITIZER_OPTIONS) tests/support/mariadb.sh run $(OUT)/contract_tests -j2 $(FILTER)
+	$(SANITIZER_OPTIONS) tests/support/mariadb.sh run $(OUT)/contract_tests -j6 $(FILTER)
 	@tests/reports $(OUT)
 
 flow: test-packages build/promtool all

@@ -17,8 +17,10 @@
 #include "command_letters.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command_client.h"
 #include "command_table.h"
@@ -56,7 +58,11 @@ check_text(const char *flag, const char *text, size_t max, struct err_text *why)
 err
 letters_take_author(struct letters *letters, struct err_text *why)
 {
+    const struct passwd *user = getpwuid(geteuid());
     letters->author = getenv("USER");
+    if (letters->author == NULL && user != NULL) {
+        letters->author = user->pw_name;
+    }
     if (check_text("USER", letters->author, AUTHOR_MAX, NULL) != ERR_ok) {
         letters->author = NULL;
     }

@@ -14,8 +14,10 @@
  *           then the original, then old audit lines are left out.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "dlq_host_store.h"
 #include "dlq_rules.h"
 #include "dlq_state.h"
 #include "dlq_text.h"
@@ -23,6 +25,7 @@
 
 #define COUNTS_MAX 1000
 #define HISTORY_MAX 100
+#define EVENTS_SHOWN 20
 /* What a frame leaves for lists and frames beside everything else in an answer. */
 #define ANSWER_MAX (WIRE_FRAME_MAX - 16384)
 
@@ -441,6 +444,41 @@ answer_of(const struct dlq_letter *letter, const struct dlq_frames *frames, stru
     return dlq_text_fields(letter->status == ERR_ok ? wire_ops[op].reply : &problem_body, frames->answer, arena);
 }
 
+/* Of a subscriber that is behind: the first events that it has not confirmed, as far as they are kept, each as `seq: type key`. */
+static err
+events_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, struct wire_list *fields)
+{
+    struct dlq_kept_range range = {.source = letter->source, .after = letter->seq - 1, .to = letter->to, .limit = EVENTS_SHOWN};
+    struct wire_list events = {0};
+    struct wire_buffer kept = {0};
+    struct wire_buffer bytes = {0};
+    struct fetched_event event;
+    struct event_header header;
+    struct err_text why;
+    int64_t last = 0;
+    err code = dlq_host_store_read(dlq->store.db, &range, &events, &kept, &last);
+    wire_list_end(&events, &kept);
+    while (code == ERR_ok && wire_list_next(&events, &fetched_event_body, &event)) {
+        if (wire_decode(&event_header_body, event.header, &header, &why) == ERR_ok) {
+            char seq[24];
+            char text[2 * DLQ_TEXT_SIZE];
+            struct letter_field field = {0};
+            (void)snprintf(seq, sizeof seq, "%" PRId64, header.seq);
+            (void)snprintf(text, sizeof text, "%.*s %.*s", (int)header.type.size, (const char *)header.type.data, (int)header.key.size,
+                           (const char *)header.key.data);
+            WIRE_SET(&field, letter_field, name, slice_of(seq));
+            WIRE_SET(&field, letter_field, value, slice_of(text));
+            wire_list_add(fields, &letter_field_body, &field, &bytes);
+        }
+    }
+    struct slice copy = arena_copy(arena, wire_buffer_slice(&bytes));
+    fields->data = copy.data;
+    fields->size = copy.size;
+    wire_buffer_fini(&kept);
+    wire_buffer_fini(&bytes);
+    return code;
+}
+
 /* Slices of the answer lie in the arena and in `letter`. */
 static err
 whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, struct letter_whole *whole)
@@ -456,12 +494,15 @@ whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, 
         frames.body = (struct slice){0};
     }
     struct wire_list fields = dlq_text_fields(body, frames.body, arena);
+    if (letter->kind == DLQ_SUBSCRIBER && letter->state == DLQ_WAITING) {
+        code = events_of(dlq, arena, letter, &fields);
+    }
     struct wire_list answer = answer_of(letter, &frames, arena);
     struct wire_list original = dlq_text_fields(body, frames.original, arena);
     bool has_history = frames.history_count >= 0 && frames.history_count <= HISTORY_MAX;
     struct wire_list history = {.data = frames.history.data, .size = frames.history.size, .count = (uint32_t)frames.history_count};
     size_t used = fields.size + (has_history ? history.size : 0);
-    code = read_audit(dlq, arena, letter->n, (ANSWER_MAX - used) / 2, &audit);
+    code = code == ERR_ok ? read_audit(dlq, arena, letter->n, (ANSWER_MAX - used) / 2, &audit) : code;
     used += audit.size;
     *whole = (struct letter_whole){0};
     WIRE_SET(whole, letter_whole, letter, body_of(dlq, letter));

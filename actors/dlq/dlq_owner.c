@@ -627,21 +627,23 @@ add_attempt(struct dlq *dlq, struct batch *batch, const struct dlq_letter *lette
     return dlq_store_put_frames(&dlq->store, letter->n, &frames);
 }
 
-/* The error as it will be told by show; texts of outcomes are checked by the codec. */
+/* The error as it will be told by show; texts of outcomes are checked by the codec. The owner also buries its row anew: when that was
+ * faster than this answer, the letter knows of the attempt. */
 static err
 mark_failed(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, struct dlq_letter *letter)
 {
     int64_t attempts = WIRE_HAS(outcome, row_outcome, attempts) ? outcome->attempts : letter->attempts + 1;
+    bool is_known = attempts <= letter->attempts;
     letter->state = DLQ_DEAD;
-    letter->last_ms = batch->now_ms;
-    letter->attempts = attempts > letter->attempts ? attempts : letter->attempts;
+    letter->last_ms = is_known ? letter->last_ms : batch->now_ms;
+    letter->attempts = is_known ? letter->attempts : attempts;
     if (WIRE_HAS(outcome, row_outcome, status)) {
         dlq_copy(letter->reason, sizeof letter->reason, outcome->status);
     }
     if (WIRE_HAS(outcome, row_outcome, error)) {
         dlq_copy(letter->error, sizeof letter->error, outcome->error);
     }
-    return add_attempt(dlq, batch, letter);
+    return is_known ? ERR_ok : add_attempt(dlq, batch, letter);
 }
 
 /* The replay that asked for it, if one did. */

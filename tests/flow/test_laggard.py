@@ -66,6 +66,8 @@ def test_a_shelf_that_ran_empty_while_the_factory_was_away_is_refilled_once(lagg
     letter = laggard.await_letter("waiting", 1)
     assert letter["reason"] == "unacknowledged"
     assert (letter["source"], letter["destination"], letter["seq"]) == ("stock/0", "factory/0", 1)
+    shown = laggard.dlq.get("dlq.show", {"letter": letter["id"]})
+    assert shown["fields"] == [{"name": "1", "value": "stock.out p0"}]
     factory.start()
     assert laggard.await_letter("done")["id"] == letter["id"]
     laggard.await_refills(1)

@@ -11,10 +11,12 @@
 #include <mysql.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "kit_schema.h"
@@ -44,15 +46,33 @@ are_ports_free(int base)
     return true;
 }
 
+/* A name that one process at a time may have; it goes with the process. Free ports alone would be found by two tests at once. */
+static int
+hold_ports(int base)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int size = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "larder-ports-%d", base);
+    if (bind(fd, (const struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size)) == 0) {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
 /* Tens of even hundreds: no two places share a port, so that an actor whose peer is away does not find that of another test. */
 static int
-find_base_port(void)
+find_base_port(int *held_fd)
 {
     for (int i = 0; i < 850; i++) {
         int place = (int)(((unsigned)getpid() * 7U + (unsigned)i * 211U) % 850U);
         int base = 1200 + 200 * (place / 10) + 10 * (place % 10);
-        if (are_ports_free(base)) {
+        *held_fd = hold_ports(base);
+        if (*held_fd >= 0 && are_ports_free(base)) {
             return base;
+        }
+        if (*held_fd >= 0) {
+            close(*held_fd);
         }
     }
     cr_assert_fail("there are no free ports");
@@ -123,7 +143,7 @@ place_enter(struct place *place, enum db_driver driver)
         cr_assert(url != NULL, "LARDER_TEST_DB is not set: run `make contract`");
         snprintf(place->settings.db, sizeof place->settings.db, "%slarder_kit_%d", url, (int)getpid());
     }
-    place->settings.base_port = find_base_port();
+    place->settings.base_port = find_base_port(&place->ports_fd);
     place->settings.retry_first_ms = 20;
     cr_assert(settings_db(&place->settings, "stock", 0, &place->config, &why) == ERR_ok, "%s", why.text);
 }
@@ -132,6 +152,7 @@ void
 place_leave(struct place *place)
 {
     char command[256];
+    close(place->ports_fd);
     if (place->config.driver == DB_MYSQL) {
         snprintf(command, sizeof command, "DROP DATABASE IF EXISTS `%s`", place->config.name);
         place_run(place, command);

@@ -16,6 +16,7 @@
 struct place {
     struct db_config config; /* prefix "stock_0" */
     char folder[64];
+    int ports_fd;             /* holds its block of ports against tests that run beside it */
     struct settings settings; /* defaults, this database, and ports that were free */
 };
 
