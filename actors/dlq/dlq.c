@@ -87,7 +87,7 @@ handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
     if (slice_equal(item->owner, slice_of(DLQ_DUE_DELIVER))) {
         return dlq_request_handle_due(dlq, batch, item);
     }
-    if (slice_equal(item->owner, slice_of(DLQ_DUE_PURGE))) {
+    if (slice_equal(item->owner, slice_of(DLQ_DUE_PURGE)) || slice_equal(item->owner, slice_of(DLQ_DUE_ASKED))) {
         return dlq_owner_handle_due(dlq, batch, item);
     }
     if (slice_equal(item->owner, slice_of(DLQ_DUE_REPLAY))) {

@@ -4,7 +4,8 @@
  * and the letter is changed by what it answers. A request that was handed over is only here and is changed at once.
  *
  * MESSAGES  dlq.replay, dlq.edit, dlq.discard, dlq.restore; asks any.retry, any.edit, any.discard, any.restore of the letter's
- *           destination. Due row "purge" (key: letter id): the time for undoing a discard is over, the owner may delete the row.
+ *           destination. Due row "purge" (key: letter id): the time for undoing a discard is over, the owner may delete the row; due
+ *           row "asked": a replay that somebody waited for was not answered before this dlq was killed, and is made again.
  *
  * STATE     $letter, $letter_frame, $audit. In memory the questions under way (dlq_asking.c) and the letters that the answers of the
  *           batch under way are about, read at once. Nothing is written when a question is sent: a dlq that is killed meanwhile finds
@@ -229,6 +230,13 @@ dlq_owner_is_asking(const struct dlq *dlq, int64_t n)
     return asking != NULL && asking->verb == ASKING_RETRY;
 }
 
+/* A replay that somebody waits for is made again after a dlq that was killed meanwhile has come back: the owner may have done it. */
+static void
+remember_asking(struct batch *batch, const struct dlq_letter *letter)
+{
+    batch_due(batch, &(struct due){.owner = DLQ_DUE_ASKED, .key = key_of(&letter->id), .due_ms = batch->now_ms + ASK_MS});
+}
+
 /* Whether replaying makes sense; answers or refuses when it does not. */
 static bool
 may_replay(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter)
@@ -279,6 +287,9 @@ dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item)
     if (asking == NULL) {
         refuse_ownerless(batch, item, &letter);
         return ERR_ok;
+    }
+    if (letter.kind != DLQ_REQUEST) {
+        remember_asking(batch, &letter);
     }
     askings_add_caller(dlq->owner->askings, asking, item_defer(batch, item), replay->author, replay->reason);
     return is_first && letter.kind == DLQ_REQUEST ? dlq_request_deliver(dlq, batch, &letter) : ERR_ok;
@@ -471,6 +482,35 @@ dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item)
     return ERR_ok;
 }
 
+static err
+purge(struct dlq *dlq, struct batch *batch, const struct item *item, const struct dlq_letter *letter)
+{
+    if (letter->state != DLQ_DISCARDED) {
+        return ERR_ok;
+    }
+    bool is_busy = askings_find(dlq->owner->askings, letter->n) != NULL;
+    if (!is_busy) {
+        struct row_discard asked = {0};
+        WIRE_SET(&asked, row_discard, row, row_of(letter));
+        WIRE_SET(&asked, row_discard, is_final, true);
+        if (ask_owner(dlq, batch, letter, ASKING_PURGE, &asked) == NULL) {
+            return ERR_ok; /* nobody has the row any more */
+        }
+    }
+    int64_t pause_ms = is_busy ? BUSY_PAUSE_MS : ASK_MS + batch_backoff_ms(batch, item->attempts + 1);
+    batch_due(
+        batch,
+        &(struct due){.owner = DLQ_DUE_PURGE, .key = item->key, .due_ms = batch->now_ms + pause_ms, .attempts = item->attempts + 1});
+    return ERR_ok;
+}
+
+/* Whoever asked is told by his own client; while the question is out its answer will come. */
+static err
+ask_again(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter)
+{
+    return letter->state == DLQ_DEAD || letter->state == DLQ_STALE ? dlq_owner_retry(dlq, batch, letter) : ERR_ok;
+}
+
 err
 dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
 {
@@ -482,23 +522,11 @@ dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
     }
     memcpy(id.bytes, item->key.data, sizeof id.bytes);
     err code = dlq_store_find(&dlq->store, &id, &letter, &found);
-    if (code != ERR_ok || !found || letter.state != DLQ_DISCARDED || letter.kind == DLQ_REQUEST) {
+    if (code != ERR_ok || !found || letter.kind == DLQ_REQUEST) {
         return code;
     }
-    bool is_busy = askings_find(dlq->owner->askings, letter.n) != NULL;
-    if (!is_busy) {
-        struct row_discard asked = {0};
-        WIRE_SET(&asked, row_discard, row, row_of(&letter));
-        WIRE_SET(&asked, row_discard, is_final, true);
-        if (ask_owner(dlq, batch, &letter, ASKING_PURGE, &asked) == NULL) {
-            return ERR_ok; /* nobody has the row any more */
-        }
-    }
-    int64_t pause_ms = is_busy ? BUSY_PAUSE_MS : ASK_MS + batch_backoff_ms(batch, item->attempts + 1);
-    batch_due(
-        batch,
-        &(struct due){.owner = DLQ_DUE_PURGE, .key = item->key, .due_ms = batch->now_ms + pause_ms, .attempts = item->attempts + 1});
-    return ERR_ok;
+    bool is_purge = slice_equal(item->owner, slice_of(DLQ_DUE_PURGE));
+    return is_purge ? purge(dlq, batch, item, &letter) : ask_again(dlq, batch, &letter);
 }
 
 /* --- what the owner answered --- */
@@ -865,6 +893,9 @@ dlq_owner_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
         return code;
     }
     askings_answered(dlq->owner->askings, asking);
+    if (asking->verb == ASKING_RETRY && asking->callers != NULL) {
+        batch_due_cancel(batch, DLQ_DUE_ASKED, key_of(&asking->letter));
+    }
     if (letter == NULL) {
         refuse_callers(batch, asking, ERR_internal, "the letter is not there any more");
         return ERR_ok;

@@ -17,6 +17,7 @@
 /* Owners of due rows. */
 #define DLQ_DUE_DELIVER "deliver" /* dlq_request.c; key: letter id */
 #define DLQ_DUE_PURGE "purge"     /* dlq_owner.c; key: letter id: the time for undoing a discard is over */
+#define DLQ_DUE_ASKED "asked"     /* dlq_owner.c; key: letter id: its owner was asked, and the answer is not here */
 #define DLQ_DUE_REPLAY "replay"   /* dlq_replay.c; key: replay id: go on */
 
 struct dlq_room;
@@ -114,7 +115,7 @@ dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_owner_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
 
-/* Due row DLQ_DUE_PURGE. */
+/* Due rows DLQ_DUE_PURGE and DLQ_DUE_ASKED. */
 MUST_CHECK err
 dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 

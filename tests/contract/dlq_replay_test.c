@@ -510,6 +510,31 @@ ON_BOTH(dlq_owner, refuses_while_the_owner_is_away)
     finish(&stage);
 }
 
+ON_BOTH(dlq_owner, asks_again_when_it_ended_before_the_answer_came)
+{
+    static const struct larder_options IMPATIENT = {.timeout_ms = 200, .attempts = 1};
+    struct stage stage;
+    struct dlq_replay replay = {0};
+    struct letter letter;
+    struct err_text why = {""};
+    start(&stage, place);
+    bury(&stage, 1, 1);
+    scripted_owner_set(stage.owner, 1, 1, OWNER_SILENT);
+    WIRE_SET(&replay, dlq_replay, letter, letter_id(1));
+    cr_assert(dlq_client_replay(stage.client, &IMPATIENT, &replay, &letter, &why) == ERR_deadline_exceeded, "%s", why.text);
+    stop_dlq(&stage);
+    scripted_owner_set(stage.owner, 1, 1, OWNER_DOES);
+    run_dlq(&stage);
+    int64_t until_ms = clock_utc_ms() + WAIT_MS;
+    struct letter_whole whole = show(&stage, 1);
+    while (!slice_equal(whole.letter.state, slice_of("done")) && clock_utc_ms() < until_ms) {
+        whole = show(&stage, 1);
+    }
+    assert_text(whole.letter.state, "done");
+    cr_assert(scripted_owner_done(stage.owner, 1) == 1);
+    finish(&stage);
+}
+
 ON_BOTH(dlq_owner, follows_a_call_that_was_begun)
 {
     struct stage stage;
