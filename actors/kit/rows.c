@@ -17,7 +17,6 @@
  *           knows what is in them. A due row that has a time of its own is neither fired early nor put aside.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "actor_internal.h"
 #include "log.h"
@@ -84,16 +83,6 @@ add_attempt(struct batch *batch, const struct inbox_event *event, const char *re
     return kept;
 }
 
-/* The reason without the symbol in front, which a letter has beside it. */
-static const char *
-words_of(const struct charge *charge)
-{
-    const char *symbol = err_symbol(charge->status);
-    size_t size = strlen(symbol);
-    bool has_symbol = strncmp(charge->reason, symbol, size) == 0 && strncmp(charge->reason + size, ": ", 2) == 0;
-    return has_symbol ? charge->reason + size + 2 : charge->reason;
-}
-
 static void
 bury(struct batch *batch, const struct inbox_event *event, const struct charge *charge, const struct inbox_failure *failure)
 {
@@ -101,7 +90,7 @@ bury(struct batch *batch, const struct inbox_event *event, const struct charge *
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, &event->header.id));
     WIRE_SET(&burial, burial, kind, slice_of("event"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));
-    WIRE_SET(&burial, burial, error, slice_of(words_of(charge)));
+    WIRE_SET(&burial, burial, error, slice_of(charge->reason));
     WIRE_SET(&burial, burial, attempts, failure->attempts);
     WIRE_SET(&burial, burial, first, failure->first_ms);
     WIRE_SET(&burial, burial, last, batch->now_ms);
@@ -143,7 +132,7 @@ rows_charge(struct batch *batch, struct record *record, const struct charge *cha
         bury(batch, event, charge, &failure);
     }
     if (record->retry != NULL) {
-        rows_say_failed(batch, record, charge->status, words_of(charge), failure.attempts);
+        rows_say_failed(batch, record, charge->status, charge->reason, failure.attempts);
     }
     return code;
 }

@@ -21,7 +21,7 @@
 #include "wire.h"
 
 /* From so many deaths on a message is not handled any more by itself. */
-#define TRIAL_DEATHS 2
+#define TRIAL_DEATHS 3
 
 #define TRIAL_NAME_MAX 160
 
