@@ -59,6 +59,7 @@ struct trial {
     int64_t records_left;
     int64_t until_us; /* steady: not over before this */
     struct metric *deaths;
+    struct trial_name handled; /* whose turn has come; size 0: nobody's */
 };
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
@@ -204,14 +205,24 @@ add(struct trial *trial, const struct trial_name *name, struct suspect **added)
     return code;
 }
 
-/* Who was being tried has survived. */
+/* Who was being tried has survived. One that was only named, because its turn was next and did not come, keeps its deaths. */
 static err
 acquit(struct trial *trial)
 {
     err code = ERR_ok;
     for (size_t i = trial->working.count; code == ERR_ok && i > 0; i--) {
-        if (trial->working.suspects[i - 1].is_trying) {
-            code = forget(trial, &trial->working.suspects[i - 1]);
+        struct suspect *suspect = &trial->working.suspects[i - 1];
+        bool is_handled =
+            suspect->name.size == trial->handled.size && memcmp(suspect->name.bytes, trial->handled.bytes, suspect->name.size) == 0;
+        if (!suspect->is_trying) {
+            continue;
+        }
+        if (suspect->deaths > 0 && !is_handled) {
+            suspect->is_trying = false;
+            trial->is_changed = true;
+            code = queue_row(trial, bytes_of(&suspect->name), suspect);
+        } else {
+            code = forget(trial, suspect);
         }
     }
     return code;
@@ -371,6 +382,12 @@ trial_is_begun(const struct trial *trial, const struct trial_name *name)
 {
     const struct suspect *suspect = find_committed(trial, name);
     return suspect != NULL && suspect->is_trying;
+}
+
+void
+trial_handle(struct trial *trial, const struct trial_name *name)
+{
+    trial->handled = *name;
 }
 
 bool

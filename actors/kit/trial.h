@@ -82,6 +82,10 @@ trial_turn(struct trial *trial, bool is_caught_up);
 bool
 trial_is_begun(const struct trial *trial, const struct trial_name *name);
 
+/* Its turn has come: it is handled now, and is acquitted by the next name or the end, unless it ends the actor. */
+void
+trial_handle(struct trial *trial, const struct trial_name *name);
+
 /* Whether any name on disk is that of a message that is being tried. */
 bool
 trial_is_trying(const struct trial *trial);

@@ -192,6 +192,7 @@ tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_u
     if (name.size > 0 && !trial_is_begun(actor->trial, &name)) {
         code = commit_name(actor, trial_begin(actor->trial, &name));
     }
+    trial_handle(actor->trial, &name);
     find_next(actor, number);
     return code;
 }
