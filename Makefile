@@ -26,13 +26,13 @@ OUT := build/$(VARIANT)
 # --- packages ---
 
 PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libmicrohttpd-dev libjansson-dev libcurl4-gnutls-dev \
-  libsodium-dev libsqlite3-dev default-libmysqlclient-dev
+  libsodium-dev libjwt-dev libssl-dev libsqlite3-dev default-libmysqlclient-dev
 PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest curl
 PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 # Where node is not the distribution's, its package brings npm and conflicts with the other one.
 PACKAGES_BENCH := $(filter-out $(if $(shell command -v npm),npm),$(shell cat tests/bench/packages.txt))
 
-PKG_CONFIG_NAMES := libzmq libczmq msgpack libmicrohttpd jansson libcurl libsodium sqlite3 libmariadb
+PKG_CONFIG_NAMES := libzmq libczmq msgpack libmicrohttpd jansson libcurl libsodium libjwt libcrypto sqlite3 libmariadb
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Installs what is missing of a list of packages, and says what.

@@ -39,15 +39,21 @@
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "log.h"
+#include "order/order.h"
+#include "payment/payment.h"
+#include "product/product.h"
 #include "sales/sales.h"
 #include "stock/stock.h"
 #include "topology.h"
+#include "user/user.h"
 
 #define STOP_DEADLINE_MS 4800L
 #define FENCED_PAUSE_MS 2000
 #define OPEN_FILES_BESIDE 1024
 
-static const struct actor_class *const classes[] = {&stock_class, &sales_class, &factory_class, &dlq_class};
+static const struct actor_class *const classes[] = {
+    &user_class, &product_class, &order_class, &payment_class, &stock_class, &sales_class, &factory_class, &dlq_class,
+};
 
 static void
 raise_open_files(const struct settings *settings)
@@ -113,7 +119,7 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
 {
     const struct actor_class *class = process_class(name);
     if (class == NULL) {
-        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are stock, sales, factory and dlq", name);
+        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are user, product, order, payment, stock, sales, factory and dlq", name);
     }
     int shards = topology_shards(process->settings, name);
     if (shard >= shards) {

@@ -63,7 +63,7 @@ static err
 start_shop(struct process *process, struct err_text *why)
 {
     /* Stopped in the opposite order: sales asks stock until it ends, the factory hears what stock says last, and the dlq all. */
-    static const char *const names[] = {"dlq", "stock", "factory", "sales"};
+    static const char *const names[] = {"dlq", "stock", "factory", "product", "user", "payment", "order", "sales"};
     err code = ERR_ok;
     for (size_t i = 0; code == ERR_ok && i < sizeof names / sizeof names[0]; i++) {
         code = process_add(process, names[i], -1, why);
@@ -184,7 +184,7 @@ const struct command actor_command = {
     .name = "actor",
     .arguments = "NAME... [--shard K] [settings]",
     .summary = "one or more actors as a process of their own, on tcp",
-    .help = "NAME is stock, sales, factory or dlq. Without --shard all shards of an actor run here.\n"
+    .help = "NAME is user, product, order, payment, sales, stock, factory or dlq. Without --shard all shards of an actor run here.\n"
             "\n"
             "/livez, /readyz and /metrics are served on the port of the first actor + 5000. Exit status: 0 asked to\n"
             "end, 1 it could not go on, 2 a setting is wrong, 3 another process has taken the shard.\n",

@@ -110,6 +110,7 @@ handle_item(struct dlq *dlq, struct batch *batch, struct item *item)
         return dlq_host_handle_head(dlq, batch, item);
     case ITEM_EVENT:
     case ITEM_CALL:
+    case ITEM_WORK:
         break; /* it follows nobody and calls nobody */
     }
     return ERR_internal;

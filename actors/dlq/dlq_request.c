@@ -27,7 +27,7 @@
 enum { PAUSE_MAX_MS = 10000, GUARD_MS = 1000, HISTORY_MAX = 100 };
 
 /* What is asked for, as it was understood. */
-struct order {
+struct handed {
     const struct dlq_hand_over *body;
     enum op op;
     int shard;
@@ -57,7 +57,7 @@ read_op(const struct dlq_hand_over *body, enum op *op, struct err_text *why)
 
 /* What the request is about: a product, its own or that of its first line, or else the thing that it names by its id. */
 static void
-read_key(const struct wire_body *body, const void *request, struct order *order)
+read_key(const struct wire_body *body, const void *request, struct handed *handed)
 {
     uint64_t has = *(const uint64_t *)request;
     for (size_t i = 0; i < body->field_count; i++) {
@@ -67,45 +67,45 @@ read_key(const struct wire_body *body, const void *request, struct order *order)
             continue;
         }
         if (field->kind == WIRE_NAME && strcmp(field->name, "product") == 0) {
-            order->product = *(const struct slice *)value;
+            handed->product = *(const struct slice *)value;
         } else if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
             struct wire_list lines = *(const struct wire_list *)value;
             struct stock_line line;
-            order->product = wire_list_next(&lines, &stock_line_body, &line) ? line.product : order->product;
-        } else if (field->kind == WIRE_ID && order->key[0] == '\0') {
-            id_format(value, order->key);
+            handed->product = wire_list_next(&lines, &stock_line_body, &line) ? line.product : handed->product;
+        } else if (field->kind == WIRE_ID && handed->key[0] == '\0') {
+            id_format(value, handed->key);
         }
     }
-    if (order->product.size > 0) {
-        dlq_copy(order->key, sizeof order->key, order->product);
+    if (handed->product.size > 0) {
+        dlq_copy(handed->key, sizeof handed->key, handed->product);
     }
 }
 
 static err
-read_order(const struct dlq *dlq, struct batch *batch, const struct dlq_hand_over *body, struct order *order, struct err_text *why)
+read_handed(const struct dlq *dlq, struct batch *batch, const struct dlq_hand_over *body, struct handed *handed, struct err_text *why)
 {
     struct err_text reason;
-    *order = (struct order){.body = body};
-    err code = read_op(body, &order->op, why);
+    *handed = (struct handed){.body = body};
+    err code = read_op(body, &handed->op, why);
     if (code != ERR_ok) {
         return code;
     }
-    const struct wire_op *op = &wire_ops[order->op];
+    const struct wire_op *op = &wire_ops[handed->op];
     void *request = batch_alloc(batch, op->request->size);
     code = wire_decode(op->request, body->body, request, &reason);
     if (code != ERR_ok) {
         return err_say(why, code, "dlq_hand_over.body: %s", reason.text);
     }
-    read_key(op->request, request, order);
+    read_key(op->request, request, handed);
     int shards = topology_shards(dlq->settings, op->owner);
-    order->shard = WIRE_HAS(body, dlq_hand_over, shard) ? (int)body->shard : 0;
-    if (order->shard >= shards) {
+    handed->shard = WIRE_HAS(body, dlq_hand_over, shard) ? (int)body->shard : 0;
+    if (handed->shard >= shards) {
         return err_say(why, ERR_invalid_field, "dlq_hand_over.shard: %s has %d, counted from 0", op->owner, shards);
     }
-    bool is_routed = (op->traits & OP_ROUTED) != 0 && order->product.size > 0;
-    if (is_routed && wire_shard_of(order->product, shards) != order->shard) {
-        return err_say(why, ERR_invalid_field, "dlq_hand_over.shard: %s lives on shard %d", order->key,
-                       wire_shard_of(order->product, shards));
+    bool is_routed = (op->traits & OP_ROUTED) != 0 && handed->product.size > 0;
+    if (is_routed && wire_shard_of(handed->product, shards) != handed->shard) {
+        return err_say(why, ERR_invalid_field, "dlq_hand_over.shard: %s lives on shard %d", handed->key,
+                       wire_shard_of(handed->product, shards));
     }
     return ERR_ok;
 }
@@ -120,11 +120,11 @@ set_due(struct batch *batch, const struct dlq_letter *letter, int64_t due_ms)
 }
 
 static void
-make_letter(const struct dlq *dlq, const struct batch *batch, const struct item *item, const struct order *order,
+make_letter(const struct dlq *dlq, const struct batch *batch, const struct item *item, const struct handed *handed,
             struct dlq_letter *letter)
 {
-    const struct dlq_hand_over *body = order->body;
-    const struct wire_op *op = &wire_ops[order->op];
+    const struct dlq_hand_over *body = handed->body;
+    const struct wire_op *op = &wire_ops[handed->op];
     struct dlq_value value = dlq_rules_value(op->request, body->body);
     *letter = (struct dlq_letter){
         .id = id_derive(&body->request, "letter/request"),
@@ -146,10 +146,10 @@ make_letter(const struct dlq *dlq, const struct batch *batch, const struct item 
     memcpy(letter->currency, value.currency, sizeof letter->currency);
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(ERR_unavailable)));
     dlq_copy(letter->error, sizeof letter->error, slice_of("not delivered yet"));
-    dlq_copy(letter->key, sizeof letter->key, slice_of(order->key));
+    dlq_copy(letter->key, sizeof letter->key, slice_of(handed->key));
     dlq_copy(letter->type, sizeof letter->type, slice_of(op->name));
     dlq_copy(letter->traceparent, sizeof letter->traceparent, item->traceparent);
-    (void)snprintf(letter->destination, sizeof letter->destination, "%s/%d", op->owner, order->shard);
+    (void)snprintf(letter->destination, sizeof letter->destination, "%s/%d", op->owner, handed->shard);
     if (WIRE_HAS(body, dlq_hand_over, principal)) {
         dlq_copy(letter->principal, sizeof letter->principal, body->principal);
     }
@@ -161,16 +161,16 @@ make_letter(const struct dlq *dlq, const struct batch *batch, const struct item 
 
 /* Handed over before: the letter there is, if it was the same request. */
 static err
-answer_known(struct dlq *dlq, struct batch *batch, struct item *item, const struct order *order, const struct dlq_letter *letter)
+answer_known(struct dlq *dlq, struct batch *batch, struct item *item, const struct handed *handed, const struct dlq_letter *letter)
 {
     char destination[DLQ_TEXT_SIZE];
     struct arena arena = {0};
     struct dlq_frames frames = {0};
     err code = dlq_store_frames(&dlq->store, &arena, letter->n, &frames);
     struct slice body = frames.original.size > 0 ? frames.original : frames.body;
-    (void)snprintf(destination, sizeof destination, "%s/%d", wire_ops[order->op].owner, order->shard);
-    bool is_same = strcmp(letter->type, wire_ops[order->op].name) == 0 && strcmp(letter->destination, destination) == 0 &&
-                   slice_equal(body, order->body->body);
+    (void)snprintf(destination, sizeof destination, "%s/%d", wire_ops[handed->op].owner, handed->shard);
+    bool is_same = strcmp(letter->type, wire_ops[handed->op].name) == 0 && strcmp(letter->destination, destination) == 0 &&
+                   slice_equal(body, handed->body->body);
     arena_fini(&arena);
     if (code != ERR_ok) {
         return code;
@@ -190,25 +190,25 @@ err
 dlq_handle_hand_over(struct dlq *dlq, struct batch *batch, struct item *item)
 {
     struct err_text why;
-    struct order order;
+    struct handed handed;
     struct dlq_letter letter;
     bool found = false;
-    err code = read_order(dlq, batch, item->body, &order, &why);
+    err code = read_handed(dlq, batch, item->body, &handed, &why);
     if (code != ERR_ok) {
         item_refuse(batch, item, code, "%s", why.text);
         return ERR_ok;
     }
-    struct id id = id_derive(&order.body->request, "letter/request");
+    struct id id = id_derive(&handed.body->request, "letter/request");
     code = dlq_store_find(&dlq->store, &id, &letter, &found);
     if (code != ERR_ok || found) {
-        return found ? answer_known(dlq, batch, item, &order, &letter) : code;
+        return found ? answer_known(dlq, batch, item, &handed, &letter) : code;
     }
     if (dlq_room_is_short(dlq->room, dlq_tally_total(dlq->tally))) {
         item_refuse(batch, item, ERR_overloaded, "the room that is left for letters is kept for what could not be processed");
         return ERR_ok;
     }
-    make_letter(dlq, batch, item, &order, &letter);
-    dlq_open_letter(dlq, batch, &letter, &(struct dlq_frames){.body = order.body->body});
+    make_letter(dlq, batch, item, &handed, &letter);
+    dlq_open_letter(dlq, batch, &letter, &(struct dlq_frames){.body = handed.body->body});
     if (letter.state == DLQ_WAITING) {
         set_due(batch, &letter, batch->now_ms);
     }

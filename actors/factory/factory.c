@@ -496,6 +496,7 @@ handle_item(struct factory *factory, struct batch *batch, struct item *item)
         return handle_reply(factory, batch, item);
     case ITEM_CALL:
         return factory_handle_outcome(factory, batch, item);
+    case ITEM_WORK:
     case ITEM_HEAD:
         return ERR_ok;
     }

@@ -20,6 +20,7 @@
 
 #include "db.h"
 #include "err.h"
+#include "role.h"
 #include "settings.h"
 #include "wire.h"
 
@@ -35,6 +36,7 @@ enum item_kind {
     ITEM_DUE,     /* a due row whose time has come: owner, key, payload, attempts */
     ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct problem otherwise), context */
     ITEM_CALL,    /* the outcome of an outbound HTTP call: call_status, text, context_id */
+    ITEM_WORK,    /* work that was given to batch_work() is done: context */
     ITEM_HEAD     /* a source's HEAD, for a class that watches: header (source, incarnation, seq) and body (struct head) */
 };
 
@@ -45,6 +47,10 @@ struct item {
     bool again;
     int64_t deadline_ms;
     struct slice traceparent;
+
+    enum role role; /* ITEM_REQUEST: in whose name it is asked */
+    bool has_user;
+    struct id user; /* who that is, when it is a person who has signed in */
 
     enum op op;           /* ITEM_REQUEST, ITEM_REPLY */
     const void *body;     /* struct of the op's request, of the event's body, of the op's reply or struct problem */
@@ -61,7 +67,7 @@ struct item {
 
     err status;           /* ITEM_REPLY; ERR_unavailable or ERR_deadline_exceeded when no answer came */
     bool replayed;        /* ITEM_REPLY: a stored answer */
-    void *context;        /* ITEM_REPLY: as given to batch_ask() */
+    void *context;        /* ITEM_REPLY: as given to batch_ask(); ITEM_WORK: the memory of the work */
     struct id context_id; /* ITEM_CALL: as given to batch_call() */
     int call_status;      /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
     struct slice text;    /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
@@ -227,6 +233,17 @@ struct call {
 
 void
 batch_call(struct batch *batch, const struct call *call);
+
+/* Work that takes long and touches nothing but its own memory, on a thread beside the actor, after the commit. */
+struct work {
+    void (*run)(void *memory);     /* on the other thread */
+    void (*discard)(void *memory); /* frees it, when the actor ends or loses its database before the work is handled */
+    void *memory;                  /* from the heap; the kit's from here to the ITEM_WORK that brings it back as `context` */
+};
+
+/* False, and nothing is taken, when works_max are under way: refuse as overloaded. */
+bool
+batch_work(struct batch *batch, const struct work *work);
 
 /* Tells the dlq what could not be finished, until it has confirmed. Part of this batch's transaction. A second burial of the same
  * letter replaces one that is not confirmed yet. `burial->destination` is set by the kit. */

@@ -206,7 +206,7 @@ batch_add(struct actor *actor);
 /* --- rows.c --- */
 
 /* Why an event cannot be applied. */
-struct charge {
+struct blame {
     err status;
     const char *reason;
     int64_t attempts; /* how many this counts for */
@@ -215,7 +215,7 @@ struct charge {
 
 /* The one place where a failed event is parked, tried again later, or given up: then it is buried. In the transaction under way. */
 MUST_CHECK err
-rows_charge(struct batch *batch, struct record *record, const struct charge *charge);
+rows_charge(struct batch *batch, struct record *record, const struct blame *charge);
 
 /* Says what became of an event, or of a row that somebody asked to retry; `behind` records were handled in the same transaction behind
  * it. ERR_unavailable: this must not be committed: a dependency is away, or one of them should have waited for this event. */

@@ -479,7 +479,7 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     }
     log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
               LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
-    err parked = rows_charge(&batch, record, &(struct charge){.status = code, .reason = err_words(code), .attempts = 1});
+    err parked = rows_charge(&batch, record, &(struct blame){.status = code, .reason = err_words(code), .attempts = 1});
     if (!batch_commit_alone(actor, record, parked, now_ms)) {
         refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
     }

@@ -103,10 +103,16 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     item->id = header->id;
     item->again = WIRE_HAS(header, request_header, again) && header->again;
     item->deadline_ms = header->deadline;
+    item->role = WIRE_HAS(header, request_header, role) ? role_find(header->role) : ROLE_OPERATOR;
+    item->has_user = WIRE_HAS(header, request_header, user);
+    item->user = header->user;
     item->traceparent = WIRE_HAS(header, request_header, traceparent) ? header->traceparent : (struct slice){0};
     item->frame = message_body(&record->message);
     item->body = target;
     item->fingerprint = fingerprint(item->op, item->frame);
+    if (item->role == ROLE_COUNT) {
+        return err_say(why, ERR_invalid_field, "request_header.role: there is no such role");
+    }
     return wire_decode(body, item->frame, target, why);
 }
 

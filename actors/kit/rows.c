@@ -84,7 +84,7 @@ add_attempt(struct batch *batch, const struct inbox_event *event, const char *re
 }
 
 static void
-bury(struct batch *batch, const struct inbox_event *event, const struct charge *charge, const struct inbox_failure *failure)
+bury(struct batch *batch, const struct inbox_event *event, const struct blame *charge, const struct inbox_failure *failure)
 {
     struct burial burial = {0};
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, &event->header.id));
@@ -112,7 +112,7 @@ bury(struct batch *batch, const struct inbox_event *event, const struct charge *
 }
 
 err
-rows_charge(struct batch *batch, struct record *record, const struct charge *charge)
+rows_charge(struct batch *batch, struct record *record, const struct blame *charge)
 {
     const struct inbox_event *event = record->event;
     const struct actor *actor = batch->actor;
@@ -148,7 +148,7 @@ charge_refusal(struct batch *batch, struct record *record)
     char reason[ERR_TEXT_MAX + WIRE_NAME_MAX];
     snprintf(reason, sizeof reason, "%s: %.*s", err_symbol(record->outcome.status), (int)problem.detail.size,
              (const char *)problem.detail.data);
-    return rows_charge(batch, record, &(struct charge){.status = record->outcome.status, .reason = reason, .attempts = 1});
+    return rows_charge(batch, record, &(struct blame){.status = record->outcome.status, .reason = reason, .attempts = 1});
 }
 
 static void

@@ -165,7 +165,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
     err code = trial_convict(actor->trial, name);
     if (code == ERR_ok && record->event != NULL) {
         code = rows_charge(&batch, record,
-                           &(struct charge){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
+                           &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
     } else if (code == ERR_ok) {
         bury_due(actor, &batch, record->due, why);
         if (record->retry != NULL) {

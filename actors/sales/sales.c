@@ -204,6 +204,7 @@ sales_handle(void *state, struct batch *batch)
         case ITEM_EVENT:
         case ITEM_DUE:
         case ITEM_CALL:
+        case ITEM_WORK:
         case ITEM_HEAD:
             break;
         }

@@ -22,7 +22,7 @@ import processes  # in tests/support, where rest looks
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300
 START_S = 30
-OFFSETS = {"sales": 5, "stock": 6, "factory": 7, "dlq": 8}
+OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
 
 
 def is_free(port):

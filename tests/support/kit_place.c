@@ -34,11 +34,11 @@ is_port_free(int port)
     return is_free;
 }
 
-/* The ports of stock, factory and dlq behind it. */
+/* The ports of every actor behind it. */
 static bool
 are_ports_free(int base)
 {
-    for (int offset = 6; offset <= 8; offset++) {
+    for (int offset = 1; offset <= 8; offset++) {
         if (!is_port_free(base + offset) || !is_port_free(base + 100 + offset)) {
             return false;
         }

@@ -30,7 +30,7 @@ LOG_TAIL = 6000
 FAR_MS = 3600 * 1000
 
 DONE, FAILED, USAGE, FENCED, REFUSED = 0, 1, 2, 3, 4
-OFFSETS = {"sales": 5, "stock": 6, "factory": 7, "dlq": 8}
+OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
 PROBES, EVENTS, SHARD = 5000, 100, 10000
 
 

@@ -403,6 +403,7 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         (void)change(toy, batch, item->key, 1, item);
         break;
     case ITEM_CALL:
+    case ITEM_WORK:
     case ITEM_HEAD:
         break;
     }

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "payment.h"
+
+static const struct db_step steps[] = {
+    {100, "CREATE TABLE IF NOT EXISTS $placeholder (one {I64} NOT NULL PRIMARY KEY) {TABLE_END}"},
+};
+
+static err
+payment_open(struct actor *actor, void **state, struct err_text *why)
+{
+    (void)actor;
+    (void)why;
+    *state = NULL;
+    return ERR_ok;
+}
+
+static void
+payment_close(void **state)
+{
+    *state = NULL;
+}
+
+static err
+payment_handle(void *state, struct batch *batch)
+{
+    (void)state;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].kind == ITEM_REQUEST) {
+            item_refuse(batch, &batch->items[i], ERR_not_implemented, "not done yet");
+        }
+    }
+    return ERR_ok;
+}
+
+const struct actor_class payment_class = {
+    .name = "payment",
+    .steps = steps,
+    .step_count = 1,
+    .open = payment_open,
+    .close = payment_close,
+    .handle = payment_handle,
+};
+
+err
+payment_verify(struct db *db, struct verify_report *report)
+{
+    (void)db;
+    (void)report;
+    return ERR_ok;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The actor of charges and refunds. */
+#ifndef LARDER_PAYMENT_H
+#define LARDER_PAYMENT_H
+
+#include "actor.h"
+#include "db.h"
+#include "err.h"
+#include "verify.h"
+
+extern const struct actor_class payment_class;
+
+/* Proves the actor's own database. `db` is best a read-only snapshot. Faults are counted in the report; an error is one of the
+ * database. */
+MUST_CHECK err
+payment_verify(struct db *db, struct verify_report *report);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The actor of the menu. */
+#ifndef LARDER_PRODUCT_H
+#define LARDER_PRODUCT_H
+
+#include "actor.h"
+#include "db.h"
+#include "err.h"
+#include "verify.h"
+
+extern const struct actor_class product_class;
+
+/* Proves the actor's own database. `db` is best a read-only snapshot. Faults are counted in the report; an error is one of the
+ * database. */
+MUST_CHECK err
+product_verify(struct db *db, struct verify_report *report);
+
+#endif

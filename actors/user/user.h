@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The actor of people: who they are, how they sign in, and how they are forgotten. */
+#ifndef LARDER_USER_H
+#define LARDER_USER_H
+
+#include "actor.h"
+#include "db.h"
+#include "err.h"
+#include "verify.h"
+
+extern const struct actor_class user_class;
+
+/* Proves the actor's own database. `db` is best a read-only snapshot. Faults are counted in the report; an error is one of the
+ * database. */
+MUST_CHECK err
+user_verify(struct db *db, struct verify_report *report);
+
+#endif
