@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
 """
-PURPOSE   Measures larder beside its peers, in one run on one machine, and prints three Markdown tables. `make bench` runs it;
+PURPOSE   Measures larder beside its peers, in one run on one machine, and prints four Markdown tables. `make bench` runs it;
           README.md says how to read them.
 
 METHOD    A row is one kind of load on one contender. For each round and each kind of load the contenders take their turn, first
@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 
 import ledger
 import letters
+import restaurant
 from measure import BenchError, fdatasync_us, http_load, measure, memory_mib, percentile, zmq_load
 from servers import CONTENDERS, LARDER, ROOT, Express, Larder, LarderMariaDB, Webdis, get
 
@@ -267,11 +268,17 @@ def parse_options():
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: shows that it works, not how fast it is")
     parser.add_argument("--ledger", action="store_true", help="also the rate over 10 million ledger rows (minutes, 5 GB of disk)")
     parser.add_argument("--letters", choices=("yes", "no", "only"), default="yes", help="durable events and the dlq: the third table")
+    parser.add_argument("--restaurant", choices=("yes", "no", "only"), default="yes", help="whole orders, the kitchen, the menu: the fourth table")
     parser.add_argument("--folder", default=os.path.join(ROOT, "build", "bench"), help="where the data lie: a real disk")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 2
     return options
+
+
+def wants(this, other):
+    """Whether a table is measured, by its own option and that of the other one."""
+    return this != "no" and (this == "only" or other != "only")
 
 
 def interrupted(_number, _frame):
@@ -284,8 +291,8 @@ def interrupted(_number, _frame):
 def main():
     options = parse_options()
     rows = [row for row in (Row(load, contender) for load in LOADS for contender in load.contenders)
-            if re.search(options.only, row.label()) and options.letters != "only"]
-    if not rows and options.letters != "only":
+            if re.search(options.only, row.label()) and "only" not in (options.letters, options.restaurant)]
+    if not rows and "only" not in (options.letters, options.restaurant):
         say("no row matches --only")
         return 2
     needs_larder = any(row.contender in LARDERS for row in rows) or options.ledger
@@ -309,7 +316,8 @@ def main():
         try:
             run_rounds(rows, servers, options, disk)
             figures = second_table(servers, options, disk)
-            letter_rows = letters.table(folder, options, say) if options.letters != "no" else []
+            letter_rows = letters.table(folder, options, say) if wants(options.letters, options.restaurant) else []
+            restaurant_rows = restaurant.table(folder, options, say) if wants(options.restaurant, options.letters) else []
         except KeyboardInterrupt:
             say("interrupted")
             return 130
@@ -318,8 +326,12 @@ def main():
     if rows:
         print_main_table(rows)
     print_second_table(figures)
-    letters.print_table(letter_rows)
-    return 1 if any(row.failure for row in rows) or any(row[-1].startswith("failed") for row in letter_rows) else 0
+    if letter_rows:
+        letters.print_table(letter_rows)
+    if restaurant_rows:
+        restaurant.print_table(restaurant_rows)
+    failed = [row for row in letter_rows + restaurant_rows if row[-1].startswith("failed")]
+    return 1 if failed or any(row.failure for row in rows) else 0
 
 
 if __name__ == "__main__":
