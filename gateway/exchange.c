@@ -37,6 +37,7 @@
 
 #define BUFFER_KEPT_MAX ((size_t)64 * 1024)
 #define PAGE_LIMIT_DEFAULT 100
+#define WEBHOOK_MAX 65536
 #define PRINCIPAL "anonymous"
 #define LETTER_LOCATION "/v1/letters/{id}"
 
@@ -122,7 +123,7 @@ exchange_open(struct exchange *exchange, enum route_method method)
         return;
     }
     if (is_everything) {
-        exchange->match.methods = 1U << METHOD_GET | 1U << METHOD_POST | 1U << METHOD_PUT | 1U << METHOD_PATCH;
+        exchange->match.methods = 1U << METHOD_GET | 1U << METHOD_POST | 1U << METHOD_PUT | 1U << METHOD_PATCH | 1U << METHOD_DELETE;
     }
     if (exchange->match.methods == 0) {
         exchange_refuse(exchange, ERR_not_found, "this address is none of the gateway's");
@@ -253,24 +254,92 @@ is_blank(struct slice text)
     return true;
 }
 
-/* If-Match is the version that the client has seen; only a count can promise to look at it. */
+static bool
+has_field(const struct wire_body *body, const char *name)
+{
+    for (size_t i = 0; i < body->field_count; i++) {
+        if (strcmp(body->fields[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* If-Match is the version that the client has seen; only an operation that takes one can promise to look at it. */
 static err
 read_if_match(struct exchange *exchange, struct err_text *why)
 {
     struct slice tag = exchange->head.if_match;
-    if (!exchange->head.has_if_match || (wire_ops[exchange->match.route->op].traits & OP_WRITES) == 0) {
-        return ERR_ok;
-    }
-    if (exchange->match.route->op != OP_stock_count) {
+    if (!has_field(wire_ops[exchange->match.route->op].request, "version")) {
         return err_say(why, ERR_not_implemented, "If-Match: is not looked at here, so it is refused rather than ignored");
     }
     if (tag.size > 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"') {
         tag = (struct slice){tag.data + 1, tag.size - 2};
     }
-    if (json_reader_text(&exchange->reader, slice_of("version"), tag, why) != ERR_ok) {
+    /* a version of 0 is no ETag: on the wire it says that there must be none yet */
+    if ((tag.size == 1 && tag.data[0] == '0') || json_reader_text(&exchange->reader, slice_of("version"), tag, why) != ERR_ok) {
         return err_say(why, ERR_invalid_field,
                        "If-Match: must be one ETag as it was given out, and `version` not in the body as well");
     }
+    return ERR_ok;
+}
+
+/* If-None-Match: * asks to create and never to replace. */
+static err
+read_if_none_match(struct exchange *exchange, struct err_text *why)
+{
+    struct slice tag = exchange->head.if_none_match;
+    if (exchange->match.route->op != OP_product_put) {
+        return err_say(why, ERR_not_implemented, "If-None-Match: is not looked at here, so it is refused rather than ignored");
+    }
+    if (tag.size != 1 || tag.data[0] != '*' ||
+        json_reader_text(&exchange->reader, slice_of("version"), slice_of("0"), why) != ERR_ok) {
+        return err_say(why, ERR_invalid_field, "If-None-Match: must be * here, without an If-Match and without `version` in the body");
+    }
+    return ERR_ok;
+}
+
+static err
+read_conditions(struct exchange *exchange, struct err_text *why)
+{
+    err failed = ERR_ok;
+    if ((wire_ops[exchange->match.route->op].traits & OP_WRITES) == 0) {
+        return ERR_ok;
+    }
+    if (exchange->head.has_if_match) {
+        failed = read_if_match(exchange, why);
+    }
+    if (failed == ERR_ok && exchange->head.has_if_none_match) {
+        failed = read_if_none_match(exchange, why);
+    }
+    return failed;
+}
+
+/* A webhook is judged by its bytes, so they go on as they came. What cannot be a header of one is no signature. */
+static err
+read_webhook(struct exchange *exchange, struct err_text *why)
+{
+    const struct {
+        const char *header;
+        const char *field;
+        struct slice value;
+    } headers[] = {
+        {"webhook-id", "webhook_id", exchange->head.webhook_id},
+        {"webhook-timestamp", "timestamp", exchange->head.webhook_timestamp},
+        {"webhook-signature", "signature", exchange->head.webhook_signature},
+    };
+    struct payment_webhook *webhook = &exchange->request.payment_webhook_value;
+    struct slice body = wire_buffer_slice(&exchange->body);
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+        if (headers[i].value.size > 0 &&
+            json_reader_text(&exchange->reader, slice_of(headers[i].field), headers[i].value, why) != ERR_ok) {
+            return err_say(why, ERR_bad_signature, "%s: cannot be that of a webhook", headers[i].header);
+        }
+    }
+    if (body.size > WEBHOOK_MAX) {
+        return err_say(why, ERR_too_large, "a webhook may have %d bytes", WEBHOOK_MAX);
+    }
+    WIRE_SET(webhook, payment_webhook, body, body);
     return ERR_ok;
 }
 
@@ -283,14 +352,16 @@ read_request(struct exchange *exchange, struct err_text *why)
     exchange->text.size = 0;
     wire_buffer_append(&exchange->text, exchange->uri.data, exchange->uri.size);
     err failed = read_parameters(exchange, why);
-    if (failed == ERR_ok && route->input != INPUT_NONE) {
+    if (failed == ERR_ok && route->input == INPUT_RAW) {
+        failed = read_webhook(exchange, why);
+    } else if (failed == ERR_ok && route->input != INPUT_NONE) {
         failed = read_query(exchange, why);
     }
     if (failed == ERR_ok && route->input == INPUT_JSON && !is_blank(body)) {
         failed = json_reader_object(&exchange->reader, body, why);
     }
     if (failed == ERR_ok) {
-        failed = read_if_match(exchange, why);
+        failed = read_conditions(exchange, why);
     }
     return failed == ERR_ok ? json_reader_end(&exchange->reader, why) : failed;
 }
@@ -444,7 +515,7 @@ answer_page(struct exchange *exchange, const struct wire_body *body, const union
         return;
     }
     page_end(&exchange->page, &exchange->out);
-    if (exchange->page.has_more) {
+    if (exchange->page.has_more && routes_page(exchange->match.route) != NULL) {
         write_link(exchange);
     }
     exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
@@ -485,15 +556,28 @@ is_known_to_client(const struct exchange *exchange)
     return (tags.size == 1 && tags.data[0] == '*') || memmem(tags.data, tags.size, exchange->answer.etag, size) != NULL;
 }
 
-static void
-answer_level(struct exchange *exchange, const struct stock_level *level)
+static int64_t
+version_of(const struct wire_body *body, const void *reply)
 {
-    (void)snprintf(exchange->answer.etag, EXCHANGE_ETAG_MAX, "\"%lld\"", (long long)level->version);
+    for (size_t i = 0; i < body->field_count; i++) {
+        if (strcmp(body->fields[i].name, "version") == 0) {
+            return *(const int64_t *)(const void *)((const char *)reply + body->fields[i].offset);
+        }
+    }
+    assert(!"a tagged reply has a version");
+    return 0;
+}
+
+/* The reply with its version as ETag. */
+static void
+answer_tagged(struct exchange *exchange, const struct wire_body *body, const void *reply)
+{
+    (void)snprintf(exchange->answer.etag, EXCHANGE_ETAG_MAX, "\"%lld\"", (long long)version_of(body, reply));
     if (is_known_to_client(exchange)) {
         exchange_answer(exchange, 304, CONTENT_NONE);
         return;
     }
-    json_write(&stock_level_body, level, &exchange->out);
+    json_write(body, reply, &exchange->out);
     exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
 }
 
@@ -505,35 +589,43 @@ is_dry_run(const struct exchange *exchange)
     return exchange->match.route->op == OP_dlq_start && WIRE_HAS(start, dlq_start, dry_run) && start->dry_run;
 }
 
+/* The status of what was done; of a webhook that has to wait for its charge it is 202. */
+static int
+success_of(const struct exchange *exchange, const union json_any *reply)
+{
+    if (is_dry_run(exchange)) {
+        return 200;
+    }
+    bool is_parked =
+        exchange->match.route->op == OP_payment_webhook && slice_equal(reply->payment_noted_value.outcome, slice_of("parked"));
+    return is_parked ? 202 : exchange->match.route->success;
+}
+
 static void
 answer_reply(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
 {
     const struct route *route = exchange->match.route;
     struct stock_level level;
-    if (route->reply == REPLY_PAGE) {
+    if (route->reply == REPLY_PAGE || route->reply == REPLY_LIST) {
         answer_page(exchange, body, reply);
-        return;
-    }
-    if (route->op == OP_stock_get) {
-        answer_level(exchange, &reply->stock_level_value);
         return;
     }
     if (route->reply == REPLY_LEVEL) {
         struct wire_list levels = reply->stock_done_value.levels;
         if (wire_list_next(&levels, &stock_level_body, &level)) {
-            answer_level(exchange, &level);
+            answer_tagged(exchange, &stock_level_body, &level);
             return;
         }
     }
-    json_write(body, reply, &exchange->out);
-    if (is_dry_run(exchange)) {
-        exchange_answer(exchange, 200, CONTENT_JSON);
-        return;
-    }
-    if (route->location[0] != 0) {
+    if (route->location[0] != 0 && !is_dry_run(exchange)) {
         write_location(exchange, route->location, body, reply);
     }
-    exchange_answer(exchange, route->success, CONTENT_JSON);
+    if (route->reply == REPLY_TAGGED) {
+        answer_tagged(exchange, body, reply);
+        return;
+    }
+    json_write(body, reply, &exchange->out);
+    exchange_answer(exchange, success_of(exchange, reply), CONTENT_JSON);
 }
 
 /* In the gateway's own words. A request of a LATER route has failed twice by the time that the dlq is not there either. */

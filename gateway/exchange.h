@@ -28,11 +28,15 @@ struct readiness;
 struct exchange_head {
     bool has_key;
     bool has_if_match;
+    bool has_if_none_match;
     bool prefers_async; /* Prefer: respond-async */
     struct slice key;
     struct slice if_match;
     struct slice if_none_match;
     struct slice traceparent;
+    struct slice webhook_id; /* of a webhook, as Standard Webhooks has them */
+    struct slice webhook_timestamp;
+    struct slice webhook_signature;
 };
 
 enum exchange_content { CONTENT_NONE, CONTENT_JSON, CONTENT_PROBLEM, CONTENT_METRICS };

@@ -60,6 +60,18 @@ scan_framing(struct head_scan *scan, const char *key, size_t key_size, struct sl
     }
 }
 
+static void
+scan_webhook(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
+{
+    if (is_named(key, key_size, "webhook-id")) {
+        keep_single(scan, 4, value, &scan->head->webhook_id);
+    } else if (is_named(key, key_size, "webhook-timestamp")) {
+        keep_single(scan, 5, value, &scan->head->webhook_timestamp);
+    } else if (is_named(key, key_size, "webhook-signature")) {
+        keep_single(scan, 6, value, &scan->head->webhook_signature);
+    }
+}
+
 static enum MHD_Result
 on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size, const char *text, size_t size)
 {
@@ -78,6 +90,7 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
         scan->head->has_if_match = true;
         keep_single(scan, 2, value, &scan->head->if_match);
     } else if (is_named(key, key_size, "If-None-Match")) {
+        scan->head->has_if_none_match = true;
         keep_single(scan, 3, value, &scan->head->if_none_match);
     } else if (is_named(key, key_size, "traceparent")) {
         scan->head->traceparent = value;
@@ -85,6 +98,7 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
         scan->head->prefers_async = scan->head->prefers_async || prefer_is_async(value);
     } else {
         scan_framing(scan, key, key_size, value);
+        scan_webhook(scan, key, key_size, value);
     }
     return MHD_YES;
 }

@@ -106,11 +106,11 @@ page_add(struct page *page, const struct route_page *how, const struct wire_body
             wire_buffer_append(out, ",", 1);
         }
         json_write(field->element, &element, out);
-        if (left == 1) {
+        if (left == 1 && how != NULL) {
             page->last.size = page_field_text(field->element, &element, slice_of(how->element), page->last.text);
         }
     }
-    page->has_more = *(const bool *)(const void *)((const char *)reply + more->offset);
+    page->has_more = more != NULL && *(const bool *)(const void *)((const char *)reply + more->offset);
 }
 
 void

@@ -32,7 +32,7 @@ void
 page_cursor_write(const struct page_cursor *cursor, struct wire_buffer *out);
 
 /* Appends the elements of a reply's list; the first call of a page opens it. `reply` is a struct of `body`, which has one list and
- * `has_more`. */
+ * perhaps `has_more`. `how` is NULL for a list that has no further page. */
 void
 page_add(struct page *page, const struct route_page *how, const struct wire_body *body, const void *reply, struct wire_buffer *out);
 

@@ -4,9 +4,9 @@
  *
  * PURPOSE
  *   /livez: the thread runs its loop. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
- *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. The dlq is asked too but
- *   not needed: without it everything is served but letters, so it is named and nothing more. /metrics: everything that this process
- *   counts.
+ *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. Stock, sales and factory
+ *   are needed. The others are asked too but not needed: without them a shop sells what it has, so they are named and nothing more.
+ *   /metrics: everything that this process counts.
  *
  * FAILURES
  *   Not ready is 503 with {"status":"not ready","away":["stock/0"]}, or "draining". "optional_away" names what is not needed.
@@ -54,11 +54,18 @@ say(struct exchange *exchange, int status, const char *json)
     exchange_answer(exchange, status, CONTENT_JSON);
 }
 
-/* "An away dlq stops nobody." */
+/* An away dlq stops nobody, and a donut shop without the restaurant's actors is whole. */
 static bool
 is_optional(const struct exchange *exchange, int peer)
 {
-    return strncmp(upstream_peer_name(exchange->upstream, peer), "dlq/", 4) == 0;
+    static const char *const optional[] = {"dlq/", "product/", "user/", "order/", "payment/"};
+    const char *name = upstream_peer_name(exchange->upstream, peer);
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        if (strncmp(name, optional[i], strlen(optional[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int

@@ -7,6 +7,7 @@
 
 #include "err.h"
 #include "json.h"
+#include "role.h"
 #include "wire.h"
 
 #define ROUTES_PARAMETERS_MAX 2
@@ -14,11 +15,11 @@
 
 enum route_method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
 enum route_work { WORK_FORWARD, WORK_LIVE, WORK_READY, WORK_METRICS };
-enum route_input { INPUT_QUERY, INPUT_JSON, INPUT_NONE };
-enum route_reply { REPLY_BODY, REPLY_LEVEL, REPLY_PAGE };
+enum route_input { INPUT_QUERY, INPUT_JSON, INPUT_RAW, INPUT_NONE };
+enum route_reply { REPLY_BODY, REPLY_TAGGED, REPLY_LEVEL, REPLY_PAGE, REPLY_LIST };
 
 enum route_number {
-#define ROUTE(name, method, pattern, op, success, input, names, reply, location, doc) ROUTE_##name,
+#define ROUTE(name, method, pattern, role, op, success, input, names, reply, location, doc) ROUTE_##name,
 #define PROBE(name, pattern, work, doc) ROUTE_##name,
 #include "routes.def"
     ROUTE_COUNT
@@ -32,7 +33,8 @@ struct route {
     const struct json_name *names;
     enum route_method method;
     enum route_work work;
-    enum op op; /* of WORK_FORWARD */
+    enum op op;     /* of WORK_FORWARD */
+    enum role role; /* the least that may ask */
     enum route_input input;
     enum route_reply reply;
     int success;
