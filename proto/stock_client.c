@@ -53,6 +53,14 @@ stock_client_release(struct larder_client *client, const struct larder_options *
 }
 
 err
+stock_client_return(struct larder_client *client, const struct larder_options *options, const struct stock_return *body,
+                    struct stock_done *answer, struct err_text *why)
+{
+    struct larder_exchange exchange = {.op = OP_stock_return, .body = body, .answer = answer};
+    return larder_client_exchange(client, options, &exchange, why);
+}
+
+err
 stock_client_adjust(struct larder_client *client, const struct larder_options *options, const struct stock_adjust *body,
                     struct stock_done *answer, struct err_text *why)
 {

@@ -34,6 +34,11 @@ MUST_CHECK err
 stock_client_release(struct larder_client *client, const struct larder_options *options, const struct stock_release *body,
                      struct stock_done *answer, struct err_text *why);
 
+/* The units of a committed hold come back. */
+MUST_CHECK err
+stock_client_return(struct larder_client *client, const struct larder_options *options, const struct stock_return *body,
+                    struct stock_done *answer, struct err_text *why);
+
 /* Add or remove units. */
 MUST_CHECK err
 stock_client_adjust(struct larder_client *client, const struct larder_options *options, const struct stock_adjust *body,

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   The stock actor: owns levels, holds and the ledger of the products whose names fall to its shard.
- * MESSAGES  Answers stock.take reserve extend commit release adjust count configure get list moves holds hold. Follows factory.ordered
- *           produced failed. Emits stock.low out restocked (durable) and changed (passing).
- * STATE     The tables of stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it,
- *           so it is what the table says. A batch first reads all that it will need (levels not in memory, holds, productions: one
- *           statement for each kind), then decides item by item in memory, then writes all lines and each changed level once.
- *           Facts of the factory are decided first, so that an alarm of this batch knows of everything that it says is applied.
- *           stock.get answers the level as decided so far in its batch, and leaves with the commit; list, moves and holds show
- *           what was committed before the batch.
- * FAILURES  An error of the database ends the batch; the kit rolls back, calls dropped(), and comes again with each item alone.
- * LIMITS    1,000 lines in a request; a level for each product in memory (stock_levels.c).
+ * MESSAGES  Answers stock.take reserve extend commit release return adjust count configure get list moves holds hold. Follows
+ * factory.ordered produced failed. Emits stock.low out restocked (durable) and changed (passing). STATE     The tables of
+ * stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it, so it is what the table
+ * says. A batch first reads all that it will need (levels not in memory, holds, productions: one statement for each kind), then
+ * decides item by item in memory, then writes all lines and each changed level once. Facts of the factory are decided first, so that
+ * an alarm of this batch knows of everything that it says is applied. stock.get answers the level as decided so far in its batch, and
+ * leaves with the commit; list, moves and holds show what was committed before the batch. FAILURES  An error of the database ends the
+ * batch; the kit rolls back, calls dropped(), and comes again with each item alone. LIMITS    1,000 lines in a request; a level for
+ * each product in memory (stock_levels.c).
  */
 #include "stock.h"
 
@@ -146,6 +145,12 @@ want_release(struct stock *stock, const struct item *item)
 }
 
 static void
+want_return(struct stock *stock, const struct item *item)
+{
+    want_hold(stock, &((const struct stock_return *)item->body)->hold);
+}
+
+static void
 want_adjust(struct stock *stock, const struct item *item)
 {
     want_product(stock, ((const struct stock_adjust *)item->body)->product);
@@ -223,6 +228,7 @@ want_all(struct stock *stock)
         [OP_stock_commit] = want_commit, [OP_stock_release] = want_release, [OP_stock_adjust] = want_adjust,
         [OP_stock_count] = want_count,   [OP_stock_get] = want_get,         [OP_stock_configure] = want_configure,
         [OP_stock_moves] = want_moves,   [OP_stock_holds] = want_holds,     [OP_stock_hold] = want_found,
+        [OP_stock_return] = want_return,
     };
     for (size_t i = 0; i < stock->batch->count; i++) {
         const struct item *item = &stock->batch->items[i];
@@ -279,7 +285,8 @@ read_all(struct stock *stock)
         return status;
     }
     for (const struct held *held = stock->held; held != NULL; held = held->next) {
-        for (size_t i = 0; held->state == HOLD_OPEN && i < held->line_count; i++) {
+        bool may_change = held->state == HOLD_OPEN || held->state == HOLD_COMMITTED;
+        for (size_t i = 0; may_change && i < held->line_count; i++) {
             want_product(stock, held->lines[i].product);
         }
     }

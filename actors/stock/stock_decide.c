@@ -2,7 +2,7 @@
 /*
  * PURPOSE   Decides the items of a batch one after the other on the levels and holds in memory: refuses, or writes lines of the
  *           ledger, moves the levels, emits what is news, sets and cancels due rows, and answers.
- * MESSAGES  stock.take reserve extend commit release adjust count configure get; factory.ordered produced failed; due rows
+ * MESSAGES  stock.take reserve extend commit release return adjust count configure get; factory.ordered produced failed; due rows
  *           `hold` (16 bytes of its id: it ends) and `alarm` (product: it still stands). Emits stock.low out restocked changed.
  * STATE     Every request that is done leaves at least one line under its id in the ledger, which is its idempotency: a second
  *           first attempt breaks UNIQUE (request, line), and is then answered from the lines that are there. A request that is
@@ -363,7 +363,7 @@ bury_hold(struct stock *stock, struct held *held, struct slice reference)
     held->state = HOLD_RELEASED;
 }
 
-/* The level of a line of an open hold: there, as it was read with the hold. */
+/* The level of a line of an open or committed hold: there, as it was read with the hold. */
 static struct level *
 level_of_hold(const struct stock *stock, const struct held_line *line)
 {
@@ -532,20 +532,20 @@ give_back(struct stock *stock, struct held *held, enum move_kind kind, struct sl
     settle_alarms(stock);
 }
 
-/* A line beside all chains, so that the request is known when it is asked again. */
+/* It changed nothing: a line beside all chains, so that the request is known when it is asked again. */
 static void
-note_release(struct stock *stock, const struct stock_release *release)
+note_done_before(struct stock *stock, enum move_kind kind, const struct held *held, struct slice product, struct slice reference)
 {
     struct move move = {
         .request = stock->item->id,
         .line = stock->line++,
-        .kind = MOVE_RELEASE,
-        .product = release->product,
+        .kind = kind,
+        .product = product,
         .time_ms = stock->batch->now_ms,
         .fingerprint = stock->item->fingerprint,
         .has_hold = true,
-        .hold = release->hold,
-        .reference = release->reference,
+        .hold = held->id,
+        .reference = reference,
     };
     stock_store_add_move(stock->store, &move);
 }
@@ -568,7 +568,7 @@ decide_release(struct stock *stock, const void *body)
     if (held->state == HOLD_OPEN) {
         give_back(stock, held, MOVE_RELEASE, release->reference);
     } else {
-        note_release(stock, release);
+        note_done_before(stock, MOVE_RELEASE, held, release->product, release->reference);
     }
     answer_done(stock, &held->id, 0, false);
 }
@@ -605,6 +605,55 @@ change_one(struct stock *stock, struct slice product, struct move *move, int64_t
     change(stock, level, move, delta, 0);
     settle_alarms(stock);
     answer_done(stock, NULL, 0, false);
+}
+
+/* Puts the units of a committed hold back on the shelf; false when one of the shelves cannot take them. */
+static bool
+take_back(struct stock *stock, struct held *held, struct slice reference)
+{
+    mark_hold(stock, held, false);
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        err status = shelf_can_adjust(&stock->marked[i]->shelf, stock->marked[i]->asked);
+        if (status != ERR_ok) {
+            refuse_change(stock, status, level_product(stock->marked[i]));
+            return false;
+        }
+    }
+    struct move move = {.kind = MOVE_RETURN, .has_hold = true, .hold = held->id, .reference = reference};
+    for (size_t i = 0; i < stock->marked_count; i++) {
+        change(stock, stock->marked[i], &move, stock->marked[i]->asked, 0);
+    }
+    held->state = HOLD_RETURNED;
+    held->is_changed = true;
+    settle_alarms(stock);
+    return true;
+}
+
+static void
+decide_return(struct stock *stock, const void *body)
+{
+    const struct stock_return *returned = body;
+    if (WIRE_HAS(returned, stock_return, product) && !guard_shard(stock, returned->product)) {
+        return;
+    }
+    struct held *held = stock_held(stock, &returned->hold);
+    if (!held->exists) {
+        stock_refuse_hold(stock, ERR_unknown_hold, &held->id);
+        return;
+    }
+    if (hold_can_return(held->state) != ERR_ok) {
+        struct problem problem = {0};
+        char text[ID_TEXT_SIZE];
+        id_format(&held->id, text);
+        refuse(stock, ERR_hold_closed, &problem, "hold %s is %s: its units have not left", text, hold_state_word(held->state));
+        return;
+    }
+    if (held->state == HOLD_RETURNED) {
+        note_done_before(stock, MOVE_RETURN, held, returned->product, returned->reference);
+    } else if (!take_back(stock, held, returned->reference)) {
+        return;
+    }
+    answer_done(stock, &held->id, 0, false);
 }
 
 static void
@@ -696,6 +745,7 @@ stock_decide_request(struct stock *stock, struct item *item)
         [OP_stock_take] = decide_take,     [OP_stock_reserve] = decide_reserve, [OP_stock_extend] = decide_extend,
         [OP_stock_commit] = decide_commit, [OP_stock_release] = decide_release, [OP_stock_adjust] = decide_adjust,
         [OP_stock_count] = decide_count,   [OP_stock_get] = decide_get,         [OP_stock_configure] = decide_configure,
+        [OP_stock_return] = decide_return,
     };
     if (decisions[item->op] == NULL) {
         return;

@@ -141,10 +141,8 @@ shelf_fault(const struct shelf *shelf)
 }
 
 static const char *const hold_words[HOLD_STATE_COUNT] = {
-    [HOLD_OPEN] = "open",
-    [HOLD_COMMITTED] = "committed",
-    [HOLD_RELEASED] = "released",
-    [HOLD_EXPIRED] = "expired",
+    [HOLD_OPEN] = "open",       [HOLD_COMMITTED] = "committed", [HOLD_RELEASED] = "released",
+    [HOLD_EXPIRED] = "expired", [HOLD_RETURNED] = "returned",
 };
 
 const char *
@@ -178,7 +176,13 @@ hold_can_go_on(enum hold_state state, int64_t expires_ms, int64_t now_ms)
 err
 hold_can_release(enum hold_state state)
 {
-    return state == HOLD_COMMITTED ? ERR_hold_closed : ERR_ok;
+    return state == HOLD_COMMITTED || state == HOLD_RETURNED ? ERR_hold_closed : ERR_ok;
+}
+
+err
+hold_can_return(enum hold_state state)
+{
+    return state == HOLD_COMMITTED || state == HOLD_RETURNED ? ERR_ok : ERR_hold_closed;
 }
 
 static const char *const production_words[PRODUCTION_STATE_COUNT] = {

@@ -97,7 +97,7 @@ shelf_fault(const struct shelf *shelf);
 
 /* --- holds --- */
 
-enum hold_state { HOLD_OPEN, HOLD_COMMITTED, HOLD_RELEASED, HOLD_EXPIRED, HOLD_STATE_COUNT };
+enum hold_state { HOLD_OPEN, HOLD_COMMITTED, HOLD_RELEASED, HOLD_EXPIRED, HOLD_RETURNED, HOLD_STATE_COUNT };
 
 /* How the state is stored. */
 const char *
@@ -113,9 +113,14 @@ MUST_CHECK err
 hold_can_go_on(enum hold_state state, int64_t expires_ms, int64_t now_ms);
 
 /* Whether the hold may be given back; giving back what is back already is fine and changes nothing. ERR_hold_closed when its units
- * have left. */
+ * have left, also when they came back after that: it was a sale. */
 MUST_CHECK err
 hold_can_release(enum hold_state state);
+
+/* Whether the units of the hold, which have left, may come back; once they have, it is fine and changes nothing. ERR_hold_closed when
+ * they have not left. */
+MUST_CHECK err
+hold_can_return(enum hold_state state);
 
 /* --- facts of the factory --- */
 

@@ -52,7 +52,7 @@ struct stock_store {
 static const char *const move_words[MOVE_KIND_COUNT] = {
     [MOVE_TAKE] = "take",       [MOVE_RESERVE] = "reserve",     [MOVE_EXTEND] = "extend",   [MOVE_COMMIT] = "commit",
     [MOVE_RELEASE] = "release", [MOVE_EXPIRE] = "expire",       [MOVE_ADJUST] = "adjust",   [MOVE_COUNT] = "count",
-    [MOVE_REFILL] = "refill",   [MOVE_CONFIGURE] = "configure", [MOVE_REFUSED] = "refused",
+    [MOVE_REFILL] = "refill",   [MOVE_CONFIGURE] = "configure", [MOVE_REFUSED] = "refused", [MOVE_RETURN] = "return",
 };
 
 enum move_kind

@@ -26,6 +26,7 @@ enum move_kind {
     MOVE_COMMIT,
     MOVE_RELEASE,
     MOVE_EXPIRE,
+    MOVE_RETURN,
     MOVE_ADJUST,
     MOVE_COUNT,
     MOVE_CONFIGURE,

@@ -4,7 +4,8 @@
  *           from the one before it of the same product, and what comes out must be what levels, holds and productions say.
  * STATE     For each product the figures after its last line, in a table as the actor itself has. Of an entry, `asked` counts the
  *           units of open holds, `freed` those on their way, `stamp` is not 0 when a fault of it was told, `cause` is not NULL
- *           when the product has a level.
+ *           when the product has a level; of its shelf, `wanted` counts the units that left by commits less those of the holds that
+ *           were committed, `incoming` the units that came back less those of the holds that were returned.
  * FAILURES  What does not add up is told, the first of each product, and counted. Errors of the database are handed on.
  * LIMITS    Lines are read 10,000 at a time; memory grows with the products, not with the ledger. A change of the text fields
  *           (reason, reference, answer) is not seen.
@@ -127,6 +128,11 @@ see_line(struct proof *proof, const struct move *move)
     }
     struct level *product = product_of(proof, move->product);
     check_chained(proof, product, move);
+    if (move->kind == MOVE_COMMIT) {
+        product->shelf.wanted -= move->delta;
+    } else if (move->kind == MOVE_RETURN) {
+        product->shelf.incoming += move->delta;
+    }
     product->shelf.on_hand = move->on_hand;
     product->shelf.reserved = move->reserved;
     product->shelf.version = move->version;
@@ -166,6 +172,7 @@ see_move_row(struct proof *proof, struct db_statement *row)
         .reserved = db_i64(row, 5),
         .version = db_i64(row, 6),
         .previous = db_i64(row, 7),
+        .kind = move_kind_find(db_bytes(row, 8)),
     };
     see_line(proof, &move);
     return move.n;
@@ -176,7 +183,18 @@ see_move_row(struct proof *proof, struct db_statement *row)
 static int64_t
 see_hold_row(struct proof *proof, struct db_statement *row)
 {
-    product_of(proof, db_bytes(row, 1))->asked += db_i64(row, 2);
+    enum hold_state state = hold_state_find(db_bytes(row, 3));
+    int64_t quantity = db_i64(row, 2);
+    if (quantity == 0) {
+        return db_i64(row, 0);
+    }
+    struct level *product = product_of(proof, db_bytes(row, 1));
+    if (state == HOLD_OPEN) {
+        product->asked += quantity;
+    } else if (state == HOLD_COMMITTED || state == HOLD_RETURNED) {
+        product->shelf.wanted -= quantity;
+        product->shelf.incoming -= state == HOLD_RETURNED ? quantity : 0;
+    }
     return db_i64(row, 0);
 }
 
@@ -248,6 +266,12 @@ static void
 see_product(void *context, struct level *product)
 {
     struct proof *proof = context;
+    if (product->shelf.wanted != 0) {
+        fault_of(proof, product, "the ledger committed %+" PRId64 " units more than the holds say", product->shelf.wanted);
+    }
+    if (product->shelf.incoming != 0) {
+        fault_of(proof, product, "the ledger took %+" PRId64 " units more back than the holds say", product->shelf.incoming);
+    }
     if (product->cause == NULL) {
         fault_of(proof, product, "it has no level, but the ledger says %" PRId64 " on hand, and %" PRId64 " are held",
                  product->shelf.on_hand, product->asked);
@@ -275,12 +299,11 @@ static err
 prove(struct proof *proof)
 {
     err status = read_ranges(proof,
-                             "SELECT n, product, delta, reserved_delta, on_hand, reserved, version, previous FROM $move"
+                             "SELECT n, product, delta, reserved_delta, on_hand, reserved, version, previous, kind FROM $move"
                              " WHERE n > ? ORDER BY n LIMIT ?",
                              see_move_row);
     if (status == ERR_ok) {
-        status = read_ranges(proof, "SELECT n, product, quantity FROM $hold WHERE n > ? AND state = 'open' ORDER BY n LIMIT ?",
-                             see_hold_row);
+        status = read_ranges(proof, "SELECT n, product, quantity, state FROM $hold WHERE n > ? ORDER BY n LIMIT ?", see_hold_row);
     }
     if (status == ERR_ok) {
         status = read_productions(proof);

@@ -191,6 +191,88 @@ def test_holds_are_made_replaced_moved_and_closed_once(shop, stock):
     assert shop.sql("SELECT COUNT(*) FROM $due WHERE owner = 'hold'")[0][0] == 0
 
 
+def test_a_committed_hold_is_returned_once(shop, stock):
+    for p in "ab":
+        stock.ok("stock.adjust", {"product": p, "delta": 10})
+    hold = stock.ok("stock.reserve", {"lines": lines(("a", 4), ("b", 10))})["hold"]
+    problem = stock.no("hold_closed", "stock.return", {"hold": hold})
+    assert "is open" in problem["detail"], problem
+    stock.no("unknown_hold", "stock.return", {"hold": uuid.uuid4().bytes})
+    stock.ok("stock.commit", {"hold": hold})
+    request_id = uuid.uuid4().bytes
+    body = {"hold": hold, "product": "a", "reference": "the customer left"}
+    done = stock.ok("stock.return", body, request_id=request_id)
+    raw = stock.raw
+    assert [(level["product"], level["on_hand"], level["reserved"]) for level in done["levels"]] == [("a", 10, 0), ("b", 10, 0)]
+    assert done["hold"] == hold and "expires" not in done
+    stock.ok("stock.take", {"lines": lines(("a", 1))})
+    for again in (True, False):
+        stock.ok("stock.return", body, request_id=request_id, again=again)
+        assert stock.raw == raw and stock.header.get("replayed") is True
+    stock.no("idempotency_mismatch", "stock.return", {"hold": hold}, request_id=request_id, again=True)
+    other = uuid.uuid4().bytes
+    for again in (False, True):
+        assert stock.ok("stock.return", {"hold": hold}, request_id=other, again=again) == {"levels": [], "hold": hold}
+    assert stock.ok("stock.hold", {"hold": hold})["state"] == "returned"
+    assert stock.ok("stock.get", {"product": "a"})["on_hand"] == 9
+    stock.no("hold_closed", "stock.commit", {"hold": hold})
+    stock.no("hold_closed", "stock.extend", {"hold": hold, "ttl_ms": 9})
+    stock.no("hold_closed", "stock.release", {"hold": hold})
+    moves = stock.ok("stock.moves", {"product": "b"})["moves"]
+    assert [(move["kind"], move["delta"], move["reserved_delta"]) for move in moves[:2]] == [("return", 10, 0), ("commit", -10, -10)]
+    assert moves[0]["hold"] == hold and moves[0]["reference"] == "the customer left"
+
+
+def test_what_was_not_sold_is_not_returned(shop, stock):
+    stock.ok("stock.adjust", {"product": "a", "delta": 10})
+    released = stock.ok("stock.reserve", {"lines": lines(("a", 1))})["hold"]
+    stock.ok("stock.release", {"hold": released})
+    expired = stock.ok("stock.reserve", {"lines": lines(("a", 1)), "ttl_ms": 1000})["hold"]
+    wait_until(lambda: stock.ok("stock.hold", {"hold": expired})["state"] == "expired", what="the hold ends")
+    early = uuid.uuid4().bytes
+    stock.ok("stock.release", {"hold": early})
+    for hold in (released, expired, early):
+        request_id = uuid.uuid4().bytes
+        for again in (True, False):
+            stock.no("hold_closed", "stock.return", {"hold": hold}, request_id=request_id, again=again)
+    assert stock.ok("stock.get", {"product": "a"})["on_hand"] == 10
+
+
+def test_a_return_that_the_shelf_cannot_hold_changes_nothing(shop, stock):
+    for p in "ab":
+        stock.ok("stock.adjust", {"product": p, "delta": 5})
+    hold = stock.ok("stock.reserve", {"lines": lines(("a", 2), ("b", 3))})["hold"]
+    stock.ok("stock.commit", {"hold": hold})
+    stock.ok("stock.count", {"product": "b", "counted": 10 ** 15 - 2})
+    problem = stock.no("would_overflow", "stock.return", {"hold": hold})
+    assert problem["product"] == "b", problem
+    assert stock.ok("stock.get", {"product": "a"})["on_hand"] == 3
+    assert stock.ok("stock.hold", {"hold": hold})["state"] == "committed"
+    stock.ok("stock.count", {"product": "b", "counted": 10 ** 15 - 3})
+    assert [level["on_hand"] for level in stock.ok("stock.return", {"hold": hold})["levels"]] == [5, 10 ** 15]
+
+
+def test_returns_of_one_batch_count_once_and_outlive_a_kill(shop, stock):
+    stock.ok("stock.adjust", {"product": "a", "delta": 2})
+    hold = stock.ok("stock.reserve", {"lines": lines(("a", 2))})["hold"]
+    stock.ok("stock.commit", {"hold": hold})
+    shop.stock.kill9()
+    shop.stock = shop.actor("stock")
+    stock.ok("any.ping", {})
+    shop.stock.freeze()
+    for _ in range(3):
+        stock.send("stock.return", {"hold": hold})
+    stock.send("stock.take", {"lines": lines(("a", 2))})
+    shop.stock.thaw()
+    answers = [stock.receive() for _ in range(4)]
+    assert [header["status"] for header, _ in answers] == ["ok"] * 4
+    assert [len(unpack(body)["levels"]) for _, body in answers] == [1, 0, 0, 1]
+    shop.stock.kill9()
+    shop.stock = shop.actor("stock")
+    assert stock.ok("stock.get", {"product": "a"})["on_hand"] == 0
+    assert stock.ok("stock.hold", {"hold": hold})["state"] == "returned"
+
+
 def test_the_largest_requests_are_whole(shop, stock):
     old, new = (lines(*((f"{side}-{number}", 2) for number in range(1000))) for side in ("old", "new"))
     for line in old + new:
@@ -206,6 +288,7 @@ def test_the_largest_requests_are_whole(shop, stock):
     assert stock.raw == first
     stock.no("out_of_stock", "stock.take", {"lines": old[1:] + new[999:]})
     assert len(stock.ok("stock.commit", {"hold": done["hold"]})["levels"]) == 1000
+    assert len(stock.ok("stock.return", {"hold": done["hold"]})["levels"]) == 1000
     assert len(stock.ok("stock.take", {"lines": old})["levels"]) == 1000
 
 
@@ -396,6 +479,9 @@ CHANGES = [
     ("DELETE FROM $move WHERE product = 'donut' AND version = 2", "the ledger goes from line 4 to line 6"),
     ("DELETE FROM $level WHERE product = 'donut'", "donut: it has no level"),
     ("UPDATE $hold SET quantity = 7 WHERE product = 'donut'", "donut: the level says 1 reserved, the open holds 7"),
+    ("UPDATE $hold SET state = 'released' WHERE product = 'sold'", "sold: the ledger committed +2 units more than the holds say"),
+    ("UPDATE $hold SET state = 'returned' WHERE product = 'sold'", "sold: the ledger took -2 units more back than the holds say"),
+    ("UPDATE $hold SET state = 'committed' WHERE product = 'back'", "back: the ledger took +2 units more back than the holds say"),
 ]
 
 
@@ -410,6 +496,11 @@ def test_verify_names_what_was_changed_by_hand(make_shop, database, change, word
         client.ok("stock.take", {"lines": lines((product, 1))})
         client.ok("stock.take", {"lines": lines((product, 1))})
     client.ok("stock.reserve", {"lines": lines(("donut", 1))})
+    for product in ("sold", "back"):
+        client.ok("stock.adjust", {"product": product, "delta": 5})
+        hold = client.ok("stock.reserve", {"lines": lines((product, 2))})["hold"]
+        client.ok("stock.commit", {"hold": hold})
+    client.ok("stock.return", {"hold": hold})
     shop.verify()
     shop.sql(change)
     status, text = shop.command("verify")

@@ -349,15 +349,18 @@ struct hold_case {
     int64_t expires_ms;
     err go_on;
     err release;
+    err take_back;
 };
 
 static struct hold_case hold_cases[] = {
-    {"open", HOLD_OPEN, 1001, ERR_ok, ERR_ok},
-    {"open, its time just over", HOLD_OPEN, 1000, ERR_hold_expired, ERR_ok},
-    {"expired", HOLD_EXPIRED, 1001, ERR_hold_expired, ERR_ok},
-    {"released", HOLD_RELEASED, 1001, ERR_hold_closed, ERR_ok},
-    {"released, its time over", HOLD_RELEASED, 1, ERR_hold_closed, ERR_ok},
-    {"committed", HOLD_COMMITTED, 1001, ERR_hold_closed, ERR_hold_closed},
+    {"open", HOLD_OPEN, 1001, ERR_ok, ERR_ok, ERR_hold_closed},
+    {"open, its time just over", HOLD_OPEN, 1000, ERR_hold_expired, ERR_ok, ERR_hold_closed},
+    {"expired", HOLD_EXPIRED, 1001, ERR_hold_expired, ERR_ok, ERR_hold_closed},
+    {"released", HOLD_RELEASED, 1001, ERR_hold_closed, ERR_ok, ERR_hold_closed},
+    {"released, its time over", HOLD_RELEASED, 1, ERR_hold_closed, ERR_ok, ERR_hold_closed},
+    {"committed", HOLD_COMMITTED, 1001, ERR_hold_closed, ERR_hold_closed, ERR_ok},
+    {"committed, its time over", HOLD_COMMITTED, 1, ERR_hold_closed, ERR_hold_closed, ERR_ok},
+    {"returned", HOLD_RETURNED, 1001, ERR_hold_closed, ERR_hold_closed, ERR_ok},
 };
 
 ParameterizedTestParameters(stock_rules, hold)
@@ -369,6 +372,7 @@ ParameterizedTest(struct hold_case *row, stock_rules, hold)
 {
     cr_expect_eq(hold_can_go_on(row->state, row->expires_ms, 1000), row->go_on, "%s: go on", row->claim);
     cr_expect_eq(hold_can_release(row->state), row->release, "%s: release", row->claim);
+    cr_expect_eq(hold_can_return(row->state), row->take_back, "%s: return", row->claim);
 }
 
 Test(stock_rules, words_of_states_are_found_again)
