@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * exchange: match, transcode, forward, translate the answer
+ * exchange: match, authenticate, transcode, forward, translate the answer
  *
  * PURPOSE
- *   The whole of what the gateway means by a request. It decides nothing about stock: path, query and body become the request of
- *   one operation, which goes to the actor and shard that own it, and the reply becomes JSON, or a problem document.
+ *   The whole of what the gateway means by a request. It decides nothing about stock or orders: who asks is known by the token and
+ *   told to the actor; path, query and body become the request of one operation, which goes to the actor and shard that own it, and
+ *   the reply becomes JSON, or a problem document.
  *
  * MESSAGES
  *   Every operation of routes.def. A list of levels asks one shard after the other until its page is full. A request that may be done
@@ -12,7 +13,8 @@
  *   are LATER, one whose actor is not there. It was validated before like any other, and 202 is answered with its letter.
  *
  * STATE
- *   One request. Its id is derived from the Idempotency-Key, or new; everything that it causes carries that id.
+ *   One request. Its id is derived from the Idempotency-Key, the route and who asks, or new; everything that it causes carries that
+ *   id.
  *
  * FAILURES
  *   What the client did wrong is answered here by the name of the field and never reaches an actor. What the actor refuses is
@@ -21,7 +23,8 @@
  *   A reply that cannot be read is our own bug: 500, and a line in the log.
  *
  * LIMITS
- *   A reply is at most one frame of 1 MiB. Conditional requests: If-Match where a version is taken (count), If-None-Match on a level.
+ *   A reply is at most one frame of 1 MiB. Conditional requests: If-Match where the operation takes a version, If-None-Match on what
+ *   has an ETag. Which order is whose, the actors judge; the gateway only knows the least role of a route.
  */
 #include "exchange.h"
 
@@ -38,9 +41,11 @@
 #define BUFFER_KEPT_MAX ((size_t)64 * 1024)
 #define PAGE_LIMIT_DEFAULT 100
 #define WEBHOOK_MAX 65536
-#define PRINCIPAL "anonymous"
+#define PRINCIPAL_SIZE (AUTH_NAME_SIZE + 24)
 #define LETTER_LOCATION "/v1/letters/{id}"
 
+static void
+run_as_asked(struct exchange *exchange);
 static void
 forward(struct exchange *exchange, int shard);
 static bool
@@ -134,6 +139,77 @@ exchange_open(struct exchange *exchange, enum route_method method)
         exchange_answer(exchange, 204, CONTENT_NONE);
     } else {
         exchange_refuse(exchange, ERR_method_not_allowed, "the Allow header says which methods this address takes");
+    }
+}
+
+/* --- who asks --- */
+
+/* 401 for who has shown no token, 403 for who has shown one of too small a role. */
+static void
+judge_role(struct exchange *exchange)
+{
+    char detail[ERR_TEXT_MAX];
+    const struct asker *asker = &exchange->asker;
+    const char *wanted = role_name(exchange->match.route->role);
+    if (asker->role >= exchange->match.route->role) {
+        return;
+    }
+    if (asker->role == ROLE_ANONYMOUS) {
+        (void)snprintf(detail, sizeof detail, "Authorization: this needs the token of a person whose role is %s or more", wanted);
+        exchange_refuse(exchange, ERR_unauthenticated, detail);
+        return;
+    }
+    (void)snprintf(detail, sizeof detail, "the token's role is %s, and this needs %s or more", role_name(asker->role), wanted);
+    exchange_refuse(exchange, ERR_forbidden, detail);
+}
+
+/* A token that is shown is verified wherever it is shown. False: it is answered already, or waits for the keys. */
+static bool
+judge_token(struct exchange *exchange)
+{
+    struct err_text why;
+    if (exchange->head.authorizations > 1) {
+        exchange->answer.is_bad_token = true;
+        exchange_refuse(exchange, ERR_unauthenticated, "Authorization: comes more than once");
+        return false;
+    }
+    switch (auth_judge(exchange->auth, exchange->head.authorization, &exchange->waiter, &exchange->asker, &why)) {
+    case AUTH_KNOWN:
+        return true;
+    case AUTH_REFUSED:
+        exchange->answer.is_bad_token = true;
+        exchange_refuse(exchange, ERR_unauthenticated, why.text);
+        break;
+    case AUTH_AWAY:
+        exchange_refuse(exchange, ERR_unavailable, why.text);
+        break;
+    case AUTH_WAITS:
+        exchange->is_waiting = true;
+        break;
+    }
+    return false;
+}
+
+/* Without a token: everything in an open house, and else what everybody may. */
+static bool
+know_asker(struct exchange *exchange)
+{
+    if (exchange->head.authorizations > 0) {
+        return judge_token(exchange);
+    }
+    bool is_open = exchange->state->is_open;
+    exchange->asker = (struct asker){.role = is_open ? ROLE_OPERATOR : ROLE_ANONYMOUS, .is_told = !is_open};
+    return true;
+}
+
+static void
+keys_came(struct auth_waiter *waiter)
+{
+    struct exchange *exchange = (struct exchange *)(void *)((char *)waiter - offsetof(struct exchange, waiter));
+    exchange->is_waiting = false;
+    run_as_asked(exchange);
+    if (exchange_is_answered(exchange)) {
+        exchange->answered(exchange);
     }
 }
 
@@ -371,13 +447,15 @@ read_identity(struct exchange *exchange, struct err_text *why)
 {
     const struct route *route = exchange->match.route;
     struct key key;
+    char name[AUTH_NAME_SIZE];
     exchange->call.again = false;
     if (exchange->head.has_key && (wire_ops[route->op].traits & OP_WRITES) != 0) {
         err failed = key_parse(exchange->head.key, &key, why);
         if (failed != ERR_ok) {
             return failed;
         }
-        exchange->id = key_id(PRINCIPAL, route->name, &key);
+        auth_name(&exchange->asker, name);
+        exchange->id = key_id(name, route->name, &key);
         exchange->call.again = true;
     }
     if (trace_is_valid(exchange->head.traceparent)) {
@@ -713,6 +791,8 @@ ask(struct exchange *exchange, enum op op, int shard, const struct wire_buffer *
     call->peer = upstream_peer(exchange->upstream, wire_ops[op].owner, shard);
     call->timeout_ms = exchange->state->settings->request_timeout_ms - spent_ms;
     call->traceparent = (struct slice){(const uint8_t *)exchange->traceparent, TRACE_SIZE};
+    call->role = exchange->asker.is_told ? slice_of(role_name(exchange->asker.role)) : (struct slice){0};
+    call->user = exchange->asker.has_user ? &exchange->asker.user : NULL;
     call->body = wire_buffer_slice(body);
     call->done = replied;
     assert(call->peer >= 0);
@@ -740,10 +820,17 @@ static void
 hand_over(struct exchange *exchange)
 {
     struct dlq_hand_over order = {0};
+    char principal[PRINCIPAL_SIZE];
     WIRE_SET(&order, dlq_hand_over, op, slice_of(wire_ops[exchange->match.route->op].name));
     WIRE_SET(&order, dlq_hand_over, shard, exchange->shard);
     WIRE_SET(&order, dlq_hand_over, request, exchange->id);
     WIRE_SET(&order, dlq_hand_over, body, wire_buffer_slice(&exchange->frame));
+    if (exchange->asker.is_told) {
+        char name[AUTH_NAME_SIZE];
+        auth_name(&exchange->asker, name);
+        (void)snprintf(principal, sizeof principal, "%s as %s", name, role_name(exchange->asker.role));
+        WIRE_SET(&order, dlq_hand_over, principal, slice_of(principal));
+    }
     exchange->kept.size = 0;
     wire_encode(&dlq_hand_over_body, &order, &exchange->kept);
     ask(exchange, OP_dlq_hand_over, 0, &exchange->kept);
@@ -757,6 +844,22 @@ can_be_kept(const struct exchange *exchange)
     return (op->traits & OP_WRITES) != 0 && strcmp(op->owner, wire_ops[OP_dlq_hand_over].owner) != 0;
 }
 
+/* Whether a request may wait for its actor although it asks to. The dlq delivers as itself, and shows what it keeps to operators: so
+ * nothing personal goes there, and nothing whose outcome depends on who asks. A webhook is too old by then. */
+static err
+judge_async(const struct exchange *exchange, struct err_text *why)
+{
+    const char *owner = wire_ops[exchange->match.route->op].owner;
+    bool is_own = strcmp(owner, "order") == 0 || strcmp(owner, "payment") == 0;
+    if (strcmp(owner, "user") == 0) {
+        return err_say(why, ERR_not_implemented, "Prefer: respond-async is not taken here, as nothing personal is kept for later");
+    }
+    if (exchange->match.route->input == INPUT_RAW || (is_own && exchange->asker.role < ROLE_OPERATOR)) {
+        return err_say(why, ERR_not_implemented, "Prefer: respond-async is not taken here, as it is judged by who asks and when");
+    }
+    return ERR_ok;
+}
+
 /* Its actor was not there and has not seen it: a LATER route gives it to the dlq. False: it does not, and the refusal is told. */
 static bool
 keep_for_later(struct exchange *exchange)
@@ -768,26 +871,22 @@ keep_for_later(struct exchange *exchange)
     return !exchange_is_answered(exchange);
 }
 
-void
-exchange_run(struct exchange *exchange)
+/* The asker is known and may ask. */
+static void
+run_request(struct exchange *exchange)
 {
     struct err_text why;
     int shard = 0;
-    if (exchange_is_answered(exchange)) {
-        return;
-    }
-    if (exchange->match.route->work != WORK_FORWARD) {
-        readiness_run(exchange);
-        return;
-    }
-    /* the time that the client took to send its body is not the actors' */
-    exchange->started_us = clock_steady_us();
+    bool is_for_later = exchange->head.prefers_async && can_be_kept(exchange);
     err failed = read_identity(exchange, &why);
     if (failed == ERR_ok) {
         failed = read_request(exchange, &why);
     }
     if (failed == ERR_ok) {
         failed = find_shard(exchange, &shard, &why);
+    }
+    if (failed == ERR_ok && is_for_later) {
+        failed = judge_async(exchange, &why);
     }
     if (failed != ERR_ok) {
         exchange_refuse(exchange, failed, why.text);
@@ -797,11 +896,39 @@ exchange_run(struct exchange *exchange)
     exchange->shard = shard;
     exchange->frame.size = 0;
     wire_encode(wire_ops[exchange->match.route->op].request, &exchange->request, &exchange->frame);
-    if (exchange->head.prefers_async && can_be_kept(exchange)) {
+    if (is_for_later) {
         hand_over(exchange);
     } else {
         forward(exchange, shard);
     }
+}
+
+static void
+run_as_asked(struct exchange *exchange)
+{
+    if (!know_asker(exchange)) {
+        return;
+    }
+    judge_role(exchange);
+    if (!exchange_is_answered(exchange)) {
+        run_request(exchange);
+    }
+}
+
+void
+exchange_run(struct exchange *exchange)
+{
+    if (exchange_is_answered(exchange)) {
+        return;
+    }
+    if (exchange->match.route->work != WORK_FORWARD) {
+        readiness_run(exchange);
+        return;
+    }
+    /* the time that the client took to send its body is not the actors' */
+    exchange->started_us = clock_steady_us();
+    exchange->waiter.ready = keys_came;
+    run_as_asked(exchange);
 }
 
 /* --- life --- */
@@ -819,6 +946,7 @@ void
 exchange_clear(struct exchange *exchange)
 {
     upstream_cancel(exchange->upstream, &exchange->call);
+    auth_forget(exchange->auth, &exchange->waiter);
     readiness_cancel(exchange);
     json_reader_clear(&exchange->reader);
     exchange->match = (struct route_match){0};
@@ -828,6 +956,9 @@ exchange_clear(struct exchange *exchange)
     exchange->answer.is_replayed = false;
     exchange->answer.is_later = false;
     exchange->answer.is_async_applied = false;
+    exchange->answer.is_bad_token = false;
+    exchange->waiter.has_asked = false;
+    exchange->asker = (struct asker){0};
     exchange->answer.etag[0] = 0;
     exchange->answer.location[0] = 0;
     exchange->answer.allow[0] = 0;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auth.h"
 #include "err.h"
 #include "id.h"
 #include "json.h"
@@ -34,6 +35,8 @@ struct exchange_head {
     struct slice if_match;
     struct slice if_none_match;
     struct slice traceparent;
+    struct slice authorization;
+    int authorizations;      /* how many there are */
     struct slice webhook_id; /* of a webhook, as Standard Webhooks has them */
     struct slice webhook_timestamp;
     struct slice webhook_signature;
@@ -48,6 +51,7 @@ struct exchange_answer {
     bool is_replayed;
     bool is_later;         /* Retry-After */
     bool is_async_applied; /* Preference-Applied */
+    bool is_bad_token;     /* WWW-Authenticate says that the token is the reason */
     char etag[EXCHANGE_ETAG_MAX];
     char location[EXCHANGE_LOCATION_MAX];
     char allow[ROUTES_ALLOW_SIZE];
@@ -58,6 +62,7 @@ struct exchange {
     /* set once by the owner */
     const struct gateway_state *state;
     struct upstream *upstream;
+    struct auth *auth;
     void (*answered)(struct exchange *exchange); /* called when the answer came later than exchange_run() */
     void *owner;
 
@@ -72,6 +77,8 @@ struct exchange {
     union json_any request;
     struct json_reader reader;
     struct upstream_call call;
+    struct auth_waiter waiter; /* while the keys of its token are asked for */
+    struct asker asker;
     int shard; /* where it goes */
     struct page page;
     struct page_cursor cursor;

@@ -179,6 +179,7 @@ create(const struct settings *settings, int ended_fd)
     struct gateway *gateway = calloc(1, sizeof *gateway);
     assert(gateway != NULL);
     gateway->state.settings = settings;
+    gateway->state.is_open = strcmp(settings->auth, "required") != 0;
     gateway->ended_fd = ended_fd;
     gateway->thread_count = settings->gateway_threads < THREADS_MAX ? (int)settings->gateway_threads : THREADS_MAX;
     for (int i = 0; i < THREADS_MAX; i++) {

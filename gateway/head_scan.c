@@ -60,6 +60,16 @@ scan_framing(struct head_scan *scan, const char *key, size_t key_size, struct sl
     }
 }
 
+/* Several are no error of the message but a token that cannot be known, so they are counted. */
+static void
+scan_authorization(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
+{
+    if (is_named(key, key_size, "Authorization")) {
+        scan->head->authorization = value;
+        scan->head->authorizations++;
+    }
+}
+
 static void
 scan_webhook(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
 {
@@ -98,6 +108,7 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
         scan->head->prefers_async = scan->head->prefers_async || prefer_is_async(value);
     } else {
         scan_framing(scan, key, key_size, value);
+        scan_authorization(scan, key, key_size, value);
         scan_webhook(scan, key, key_size, value);
     }
     return MHD_YES;

@@ -35,6 +35,7 @@
 
 #include <microhttpd.h>
 
+#include "auth.h"
 #include "clock.h"
 #include "exchange.h"
 #include "head_scan.h"
@@ -51,6 +52,7 @@
 #define SWEEP_MS INT64_C(1000)
 #define STOP_MS INT64_C(2000)
 #define STATUSES_MAX 24
+#define CHALLENGE "Bearer realm=\"larder\""
 
 /* what the epoll set holds beside the peers */
 #define WATCH_LIBRARY 1000U
@@ -96,6 +98,7 @@ struct status_count {
 struct http {
     struct gateway_state *state;
     struct upstream *upstream;
+    struct auth *auth;
     struct MHD_Daemon *daemon;
     int epoll_fd;
     int wake_fd;
@@ -293,6 +296,7 @@ request_take(struct http *http)
     request->http = http;
     request->exchange.state = http->state;
     request->exchange.upstream = http->upstream;
+    request->exchange.auth = http->auth;
     request->exchange.answered = on_answered;
     return request;
 }
@@ -424,6 +428,9 @@ send_answer(struct request *request)
     add(response, "ETag", answer->etag);
     add(response, "Location", answer->location);
     add(response, "Allow", answer->allow);
+    if (answer->status == 401) {
+        add(response, "WWW-Authenticate", answer->is_bad_token ? CHALLENGE ", error=\"invalid_token\"" : CHALLENGE);
+    }
     if (answer->is_later) {
         add(response, "Retry-After", "1");
     }
@@ -573,6 +580,7 @@ open_parts(struct http *http, int listen_fd, struct err_text *why)
     if (failed != ERR_ok) {
         return failed;
     }
+    http->auth = auth_create(http->state->settings, http->upstream);
     http->daemon = start_daemon(http, listen_fd);
     if (http->daemon == NULL) {
         return err_say(why, ERR_internal, "the HTTP library did not start");
@@ -689,6 +697,7 @@ http_serve(struct http *http)
         }
         upstream_receive(http->upstream);
         upstream_expire(http->upstream, clock_steady_us());
+        auth_tick(http->auth, now_us);
         http->has_resumed = false;
         if (MHD_run(http->daemon) != MHD_YES) {
             return ERR_internal;
@@ -729,6 +738,7 @@ http_close(struct http **http)
         MHD_stop_daemon(closed->daemon);
     }
     free_lists(closed);
+    auth_destroy(&closed->auth);
     upstream_close(&closed->upstream);
     if (closed->epoll_fd >= 0) {
         (void)close(closed->epoll_fd);

@@ -10,6 +10,7 @@
 
 struct gateway_state {
     const struct settings *settings;
+    bool is_open;            /* who shows no token may do everything */
     int connections_max;     /* the soft limit, of all threads together */
     atomic_int connections;  /* open ones, of all threads together */
     atomic_bool is_draining; /* not ready, no new connections, every answer is the last of its connection */

@@ -302,6 +302,12 @@ write_header(struct upstream *upstream, const struct upstream_call *call)
     if (call->traceparent.size > 0) {
         WIRE_SET(&header, request_header, traceparent, call->traceparent);
     }
+    if (call->role.size > 0) {
+        WIRE_SET(&header, request_header, role, call->role);
+    }
+    if (call->user != NULL) {
+        WIRE_SET(&header, request_header, user, *call->user);
+    }
     upstream->header.size = 0;
     wire_encode(&request_header_body, &header, &upstream->header);
 }

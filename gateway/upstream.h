@@ -37,6 +37,8 @@ struct upstream_call {
     int peer;
     int64_t timeout_ms;
     struct slice traceparent; /* empty for none */
+    struct slice role;        /* in whose name, as it was verified; empty for an operator's */
+    const struct id *user;    /* who that is; NULL for nobody in particular */
     struct slice body;        /* the encoded request */
     void (*done)(struct upstream_call *call, const struct upstream_reply *reply);
 

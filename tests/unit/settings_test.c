@@ -162,6 +162,10 @@ ParameterizedTestParameters(settings, checks)
         {"--factory-url=http://127.0.0.1:9/x", ""},
         {"--factory-url=ftp://x", "LARDER_FACTORY_URL: not"},
         {"--factory-url=http://", "LARDER_FACTORY_URL: not"},
+        {"--payment-url=pay.example", "LARDER_PAYMENT_URL: not"},
+        {"--auth=required", ""},
+        {"--auth=Open", "LARDER_AUTH: \"Open\""},
+        {"--auth=", "LARDER_AUTH: \"\""},
         {"--public-url=shop", "LARDER_PUBLIC_URL: not"},
         {"--data=", "LARDER_DATA: must name"},
         {"--host=", "LARDER_HOST: \"\" is no"},
@@ -180,12 +184,20 @@ ParameterizedTest(struct check *row, settings, checks, .init = without_environme
     }
 }
 
-Test(settings, binding_wide_is_refused_for_want_of_credentials)
+Test(settings, listening_wide_is_refused_in_an_open_house)
 {
     char flag[] = "--http=0.0.0.0:8080";
     cr_assert_eq(flags(1, (char *[]){flag}), ERR_ok);
     cr_assert_eq(settings_check(&settings, &why), ERR_wrong_setting);
-    cr_assert_not_null(strstr(why.text, "credentials"));
+    cr_assert_not_null(strstr(why.text, "LARDER_AUTH=required"));
+}
+
+Test(settings, listening_wide_needs_tokens)
+{
+    char http[] = "--http=0.0.0.0:8080";
+    char auth[] = "--auth=required";
+    cr_assert_eq(flags(2, (char *[]){http, auth}), ERR_ok);
+    cr_assert_eq(settings_check(&settings, &why), ERR_ok, "%s", why.text);
 }
 
 static struct db_config
