@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE  The product actor's part of its schema.
+ *
+ * STATE    $product   every product there ever was; n is made by the writer in order, without a gap. images are addresses with one
+ *                     space between them. The versions of all products add up to the position of the actor's stream: each change is
+ *                     one version and one event.
+ *          $category  the parts of the menu; five are there from the start.
+ *
+ * LIMITS   Products are written by REPLACE of whole rows, n and SKU always together, so that both unique keys name the same row.
+ */
+#include "product_schema.h"
+
+const struct db_step product_steps[PRODUCT_STEP_COUNT] = {
+    {100,
+     "CREATE TABLE IF NOT EXISTS $product ("
+     " n {I64} NOT NULL PRIMARY KEY, product {NAME 64} NOT NULL UNIQUE, name {TEXT 128} NOT NULL, description {TEXT 2000} NOT NULL,"
+     " category {NAME 32} NOT NULL, amount {I64} NOT NULL, currency {NAME 3} NOT NULL, images {BYTES 8300} NOT NULL,"
+     " is_active {I64} NOT NULL, version {I64} NOT NULL, changed {I64} NOT NULL,"
+     " CHECK (amount >= 0), CHECK (version >= 1)"
+     ") {TABLE_END}"},
+    {101, "CREATE INDEX IF NOT EXISTS product_category ON $product (category, product)"},
+    {102, "CREATE TABLE IF NOT EXISTS $category ("
+          " category {NAME 32} NOT NULL PRIMARY KEY, name {TEXT 64} NOT NULL, position {I64} NOT NULL"
+          ") {KEYED_TABLE_END}"},
+    {103, "REPLACE INTO $category (category, name, position) VALUES ('burger', 'Burgers', 10), ('side', 'Sides', 20),"
+          " ('beverage', 'Drinks', 30), ('dessert', 'Desserts', 40), ('other', 'Other', 50)"},
+};
