@@ -203,6 +203,7 @@ open_database(struct actor *actor, struct err_text *why)
 {
     struct err_text detail = {""};
     err code = settings_db(actor->settings, actor->class->name, actor->shard_number, &actor->db_config, why);
+    actor->db_config.erases = actor->class->erases;
     if (code == ERR_ok) {
         code = db_open(&actor->db_config, &actor->db, why);
     }
@@ -371,7 +372,9 @@ is_anything_ready(const struct actor *actor)
             return true;
         }
     }
-    return actor->router_source.is_ready || (!gather_is_paused(actor, clock_utc_ms()) && asks_is_ready(actor->asks));
+    bool is_paused = gather_is_paused(actor, clock_utc_ms());
+    bool is_done = !is_paused && actor->works != NULL && works_is_ready(actor->works);
+    return actor->router_source.is_ready || is_done || (!is_paused && asks_is_ready(actor->asks));
 }
 
 static void
@@ -512,6 +515,10 @@ open_everything(struct actor *actor, struct err_text *why)
         actor->outbound = outbound_create();
         wakeup_add_fd(actor->wakeup_fd, &actor->outbound_source, outbound_fd(actor->outbound));
     }
+    if (actor->class->works_max > 0) {
+        actor->works = works_create((size_t)actor->class->works_max);
+        wakeup_add_fd(actor->wakeup_fd, &actor->works_source, works_fd(actor->works));
+    }
     err code = ERR_ok;
     if (actor->class->steps != NULL) {
         code = open_database(actor, why);
@@ -534,6 +541,7 @@ close_everything(struct actor *actor)
     zsock_destroy(&actor->router);
     zsock_destroy(&actor->publisher);
     outbound_destroy(&actor->outbound);
+    works_destroy(&actor->works);
     close(actor->wakeup_fd);
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
@@ -552,6 +560,7 @@ close_everything(struct actor *actor)
     }
     free(actor->asks_queued.elements);
     free(actor->calls_queued.elements);
+    free(actor->works_queued.elements);
     free(actor->waiters_answered.elements);
     free(actor->waiters_taken.elements);
     free(actor->records);

@@ -36,7 +36,7 @@ enum item_kind {
     ITEM_DUE,     /* a due row whose time has come: owner, key, payload, attempts */
     ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct problem otherwise), context */
     ITEM_CALL,    /* the outcome of an outbound HTTP call: call_status, text, context_id */
-    ITEM_WORK,    /* work that was given to batch_work() is done: context */
+    ITEM_WORK,    /* work that was given to batch_work() is done: id, context; status when it has to be given up after all */
     ITEM_HEAD     /* a source's HEAD, for a class that watches: header (source, incarnation, seq) and body (struct head) */
 };
 
@@ -65,7 +65,7 @@ struct item {
     struct slice payload;
     int64_t attempts; /* ITEM_DUE, ITEM_EVENT: those before this one */
 
-    err status;           /* ITEM_REPLY; ERR_unavailable or ERR_deadline_exceeded when no answer came */
+    err status;           /* ITEM_REPLY, ITEM_WORK; ERR_unavailable or ERR_deadline_exceeded when no answer came */
     bool replayed;        /* ITEM_REPLY: a stored answer */
     void *context;        /* ITEM_REPLY: as given to batch_ask(); ITEM_WORK: the memory of the work */
     struct id context_id; /* ITEM_CALL: as given to batch_call() */
@@ -89,6 +89,8 @@ struct actor_class {
     const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
     size_t step_count;
     bool makes_calls;         /* wants batch_call() */
+    bool erases;              /* what it deletes must not stay in its files, see db_scrub() */
+    int works_max;            /* wants batch_work(), so many under way at the most */
     bool watches;             /* hears the HEAD of every other actor, as ITEM_HEAD; the latest of each source in a batch */
     const char *const *peers; /* the actors that it asks, NULL at the end; connected at start. May be NULL */
 
@@ -234,11 +236,14 @@ struct call {
 void
 batch_call(struct batch *batch, const struct call *call);
 
-/* Work that takes long and touches nothing but its own memory, on a thread beside the actor, after the commit. */
+/* Work that takes long and touches nothing but its own memory: on one thread beside the actor, after the commit, in order. There is
+ * exactly one ITEM_WORK with this id and context, unless the actor ends; one whose batch could not be committed comes again, as a
+ * failure: ERR_unavailable or ERR_internal. It may come after close() and open(): the memory must not point into the state. */
 struct work {
+    struct id id;
     void (*run)(void *memory);     /* on the other thread */
-    void (*discard)(void *memory); /* frees it, when the actor ends or loses its database before the work is handled */
-    void *memory;                  /* from the heap; the kit's from here to the ITEM_WORK that brings it back as `context` */
+    void (*discard)(void *memory); /* frees it: its ITEM_WORK is committed, its batch was dropped, or the actor ends */
+    void *memory;                  /* from the heap; the kit's from here on */
 };
 
 /* False, and nothing is taken, when works_max are under way: refuse as overloaded. */

@@ -24,6 +24,7 @@
 #include "trial.h"
 #include "wakeup.h"
 #include "watches.h"
+#include "works.h"
 
 struct item_outcome {
     err status; /* ERR_COUNT: nothing was said */
@@ -66,6 +67,7 @@ struct record {
     bool is_follower; /* an event that was parked by this batch without being handled */
     const struct due_row *due;
     const struct ask_sent *ask; /* ITEM_REPLY */
+    const struct work *work;    /* ITEM_WORK, until it has ended or was given back */
 };
 
 struct waiter_answer {
@@ -137,6 +139,7 @@ struct actor {
     struct asks *asks;
     struct watches *watches; /* NULL: the class does not watch */
     struct outbound *outbound;
+    struct works *works; /* NULL: the class wants none */
     zsock_t *router;
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */
@@ -144,6 +147,7 @@ struct actor {
     struct wake_source router_source;
     struct wake_source stop_source;
     struct wake_source outbound_source;
+    struct wake_source works_source;
     int wakeup_fd;
     void *raw_router;
     void *raw_publisher;
@@ -167,6 +171,7 @@ struct actor {
     struct wire_buffer reply_header; /* the one being sent */
     struct list asks_queued;
     struct list calls_queued;
+    struct list works_queued;
     struct list waiters_answered;
     struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
     struct waiter *waiters_free;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   One batch from the decoded messages to the answers: recall, handle, outbox, cursors, due rows, the shard's proof, commit,
- *           and only then replies, events, asks and calls.
+ *           and only then replies, events, asks, calls and works.
  *
  * STATE     The records of the actor, the effects that wait for the commit, and a copy of the items that the class sees: requests
  *           without an answer yet, events in order, due rows, replies. Everything of a batch lies in the actor's arena.
@@ -44,6 +44,7 @@ batch_add(struct actor *actor)
     record->is_follower = false;
     record->due = NULL;
     record->ask = NULL;
+    record->work = NULL;
     return record;
 }
 
@@ -364,6 +365,38 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
 
 /* --- after it --- */
 
+static void
+end_work(struct actor *actor, struct record *record)
+{
+    if (record->work != NULL) {
+        works_end(actor->works, record->work);
+        record->work = NULL;
+    }
+}
+
+static void
+conclude_works(struct actor *actor, struct record *records, size_t count)
+{
+    const struct work *works = actor->works_queued.elements;
+    for (size_t i = 0; i < count; i++) {
+        end_work(actor, &records[i]);
+    }
+    for (size_t i = 0; i < actor->works_queued.count; i++) {
+        works_start(actor->works, &works[i]);
+    }
+    actor->works_queued.count = 0;
+}
+
+static void
+drop_works(struct actor *actor)
+{
+    const struct work *works = actor->works_queued.elements;
+    for (size_t i = 0; i < actor->works_queued.count; i++) {
+        works[i].discard(works[i].memory);
+    }
+    actor->works_queued.count = 0;
+}
+
 /* On disk: memory takes over, then the world is told. */
 static void
 conclude(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
@@ -391,6 +424,7 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     for (size_t i = 0; i < actor->calls_queued.count; i++) {
         outbound_start(actor->outbound, calls[i].url, calls[i].json, calls[i].timeout_ms, &calls[i].context_id);
     }
+    conclude_works(actor, records, count);
     actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
     metric_add(actor->batches, 1);
 }
@@ -411,6 +445,7 @@ drop(struct actor *actor, struct record *records, size_t count)
     if (actor->class->dropped != NULL) {
         actor->class->dropped(actor->state);
     }
+    drop_works(actor);
     struct waiter **taken = actor->waiters_taken.elements;
     for (size_t i = 0; i < actor->waiters_taken.count; i++) {
         taken[i]->next = actor->waiters_free;
@@ -496,6 +531,18 @@ return_reply(struct actor *actor, const struct record *record, err code, int64_t
     }
 }
 
+/* The same of work that is done. */
+static void
+return_work(struct actor *actor, struct record *record, err code, int64_t now_ms)
+{
+    bool is_later = err_disposition(code) == ERR_RETRY;
+    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    if (is_later || record->item.status != ERR_internal) {
+        works_return(actor->works, record->work, is_later ? ERR_unavailable : ERR_internal);
+        record->work = NULL;
+    }
+}
+
 /* A record that fails although it runs alone. */
 static void
 fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
@@ -517,6 +564,8 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
         actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
     } else if (record->ask != NULL) {
         return_reply(actor, record, code, now_ms);
+    } else if (record->work != NULL) {
+        return_work(actor, record, code, now_ms);
     }
     if (!is_later) {
         log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)),
@@ -607,6 +656,8 @@ run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
                 inbox_dropped(actor->inbox);
             } else if (record->ask != NULL) {
                 return_reply(actor, record, ERR_unavailable, now_ms);
+            } else if (record->work != NULL) {
+                return_work(actor, record, ERR_unavailable, now_ms);
             }
             refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
             continue;
@@ -644,6 +695,7 @@ empty(struct actor *actor)
         if (actor->records[i].has_message) {
             message_fini(&actor->records[i].message);
         }
+        end_work(actor, &actor->records[i]);
     }
     actor->record_count = 0;
     arena_reset(&actor->arena);
@@ -670,6 +722,9 @@ give_up(struct actor *actor, err code, int64_t now_ms)
     for (size_t i = 0; i < actor->record_count; i++) {
         if (actor->records[i].ask != NULL) {
             return_reply(actor, &actor->records[i], ERR_unavailable, now_ms);
+        }
+        if (actor->records[i].work != NULL) {
+            return_work(actor, &actor->records[i], ERR_unavailable, now_ms);
         }
     }
     refuse_unanswered(actor, actor->records, actor->record_count, code, "the database does not answer; ask again with the same id");

@@ -264,6 +264,13 @@ db_check(struct db *db)
     return code != ERR_ok ? code : db->slots->check(db);
 }
 
+err
+db_scrub(struct db *db)
+{
+    err code = db_settle(db);
+    return code != ERR_ok ? code : db->slots->scrub(db);
+}
+
 /* --- statements --- */
 
 struct db_statement *

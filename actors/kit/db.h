@@ -42,6 +42,7 @@ struct db_config {
     char name[128];             /* MySQL: the database, created when it is missing and we may */
     char prefix[DB_PREFIX_MAX]; /* actor and shard, e.g. "stock_0": the file's name or the tables' prefix */
     bool read_only;             /* a snapshot for verify: no lock is taken, nothing can be written */
+    bool erases;                /* SQLite: what is deleted is overwritten, see db_scrub() */
 };
 
 struct db;
@@ -101,6 +102,13 @@ db_kill(struct db *db, int64_t connection);
  * idle for 5 s inside a transaction that has written. */
 MUST_CHECK err
 db_check(struct db *db);
+
+/* SQLite, with `erases` in the config: what committed transactions have deleted or replaced is overwritten in the database file,
+ * and the log that still held it is cut to nothing. Outside of a transaction. ERR_db_busy while somebody reads a snapshot from
+ * before; no failure changes anything: call it again later. MySQL: nothing; its server keeps old bytes in its log and its pages
+ * until it writes over them. */
+MUST_CHECK err
+db_scrub(struct db *db);
 
 /* What the engine said last, for the log; never NULL. */
 const char *

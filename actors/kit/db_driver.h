@@ -107,6 +107,9 @@ struct db_slots {
     bool (*is_done)(const struct db *db);
 
     err (*check)(struct db *db);
+
+    /* Outside of a transaction; a failure leaves everything as it was. */
+    err (*scrub)(struct db *db);
     err (*kill)(struct db *db, int64_t connection);
     int64_t (*connection)(const struct db *db);
 };

@@ -701,6 +701,13 @@ mysql_slot_check(struct db *db)
     return mysql_ping(link->handle) == 0 ? ERR_ok : fail(db);
 }
 
+static err
+mysql_slot_scrub(struct db *db)
+{
+    (void)db;
+    return ERR_ok;
+}
+
 /* Numbers of connections start again with the server, so the recorded one may be anybody's by now: only a connection that works on
  * our database is ended, and never this one. */
 static err
@@ -748,6 +755,7 @@ const struct db_slots db_mysql_slots = {
     .migrate_end = mysql_slot_migrate_end,
     .is_done = mysql_slot_is_done,
     .check = mysql_slot_check,
+    .scrub = mysql_slot_scrub,
     .kill = mysql_slot_kill,
     .connection = mysql_slot_connection,
 };

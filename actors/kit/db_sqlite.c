@@ -4,8 +4,8 @@
  *
  * PURPOSE   FOLDER/PREFIX.db, one file per actor and shard, written by one connection of one thread.
  * STATE     WAL, synchronous=FULL: a COMMIT that answered is on disk. secure_delete is off (Debian compiles it on: trimming an
- *           outbox would write zeros over it). No memory map: a read error of a mapped file would be a signal. The inode of the
- *           file is remembered at the first open, in db->file_*.
+ *           outbox would write zeros over it), but for a config that erases. No memory map: a read error of a mapped file would be
+ *           a signal. The inode of the file is remembered at the first open, in db->file_*.
  * FAILURES  A failed fsync at COMMIT is ERR_db_unknown: the frames are in the file, and a crash before the next commit would
  *           bring them back. A full disk is ERR_db_full; SQLite has rolled back by then, and goes on when there is space again.
  *           A file that was removed or replaced is ERR_db_stale, also for a reconnect, which never makes a new one.
@@ -144,6 +144,9 @@ set_up(struct db *db)
                             "PRAGMA synchronous=FULL; PRAGMA secure_delete=OFF; PRAGMA mmap_size=0;"
                             " PRAGMA wal_autocheckpoint=8000; PRAGMA cache_size=-16000",
                             NULL, NULL, NULL);
+    }
+    if (code == SQLITE_OK && db->config.erases) {
+        code = sqlite3_exec(link->handle, "PRAGMA secure_delete=ON", NULL, NULL, NULL);
     }
     if (code == SQLITE_OK) {
         code = sqlite3_prepare_v2(link->handle, writes ? "BEGIN IMMEDIATE" : "BEGIN", -1, &link->begin, NULL);
@@ -425,6 +428,21 @@ sqlite_check(struct db *db)
     return ERR_ok;
 }
 
+/* Nobody is waited for: a reader may take its time. */
+static err
+sqlite_scrub(struct db *db)
+{
+    sqlite3 *handle = link_of(db)->handle;
+    int left = 0;
+    sqlite3_busy_timeout(handle, 0);
+    int code = sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_TRUNCATE, &left, NULL);
+    sqlite3_busy_timeout(handle, DB_LOCK_WAIT_S * 1000);
+    if (code != SQLITE_OK) {
+        return class_of(code);
+    }
+    return left == 0 ? ERR_ok : ERR_db_busy;
+}
+
 static err
 sqlite_kill(struct db *db, int64_t connection)
 {
@@ -457,6 +475,7 @@ const struct db_slots db_sqlite_slots = {
     .migrate_end = sqlite_migrate_end,
     .is_done = sqlite_is_done,
     .check = sqlite_check,
+    .scrub = sqlite_scrub,
     .kill = sqlite_kill,
     .connection = sqlite_connection,
 };

@@ -251,6 +251,17 @@ batch_call(struct batch *batch, const struct call *call)
                                    .context_id = call->context_id};
 }
 
+bool
+batch_work(struct batch *batch, const struct work *work)
+{
+    struct actor *actor = batch->actor;
+    if (actor->works_queued.count >= works_room(actor->works)) {
+        return false;
+    }
+    *(struct work *)list_add(&actor->works_queued, sizeof *work) = *work;
+    return true;
+}
+
 struct id
 batch_letter_id(const struct batch *batch, const struct id *what)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Fills a batch with what has come: requests from the ROUTER, events from the SUBs and from pages, replies to asks, due
- *           rows, parked events, HEADs that are watched, ended calls. Reads everything there is without waiting; what is wrong with a
- *           message is answered here.
+ *           rows, parked events, HEADs that are watched, ended calls and works. Reads everything there is without
+ *           waiting; what is wrong with a message is answered here.
  *
  * STATE     The records of the actor (actor_internal.h) and a table that folds equal ids within a batch.
  *
@@ -537,6 +537,28 @@ collect_calls(struct actor *actor)
     }
 }
 
+/* Those that cannot be taken now stay where they are. */
+static void
+collect_works(struct actor *actor, int64_t now_ms)
+{
+    struct works_done done;
+    if (actor->works == NULL) {
+        return;
+    }
+    actor->works_source.is_ready = false;
+    works_clear(actor->works);
+    while (!gather_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->works, &done)) {
+        struct work *work = arena_alloc(&actor->arena, sizeof *work);
+        *work = done.work;
+        struct record *record = batch_add(actor);
+        record->work = work;
+        record->item.kind = ITEM_WORK;
+        record->item.id = work->id;
+        record->item.context = work->memory;
+        record->item.status = done.status;
+    }
+}
+
 static void
 collect_retries(struct actor *actor, int64_t now_ms)
 {
@@ -567,5 +589,6 @@ gather_all(struct actor *actor, int64_t now_ms)
     }
     collect_heads(actor, now_ms);
     collect_calls(actor);
+    collect_works(actor, now_ms);
     collect_due(actor, now_ms);
 }
