@@ -4,8 +4,8 @@
  *   `larder verify`: proves from the databases that what was promised holds, also while the shop is open.
  *
  *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that nothing is lost on its way:
- *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), and what was given up
- *   has its letter (command_verify_letters.c). Snapshots of several databases are not of one moment, so they are taken in the order
+ *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), that what was given up
+ *   has its letter (command_verify_letters.c), and that orders, money, holds and menus agree (command_verify_orders.c). Snapshots of several databases are not of one moment, so they are taken in the order
  *   in which a healthy shop can only move apart: what sources noted of their subscribers and keep for them, then what the dlq keeps
  *   for them, then the subscribers' cursors and rows that were given up, then letters, then the sources' heads.
  *
@@ -14,8 +14,8 @@
  *   the actors' own proofs read.
  *
  * FAILURES
- *   Each fault is a sentence on standard error and makes the exit status 1, as does a database that cannot be read. A dlq that was
- *   never started is said, and is a fault only when somebody has been told that it keeps something.
+ *   Each fault is a sentence on standard error and makes the exit status 1, as does a database that cannot be read. A donut shop has
+ *   stock and factory; another actor that was never started is said, and is a fault only when somebody has been told of its work.
  *
  * LIMITS
  *   A long proof holds its snapshot: SQLite's write-ahead log grows meanwhile. Up to 256 cursors and positions.
@@ -30,13 +30,23 @@
 #include "command_table.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
+#include "menu/menu.h"
+#include "order/order.h"
+#include "payment/payment.h"
+#include "product/product.h"
 #include "stock/stock.h"
 #include "topology.h"
+#include "user/user.h"
 
 static const struct verify_proof proofs[] = {
-    {"stock", "ledger, levels and holds", stock_verify, false},
-    {"factory", "productions", factory_verify, false},
-    {"dlq", "letters, counters, replays and kept events", dlq_verify, true},
+    {.actor = "stock", .what = "ledger, levels and holds", .verify = stock_verify},
+    {.actor = "factory", .what = "productions", .verify = factory_verify},
+    {.actor = "product", .what = "the menu", .verify = product_verify, .is_optional = true},
+    {.actor = "sales", .what = "the copy of the menu", .verify = menu_verify, .is_optional = true},
+    {.actor = "user", .what = "people", .verify = user_verify, .is_optional = true},
+    {.actor = "order", .what = "orders and their sagas", .verify = order_verify, .is_optional = true},
+    {.actor = "payment", .what = "charges and refunds", .verify = payment_verify, .is_optional = true},
+    {.actor = "dlq", .what = "letters, counters, replays and kept events", .verify = dlq_verify, .is_optional = true, .is_dlq = true},
 };
 
 static void
@@ -72,6 +82,17 @@ verify_find(const struct verify_survey *survey, const char *name)
         }
     }
     return NULL;
+}
+
+bool
+verify_is_absent(const struct verify_survey *survey, const char *name)
+{
+    for (size_t i = 0; i < survey->absent_count; i++) {
+        if (strcmp(survey->absent[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void
@@ -110,18 +131,18 @@ has_tables(const struct verify_source *source, bool *are_there, struct err_text 
     return code;
 }
 
-/* `is_there` false: the dlq was never started. */
+/* `is_there` false: it was never started, and need not be. */
 static err
 open_source(struct verify_source *source, const struct settings *settings, bool *is_there, struct err_text *why)
 {
     struct db_config config;
     err code = settings_db(settings, source->proof->actor, source->shard, &config, why);
     config.read_only = true;
-    *is_there = !source->proof->is_dlq || (code == ERR_ok && has_file(&config));
+    *is_there = !source->proof->is_optional || (code == ERR_ok && has_file(&config));
     if (code == ERR_ok && *is_there) {
         code = db_open(&config, &source->db, why);
     }
-    if (code == ERR_ok && *is_there && source->proof->is_dlq) {
+    if (code == ERR_ok && *is_there && source->proof->is_optional) {
         code = has_tables(source, is_there, why);
     }
     if (code == ERR_ok && !*is_there) {
@@ -146,8 +167,12 @@ open_sources(struct verify_survey *survey, const struct settings *settings, stru
                 db_close(&source->db);
                 return code;
             }
-            survey->count += is_there ? 1 : 0;
-            if (is_there && proofs[i].is_dlq) {
+            if (!is_there) {
+                verify_copy_name(survey->absent[survey->absent_count++], slice_of(source->name));
+                continue;
+            }
+            survey->count++;
+            if (proofs[i].is_dlq) {
                 survey->dlq = source;
             }
         }
@@ -273,6 +298,12 @@ survey_all(struct verify_survey *survey, const struct settings *settings, struct
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         code = prove(survey, &survey->sources[i], why);
     }
+    if (code == ERR_ok) {
+        code = verify_compare_orders(survey, why);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_menus(survey, why);
+    }
     return code == ERR_ok ? verify_print_subscriptions(survey, why) : code;
 }
 
@@ -307,8 +338,10 @@ const struct command verify_command = {
     .summary = "prove from the databases that nothing was lost, doubled or oversold",
     .help = "Reads snapshots of each database, also while the shop is open, and prints a line for each: that ledger, levels\n"
             "and holds add up, that letters, their counters and kept events do; and a line for each subscription: that every\n"
-            "event is delivered, discarded, parked or still to come. What was given up must have its letter. Each fault is a\n"
-            "sentence on standard error that names the first thing that does not add up.\n"
+            "event is delivered, discarded, parked or still to come. What was given up must have its letter. Of each order that\n"
+            "has ended the units were sold or are back, and what was charged and not paid back is its price or nothing; every\n"
+            "charge has its order, and copies of the menu are the menu. Each fault is a sentence on standard error that names the\n"
+            "first thing that does not add up.\n"
             "\n"
             "Exit status: 0 everything agrees, 1 it does not or a database cannot be read, 2 a setting is wrong.\n",
     .has_settings = true,

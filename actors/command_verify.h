@@ -16,7 +16,8 @@ struct verify_proof {
     const char *actor;
     const char *what; /* what agrees */
     err (*verify)(struct db *db, struct verify_report *report);
-    bool is_dlq; /* it need not have been started ever, and has no stream */
+    bool is_optional; /* it need not have been started ever */
+    bool is_dlq;      /* it has no stream */
 };
 
 struct verify_source {
@@ -34,6 +35,8 @@ struct verify_rows;
 struct verify_survey {
     struct verify_source sources[VERIFY_SOURCES_MAX];
     size_t count;
+    char absent[VERIFY_SOURCES_MAX][VERIFY_NAME_SIZE]; /* those that were never started */
+    size_t absent_count;
     const struct verify_source *dlq; /* NULL: it was never started */
     struct verify_marks *marks;      /* command_verify_streams.c */
     struct verify_rows *rows;        /* command_verify_letters.c */
@@ -51,6 +54,10 @@ verify_unread(const struct verify_source *source, err code, struct err_text *why
 /* The source of that name; NULL: none of ours. */
 const struct verify_source *
 verify_find(const struct verify_survey *survey, const char *name);
+
+/* Whether it is an actor of ours that was never started. */
+bool
+verify_is_absent(const struct verify_survey *survey, const char *name);
 
 void
 verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text);
@@ -91,5 +98,15 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
 /* After all of them. */
 MUST_CHECK err
 verify_compare_letters(struct verify_survey *survey, struct err_text *why);
+
+/* --- orders: what their sagas have done elsewhere --- */
+
+/* Each order that has ended beside its holds in stock and its charges in payment, and each charge beside its order. Prints a line;
+ * nothing when order was never started. Snapshots of its own. */
+MUST_CHECK err
+verify_compare_orders(struct verify_survey *survey, struct err_text *why);
+/* The copies of the menu beside the menu. Prints a line for each; nothing when product was never started. */
+MUST_CHECK err
+verify_compare_menus(struct verify_survey *survey, struct err_text *why);
 
 #endif

@@ -267,6 +267,10 @@ compare_position(struct verify_survey *survey, const struct mark *position)
         verify_fault(survey, position->source, "%s is noted as having applied %lld events; its own database says %lld",
                      position->subscriber, (long long)position->position, (long long)applied);
     }
+    if (position->position > 0 && verify_is_absent(survey, position->subscriber)) {
+        verify_fault(survey, position->source, "%s is noted as having applied %lld events, but it was never started",
+                     position->subscriber, (long long)position->position);
+    }
     if (hosting != NULL && !is_ours && hosting->hosted < position->position) {
         verify_fault(survey, position->source, "%s is noted as having %lld events; the dlq, which keeps them, says %lld",
                      position->subscriber, (long long)position->position, (long long)hosting->hosted);
