@@ -201,9 +201,9 @@ def pace_rows(server, plain, options, say):
 def close_old_orders(server):
     """All but the last OPEN_ORDERS were fetched long ago; of those, a part is ready and a part in preparation."""
     last = newest(server)
-    for status, kitchen, first, end in (("completed", 0, 0, last - OPEN_ORDERS), ("ready", 1, last - OPEN_ORDERS, last - OPEN_ORDERS * 3 // 4),
-                                        ("in_preparation", 2, last - OPEN_ORDERS * 3 // 4, last - OPEN_ORDERS // 2)):
-        server.sql(f"UPDATE $order SET status = '{status}', kitchen = {kitchen} WHERE n > {first} AND n <= {end}")
+    ready, begun = last - OPEN_ORDERS * 3 // 4, last - OPEN_ORDERS // 2
+    for status, after, to in (("completed", 0, last - OPEN_ORDERS), ("ready", last - OPEN_ORDERS, ready), ("in_preparation", ready, begun)):
+        server.sql(f"UPDATE $order SET status = '{status}' WHERE n > {after} AND n <= {to}")
 
 
 def read_kitchen(address):
