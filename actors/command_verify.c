@@ -41,8 +41,8 @@
 static const struct verify_proof proofs[] = {
     {.actor = "stock", .what = "ledger, levels and holds", .verify = stock_verify},
     {.actor = "factory", .what = "productions", .verify = factory_verify},
-    {.actor = "product", .what = "the menu", .verify = product_verify, .is_optional = true},
-    {.actor = "sales", .what = "the copy of the menu", .verify = menu_verify, .is_optional = true},
+    {.actor = "product", .what = "products and their versions", .verify = product_verify, .is_optional = true},
+    {.actor = "sales", .what = "cards of the menu", .verify = menu_verify, .is_optional = true},
     {.actor = "user", .what = "people", .verify = user_verify, .is_optional = true},
     {.actor = "order", .what = "orders and their sagas", .verify = order_verify, .is_optional = true},
     {.actor = "payment", .what = "charges and refunds", .verify = payment_verify, .is_optional = true},
