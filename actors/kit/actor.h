@@ -69,6 +69,7 @@ struct item {
     bool replayed;        /* ITEM_REPLY: a stored answer */
     void *context;        /* ITEM_REPLY: as given to batch_ask(); ITEM_WORK: the memory of the work */
     struct id context_id; /* ITEM_CALL: as given to batch_call() */
+    int64_t call_tag;     /* ITEM_CALL: as given to batch_call() */
     int call_status;      /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
     struct slice text;    /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
 
@@ -224,13 +225,16 @@ batch_due(struct batch *batch, const struct due *due);
 void
 batch_due_cancel(struct batch *batch, const char *owner, struct slice key);
 
-/* An HTTP POST of JSON, started after the commit. One ITEM_CALL comes, unless the process ends or the database is lost under it: a due
+/* An HTTP POST of JSON, or a GET, started after the commit. Everything is copied. One ITEM_CALL comes, unless the process ends or the database is lost under it: a due
  * row has to stand behind every call. */
 struct call {
     const char *url;
-    struct slice json;
+    struct slice json; /* empty: a GET */
     int64_t timeout_ms;
-    struct id context_id;
+    struct id context_id; /* comes back with the outcome, and is the Idempotency-Key of a POST */
+    int64_t tag;          /* comes back with the outcome */
+    struct id key;        /* another Idempotency-Key; zero: none */
+    const char *bearer;   /* NULL or "": no token */
 };
 
 void

@@ -84,13 +84,6 @@ struct ask_queued {
     struct slice body;
 };
 
-struct call_queued {
-    const char *url;
-    struct slice json;
-    int64_t timeout_ms;
-    struct id context_id;
-};
-
 /* A list that only grows, of elements of one size. */
 struct list {
     void *elements;

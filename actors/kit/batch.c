@@ -420,9 +420,9 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     for (size_t i = 0; i < actor->asks_queued.count; i++) {
         asks_send(actor->asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
     }
-    const struct call_queued *calls = actor->calls_queued.elements;
+    const struct outbound_call *calls = actor->calls_queued.elements;
     for (size_t i = 0; i < actor->calls_queued.count; i++) {
-        outbound_start(actor->outbound, calls[i].url, calls[i].json, calls[i].timeout_ms, &calls[i].context_id);
+        outbound_start(actor->outbound, &calls[i]);
     }
     conclude_works(actor, records, count);
     actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;

@@ -239,16 +239,24 @@ batch_due_cancel(struct batch *batch, const char *owner, struct slice key)
     due_rows_cancel(batch->actor->due_rows, &batch->actor->arena, owner, key);
 }
 
+static const char *
+copy_text(struct actor *actor, const char *text)
+{
+    return (const char *)arena_copy(&actor->arena, (struct slice){(const uint8_t *)text, strlen(text) + 1}).data;
+}
+
 void
 batch_call(struct batch *batch, const struct call *call)
 {
     struct actor *actor = batch->actor;
-    struct slice url = arena_copy(&actor->arena, (struct slice){(const uint8_t *)call->url, strlen(call->url) + 1});
-    struct call_queued *queued = list_add(&actor->calls_queued, sizeof *queued);
-    *queued = (struct call_queued){.url = (const char *)url.data,
-                                   .json = arena_copy(&actor->arena, call->json),
-                                   .timeout_ms = call->timeout_ms,
-                                   .context_id = call->context_id};
+    struct outbound_call *queued = list_add(&actor->calls_queued, sizeof *queued);
+    *queued = (struct outbound_call){.url = copy_text(actor, call->url),
+                                     .json = arena_copy(&actor->arena, call->json),
+                                     .timeout_ms = call->timeout_ms,
+                                     .context_id = call->context_id,
+                                     .tag = call->tag,
+                                     .key = call->key,
+                                     .bearer = call->bearer == NULL ? NULL : copy_text(actor, call->bearer)};
 }
 
 bool

@@ -532,6 +532,7 @@ collect_calls(struct actor *actor)
         item->kind = ITEM_CALL;
         item->id = result.context_id;
         item->context_id = result.context_id;
+        item->call_tag = result.tag;
         item->call_status = result.status;
         item->text = arena_copy(&actor->arena, result.text);
     }

@@ -17,7 +17,8 @@
  *   http and https only; no redirects, no cookies, no compression. Certificates and names are verified. A proxy is taken from the
  *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed: what
  *   it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a kept
- *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key.
+ *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key. A token is sent to
+ *   the host of the URL and nowhere else.
  */
 #include "outbound.h"
 
@@ -43,6 +44,7 @@ struct transfer {
     CURL *easy;
     struct curl_slist *headers;
     struct id context_id;
+    int64_t tag;
     bool is_cut;
     size_t text_size;
     char text[OUTBOUND_TEXT_MAX];
@@ -272,25 +274,52 @@ is_loopback(const char *url)
     return yes;
 }
 
+static bool
+is_post(const struct outbound_call *call)
+{
+    return call->json.size > 0;
+}
+
 static struct curl_slist *
-headers_of(const struct id *context_id)
+headers_of(const struct outbound_call *call)
 {
     static const char prefix[] = "Idempotency-Key: ";
     char key[sizeof prefix + ID_TEXT_SIZE];
-    memcpy(key, prefix, sizeof prefix);
-    id_format(context_id, key + sizeof prefix - 1);
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    headers = curl_slist_append(headers, "Accept: application/json");
-    headers = curl_slist_append(headers, "Expect:"); /* no second round trip for a small body */
-    return curl_slist_append(headers, key);
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
+    if (is_post(call)) {
+        memcpy(key, prefix, sizeof prefix);
+        id_format(id_is_zero(&call->key) ? &call->context_id : &call->key, key + sizeof prefix - 1);
+        headers = curl_slist_append(headers, "Content-Type: application/json");
+        headers = curl_slist_append(headers, "Expect:"); /* no second round trip for a small body */
+        headers = curl_slist_append(headers, key);
+    }
+    return headers;
 }
 
 static void
-set_options(struct transfer *transfer, const char *url, struct slice json, long timeout_ms)
+set_request(struct transfer *transfer, const struct outbound_call *call)
 {
     CURL *easy = transfer->easy;
+    if (is_post(call)) {
+        (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->json.size);
+        (void)curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, call->json.data);
+    } else {
+        (void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    }
+    if (call->bearer != NULL && call->bearer[0] != '\0') {
+        (void)curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+        (void)curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, call->bearer);
+    }
+}
+
+static void
+set_options(struct transfer *transfer, const struct outbound_call *call)
+{
+    CURL *easy = transfer->easy;
+    long timeout_ms = (long)call->timeout_ms;
     long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
-    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
+    (void)curl_easy_setopt(easy, CURLOPT_URL, call->url);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -300,22 +329,19 @@ set_options(struct transfer *transfer, const char *url, struct slice json, long 
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "larder");
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
-    (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)json.size);
-    (void)curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, json.data);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_text);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    if (is_loopback(url)) {
+    if (is_loopback(call->url)) {
         (void)curl_easy_setopt(easy, CURLOPT_PROXY, "");
     }
 }
 
 void
-outbound_start(struct outbound *outbound, const char *url, struct slice json, int64_t timeout_ms, const struct id *context_id)
+outbound_start(struct outbound *outbound, const struct outbound_call *call)
 {
-    assert(timeout_ms > 0 && timeout_ms <= INT32_MAX);
+    assert(call->timeout_ms > 0 && call->timeout_ms <= INT32_MAX);
     set_up_multi(outbound);
     struct transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer == NULL) {
@@ -325,9 +351,11 @@ outbound_start(struct outbound *outbound, const char *url, struct slice json, in
     if (transfer->easy == NULL) {
         abort();
     }
-    transfer->context_id = *context_id;
-    transfer->headers = headers_of(context_id);
-    set_options(transfer, url, json, (long)timeout_ms);
+    transfer->context_id = call->context_id;
+    transfer->tag = call->tag;
+    transfer->headers = headers_of(call);
+    set_options(transfer, call);
+    set_request(transfer, call);
     outbound->count++;
     CURLMcode code = curl_multi_add_handle(outbound->multi, transfer->easy);
     if (code == CURLM_OK) {
@@ -347,6 +375,7 @@ hand_out(struct outbound *outbound, struct transfer *transfer, int status, struc
 {
     *result = (struct outbound_result){
         .context_id = transfer->context_id,
+        .tag = transfer->tag,
         .status = status,
         .text = {(const uint8_t *)transfer->text, transfer->text_size},
     };

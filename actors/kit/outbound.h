@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * HTTP calls to the outside that never block: POSTs of JSON, driven by one descriptor in the loop of the thread that owns them.
+ * HTTP calls to the outside that never block: POSTs of JSON and GETs, driven by one descriptor in the loop of the thread that owns
+ * them.
  *
  *     o = outbound_create();  wait on outbound_fd(o) beside everything else
- *     outbound_start(o, url, json, timeout_ms, &context_id);
+ *     outbound_start(o, &(struct outbound_call){.url = url, .json = json, .timeout_ms = 5000, .context_id = id});
  *     when it is readable:  while (outbound_next(o, &result)) ...
  */
 #ifndef LARDER_KIT_OUTBOUND_H
@@ -19,10 +20,21 @@
 
 struct outbound;
 
+struct outbound_call {
+    const char *url;
+    struct slice json; /* empty: a GET without a body */
+    int64_t timeout_ms;
+    struct id context_id; /* the caller's own; comes back with the result */
+    int64_t tag;          /* the caller's own; comes back with the result */
+    struct id key;        /* Idempotency-Key of a POST; zero: context_id */
+    const char *bearer;   /* a token of printable characters without blanks; NULL or "": none */
+};
+
 /* How a call ended. `status` is that of HTTP, 0 when there was no answer; `text` is the first OUTBOUND_TEXT_MAX bytes of the answer as
  * they came, or the reason why there was none. It lives until the next outbound_next() or outbound_destroy(). */
 struct outbound_result {
     struct id context_id;
+    int64_t tag;
     int status;
     struct slice text;
 };
@@ -39,10 +51,10 @@ outbound_destroy(struct outbound **outbound);
 int
 outbound_fd(const struct outbound *outbound);
 
-/* Starts a POST of application/json, with `Idempotency-Key` set to the text of `context_id` so that a receiver can tell a repeated
- * call. Everything is copied. Exactly one result comes, also when the URL is not one: after `timeout_ms` at the latest. */
+/* Starts a POST of application/json, with an `Idempotency-Key` so that a receiver can tell a repeated call, or a GET. Everything is
+ * copied. Exactly one result comes, also when the URL is not one: after `timeout_ms` at the latest. */
 void
-outbound_start(struct outbound *outbound, const char *url, struct slice json, int64_t timeout_ms, const struct id *context_id);
+outbound_start(struct outbound *outbound, const struct outbound_call *call);
 
 /* Moves all calls on without waiting and hands out one that has ended; false when there is none now. To be called until it is false.
  */

@@ -1,50 +1,667 @@
 /* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   The payment actor: owns charges and refunds, asks a provider for the money, and tells how each of them ended.
+ *
+ * MESSAGES
+ *   payment.charge    asks for money, once for its id; answered at once with the charge as far as it is known
+ *   payment.cancel    stops asking; what is paid is not cancelled, and a charge that was never seen is remembered
+ *   payment.refund    pays back, never more than was paid
+ *   payment.confirm   an employee says whether cash was paid
+ *   payment.get, payment.list, payment.refunds
+ *   payment.webhook   the provider tells (payment_webhook.c)
+ *   due "charge", "refund", "told"   calls to the provider (payment_provider.c)
+ *   Emits payment.succeeded failed refunded refund_failed (payment_money.c).
+ *
+ * STATE
+ *   $charge, $refund, $webhook (payment_schema.c). A batch reads what its items name, decides in memory, and writes each changed row
+ * once (payment_book.c): new charges are one insert and no read. In memory only the last numbers and how many webhooks are parked.
+ *
+ * FAILURES
+ *   Errors of the database end the batch; the kit rolls back and comes again with each item alone, and looks each up.
+ *
+ * LIMITS
+ *   Pages show what was committed before their batch. Whose charge it is, is known to the order alone: here employees and more may
+ * look.
+ */
 #include "payment.h"
 
-static const struct db_step steps[] = {
-    {100, "CREATE TABLE IF NOT EXISTS $placeholder (one {I64} NOT NULL PRIMARY KEY) {TABLE_END}"},
-};
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "log.h"
+#include "payment_schema.h"
+#include "payment_state.h"
+
+#define PAGE_DEFAULT 100
+#define PAGE_MAX 1000
+#define NO_CURRENCY "XXX" /* ISO 4217: no currency */
+
+/* --- words --- */
+
+static struct charge
+charge_body_of(const struct payment_claim *claim)
+{
+    struct charge body = {0};
+    struct money money = {0};
+    WIRE_SET(&money, money, amount, claim->amount);
+    WIRE_SET(&money, money, currency, slice_of(claim->currency));
+    WIRE_SET(&body, charge, id, claim->id);
+    WIRE_SET(&body, charge, number, claim->n);
+    WIRE_SET(&body, charge, order, claim->order);
+    WIRE_SET(&body, charge, amount, money);
+    WIRE_SET(&body, charge, method, slice_of(payment_method_name(claim->method)));
+    WIRE_SET(&body, charge, provider, slice_of(payment_provider_name(claim->provider)));
+    WIRE_SET(&body, charge, status, slice_of(payment_status_name(claim->status)));
+    WIRE_SET(&body, charge, refunded, claim->refunded);
+    if (!id_is_zero(&claim->replaces)) {
+        WIRE_SET(&body, charge, replaces, claim->replaces);
+    }
+    if (claim->reference.size > 0) {
+        WIRE_SET(&body, charge, reference, claim->reference);
+    }
+    if (claim->reason.size > 0) {
+        WIRE_SET(&body, charge, reason, claim->reason);
+    }
+    if (claim->attempts > 0) {
+        WIRE_SET(&body, charge, attempts, claim->attempts);
+    }
+    WIRE_SET(&body, charge, created, claim->created_ms);
+    WIRE_SET(&body, charge, changed, claim->changed_ms);
+    return body;
+}
+
+static struct refund
+refund_body_of(const struct payment_claim *claim, const struct payment_payback *payback)
+{
+    struct refund body = {0};
+    struct money money = {0};
+    WIRE_SET(&money, money, amount, payback->amount);
+    WIRE_SET(&money, money, currency, slice_of(claim->currency));
+    WIRE_SET(&body, refund, id, payback->id);
+    WIRE_SET(&body, refund, charge, payback->charge);
+    WIRE_SET(&body, refund, order, claim->order);
+    WIRE_SET(&body, refund, amount, money);
+    WIRE_SET(&body, refund, status, slice_of(payment_status_name(payback->status)));
+    if (payback->reason.size > 0) {
+        WIRE_SET(&body, refund, reason, payback->reason);
+    }
+    if (payback->attempts > 0) {
+        WIRE_SET(&body, refund, attempts, payback->attempts);
+    }
+    WIRE_SET(&body, refund, created, payback->created_ms);
+    WIRE_SET(&body, refund, changed, payback->changed_ms);
+    return body;
+}
+
+static void
+answer(struct payment *payment, struct item *item, const struct payment_claim *claim)
+{
+    struct charge body = charge_body_of(claim);
+    item_answer(payment->batch, item, &body);
+}
+
+static bool
+is_staff(const struct item *item)
+{
+    return item->role >= ROLE_EMPLOYEE;
+}
+
+static void
+refuse_role(struct payment *payment, struct item *item)
+{
+    item_refuse(payment->batch, item, ERR_forbidden, "%s is not for everybody", wire_ops[item->op].name);
+}
+
+static void
+refuse_unknown(struct payment *payment, struct item *item, const struct id *charge)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(charge, text);
+    item_refuse(payment->batch, item, ERR_unknown_charge, "there is no charge %s", text);
+}
+
+static bool
+is_remembered_only(const struct payment_claim *claim)
+{
+    return claim->method == PAYMENT_NO_METHOD;
+}
+
+/* --- charge --- */
+
+/* What is wrong with it as it stands; NULL: nothing. */
+static const char *
+judge_charge(struct payment *payment, const struct payment_charge *ask)
+{
+    enum payment_method method = payment_method_find(ask->method);
+    if (method == PAYMENT_METHOD_COUNT || method == PAYMENT_NO_METHOD) {
+        return "payment_charge.method: must be pix, credit_card, debit_card or money";
+    }
+    if (!payment_is_currency(ask->amount.currency)) {
+        return "payment_charge.amount: currency must be three capital letters";
+    }
+    if (WIRE_HAS(ask, payment_charge, replaces)) {
+        const struct payment_claim_slot *replaced = payment_book_claim(&payment->book, &ask->replaces);
+        if (replaced != NULL && !id_equal(&replaced->claim.order, &ask->order)) {
+            return "payment_charge.replaces: is the charge of another order";
+        }
+    }
+    return NULL;
+}
+
+static void
+fill_claim(struct payment_claim *claim, const struct payment_charge *ask)
+{
+    claim->order = ask->order;
+    claim->amount = ask->amount.amount;
+    claim->method = payment_method_find(ask->method);
+    memcpy(claim->currency, ask->amount.currency.data, 3);
+    claim->currency[3] = '\0';
+    if (WIRE_HAS(ask, payment_charge, replaces)) {
+        claim->replaces = ask->replaces;
+    }
+}
+
+/* It was cancelled before it came, or it is here and its answer is not. */
+static void
+answer_known(struct payment *payment, struct item *item, struct payment_claim_slot *slot)
+{
+    const struct payment_charge *ask = item->body;
+    struct payment_claim *claim = &slot->claim;
+    bool is_late = is_remembered_only(claim);
+    bool is_same = id_equal(&claim->order, &ask->order) &&
+                   (is_late || (claim->amount == ask->amount.amount && claim->method == payment_method_find(ask->method)));
+    if (!is_same) {
+        item_refuse(payment->batch, item, ERR_idempotency_mismatch, "this id is the charge of another order or amount");
+        return;
+    }
+    if (is_late) {
+        fill_claim(claim, ask);
+        slot->is_changed = true;
+    }
+    answer(payment, item, claim);
+}
+
+static err
+handle_charge(struct payment *payment, struct item *item)
+{
+    const struct payment_charge *ask = item->body;
+    if (!is_staff(item)) {
+        refuse_role(payment, item);
+        return ERR_ok;
+    }
+    const char *wrong = judge_charge(payment, ask);
+    if (wrong != NULL) {
+        item_refuse(payment->batch, item, ERR_invalid_field, "%s", wrong);
+        return ERR_ok;
+    }
+    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &item->id);
+    if (slot != NULL) {
+        answer_known(payment, item, slot);
+        return ERR_ok;
+    }
+    slot = payment_book_add_claim(&payment->book, &item->id);
+    fill_claim(&slot->claim, ask);
+    slot->claim.provider = payment_provider_of(payment, slot->claim.method);
+    err code = payment_apply_parked(payment, slot, item);
+    if (code == ERR_ok && slot->claim.status == PAYMENT_PENDING) {
+        code = payment_start_charge(payment, slot, item);
+    }
+    if (code == ERR_ok) {
+        answer(payment, item, &slot->claim);
+    }
+    return code;
+}
+
+/* --- cancel --- */
+
+/* So that its late original is not paid. */
+static void
+remember_cancelled(struct payment *payment, struct item *item)
+{
+    const struct payment_cancel *ask = item->body;
+    struct payment_claim_slot *slot = payment_book_add_claim(&payment->book, &ask->charge);
+    slot->claim.order = ask->order;
+    memcpy(slot->claim.currency, NO_CURRENCY, sizeof NO_CURRENCY);
+    slot->claim.method = PAYMENT_NO_METHOD;
+    slot->claim.provider = PAYMENT_BY_HAND;
+    slot->claim.status = PAYMENT_CANCELLED;
+    slot->claim.reason = slice_of("cancelled before it came");
+    answer(payment, item, &slot->claim);
+}
+
+/* Calls about it go on where it may have been taken: a late success has to be seen. */
+static err
+handle_cancel(struct payment *payment, struct item *item)
+{
+    const struct payment_cancel *ask = item->body;
+    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
+    if (!is_staff(item)) {
+        refuse_role(payment, item);
+        return ERR_ok;
+    }
+    if (slot == NULL) {
+        remember_cancelled(payment, item);
+        return payment_apply_parked(payment, payment_book_claim(&payment->book, &ask->charge), item);
+    }
+    if (!id_equal(&slot->claim.order, &ask->order)) {
+        refuse_unknown(payment, item, &ask->charge);
+        return ERR_ok;
+    }
+    if (slot->claim.status == PAYMENT_SUCCEEDED) {
+        item_refuse(payment->batch, item, ERR_charge_closed, "it is paid");
+        return ERR_ok;
+    }
+    if (slot->claim.status == PAYMENT_PENDING) {
+        slot->claim.status = PAYMENT_CANCELLED;
+        slot->claim.changed_ms = payment->batch->now_ms;
+        slot->is_changed = true;
+    }
+    answer(payment, item, &slot->claim);
+    return ERR_ok;
+}
+
+/* --- refund --- */
+
+static void
+answer_refund(struct payment *payment, struct item *item, const struct payment_payback *payback)
+{
+    const struct payment_claim_slot *of = payment_book_claim(&payment->book, &payback->charge);
+    struct refund body = refund_body_of(&of->claim, payback);
+    item_answer(payment->batch, item, &body);
+}
+
+/* How much is to be paid back; false: it cannot be. A charge over nothing can be paid back, as nothing. */
+static bool
+find_amount(const struct payment_claim *claim, const struct payment_refund *ask, int64_t *amount)
+{
+    int64_t left = payment_left(claim->amount, claim->refunded, claim->refunding);
+    *amount = WIRE_HAS(ask, payment_refund, amount) ? ask->amount : left;
+    return claim->status == PAYMENT_SUCCEEDED && *amount <= left && (*amount > 0 || claim->amount == 0);
+}
+
+static err
+handle_refund(struct payment *payment, struct item *item)
+{
+    const struct payment_refund *ask = item->body;
+    int64_t amount = 0;
+    if (!is_staff(item)) {
+        refuse_role(payment, item);
+        return ERR_ok;
+    }
+    struct payment_payback_slot *slot = payment_book_payback(&payment->book, &item->id);
+    if (slot != NULL) {
+        answer_refund(payment, item, &slot->payback);
+        return ERR_ok;
+    }
+    struct payment_claim_slot *of = payment_book_claim(&payment->book, &ask->charge);
+    if (of == NULL) {
+        refuse_unknown(payment, item, &ask->charge);
+        return ERR_ok;
+    }
+    if (!find_amount(&of->claim, ask, &amount)) {
+        item_refuse(payment->batch, item, ERR_not_refundable, "%s",
+                    of->claim.status == PAYMENT_SUCCEEDED ? "so much is not left of the charge" : "the charge is not paid");
+        return ERR_ok;
+    }
+    slot = payment_book_add_payback(&payment->book, &item->id);
+    slot->payback.charge = ask->charge;
+    slot->payback.amount = amount;
+    of->claim.refunding += amount;
+    of->is_changed = true;
+    err code = payment_start_refund(payment, slot, item);
+    if (code == ERR_ok) {
+        answer_refund(payment, item, &slot->payback);
+    }
+    return code;
+}
+
+/* --- by hand --- */
+
+static err
+handle_confirm(struct payment *payment, struct item *item)
+{
+    const struct payment_confirm *ask = item->body;
+    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
+    bool is_approved = !WIRE_HAS(ask, payment_confirm, approved) || ask->approved;
+    enum payment_status wanted = is_approved ? PAYMENT_SUCCEEDED : PAYMENT_FAILED;
+    struct payment_words words = {.reference = slice_of(""), .reason = slice_of(is_approved ? "" : "it was not paid at the counter")};
+    if (!is_staff(item)) {
+        refuse_role(payment, item);
+    } else if (slot == NULL) {
+        refuse_unknown(payment, item, &ask->charge);
+    } else if (slot->claim.provider != PAYMENT_BY_HAND) {
+        item_refuse(payment->batch, item, ERR_invalid_field, "payment_confirm.charge: is not paid by hand");
+    } else if (slot->claim.status != PAYMENT_PENDING && slot->claim.status != wanted) {
+        item_refuse(payment->batch, item, ERR_charge_closed, "it is %s", payment_status_name(slot->claim.status));
+    } else {
+        (void)payment_settle_charge(payment, slot, is_approved ? VERDICT_SUCCEEDED : VERDICT_FAILED, &words, item);
+        answer(payment, item, &slot->claim);
+    }
+    return ERR_ok;
+}
+
+/* --- reading --- */
+
+static err
+handle_get(struct payment *payment, struct item *item)
+{
+    const struct payment_get *ask = item->body;
+    const struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
+    if (slot == NULL || !is_staff(item)) {
+        refuse_unknown(payment, item, &ask->charge);
+    } else {
+        answer(payment, item, &slot->claim);
+    }
+    return ERR_ok;
+}
+
+static err
+handle_list(struct payment *payment, struct item *item)
+{
+    static const struct id any = {{0}};
+    const struct payment_list *ask = item->body;
+    const struct id *order = WIRE_HAS(ask, payment_list, order) ? &ask->order : &any;
+    int64_t before = WIRE_HAS(ask, payment_list, before) ? ask->before : INT64_MAX;
+    int64_t limit = WIRE_HAS(ask, payment_list, limit) ? ask->limit : PAGE_DEFAULT;
+    int64_t count = 0;
+    struct db_statement *rows = NULL;
+    struct payment_claim claim;
+    struct wire_list page = {0};
+    if (!is_staff(item)) {
+        refuse_role(payment, item);
+        return ERR_ok;
+    }
+    err code = payment_store_page(&payment->store, order, before, limit + 1, &rows);
+    if (code != ERR_ok) {
+        return code;
+    }
+    payment->page.size = 0;
+    while (payment_store_next_charge(rows, &claim)) {
+        if (count++ < limit) {
+            struct charge body = charge_body_of(&claim);
+            wire_list_add(&page, &charge_body, &body, &payment->page);
+        }
+    }
+    wire_list_end(&page, &payment->page);
+    struct charge_page reply = {0};
+    WIRE_SET(&reply, charge_page, charges, page);
+    WIRE_SET(&reply, charge_page, has_more, count > limit);
+    item_answer(payment->batch, item, &reply);
+    return ERR_ok;
+}
+
+static err
+handle_refunds(struct payment *payment, struct item *item)
+{
+    const struct payment_refunds *ask = item->body;
+    const struct payment_claim_slot *of = payment_book_claim(&payment->book, &ask->charge);
+    int64_t count = 0;
+    struct db_statement *rows = NULL;
+    struct payment_payback payback;
+    struct wire_list page = {0};
+    if (of == NULL || !is_staff(item)) {
+        refuse_unknown(payment, item, &ask->charge);
+        return ERR_ok;
+    }
+    err code = payment_store_page_refunds(&payment->store, &ask->charge, PAGE_MAX + 1, &rows);
+    if (code != ERR_ok) {
+        return code;
+    }
+    payment->page.size = 0;
+    while (payment_store_next_refund(rows, &payback)) {
+        if (count++ < PAGE_MAX) {
+            struct refund body = refund_body_of(&of->claim, &payback);
+            wire_list_add(&page, &refund_body, &body, &payment->page);
+        }
+    }
+    wire_list_end(&page, &payment->page);
+    struct refund_page reply = {0};
+    WIRE_SET(&reply, refund_page, refunds, page);
+    WIRE_SET(&reply, refund_page, has_more, count > PAGE_MAX);
+    item_answer(payment->batch, item, &reply);
+    return ERR_ok;
+}
+
+/* --- a batch --- */
+
+static err
+want_charge(struct payment *payment, const struct item *item)
+{
+    const struct payment_charge *ask = item->body;
+    if (batch_is_asked_again(payment->batch, item)) {
+        payment_book_want_claim(&payment->book, &item->id);
+    }
+    if (WIRE_HAS(ask, payment_charge, replaces)) {
+        payment_book_want_claim(&payment->book, &ask->replaces);
+    }
+    return payment_book_want_parked(&payment->book, &item->id);
+}
+
+static void
+want_webhook(struct payment *payment, struct item *item, size_t number)
+{
+    struct payment_note *note = payment_read_webhook(payment, item);
+    payment->notes[number] = note;
+    if (note != NULL && !id_is_zero(&note->charge)) {
+        payment_book_want_told(&payment->book, &note->told);
+        payment_book_want_claim(&payment->book, &note->charge);
+        if (!id_is_zero(&note->refund)) {
+            payment_book_want_payback(&payment->book, &note->refund);
+        }
+    }
+}
+
+static err
+want_request(struct payment *payment, struct item *item, size_t number)
+{
+    if (item->op == OP_payment_charge) {
+        return want_charge(payment, item);
+    }
+    if (item->op == OP_payment_webhook) {
+        want_webhook(payment, item, number);
+    } else if (item->op == OP_payment_cancel) {
+        payment_book_want_claim(&payment->book, &((const struct payment_cancel *)item->body)->charge);
+        return payment_book_want_parked(&payment->book, &((const struct payment_cancel *)item->body)->charge);
+    } else if (item->op == OP_payment_refund) {
+        if (batch_is_asked_again(payment->batch, item)) {
+            payment_book_want_payback(&payment->book, &item->id);
+        }
+        payment_book_want_claim(&payment->book, &((const struct payment_refund *)item->body)->charge);
+    } else if (item->op == OP_payment_confirm) {
+        payment_book_want_claim(&payment->book, &((const struct payment_confirm *)item->body)->charge);
+    } else if (item->op == OP_payment_get) {
+        payment_book_want_claim(&payment->book, &((const struct payment_get *)item->body)->charge);
+    } else if (item->op == OP_payment_refunds) {
+        payment_book_want_claim(&payment->book, &((const struct payment_refunds *)item->body)->charge);
+    }
+    return ERR_ok;
+}
+
+static void
+want_by_id(struct payment *payment, bool is_refund, const struct id *id)
+{
+    if (is_refund) {
+        payment_book_want_payback(&payment->book, id);
+    } else {
+        payment_book_want_claim(&payment->book, id);
+    }
+}
+
+static err
+want_all(struct payment *payment)
+{
+    err code = ERR_ok;
+    for (size_t i = 0; i < payment->batch->count && code == ERR_ok; i++) {
+        struct item *item = &payment->batch->items[i];
+        payment->notes[i] = NULL;
+        if (item->kind == ITEM_REQUEST) {
+            code = want_request(payment, item, i);
+        } else if (item->kind == ITEM_DUE && item->key.size == ID_SIZE) {
+            struct id id;
+            memcpy(id.bytes, item->key.data, ID_SIZE);
+            want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
+        } else if (item->kind == ITEM_CALL) {
+            want_by_id(payment, payment_call_is_refund(item), &item->context_id);
+        }
+    }
+    return code;
+}
+
+static err
+handle_request(struct payment *payment, struct item *item, const struct payment_note *note)
+{
+    static err (*const handlers[OP_COUNT])(struct payment * payment, struct item * item) = {
+        [OP_payment_charge] = handle_charge,   [OP_payment_cancel] = handle_cancel, [OP_payment_refund] = handle_refund,
+        [OP_payment_confirm] = handle_confirm, [OP_payment_get] = handle_get,       [OP_payment_list] = handle_list,
+        [OP_payment_refunds] = handle_refunds,
+    };
+    if (item->op == OP_payment_webhook) {
+        return note == NULL ? ERR_ok : payment_handle_webhook(payment, item, note);
+    }
+    if (handlers[item->op] == NULL) {
+        item_refuse(payment->batch, item, ERR_unknown_op, "%s is not done by payment", wire_ops[item->op].name);
+        return ERR_ok;
+    }
+    return handlers[item->op](payment, item);
+}
+
+static err
+handle_item(struct payment *payment, struct item *item, const struct payment_note *note)
+{
+    switch (item->kind) {
+    case ITEM_REQUEST:
+        return handle_request(payment, item, note);
+    case ITEM_DUE:
+        return slice_equal(item->owner, slice_of(OWNER_TOLD)) && item->key.size == ID_SIZE ? payment_handle_told(payment, item)
+                                                                                           : payment_handle_due(payment, item);
+    case ITEM_CALL:
+        return payment_handle_outcome(payment, item);
+    case ITEM_EVENT:
+    case ITEM_REPLY:
+    case ITEM_WORK:
+    case ITEM_HEAD:
+        return ERR_ok;
+    }
+    return ERR_internal;
+}
+
+static err
+payment_handle(void *state, struct batch *batch)
+{
+    struct payment *payment = state;
+    payment->batch = batch;
+    payment->notes = batch_alloc(batch, (batch->count + 1) * sizeof *payment->notes);
+    payment_book_begin(&payment->book, batch);
+    err code = want_all(payment);
+    if (code == ERR_ok) {
+        code = payment_book_read(&payment->book);
+    }
+    for (size_t i = 0; i < batch->count && code == ERR_ok; i++) {
+        code = handle_item(payment, &batch->items[i], payment->notes[i]);
+    }
+    return code == ERR_ok ? payment_book_write(&payment->book) : code;
+}
+
+/* --- life --- */
+
+static void
+payment_dropped(void *state)
+{
+    struct payment *payment = state;
+    payment_book_drop(&payment->book);
+}
+
+/* Whether the gateway's address is one that nobody else can reach. */
+static bool
+is_alone(const struct settings *settings)
+{
+    return strncmp(settings->http, "127.", 4) == 0 || strncasecmp(settings->http, "localhost:", 10) == 0 ||
+           strncmp(settings->http, "[::1]:", 6) == 0;
+}
+
+static bool
+is_url(const char *url)
+{
+    const char *host = strncmp(url, "http://", 7) == 0 ? url + 7 : strncmp(url, "https://", 8) == 0 ? url + 8 : "";
+    return host[0] != '\0' && host[0] != '/' && strpbrk(url, " \t\r\n\"?#") == NULL;
+}
+
+/* Checks what this actor alone needs, and finds the key of webhooks. */
+static err
+read_settings(const struct settings *settings, struct payment_key *key, struct err_text *why)
+{
+    bool is_simulated = settings->payment_url[0] == '\0';
+    *key = (struct payment_key){.size = 0};
+    if (!is_simulated && !is_url(settings->payment_url)) {
+        return err_say(why, ERR_wrong_setting, "LARDER_PAYMENT_URL: not a URL that begins with http:// or https://");
+    }
+    for (const char *at = settings->payment_token; *at != '\0'; at++) {
+        if (*at <= ' ' || *at > '~') {
+            return err_say(why, ERR_wrong_setting, "LARDER_PAYMENT_TOKEN: must be printable characters without blanks");
+        }
+    }
+    if (settings->webhook_secret[0] != '\0') {
+        return payment_key_parse(settings->webhook_secret, key)
+                   ? ERR_ok
+                   : err_say(why, ERR_wrong_setting, "LARDER_WEBHOOK_SECRET: must be whsec_ and the base64 of 16 to 64 bytes");
+    }
+    if (is_simulated && is_alone(settings)) {
+        (void)payment_key_parse(PAYMENT_DEMO_SECRET, key);
+    } else {
+        log_warn("webhooks_are_refused", LOG_TEXT("because", "LARDER_WEBHOOK_SECRET is not set"));
+    }
+    return ERR_ok;
+}
 
 static err
 payment_open(struct actor *actor, void **state, struct err_text *why)
 {
-    (void)actor;
-    (void)why;
-    *state = NULL;
+    const struct settings *settings = actor_settings(actor);
+    struct payment_key key;
+    if (sodium_init() < 0) {
+        abort();
+    }
+    err code = read_settings(settings, &key, why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    struct payment *payment = calloc(1, sizeof *payment);
+    if (payment == NULL) {
+        abort();
+    }
+    payment->actor = actor;
+    payment->settings = settings;
+    payment->key = key;
+    payment_store_init(&payment->store, actor_db(actor));
+    payment->book.store = &payment->store;
+    *state = payment;
     return ERR_ok;
 }
 
 static void
 payment_close(void **state)
 {
+    struct payment *payment = *state;
     *state = NULL;
-}
-
-static err
-payment_handle(void *state, struct batch *batch)
-{
-    (void)state;
-    for (size_t i = 0; i < batch->count; i++) {
-        if (batch->items[i].kind == ITEM_REQUEST) {
-            item_refuse(batch, &batch->items[i], ERR_not_implemented, "not done yet");
-        }
+    if (payment == NULL) {
+        return;
     }
-    return ERR_ok;
+    payment_book_fini(&payment->book);
+    wire_buffer_fini(&payment->page);
+    sodium_memzero(&payment->key, sizeof payment->key);
+    free(payment);
 }
 
 const struct actor_class payment_class = {
     .name = "payment",
-    .steps = steps,
-    .step_count = 1,
+    .steps = payment_steps,
+    .step_count = PAYMENT_STEP_COUNT,
+    .makes_calls = true,
     .open = payment_open,
     .close = payment_close,
     .handle = payment_handle,
+    .dropped = payment_dropped,
 };
-
-err
-payment_verify(struct db *db, struct verify_report *report)
-{
-    (void)db;
-    (void)report;
-    return ERR_ok;
-}

@@ -55,7 +55,8 @@ read_request(int fd, char request[REQUEST_MAX])
         request[size] = '\0';
         const char *body = strstr(request, "\r\n\r\n");
         const char *length = strcasestr(request, "content-length:");
-        if (body != NULL && length != NULL && strlen(body + 4) >= strtoul(length + 15, NULL, 10)) {
+        bool is_get = strncmp(request, "GET ", 4) == 0;
+        if (body != NULL && (is_get || (length != NULL && strlen(body + 4) >= strtoul(length + 15, NULL, 10)))) {
             break;
         }
     }
@@ -97,6 +98,9 @@ serve_one(void *argument)
         write_all(fd, text, sizeof text - 1);
     } else if (strncmp(request, "POST /broken", 12) == 0) {
         static const char text[] = "HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nbad";
+        write_all(fd, text, sizeof text - 1);
+    } else if (strncmp(request, "GET /ok", 7) == 0) {
+        static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
         write_all(fd, text, sizeof text - 1);
     } else if (strncmp(request, "POST /ok", 8) == 0) {
         static const char text[] = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
@@ -154,7 +158,8 @@ start_call(struct outbound *outbound, const char *path, int64_t timeout_ms)
     char url[128];
     struct id id = id_new();
     (void)snprintf(url, sizeof url, "http://127.0.0.1:%d%s", port, path);
-    outbound_start(outbound, url, slice_of("{\"a\":\"b\"}"), timeout_ms, &id);
+    outbound_start(outbound,
+                   &(struct outbound_call){.url = url, .json = slice_of("{\"a\":\"b\"}"), .timeout_ms = timeout_ms, .context_id = id});
     return id;
 }
 
@@ -238,6 +243,57 @@ Test(outbound, sends_the_json_with_its_type_and_its_key)
     outbound_destroy(&outbound);
 }
 
+/* Starts it at /ok and waits; what was received is in last_request. */
+static struct outbound_result
+run_call(struct outbound *outbound, struct outbound_call *call)
+{
+    char url[128];
+    struct outbound_result result;
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/ok", port);
+    call->url = url;
+    call->timeout_ms = 3000;
+    outbound_start(outbound, call);
+    cr_assert(wait_result(outbound, &result), "no result in time");
+    return result;
+}
+
+Test(outbound, without_json_it_is_a_get_with_nothing_of_a_post)
+{
+    struct outbound *outbound = outbound_create();
+    struct outbound_call call = {.context_id = id_new(), .tag = 7};
+    struct outbound_result result = run_call(outbound, &call);
+    cr_expect_eq(result.status, 200, "status %d", result.status);
+    cr_expect_eq(result.tag, 7);
+    pthread_mutex_lock(&lock);
+    cr_expect_eq(strncmp(last_request, "GET /ok HTTP/1.1\r\n", 18), 0, "%s", last_request);
+    cr_expect_null(strstr(last_request, "Idempotency-Key"));
+    cr_expect_null(strstr(last_request, "Content-Type"));
+    cr_expect_null(strstr(last_request, "Authorization"));
+    pthread_mutex_unlock(&lock);
+    outbound_destroy(&outbound);
+}
+
+Test(outbound, a_key_of_its_own_and_a_token_are_sent_and_the_context_is_not)
+{
+    char key[sizeof "Idempotency-Key: " + ID_TEXT_SIZE];
+    char key_text[ID_TEXT_SIZE];
+    char context_text[ID_TEXT_SIZE];
+    struct outbound *outbound = outbound_create();
+    struct outbound_call call = {.json = slice_of("{}"), .context_id = id_new(), .tag = -1, .key = id_new(), .bearer = "s3cret.t0ken"};
+    struct outbound_result result = run_call(outbound, &call);
+    id_format(&call.key, key_text);
+    id_format(&call.context_id, context_text);
+    (void)snprintf(key, sizeof key, "Idempotency-Key: %s", key_text);
+    cr_expect(id_equal(&result.context_id, &call.context_id));
+    cr_expect_eq(result.tag, -1);
+    pthread_mutex_lock(&lock);
+    cr_expect_not_null(strstr(last_request, key), "%s", last_request);
+    cr_expect_null(strstr(last_request, context_text));
+    cr_expect_not_null(strstr(last_request, "Authorization: Bearer s3cret.t0ken\r\n"), "%s", last_request);
+    pthread_mutex_unlock(&lock);
+    outbound_destroy(&outbound);
+}
+
 Test(outbound, what_is_no_http_url_is_a_result_too)
 {
     static const char *const urls[] = {"", "nonsense://host/x", "file:///etc/passwd", "http://", "http://127.0.0.1:1/refused"};
@@ -245,7 +301,8 @@ Test(outbound, what_is_no_http_url_is_a_result_too)
     struct outbound_result result;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         struct id id = id_new();
-        outbound_start(outbound, urls[i], slice_of("{}"), 2000, &id);
+        outbound_start(outbound,
+                       &(struct outbound_call){.url = urls[i], .json = slice_of("{}"), .timeout_ms = 2000, .context_id = id});
         cr_assert(wait_result(outbound, &result), "no result for '%s'", urls[i]);
         cr_expect(id_equal(&result.context_id, &id));
         cr_expect_eq(result.status, 0, "'%s' gave %d", urls[i], result.status);

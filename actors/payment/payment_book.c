@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Keeps what a batch knows of charges, refunds and webhooks, so that each is read at most once and written at most once.
+ *
+ * STATE     Everything but the tables' slots lies in the batch's memory. `marks` outlive a batch: the numbers of the last rows and how
+ *           many webhooks are parked; after a rollback they are read again.
+ *
+ * FAILURES  Errors of the database go up. A new charge under an id that is taken, which nobody looked up because it was not asked
+ * again, violates the key; the kit then runs the batch one by one, and each is looked up.
+ *
+ * LIMITS    A charge that is new in this batch and was neither wanted nor asked again is not read: a batch of new charges reads
+ * nothing.
+ */
+#include "payment_book.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_CAPACITY 64
+
+static char is_there; /* what the index of webhooks points to */
+
+/* --- the index --- */
+
+static struct payment_page_slot *
+slot_of(const struct payment_index *index, const struct id *id)
+{
+    size_t mask = index->capacity - 1;
+    size_t slot = (size_t)id_hash(id) & mask;
+    while (index->slots[slot].value != NULL && !id_equal(&index->slots[slot].id, id)) {
+        slot = (slot + 1) & mask;
+    }
+    return &index->slots[slot];
+}
+
+static void *
+index_get(const struct payment_index *index, const struct id *id)
+{
+    return index->count == 0 ? NULL : slot_of(index, id)->value;
+}
+
+static void
+index_grow(struct payment_index *index)
+{
+    struct payment_index old = *index;
+    index->capacity = old.capacity == 0 ? FIRST_CAPACITY : old.capacity * 2;
+    index->slots = calloc(index->capacity, sizeof *index->slots);
+    if (index->slots == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < old.capacity; i++) {
+        if (old.slots[i].value != NULL) {
+            *slot_of(index, &old.slots[i].id) = old.slots[i];
+        }
+    }
+    free(old.slots);
+}
+
+static void
+index_add(struct payment_index *index, const struct id *id, void *value)
+{
+    if ((index->count + 1) * 2 > index->capacity) {
+        index_grow(index);
+    }
+    struct payment_page_slot *slot = slot_of(index, id);
+    assert(value != NULL && slot->value == NULL);
+    *slot = (struct payment_page_slot){*id, value};
+    index->count++;
+}
+
+static void
+index_clear(struct payment_index *index)
+{
+    if (index->count > 0) {
+        memset(index->slots, 0, index->capacity * sizeof *index->slots);
+    }
+    index->count = 0;
+}
+
+/* --- life --- */
+
+void
+payment_book_begin(struct payment_book *book, struct batch *batch)
+{
+    book->batch = batch;
+    index_clear(&book->claims);
+    index_clear(&book->paybacks);
+    index_clear(&book->told);
+    book->first_claim = NULL;
+    book->claim_tail = &book->first_claim;
+    book->first_payback = NULL;
+    book->payback_tail = &book->first_payback;
+    book->first_written = NULL;
+}
+
+void
+payment_book_drop(struct payment_book *book)
+{
+    book->has_marks = false;
+}
+
+void
+payment_book_fini(struct payment_book *book)
+{
+    free(book->claims.slots);
+    free(book->paybacks.slots);
+    free(book->told.slots);
+}
+
+struct slice
+payment_book_keep(struct payment_book *book, struct slice bytes)
+{
+    if (bytes.size == 0) {
+        return slice_of("");
+    }
+    uint8_t *kept = batch_alloc(book->batch, bytes.size);
+    memcpy(kept, bytes.data, bytes.size);
+    return (struct slice){kept, bytes.size};
+}
+
+static err
+load_marks(struct payment_book *book)
+{
+    if (book->has_marks) {
+        return ERR_ok;
+    }
+    err code = payment_store_marks(book->store, &book->marks);
+    book->has_marks = code == ERR_ok;
+    return code;
+}
+
+/* --- slots --- */
+
+static struct payment_claim_slot *
+claim_slot(struct payment_book *book, const struct id *id)
+{
+    struct payment_claim_slot *slot = index_get(&book->claims, id);
+    if (slot == NULL) {
+        slot = batch_alloc(book->batch, sizeof *slot);
+        *slot = (struct payment_claim_slot){.claim.id = *id};
+        *book->claim_tail = slot;
+        book->claim_tail = &slot->next;
+        index_add(&book->claims, id, slot);
+    }
+    return slot;
+}
+
+static struct payment_payback_slot *
+payback_slot(struct payment_book *book, const struct id *id)
+{
+    struct payment_payback_slot *slot = index_get(&book->paybacks, id);
+    if (slot == NULL) {
+        slot = batch_alloc(book->batch, sizeof *slot);
+        *slot = (struct payment_payback_slot){.payback.id = *id};
+        *book->payback_tail = slot;
+        book->payback_tail = &slot->next;
+        index_add(&book->paybacks, id, slot);
+    }
+    return slot;
+}
+
+struct payment_claim_slot *
+payment_book_claim(struct payment_book *book, const struct id *id)
+{
+    struct payment_claim_slot *slot = index_get(&book->claims, id);
+    return slot != NULL && slot->exists ? slot : NULL;
+}
+
+struct payment_payback_slot *
+payment_book_payback(struct payment_book *book, const struct id *id)
+{
+    struct payment_payback_slot *slot = index_get(&book->paybacks, id);
+    return slot != NULL && slot->exists ? slot : NULL;
+}
+
+/* --- reading --- */
+
+void
+payment_book_want_claim(struct payment_book *book, const struct id *id)
+{
+    if (index_get(&book->claims, id) == NULL) {
+        (void)claim_slot(book, id);
+        payment_store_want_charge(book->store, id);
+    }
+}
+
+void
+payment_book_want_payback(struct payment_book *book, const struct id *id)
+{
+    if (index_get(&book->paybacks, id) == NULL) {
+        (void)payback_slot(book, id);
+        payment_store_want_refund(book->store, id);
+    }
+}
+
+void
+payment_book_want_told(struct payment_book *book, const struct id *told)
+{
+    payment_store_want_told(book->store, told);
+}
+
+err
+payment_book_want_parked(struct payment_book *book, const struct id *charge)
+{
+    err code = load_marks(book);
+    if (code == ERR_ok && book->marks.parked > 0) {
+        payment_store_want_parked(book->store, charge);
+    }
+    return code;
+}
+
+static void
+see_claim(void *context, const struct payment_claim *claim)
+{
+    struct payment_book *book = context;
+    struct payment_claim_slot *slot = claim_slot(book, &claim->id);
+    if (!slot->exists) {
+        slot->claim = *claim;
+        slot->claim.reference = payment_book_keep(book, claim->reference);
+        slot->claim.reason = payment_book_keep(book, claim->reason);
+        slot->exists = true;
+    }
+}
+
+static void
+see_payback(void *context, const struct payment_payback *payback)
+{
+    struct payment_book *book = context;
+    struct payment_payback_slot *slot = payback_slot(book, &payback->id);
+    if (!slot->exists) {
+        slot->payback = *payback;
+        slot->payback.reference = payment_book_keep(book, payback->reference);
+        slot->payback.reason = payment_book_keep(book, payback->reason);
+        slot->exists = true;
+        payment_book_want_claim(book, &payback->charge);
+    }
+}
+
+static void
+see_told(void *context, const struct id *told)
+{
+    struct payment_book *book = context;
+    if (index_get(&book->told, told) == NULL) {
+        index_add(&book->told, told, &is_there);
+    }
+}
+
+static struct payment_note_slot *
+note_slot(struct payment_book *book, const struct payment_note *note)
+{
+    struct payment_note_slot *slot = batch_alloc(book->batch, sizeof *slot);
+    *slot = (struct payment_note_slot){.note = *note};
+    slot->note.webhook_id = payment_book_keep(book, note->webhook_id);
+    slot->note.type = payment_book_keep(book, note->type);
+    slot->note.reference = payment_book_keep(book, note->reference);
+    slot->note.reason = payment_book_keep(book, note->reason);
+    return slot;
+}
+
+/* By their numbers: rows of one key come in no order that is promised. One may come twice. */
+static void
+see_parked(void *context, const struct payment_note *note)
+{
+    struct payment_book *book = context;
+    struct payment_note_slot **at = &claim_slot(book, &note->charge)->parked;
+    while (*at != NULL && (*at)->note.n < note->n) {
+        at = &(*at)->next;
+    }
+    if (*at == NULL || (*at)->note.n != note->n) {
+        struct payment_note_slot *slot = note_slot(book, note);
+        slot->next = *at;
+        *at = slot;
+    }
+}
+
+err
+payment_book_read(struct payment_book *book)
+{
+    err code = payment_store_read_refunds(book->store, see_payback, book);
+    if (code == ERR_ok) {
+        code = payment_store_read_charges(book->store, see_claim, book);
+    }
+    if (code == ERR_ok) {
+        code = payment_store_read_told(book->store, see_told, book);
+    }
+    if (code == ERR_ok) {
+        code = payment_store_read_parked(book->store, see_parked, book);
+    }
+    return code == ERR_ok ? load_marks(book) : code;
+}
+
+/* --- new ones --- */
+
+struct payment_claim_slot *
+payment_book_add_claim(struct payment_book *book, const struct id *id)
+{
+    struct payment_claim_slot *slot = claim_slot(book, id);
+    assert(!slot->exists && book->has_marks);
+    slot->claim = (struct payment_claim){.n = ++book->marks.last_charge,
+                                         .id = *id,
+                                         .reference = slice_of(""),
+                                         .reason = slice_of(""),
+                                         .created_ms = book->batch->now_ms,
+                                         .changed_ms = book->batch->now_ms};
+    slot->exists = slot->is_new = true;
+    return slot;
+}
+
+struct payment_payback_slot *
+payment_book_add_payback(struct payment_book *book, const struct id *id)
+{
+    struct payment_payback_slot *slot = payback_slot(book, id);
+    assert(!slot->exists && book->has_marks);
+    slot->payback = (struct payment_payback){.n = ++book->marks.last_refund,
+                                             .id = *id,
+                                             .reference = slice_of(""),
+                                             .reason = slice_of(""),
+                                             .created_ms = book->batch->now_ms,
+                                             .changed_ms = book->batch->now_ms};
+    slot->exists = slot->is_new = true;
+    return slot;
+}
+
+static void
+will_be_written(struct payment_book *book, struct payment_note_slot *slot)
+{
+    slot->next_written = book->first_written;
+    book->first_written = slot;
+}
+
+struct payment_note_slot *
+payment_book_take_parked(struct payment_book *book, struct payment_claim_slot *slot)
+{
+    struct payment_note_slot *parked = slot->parked;
+    if (parked != NULL) {
+        slot->parked = parked->next;
+        book->marks.parked--;
+        if (!parked->is_new) {
+            will_be_written(book, parked);
+        }
+    }
+    return parked;
+}
+
+bool
+payment_book_is_told(const struct payment_book *book, const struct id *told)
+{
+    return index_get(&book->told, told) != NULL;
+}
+
+void
+payment_book_add_note(struct payment_book *book, const struct payment_note *note)
+{
+    assert(book->has_marks);
+    struct payment_note_slot *slot = note_slot(book, note);
+    slot->note.n = ++book->marks.last_note;
+    slot->is_new = true;
+    will_be_written(book, slot);
+    see_told(book, &note->told);
+    if (note->outcome == PAYMENT_PARKED) {
+        struct payment_note_slot **at = &claim_slot(book, &note->charge)->parked;
+        while (*at != NULL) {
+            at = &(*at)->next;
+        }
+        *at = slot;
+        book->marks.parked++;
+    }
+}
+
+/* --- writing --- */
+
+err
+payment_book_write(struct payment_book *book)
+{
+    err code = ERR_ok;
+    for (struct payment_claim_slot *slot = book->first_claim; slot != NULL && code == ERR_ok; slot = slot->next) {
+        if (slot->is_new) {
+            payment_store_add_charge(book->store, &slot->claim);
+        } else if (slot->is_changed) {
+            code = payment_store_update_charge(book->store, &slot->claim);
+        }
+    }
+    for (struct payment_payback_slot *slot = book->first_payback; slot != NULL && code == ERR_ok; slot = slot->next) {
+        if (slot->is_new) {
+            payment_store_add_refund(book->store, &slot->payback);
+        } else if (slot->is_changed) {
+            code = payment_store_update_refund(book->store, &slot->payback);
+        }
+    }
+    for (struct payment_note_slot *slot = book->first_written; slot != NULL && code == ERR_ok; slot = slot->next_written) {
+        if (slot->is_new) {
+            payment_store_add_note(book->store, &slot->note);
+        } else {
+            code = payment_store_unpark(book->store, &slot->note);
+        }
+    }
+    return code == ERR_ok ? payment_store_queue(book->store) : code;
+}

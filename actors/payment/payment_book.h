@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * The charges, refunds and webhooks that a batch deals with: read at its beginning with one statement for each table, changed in
+ * memory, written at its end.
+ *
+ *     payment_book_begin();  payment_book_want_...() for what each item names;  payment_book_read()
+ *     payment_book_claim() and the like, changes, payment_book_touch_...();  payment_book_write()
+ */
+#ifndef LARDER_PAYMENT_BOOK_H
+#define LARDER_PAYMENT_BOOK_H
+
+#include "actor.h"
+#include "payment_store.h"
+
+struct payment_page_slot {
+    struct id id;
+    void *value; /* NULL: the slot is free */
+};
+
+/* A table from ids to pointers. Zero-initialise it. */
+struct payment_index {
+    struct payment_page_slot *slots;
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;
+};
+
+/* What may be in the database under an id, and what the batch makes of it. The charge comes first: a pointer to it is one to this. */
+struct payment_claim_slot {
+    struct payment_claim claim;
+    struct payment_claim_slot *next;
+    bool exists;
+    bool is_new;
+    bool is_changed;
+    bool is_called; /* the outcome of a call came with this batch */
+    struct payment_note_slot *parked;
+};
+
+struct payment_payback_slot {
+    struct payment_payback payback;
+    struct payment_payback_slot *next;
+    bool exists;
+    bool is_new;
+    bool is_changed;
+    bool is_called;
+};
+
+/* A webhook: one of this batch, or an earlier one that waits for a charge. */
+struct payment_note_slot {
+    struct payment_note note;
+    struct payment_note_slot *next; /* of those that wait for a charge, in the order in which they came */
+    struct payment_note_slot *next_written;
+    bool is_new;
+};
+
+struct payment_book {
+    struct payment_store *store;
+    struct batch *batch;
+    struct payment_index claims;
+    struct payment_index paybacks;
+    struct payment_index told;
+    struct payment_claim_slot *first_claim;
+    struct payment_claim_slot **claim_tail;
+    struct payment_payback_slot *first_payback;
+    struct payment_payback_slot **payback_tail;
+    struct payment_note_slot *first_written;
+    bool has_marks;
+    struct payment_marks marks; /* with this batch's rows */
+};
+
+void
+payment_book_begin(struct payment_book *book, struct batch *batch);
+
+/* What was counted did not happen: the marks are read again. */
+void
+payment_book_drop(struct payment_book *book);
+void
+payment_book_fini(struct payment_book *book);
+
+void
+payment_book_want_claim(struct payment_book *book, const struct id *id);
+
+/* The refund, and the charge that it belongs to. */
+void
+payment_book_want_payback(struct payment_book *book, const struct id *id);
+void
+payment_book_want_told(struct payment_book *book, const struct id *told);
+
+/* Webhooks that wait for this new charge; costs nothing while there are none. */
+MUST_CHECK err
+payment_book_want_parked(struct payment_book *book, const struct id *charge);
+MUST_CHECK err
+payment_book_read(struct payment_book *book);
+
+/* NULL when there is none; only of what was wanted or added in this batch. */
+struct payment_claim_slot *
+payment_book_claim(struct payment_book *book, const struct id *id);
+struct payment_payback_slot *
+payment_book_payback(struct payment_book *book, const struct id *id);
+
+/* A new one, with its number. There must be none of this id. */
+struct payment_claim_slot *
+payment_book_add_claim(struct payment_book *book, const struct id *id);
+struct payment_payback_slot *
+payment_book_add_payback(struct payment_book *book, const struct id *id);
+
+/* Takes the oldest webhook that waits for it; it is written with the outcome that is set in it then. NULL: none. */
+struct payment_note_slot *
+payment_book_take_parked(struct payment_book *book, struct payment_claim_slot *slot);
+
+/* Whether the webhook was told before, in this batch or an earlier one. */
+bool
+payment_book_is_told(const struct payment_book *book, const struct id *told);
+
+/* Keeps a webhook, with its number; a parked one waits for its charge from here on. */
+void
+payment_book_add_note(struct payment_book *book, const struct payment_note *note);
+
+/* A copy that lives as long as the batch. */
+struct slice
+payment_book_keep(struct payment_book *book, struct slice bytes);
+
+MUST_CHECK err
+payment_book_write(struct payment_book *book);
+
+#endif

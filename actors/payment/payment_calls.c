@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE  The calls about a charge or a refund outlive the process as the payload of their due row: 32 bytes of counts, big-endian,
+ * and the attempts without an outcome as they go into a letter.
+ *
+ * STATE    payload = version, wait, has_letter, count of attempts (a byte each), 4 bytes of 0, failures, pendings, told (8 bytes
+ *          each), then the attempts, one encoded letter_attempt after the other.
+ *
+ * LIMITS   PAYMENT_HISTORY_MAX attempts: of more the first and the latest. An attempt's error is as long as an err_text: all of it
+ *          stays below the size of a due row's payload.
+ */
+#include "payment_calls.h"
+
+#include <string.h>
+
+enum { VERSION = 1, FIXED_SIZE = 32 };
+
+static void
+put_i64(uint8_t *out, int64_t value)
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
+    }
+}
+
+static int64_t
+get_i64(const uint8_t *in)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < 8; i++) {
+        value = value << 8 | in[i];
+    }
+    return (int64_t)value;
+}
+
+static bool
+is_readable(struct slice payload)
+{
+    return payload.size >= FIXED_SIZE && payload.data[0] == VERSION && payload.data[1] < PAYMENT_WAIT_COUNT &&
+           payload.data[3] <= PAYMENT_HISTORY_MAX;
+}
+
+/* Copies the attempts, without the second of them when `skips_second`. A broken one ends the list. */
+static struct wire_list
+copy_attempts(struct wire_list from, bool skips_second, struct wire_buffer *out)
+{
+    struct wire_list copied = {0};
+    struct letter_attempt attempt;
+    for (int i = 0; wire_list_next(&from, &letter_attempt_body, &attempt); i++) {
+        if (!(skips_second && i == 1)) {
+            wire_list_add(&copied, &letter_attempt_body, &attempt, out);
+        }
+    }
+    return copied;
+}
+
+void
+payment_calls_init(struct payment_calls *calls, struct slice payload)
+{
+    *calls = (struct payment_calls){.wait = PAYMENT_WAIT_CALL};
+    if (!is_readable(payload)) {
+        return;
+    }
+    calls->wait = (enum payment_wait)payload.data[1];
+    calls->has_letter = payload.data[2] != 0;
+    calls->failures = get_i64(payload.data + 8);
+    calls->pendings = get_i64(payload.data + 16);
+    calls->told = get_i64(payload.data + 24);
+    struct wire_list stored = {payload.data + FIXED_SIZE, payload.size - FIXED_SIZE, payload.data[3]};
+    calls->past = copy_attempts(stored, false, &calls->own);
+    wire_list_end(&calls->past, &calls->own);
+}
+
+void
+payment_calls_fini(struct payment_calls *calls)
+{
+    wire_buffer_fini(&calls->own);
+    calls->past = (struct wire_list){0};
+}
+
+void
+payment_calls_add(struct payment_calls *calls, int64_t time_ms, struct slice error)
+{
+    struct wire_buffer grown = {0};
+    struct letter_attempt attempt = {0};
+    struct wire_list past = copy_attempts(calls->past, calls->past.count == PAYMENT_HISTORY_MAX, &grown);
+    WIRE_SET(&attempt, letter_attempt, time, time_ms);
+    WIRE_SET(&attempt, letter_attempt, error, error);
+    wire_list_add(&past, &letter_attempt_body, &attempt, &grown);
+    wire_list_end(&past, &grown);
+    wire_buffer_fini(&calls->own);
+    calls->own = grown;
+    calls->past = past;
+}
+
+int64_t
+payment_calls_first_ms(const struct payment_calls *calls, int64_t otherwise)
+{
+    struct wire_list past = calls->past;
+    struct letter_attempt attempt;
+    return wire_list_next(&past, &letter_attempt_body, &attempt) ? attempt.time : otherwise;
+}
+
+void
+payment_calls_encode(const struct payment_calls *calls, struct wire_buffer *out)
+{
+    uint8_t fixed[FIXED_SIZE] = {VERSION, (uint8_t)calls->wait, calls->has_letter ? 1 : 0, (uint8_t)calls->past.count};
+    put_i64(fixed + 8, calls->failures);
+    put_i64(fixed + 16, calls->pendings);
+    put_i64(fixed + 24, calls->told);
+    wire_buffer_append(out, fixed, sizeof fixed);
+    if (calls->past.size > 0) {
+        wire_buffer_append(out, calls->past.data, calls->past.size);
+    }
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the parts of payment share: payment.c (messages), payment_money.c (what becomes of charges and refunds), payment_provider.c
+ * (calls to the provider), payment_webhook.c (what it tells by itself). Not for others. */
+#ifndef LARDER_PAYMENT_STATE_H
+#define LARDER_PAYMENT_STATE_H
+
+#include "actor.h"
+#include "payment_book.h"
+#include "payment_calls.h"
+#include "payment_rules.h"
+#include "payment_signature.h"
+#include "payment_store.h"
+
+/* Owners of due rows; the key is the id of the charge or the refund. */
+#define OWNER_CHARGE "charge"
+#define OWNER_REFUND "refund"
+#define OWNER_TOLD "told" /* what the simulated provider tells once more; the key is the charge's id */
+
+struct payment {
+    struct actor *actor;
+    const struct settings *settings;
+    struct payment_store store;
+    struct payment_book book;
+    struct payment_key key; /* of webhooks */
+    struct wire_buffer page;
+    struct batch *batch;         /* under way */
+    struct payment_note **notes; /* by item: the webhook in it, NULL for none; in the batch's memory */
+};
+
+/* What a provider said beside its verdict. */
+struct payment_words {
+    struct slice reference;
+    struct slice reason;
+};
+
+/* --- payment_money.c --- */
+
+/* Applies a verdict to a charge: its status, its words, its event. True: its status has changed. */
+bool
+payment_settle_charge(struct payment *payment, struct payment_claim_slot *slot, enum payment_verdict verdict,
+                      const struct payment_words *words, const struct item *cause);
+
+/* The same of a refund, with the sums of its charge. */
+bool
+payment_settle_refund(struct payment *payment, struct payment_payback_slot *slot, enum payment_verdict verdict,
+                      const struct payment_words *words, const struct item *cause);
+
+/* A text of a provider, cut to `max` bytes and made printable; lives as long as the batch. */
+struct slice
+payment_clean_text(struct payment *payment, struct slice text, size_t max);
+
+/* --- payment_provider.c --- */
+
+/* Who asks for the money of a new charge. */
+enum payment_provider
+payment_provider_of(const struct payment *payment, enum payment_method method);
+
+/* Tells the provider of a new charge, or a new refund. It may be settled when this returns. */
+MUST_CHECK err
+payment_start_charge(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause);
+MUST_CHECK err
+payment_start_refund(struct payment *payment, struct payment_payback_slot *slot, const struct item *cause);
+
+/* It was settled by somebody else: nothing is called any more, and a letter about it is closed. */
+MUST_CHECK err
+payment_stop_calls(struct payment *payment, const char *owner, const struct id *id);
+
+/* A due row OWNER_CHARGE or OWNER_REFUND has come. */
+MUST_CHECK err
+payment_handle_due(struct payment *payment, const struct item *item);
+
+/* A call has ended. */
+MUST_CHECK err
+payment_handle_outcome(struct payment *payment, const struct item *item);
+
+/* Whether a call's context is about a refund. */
+bool
+payment_call_is_refund(const struct item *item);
+
+/* --- payment_webhook.c --- */
+
+/* Checks a webhook's signature and reads it: the note, in the batch's memory. NULL: it was refused. */
+struct payment_note *
+payment_read_webhook(struct payment *payment, struct item *item);
+
+MUST_CHECK err
+payment_handle_webhook(struct payment *payment, struct item *item, const struct payment_note *note);
+
+/* A due row OWNER_TOLD has come. */
+MUST_CHECK err
+payment_handle_told(struct payment *payment, const struct item *item);
+
+/* What was told of a charge before it came. */
+MUST_CHECK err
+payment_apply_parked(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause);
+
+#endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   All SQL of payment, in the subset that both engines share. What a batch needs is read with one statement for each table, and new
+ *   rows go out together, so that a batch of new charges costs one insert and no read.
+ *
+ * STATE
+ *   Tables: payment_schema.c. The statements belong to the db and survive a reconnect.
+ *
+ * FAILURES
+ *   Errors of the database go up unchanged; the kit rolls the batch back. A row with a word that nobody writes was changed by hand:
+ * its status reads as cancelled, its method as unknown, so that no call is made for it, and verify names it.
+ *
+ * LIMITS
+ *   A change of a charge or a refund that was there before is a statement of its own.
+ */
+#include "payment_store.h"
+
+#include <stdio.h>
+
+#define CHARGE_COLUMNS                                                                                                          \
+    "n, id, order_id, amount, currency, method, provider, status, refunded, refunding, replaces, reference, reason, attempts, " \
+    "created, changed"
+#define CHARGE_COLUMN_COUNT 16
+#define REFUND_COLUMNS "n, id, charge, amount, status, reference, reason, attempts, created, changed"
+#define REFUND_COLUMN_COUNT 10
+#define NOTE_COLUMNS "n, told, webhook_id, type, charge, refund, reference, reason, received, outcome"
+#define NOTE_COLUMN_COUNT 11
+
+const char *
+payment_noted_name(enum payment_noted_as outcome)
+{
+    switch (outcome) {
+    case PAYMENT_APPLIED:
+        return "applied";
+    case PAYMENT_IGNORED:
+        return "ignored";
+    case PAYMENT_PARKED:
+        return "parked";
+    }
+    return "ignored";
+}
+
+void
+payment_store_init(struct payment_store *store, struct db *db)
+{
+    store->db = db;
+}
+
+err
+payment_store_marks(struct payment_store *store, struct payment_marks *marks)
+{
+    struct db_statement *read = db_statement(
+        store->db, "SELECT (SELECT COALESCE(MAX(n), 0) FROM $charge), (SELECT COALESCE(MAX(n), 0) FROM $refund),"
+                   " (SELECT COALESCE(MAX(n), 0) FROM $webhook), (SELECT COUNT(*) FROM $webhook WHERE parked IS NOT NULL)");
+    err code = db_query(read);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (db_next(read)) {
+        *marks = (struct payment_marks){db_i64(read, 0), db_i64(read, 1), db_i64(read, 2), db_i64(read, 3)};
+    }
+    db_done(read);
+    return ERR_ok;
+}
+
+/* --- rows --- */
+
+static void
+read_charge(struct db_statement *row, struct payment_claim *claim)
+{
+    struct slice currency = db_bytes(row, 4);
+    enum payment_method method = payment_method_find(db_bytes(row, 5));
+    enum payment_provider provider = payment_provider_find(db_bytes(row, 6));
+    enum payment_status status = payment_status_find(db_bytes(row, 7));
+    *claim = (struct payment_claim){
+        .n = db_i64(row, 0),
+        .id = db_id(row, 1),
+        .order = db_id(row, 2),
+        .amount = db_i64(row, 3),
+        .method = method == PAYMENT_METHOD_COUNT ? PAYMENT_NO_METHOD : method,
+        .provider = provider == PAYMENT_PROVIDER_COUNT ? PAYMENT_BY_HAND : provider,
+        .status = status == PAYMENT_STATUS_COUNT ? PAYMENT_CANCELLED : status,
+        .refunded = db_i64(row, 8),
+        .refunding = db_i64(row, 9),
+        .replaces = db_id(row, 10),
+        .reference = db_bytes(row, 11),
+        .reason = db_bytes(row, 12),
+        .attempts = db_i64(row, 13),
+        .created_ms = db_i64(row, 14),
+        .changed_ms = db_i64(row, 15),
+    };
+    (void)snprintf(claim->currency, sizeof claim->currency, "%.*s", (int)currency.size, (const char *)currency.data);
+}
+
+static void
+read_refund(struct db_statement *row, struct payment_payback *payback)
+{
+    enum payment_status status = payment_status_find(db_bytes(row, 4));
+    *payback = (struct payment_payback){
+        .n = db_i64(row, 0),
+        .id = db_id(row, 1),
+        .charge = db_id(row, 2),
+        .amount = db_i64(row, 3),
+        .status = status == PAYMENT_STATUS_COUNT ? PAYMENT_FAILED : status,
+        .reference = db_bytes(row, 5),
+        .reason = db_bytes(row, 6),
+        .attempts = db_i64(row, 7),
+        .created_ms = db_i64(row, 8),
+        .changed_ms = db_i64(row, 9),
+    };
+}
+
+static void
+read_note(struct db_statement *row, struct payment_note *note)
+{
+    *note = (struct payment_note){
+        .n = db_i64(row, 0),
+        .told = db_id(row, 1),
+        .webhook_id = db_bytes(row, 2),
+        .type = db_bytes(row, 3),
+        .charge = db_id(row, 4),
+        .refund = db_id(row, 5),
+        .reference = db_bytes(row, 6),
+        .reason = db_bytes(row, 7),
+        .received_ms = db_i64(row, 8),
+        .outcome = PAYMENT_PARKED,
+    };
+}
+
+/* --- reads by many keys --- */
+
+static struct db_in *
+charges_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge {BY id} WHERE id IN (*)");
+}
+
+static struct db_in *
+refunds_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY id} WHERE id IN (*)");
+}
+
+static struct db_in *
+told_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT told FROM $webhook {BY told} WHERE told IN (*)");
+}
+
+static struct db_in *
+parked_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY parked} WHERE parked IN (*)");
+}
+
+void
+payment_store_want_charge(struct payment_store *store, const struct id *id)
+{
+    db_in_id(charges_in(store), id);
+}
+
+void
+payment_store_want_refund(struct payment_store *store, const struct id *id)
+{
+    db_in_id(refunds_in(store), id);
+}
+
+void
+payment_store_want_told(struct payment_store *store, const struct id *told)
+{
+    db_in_id(told_in(store), told);
+}
+
+void
+payment_store_want_parked(struct payment_store *store, const struct id *charge)
+{
+    db_in_id(parked_in(store), charge);
+}
+
+err
+payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_claim *claim), void *context)
+{
+    struct db_in *in = charges_in(store);
+    if (db_in_count(in) == 0) {
+        return ERR_ok;
+    }
+    err code = db_in_query(in);
+    if (code != ERR_ok) {
+        return code;
+    }
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
+        struct payment_claim claim;
+        read_charge(row, &claim);
+        see(context, &claim);
+    }
+    return db_in_end(in);
+}
+
+err
+payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+                           void *context)
+{
+    struct db_in *in = refunds_in(store);
+    if (db_in_count(in) == 0) {
+        return ERR_ok;
+    }
+    err code = db_in_query(in);
+    if (code != ERR_ok) {
+        return code;
+    }
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
+        struct payment_payback payback;
+        read_refund(row, &payback);
+        see(context, &payback);
+    }
+    return db_in_end(in);
+}
+
+err
+payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context)
+{
+    struct db_in *in = told_in(store);
+    if (db_in_count(in) == 0) {
+        return ERR_ok;
+    }
+    err code = db_in_query(in);
+    if (code != ERR_ok) {
+        return code;
+    }
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
+        struct id told = db_id(row, 0);
+        see(context, &told);
+    }
+    return db_in_end(in);
+}
+
+err
+payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
+{
+    struct db_in *in = parked_in(store);
+    if (db_in_count(in) == 0) {
+        return ERR_ok;
+    }
+    err code = db_in_query(in);
+    if (code != ERR_ok) {
+        return code;
+    }
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
+        struct payment_note note;
+        read_note(row, &note);
+        see(context, &note);
+    }
+    return db_in_end(in);
+}
+
+err
+payment_store_find_calls(struct payment_store *store, const char *owner, const struct id *id, struct wire_buffer *payload, bool *found)
+{
+    struct db_statement *read = db_statement(store->db, "SELECT payload FROM $due WHERE owner = ? AND due_key = ?");
+    db_bind_text(read, slice_of(owner));
+    db_bind_bytes(read, (struct slice){id->bytes, sizeof id->bytes});
+    err code = db_query(read);
+    *found = code == ERR_ok && db_next(read);
+    if (*found) {
+        struct slice bytes = db_bytes(read, 0);
+        wire_buffer_append(payload, bytes.data, bytes.size);
+        db_done(read);
+    }
+    return code;
+}
+
+/* --- writes --- */
+
+static struct db_rows *
+charge_rows(struct payment_store *store)
+{
+    return db_rows(store->db, "INSERT INTO $charge (" CHARGE_COLUMNS ")", CHARGE_COLUMN_COUNT);
+}
+
+static struct db_rows *
+refund_rows(struct payment_store *store)
+{
+    return db_rows(store->db, "INSERT INTO $refund (" REFUND_COLUMNS ")", REFUND_COLUMN_COUNT);
+}
+
+static struct db_rows *
+note_rows(struct payment_store *store)
+{
+    return db_rows(store->db, "INSERT INTO $webhook (" NOTE_COLUMNS ", parked)", NOTE_COLUMN_COUNT);
+}
+
+static void
+add_id_or_null(struct db_rows *rows, const struct id *id)
+{
+    if (id_is_zero(id)) {
+        db_rows_null(rows);
+    } else {
+        db_rows_id(rows, id);
+    }
+}
+
+void
+payment_store_add_charge(struct payment_store *store, const struct payment_claim *claim)
+{
+    struct db_rows *rows = charge_rows(store);
+    db_rows_i64(rows, claim->n);
+    db_rows_id(rows, &claim->id);
+    db_rows_id(rows, &claim->order);
+    db_rows_i64(rows, claim->amount);
+    db_rows_text(rows, slice_of(claim->currency));
+    db_rows_text(rows, slice_of(payment_method_name(claim->method)));
+    db_rows_text(rows, slice_of(payment_provider_name(claim->provider)));
+    db_rows_text(rows, slice_of(payment_status_name(claim->status)));
+    db_rows_i64(rows, claim->refunded);
+    db_rows_i64(rows, claim->refunding);
+    add_id_or_null(rows, &claim->replaces);
+    db_rows_text(rows, claim->reference);
+    db_rows_text(rows, claim->reason);
+    db_rows_i64(rows, claim->attempts);
+    db_rows_i64(rows, claim->created_ms);
+    db_rows_i64(rows, claim->changed_ms);
+}
+
+void
+payment_store_add_refund(struct payment_store *store, const struct payment_payback *payback)
+{
+    struct db_rows *rows = refund_rows(store);
+    db_rows_i64(rows, payback->n);
+    db_rows_id(rows, &payback->id);
+    db_rows_id(rows, &payback->charge);
+    db_rows_i64(rows, payback->amount);
+    db_rows_text(rows, slice_of(payment_status_name(payback->status)));
+    db_rows_text(rows, payback->reference);
+    db_rows_text(rows, payback->reason);
+    db_rows_i64(rows, payback->attempts);
+    db_rows_i64(rows, payback->created_ms);
+    db_rows_i64(rows, payback->changed_ms);
+}
+
+void
+payment_store_add_note(struct payment_store *store, const struct payment_note *note)
+{
+    static const struct id none = {{0}};
+    struct db_rows *rows = note_rows(store);
+    db_rows_i64(rows, note->n);
+    db_rows_id(rows, &note->told);
+    db_rows_bytes(rows, note->webhook_id);
+    db_rows_text(rows, note->type);
+    db_rows_id(rows, &note->charge);
+    add_id_or_null(rows, &note->refund);
+    db_rows_text(rows, note->reference);
+    db_rows_text(rows, note->reason);
+    db_rows_i64(rows, note->received_ms);
+    db_rows_text(rows, slice_of(payment_noted_name(note->outcome)));
+    add_id_or_null(rows, note->outcome == PAYMENT_PARKED ? &note->charge : &none);
+}
+
+err
+payment_store_update_charge(struct payment_store *store, const struct payment_claim *claim)
+{
+    struct db_statement *update =
+        db_statement(store->db, "UPDATE $charge SET amount = ?, currency = ?, method = ?, provider = ?, status = ?, refunded = ?,"
+                                " refunding = ?, replaces = ?, reference = ?, reason = ?, attempts = ?, changed = ? WHERE n = ?");
+    db_bind_i64(update, claim->amount);
+    db_bind_text(update, slice_of(claim->currency));
+    db_bind_text(update, slice_of(payment_method_name(claim->method)));
+    db_bind_text(update, slice_of(payment_provider_name(claim->provider)));
+    db_bind_text(update, slice_of(payment_status_name(claim->status)));
+    db_bind_i64(update, claim->refunded);
+    db_bind_i64(update, claim->refunding);
+    if (id_is_zero(&claim->replaces)) {
+        db_bind_null(update);
+    } else {
+        db_bind_id(update, &claim->replaces);
+    }
+    db_bind_text(update, claim->reference);
+    db_bind_text(update, claim->reason);
+    db_bind_i64(update, claim->attempts);
+    db_bind_i64(update, claim->changed_ms);
+    db_bind_i64(update, claim->n);
+    return db_queue(update, 1);
+}
+
+err
+payment_store_update_refund(struct payment_store *store, const struct payment_payback *payback)
+{
+    struct db_statement *update =
+        db_statement(store->db, "UPDATE $refund SET status = ?, reference = ?, reason = ?, attempts = ?, changed = ? WHERE n = ?");
+    db_bind_text(update, slice_of(payment_status_name(payback->status)));
+    db_bind_text(update, payback->reference);
+    db_bind_text(update, payback->reason);
+    db_bind_i64(update, payback->attempts);
+    db_bind_i64(update, payback->changed_ms);
+    db_bind_i64(update, payback->n);
+    return db_queue(update, 1);
+}
+
+err
+payment_store_unpark(struct payment_store *store, const struct payment_note *note)
+{
+    struct db_statement *update = db_statement(store->db, "UPDATE $webhook SET outcome = ?, parked = NULL WHERE n = ?");
+    db_bind_text(update, slice_of(payment_noted_name(note->outcome)));
+    db_bind_i64(update, note->n);
+    return db_queue(update, 1);
+}
+
+err
+payment_store_queue(struct payment_store *store)
+{
+    err code = db_rows_queue(charge_rows(store));
+    if (code == ERR_ok) {
+        code = db_rows_queue(refund_rows(store));
+    }
+    if (code == ERR_ok) {
+        code = db_rows_queue(note_rows(store));
+    }
+    return code;
+}
+
+/* --- pages --- */
+
+err
+payment_store_page(struct payment_store *store, const struct id *order, int64_t before, int64_t limit, struct db_statement **rows)
+{
+    struct db_statement *page = NULL;
+    if (id_is_zero(order)) {
+        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge WHERE n < ? ORDER BY n DESC LIMIT ?");
+    } else {
+        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge WHERE order_id = ? AND n < ? ORDER BY n DESC LIMIT ?");
+        db_bind_id(page, order);
+    }
+    db_bind_i64(page, before);
+    db_bind_i64(page, limit);
+    err code = db_query(page);
+    if (code == ERR_ok) {
+        *rows = page;
+    }
+    return code;
+}
+
+bool
+payment_store_next_charge(struct db_statement *rows, struct payment_claim *claim)
+{
+    if (!db_next(rows)) {
+        return false;
+    }
+    read_charge(rows, claim);
+    return true;
+}
+
+err
+payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows)
+{
+    struct db_statement *page = db_statement(store->db, "SELECT " REFUND_COLUMNS " FROM $refund WHERE charge = ? ORDER BY n LIMIT ?");
+    db_bind_id(page, charge);
+    db_bind_i64(page, limit);
+    err code = db_query(page);
+    if (code == ERR_ok) {
+        *rows = page;
+    }
+    return code;
+}
+
+bool
+payment_store_next_refund(struct db_statement *rows, struct payment_payback *payback)
+{
+    if (!db_next(rows)) {
+        return false;
+    }
+    read_refund(rows, payback);
+    return true;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* All SQL of the payment actor. */
+#ifndef LARDER_PAYMENT_STORE_H
+#define LARDER_PAYMENT_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db.h"
+#include "payment_rules.h"
+
+#define PAYMENT_REFERENCE_MAX 128
+#define PAYMENT_REASON_MAX 255
+
+/* A charge, as it is kept. Texts are borrowed: of a row that is being read, or of the batch. */
+struct payment_claim {
+    int64_t n;
+    struct id id;
+    struct id order;
+    int64_t amount;
+    char currency[4];
+    enum payment_method method;
+    enum payment_provider provider;
+    enum payment_status status;
+    int64_t refunded;
+    int64_t refunding;
+    struct id replaces; /* zero: none */
+    struct slice reference;
+    struct slice reason;
+    int64_t attempts;
+    int64_t created_ms;
+    int64_t changed_ms;
+};
+
+/* A refund, as it is kept. */
+struct payment_payback {
+    int64_t n;
+    struct id id;
+    struct id charge;
+    int64_t amount;
+    enum payment_status status;
+    struct slice reference;
+    struct slice reason;
+    int64_t attempts;
+    int64_t created_ms;
+    int64_t changed_ms;
+};
+
+enum payment_noted_as { PAYMENT_APPLIED, PAYMENT_IGNORED, PAYMENT_PARKED };
+
+/* What a provider told of a charge or a refund. */
+struct payment_note {
+    int64_t n;
+    struct id told; /* hash of webhook_id */
+    struct slice webhook_id;
+    struct slice type;
+    struct id charge;
+    struct id refund; /* zero: none */
+    struct slice reference;
+    struct slice reason;
+    int64_t received_ms;
+    enum payment_noted_as outcome;
+};
+
+/* "applied", "ignored", "parked". */
+const char *
+payment_noted_name(enum payment_noted_as outcome);
+
+struct payment_store {
+    struct db *db;
+};
+
+/* Where the numbers stand, and how many webhooks wait for their charge. */
+struct payment_marks {
+    int64_t last_charge;
+    int64_t last_refund;
+    int64_t last_note;
+    int64_t parked;
+};
+
+void
+payment_store_init(struct payment_store *store, struct db *db);
+MUST_CHECK err
+payment_store_marks(struct payment_store *store, struct payment_marks *marks);
+
+/* --- reads by many keys: collect, then read all, each row once --- */
+
+void
+payment_store_want_charge(struct payment_store *store, const struct id *id);
+void
+payment_store_want_refund(struct payment_store *store, const struct id *id);
+void
+payment_store_want_told(struct payment_store *store, const struct id *told);
+void
+payment_store_want_parked(struct payment_store *store, const struct id *charge);
+MUST_CHECK err
+payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_claim *claim), void *context);
+MUST_CHECK err
+payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+                           void *context);
+MUST_CHECK err
+payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context);
+MUST_CHECK err
+payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
+
+/* Appends the payload of a due row, nothing when there is none. */
+MUST_CHECK err
+payment_store_find_calls(struct payment_store *store, const char *owner, const struct id *id, struct wire_buffer *payload,
+                         bool *found);
+
+/* --- writes: rows are collected, and go out by payment_store_queue() --- */
+
+void
+payment_store_add_charge(struct payment_store *store, const struct payment_claim *claim);
+void
+payment_store_add_refund(struct payment_store *store, const struct payment_payback *payback);
+void
+payment_store_add_note(struct payment_store *store, const struct payment_note *note);
+MUST_CHECK err
+payment_store_update_charge(struct payment_store *store, const struct payment_claim *claim);
+MUST_CHECK err
+payment_store_update_refund(struct payment_store *store, const struct payment_payback *payback);
+
+/* A parked one has met its charge. */
+MUST_CHECK err
+payment_store_unpark(struct payment_store *store, const struct payment_note *note);
+MUST_CHECK err
+payment_store_queue(struct payment_store *store);
+
+/* --- pages; rows by payment_store_next_*() --- */
+
+/* Newest first; of one order unless `order` is zero. */
+MUST_CHECK err
+payment_store_page(struct payment_store *store, const struct id *order, int64_t before, int64_t limit, struct db_statement **rows);
+bool
+payment_store_next_charge(struct db_statement *rows, struct payment_claim *claim);
+
+/* Oldest first. */
+MUST_CHECK err
+payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows);
+bool
+payment_store_next_refund(struct db_statement *rows, struct payment_payback *payback);
+
+#endif
