@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* The tables of people. */
+#ifndef LARDER_USER_SCHEMA_H
+#define LARDER_USER_SCHEMA_H
+
+#include "db.h"
+
+#define USER_STEP_COUNT 6
+
+extern const struct db_step user_steps[USER_STEP_COUNT];
+
+#endif
