@@ -12,6 +12,7 @@ extern const struct command ping_command;
 extern const struct command call_command;
 extern const struct command tail_command;
 extern const struct command products_command;
+extern const struct command webhook_command;
 extern const struct command letters_command;
 extern const struct command verify_command;
 extern const struct command bench_command;

@@ -350,8 +350,8 @@ call_simulated(struct payment *payment, struct task *task, enum payment_step ste
         return ERR_ok;
     }
     if (verdict == VERDICT_FAILED) {
-        (void)snprintf(reason, sizeof reason, "the simulated provider refuses %s amounts that end in %02d",
-                       task->payback != NULL ? "to pay back" : "", (int)(claim->amount % 100));
+        (void)snprintf(reason, sizeof reason, "the simulated provider refuses%s amounts that end in %02d",
+                       task->payback != NULL ? " to pay back" : "", (int)(claim->amount % 100));
     }
     struct payment_words words = {.reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason))};
     return take_verdict(payment, task, verdict, &words);
