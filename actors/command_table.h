@@ -11,6 +11,7 @@ extern const struct command gateway_command;
 extern const struct command ping_command;
 extern const struct command call_command;
 extern const struct command tail_command;
+extern const struct command token_command;
 extern const struct command products_command;
 extern const struct command webhook_command;
 extern const struct command letters_command;
