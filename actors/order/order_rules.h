@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What an order may do, without looking anywhere: statuses, who may see and change it, what it costs, what a payment means to it. */
+#ifndef LARDER_ORDER_RULES_H
+#define LARDER_ORDER_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "order_saga.h"
+#include "role.h"
+#include "wire.h"
+
+/* "awaiting_payment", ... */
+const char *
+order_status_name(enum order_status status);
+
+/* ORDER_STATUS_COUNT for a word that is none. */
+enum order_status
+order_status_find(struct slice name);
+
+/* The statuses that an order can go to by somebody's request, by comma, as a problem tells them. */
+const char *
+order_status_allowed(enum order_status status);
+
+/* What order.advance does of itself: the next status of the kitchen's way; ORDER_STATUS_COUNT when there is none. */
+enum order_status
+order_status_next(enum order_status status);
+
+/* Whether the kitchen has it. */
+bool
+order_is_in_kitchen(enum order_status status);
+
+/* --- who --- */
+
+/* Who asks. */
+struct order_asker {
+    enum role role;
+    bool has_user;
+    struct id user;
+};
+
+/* Whether he may know that there is such an order: employees may; of an order without a customer everybody who has its id; else
+ * the customer alone. `customer` is NULL when there is none. */
+bool
+order_is_visible(const struct order_asker *asker, const struct id *customer);
+
+/* Whose order it will be: `customer` as the request names it, or NULL; out: who it is. ERR_forbidden: in somebody else's name. */
+MUST_CHECK err
+order_customer_of(const struct order_asker *asker, const struct id *customer, bool *has_customer, struct id *whose);
+
+/* --- what happens --- */
+
+/* What giving it up means to its saga: customers may before it is paid, employees until it was fetched. SAGA_TRIGGER_COUNT: it
+ * cannot be given up, by this asker, in this status. */
+enum saga_trigger
+order_trigger_of_cancel(enum order_status status, enum role role);
+
+/* What money that has come means to an order in this status. `is_expired`: it was cancelled because nobody paid in time.
+ * SAGA_TRIGGER_COUNT: nothing, it was paid before. */
+enum saga_trigger
+order_trigger_of_payment(enum order_status status, bool is_expired);
+
+/* Whether this answer to a step decides anything. What may be better later does not; neither does a fault of the peer's own, except
+ * where something is undone: that is told at once. */
+bool
+order_is_decisive(enum saga_state state, err status);
+
+/* --- money --- */
+
+/* Adds a line to a total. ERR_total_overflow leaves it as it was. */
+MUST_CHECK err
+order_total_add(int64_t amount, int64_t quantity, int64_t *total);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the parts of the order actor share. Not for others. */
+#ifndef LARDER_ORDER_STATE_H
+#define LARDER_ORDER_STATE_H
+
+#include "actor.h"
+#include "menu/menu.h"
+#include "order_cache.h"
+#include "order_row.h"
+#include "order_store.h"
+#include "order_waiters.h"
+
+/* Owners of due rows; keys are the order's id, the charge's, the customer's. */
+#define ORDER_DUE_SAGA "saga"
+#define ORDER_DUE_STRAY "stray"
+#define ORDER_DUE_FORGET "forget"
+
+#define ORDER_FORGET_MAX 128 /* orders of a customer that one batch clears */
+
+struct order_asking;
+
+struct order_actor {
+    struct actor *actor;
+    const struct settings *settings;
+    int shards; /* of stock */
+    struct order_store *store;
+    struct order_cache *cache;
+    struct menu *menu;
+    struct order_waiters *waiters;
+    struct order_asking *askings; /* places that wait for product */
+    uint64_t last_token;
+    struct wire_buffer list;  /* of the answer, or of the ask, that is being made */
+    struct wire_buffer frame;
+
+    /* sagas that have to be asked anew after a start */
+    bool is_resumed;
+    struct id resumed_to;
+
+    /* of the batch */
+    struct batch *batch;
+    struct order_row **touched;
+    size_t touched_count;
+    size_t touched_capacity;
+    struct id *forgotten; /* of the customers of this batch, those who were erased */
+    size_t forgotten_count;
+};
+
+/* What an ask's context says; it must not point into the state. */
+enum order_ask_kind { ASKS_STEP, ASKS_STRAY, ASKS_MENU };
+
+void *
+order_context(enum order_ask_kind kind, int64_t n, int shard);
+enum order_ask_kind
+order_context_kind(const void *context);
+int64_t
+order_context_n(const void *context);
+int
+order_context_shard(const void *context);
+
+/* The row is written at the end of the batch. */
+void
+order_touch(struct order_actor *order, struct order_row *row);
+
+/* Writes all rows that were touched. */
+MUST_CHECK err
+order_flush(struct order_actor *order);
+
+/* Something for the timeline: `what` and `outcome` of the wire's names; `detail` may be "". */
+void
+order_note(struct order_actor *order, struct order_row *row, const char *what, const char *outcome, const char *detail);
+
+void
+order_answer(struct order_actor *order, struct item *item, const struct order_row *row);
+
+/* ERR_unknown_order, in words. */
+void
+order_refuse_unknown(struct order_actor *order, struct item *item, const struct id *id);
+
+struct order_asker
+order_asker_of(const struct item *item);
+
+/* A problem about an order; what is not given is left out. */
+struct problem
+order_problem(const struct order_row *row, const char *detail);
+
+/* --- order_steps.c: the saga --- */
+
+/* Something that moves it. */
+struct order_news {
+    enum saga_trigger trigger;
+    const char *what;    /* of the timeline */
+    const char *outcome; /* of the timeline */
+    const char *reason;  /* of a status that is bad news; "" */
+    const char *detail;  /* in words; "" */
+    const struct item *cause;
+};
+
+/* Goes where the table says. False, and nothing happens, when it says nothing. */
+bool
+order_move(struct order_actor *order, struct order_row *row, const struct order_news *news);
+
+/* A status of its own accord: the kitchen's way. */
+void
+order_set_status(struct order_actor *order, struct order_row *row, enum order_status status, const char *reason,
+                 const struct item *cause);
+
+/* Begins at the first state. */
+void
+order_begin(struct order_actor *order, struct order_row *row, const struct item *cause);
+
+/* Asks what is not known and not being asked. */
+void
+order_ask(struct order_actor *order, struct order_row *row, struct slice traceparent);
+
+MUST_CHECK err
+order_handle_step(struct order_actor *order, const struct item *item);
+MUST_CHECK err
+order_handle_payment(struct order_actor *order, struct item *item);
+void
+order_handle_due(struct order_actor *order, const struct item *item);
+
+/* Sagas that were under way when the actor ended; some of them each time. */
+MUST_CHECK err
+order_resume(struct order_actor *order);
+
+/* --- order_stray.c --- */
+
+/* Money for a charge that its order does not take. */
+MUST_CHECK err
+order_stray_money(struct order_actor *order, struct order_row *row, const struct item *item);
+/* payment.refunded or refund_failed of a charge that is not its order's. */
+MUST_CHECK err
+order_stray_refund(struct order_actor *order, const struct item *item);
+MUST_CHECK err
+order_stray_reply(struct order_actor *order, const struct item *item);
+MUST_CHECK err
+order_stray_due(struct order_actor *order, const struct item *item);
+
+/* --- order_place.c --- */
+
+MUST_CHECK err
+order_place(struct order_actor *order, struct item *item);
+/* product.get has answered. */
+MUST_CHECK err
+order_place_goes_on(struct order_actor *order, const struct item *item);
+/* What a batch needs of the menu, before it is handled. */
+void
+order_place_want(struct order_actor *order, const struct item *item);
+void
+order_askings_committed(struct order_actor *order);
+void
+order_askings_dropped(struct order_actor *order);
+void
+order_askings_close(struct order_actor *order);
+
+/* The answer to who asks again for what began the order's round: waits while it is under way. */
+void
+order_answer_round(struct order_actor *order, struct item *item, struct order_row *row);
+
+/* Keeps the refusal of a round's reservation for those who ask again, and tells those who wait. */
+MUST_CHECK err
+order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct problem *problem);
+
+/* --- order_change.c, order_pages.c --- */
+
+MUST_CHECK err
+order_advance(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_cancel(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_pay(struct order_actor *order, struct item *item);
+/* A refusal that is final for its id. */
+MUST_CHECK err
+order_keep_refusal(struct order_actor *order, const struct item *item);
+MUST_CHECK err
+order_forget_customer(struct order_actor *order, const struct id *customer, const struct item *cause);
+
+void
+order_get(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_list(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_kitchen(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_timeline(struct order_actor *order, struct item *item);
+
+#endif
