@@ -160,12 +160,19 @@ find_key(const struct auth *auth, const char *kid)
     return NULL;
 }
 
+static bool
+is_same(const struct key *a, const struct key *b)
+{
+    return strcmp(a->kid, b->kid) == 0 && a->pem_size == b->pem_size && memcmp(a->pem, b->pem, a->pem_size) == 0;
+}
+
 /* Takes the keys over. What other keys have verified is forgotten. */
 static void
 take_keys(struct auth *auth, struct wire_list list)
 {
     struct key keys[KEYS_MAX];
     size_t count = 0;
+    size_t same = 0;
     struct user_key given;
     memset(keys, 0, sizeof keys);
     while (count < KEYS_MAX && wire_list_next(&list, &user_key_body, &given)) {
@@ -173,8 +180,9 @@ take_keys(struct auth *auth, struct wire_list list)
         memcpy(key->kid, given.kid.data, given.kid.size);
         memcpy(key->pem, given.pem.data, given.pem.size);
         key->pem_size = given.pem.size;
+        same += is_same(key, &auth->keys[count - 1]) ? 1 : 0;
     }
-    if (count == auth->key_count && memcmp(keys, auth->keys, sizeof keys) == 0) {
+    if (count == auth->key_count && same == count) {
         return;
     }
     memcpy(auth->keys, keys, sizeof keys);
