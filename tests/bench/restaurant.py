@@ -48,13 +48,13 @@ class Shop:
     """What both contenders have in common here: a menu on their shelves, and a look into their database."""
 
     def fill(self, dataset):
-        self.post_all(("/v1/products", card(name)) for name in names())
+        self.post_all(("/v1/products", card(name)) for name in names() + ["donut"])
         self.post_all((f"/v1/stock/{name}:adjust", {"delta": PLENTY}) for name in names() + ["donut"])
 
     def metric(self, name, actor):
+        """Of all shards of the actor."""
         text = get(self.address, "/metrics")[1].decode()
-        found = re.search(rf'^{name}{{actor="{actor}"[^}}]*}} (\S+)$', text, re.M)
-        return float(found.group(1)) if found else 0.0
+        return sum(float(value) for value in re.findall(rf'^{name}{{actor="{actor}/\d+"}} (\S+)$', text, re.M))
 
     def count(self, where):
         return self.sql(f"SELECT COUNT(*) FROM $order WHERE {where}")[0][0]
@@ -125,13 +125,12 @@ def commits_of(server):
 def whole_orders(server, seconds):
     """One round: (orders/s, wrk's view of the answers, commits per order by actor)."""
     body = '{"lines":[{"product":"donut","quantity":1},{"product":"%s","quantity":1}],"method":"pix"}'
-    load = http_load(server.address, CONNECTIONS, ("POST", "/v1/orders", body, 201), PRODUCTS)
     seen = {}
 
     def until_received(length, strict=False):
         """The load, and the time until its last order is received; what came before it does not count."""
         seen["before"], seen["newest"], seen["commits"] = await_received(server), newest(server), commits_of(server)
-        result = load(length, strict)
+        result = http_load(server.address, CONNECTIONS, ("POST", "/v1/orders", body, 201), PRODUCTS)(length, strict)
         seen["orders"], seen["answers"] = await_received(server) - seen["before"], result["requests"]
         return result
 
