@@ -124,7 +124,7 @@ const struct command letters_list_command = {
     .summary = "list letters, the newest first",
     .help = "Filters; all that are given must hold:\n"
             "  --state STATE          waiting, dead, replaying, done, discarded, stale\n"
-            "  --kind KIND            event, subscriber, request, call\n"
+            "  --kind KIND            event, subscriber, request, call, saga\n"
             "  --destination PLACE    who could not process or deliver it, e.g. stock/0\n"
             "  --source PLACE         where its event comes from, e.g. factory/0\n"
             "  --type TYPE            e.g. factory.produced, stock.take, factory.call\n"

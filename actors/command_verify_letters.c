@@ -286,7 +286,7 @@ suspect(struct verify_rows *rows, const struct suspect *found)
     rows->suspects[rows->suspect_count++] = *found;
 }
 
-/* All letters of events and calls that this owner could not finish. */
+/* All letters of events, calls and sagas that this owner could not finish. */
 static err
 read_letters(struct verify_survey *survey, const struct verify_source *dlq, const struct verify_source *owner)
 {
@@ -306,11 +306,11 @@ read_letters(struct verify_survey *survey, const struct verify_source *dlq, cons
         for (count = 0; db_next(read); count++) {
             after = db_i64(read, 0);
             int64_t kind = db_i64(read, 2);
-            if (kind != DLQ_EVENT && kind != DLQ_CALL) {
+            if (kind != DLQ_EVENT && kind != DLQ_CALL && kind != DLQ_SAGA) {
                 continue;
             }
             struct row_name name =
-                kind == DLQ_CALL ? call_name(db_bytes(read, 6), db_bytes(read, 7)) : event_name(db_bytes(read, 4), db_i64(read, 5));
+                kind == DLQ_EVENT ? event_name(db_bytes(read, 4), db_i64(read, 5)) : call_name(db_bytes(read, 6), db_bytes(read, 7));
             struct kept_row *row = find_row(rows, &name);
             if (row != NULL) {
                 row->is_known = true;

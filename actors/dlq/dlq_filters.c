@@ -139,7 +139,7 @@ check_names(const struct letter_filter *filter, struct err_text *why)
                        (int)filter->state.size, (const char *)filter->state.data);
     }
     if (WIRE_HAS(filter, letter_filter, kind) && dlq_kind_find(filter->kind) == DLQ_KIND_COUNT) {
-        return err_say(why, ERR_invalid_field, "letter_filter.kind: %.*s is none of event, subscriber, request, call",
+        return err_say(why, ERR_invalid_field, "letter_filter.kind: %.*s is none of event, subscriber, request, call, saga",
                        (int)filter->kind.size, (const char *)filter->kind.data);
     }
     if (WIRE_HAS(filter, letter_filter, reason) && err_find((const char *)filter->reason.data, filter->reason.size) == ERR_COUNT) {

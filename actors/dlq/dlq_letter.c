@@ -14,7 +14,7 @@
 #include "topology.h"
 
 static const char *const state_names[DLQ_STATE_COUNT] = {"waiting", "dead", "replaying", "done", "discarded", "stale"};
-static const char *const kind_names[DLQ_KIND_COUNT] = {"event", "subscriber", "request", "call"};
+static const char *const kind_names[DLQ_KIND_COUNT] = {"event", "subscriber", "request", "call", "saga"};
 
 const char *
 dlq_state_name(enum dlq_state state)

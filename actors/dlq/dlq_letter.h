@@ -26,6 +26,7 @@ enum dlq_kind {
     DLQ_SUBSCRIBER = 1, /* a subscriber that is behind; its events are kept here */
     DLQ_REQUEST = 2,    /* a request that was handed over; only here */
     DLQ_CALL = 3,       /* an outbound call; its owner keeps the due row */
+    DLQ_SAGA = 4,       /* a step of an order that could not be undone; its owner keeps the due row */
     DLQ_KIND_COUNT
 };
 

@@ -106,6 +106,10 @@ set_value(struct dlq_letter *letter, const struct burial *burial)
     letter->units = WIRE_HAS(burial, burial, units) ? burial->units : value.units;
     letter->amount = value.amount;
     memcpy(letter->currency, value.currency, sizeof letter->currency);
+    if (WIRE_HAS(burial, burial, amount) && WIRE_HAS(burial, burial, currency)) {
+        letter->amount = burial->amount;
+        dlq_copy(letter->currency, sizeof letter->currency, burial->currency);
+    }
 }
 
 /* What a burial says each time. */

@@ -24,7 +24,8 @@ is_whole(const struct burial *burial)
 {
     enum dlq_kind kind = dlq_kind_find(burial->kind);
     bool is_event = kind == DLQ_EVENT && WIRE_HAS(burial, burial, source) && WIRE_HAS(burial, burial, seq);
-    return is_event || (kind == DLQ_CALL && WIRE_HAS(burial, burial, owner) && WIRE_HAS(burial, burial, due_key));
+    bool is_due_row = kind == DLQ_CALL || kind == DLQ_SAGA;
+    return is_event || (is_due_row && WIRE_HAS(burial, burial, owner) && WIRE_HAS(burial, burial, due_key));
 }
 
 static bool
@@ -108,13 +109,13 @@ check_event(const struct burial *burial, size_t number, struct event_header *hea
 }
 
 static err
-check_call(const struct burial *burial, size_t number, struct err_text *why)
+check_due_row(const struct burial *burial, size_t number, struct err_text *why)
 {
     if (!WIRE_HAS(burial, burial, owner)) {
-        return say_field(why, number, "owner", "a call has one");
+        return say_field(why, number, "owner", "a call and a saga have one");
     }
     if (!WIRE_HAS(burial, burial, due_key)) {
-        return say_field(why, number, "due_key", "a call has one");
+        return say_field(why, number, "due_key", "a call and a saga have one");
     }
     return ERR_ok;
 }
@@ -124,13 +125,13 @@ dlq_rules_check_burial(const struct burial *burial, size_t number, struct event_
 {
     enum dlq_kind kind = dlq_kind_find(burial->kind);
     *header = (struct event_header){0};
-    if (kind != DLQ_EVENT && kind != DLQ_CALL) {
-        return say_field(why, number, "kind", "only an event and a call can be buried");
+    if (kind != DLQ_EVENT && kind != DLQ_CALL && kind != DLQ_SAGA) {
+        return say_field(why, number, "kind", "only an event, a call and a saga can be buried");
     }
     if (is_settled(burial) && !is_whole(burial)) {
         return ERR_ok;
     }
-    return kind == DLQ_EVENT ? check_event(burial, number, header, why) : check_call(burial, number, why);
+    return kind == DLQ_EVENT ? check_event(burial, number, header, why) : check_due_row(burial, number, why);
 }
 
 /* --- states --- */
