@@ -89,7 +89,8 @@ random_list(struct material *material, const struct wire_field *field)
     struct wire_buffer *buffer = &material->lists[material->list_count++];
     struct wire_list list = {0};
     void *element = malloc(field->element->size);
-    int64_t count = field->lo + (int64_t)random_below(material, 20);
+    uint64_t span = (uint64_t)(field->hi - field->lo) < 19 ? (uint64_t)(field->hi - field->lo) : 19;
+    int64_t count = field->lo + (int64_t)random_below(material, span + 1);
     for (int64_t i = 0; i < count; i++) {
         random_body(material, field->element, element);
         wire_list_add(&list, field->element, element, buffer);
