@@ -156,6 +156,71 @@ order_is_decisive(enum saga_state state, err status)
     return false;
 }
 
+/* Whether this can happen to an order of this status at all. */
+static bool
+can_happen(enum saga_trigger trigger, enum order_status status)
+{
+    switch (trigger) {
+    case ON_paid:
+        return order_trigger_of_payment(status, false) == ON_paid;
+    case ON_paid_late:
+        return order_trigger_of_payment(status, true) == ON_paid_late;
+    case ON_paid_unwanted:
+        return order_trigger_of_payment(status, false) == ON_paid_unwanted;
+    case ON_cancel:
+    case ON_cancel_received:
+    case ON_cancel_begun:
+        return order_trigger_of_cancel(status, ROLE_EMPLOYEE) == trigger;
+    case ON_pay:
+        return status == ORDER_PAYMENT_FAILED;
+    case ON_ok:
+    case ON_refused:
+    case ON_unpaid:
+    case ON_deadline:
+    case ON_refunded:
+    case ON_not_refunded:
+    case ON_retry:
+    case SAGA_TRIGGER_COUNT:
+        break;
+    }
+    return true;
+}
+
+/* One step further from every pair that was reached; false when there was none new. */
+static bool
+reach_further(bool reached[SAGA_STATE_COUNT][ORDER_STATUS_COUNT])
+{
+    bool is_new = false;
+    for (size_t i = 0; i < saga_edge_count; i++) {
+        const struct saga_edge *edge = &saga_edges[i];
+        for (unsigned status = 0; edge->to != SAGA_back && status < ORDER_STATUS_COUNT; status++) {
+            unsigned next = edge->status == ORDER_STATUS_COUNT ? status : edge->status;
+            bool leads = reached[edge->from][status] && can_happen(edge->on, (enum order_status)status);
+            is_new = is_new || (leads && !reached[edge->to][next]);
+            reached[edge->to][next] = reached[edge->to][next] || leads;
+        }
+    }
+    for (unsigned status = 0; status < ORDER_STATUS_COUNT; status++) {
+        unsigned next = order_status_next((enum order_status)status);
+        bool leads = next != ORDER_STATUS_COUNT && reached[SAGA_ended][status];
+        is_new = is_new || (leads && !reached[SAGA_ended][next]);
+        if (leads) {
+            reached[SAGA_ended][next] = true;
+        }
+    }
+    return is_new;
+}
+
+bool
+order_pair_is_possible(enum saga_state saga, enum order_status status)
+{
+    bool reached[SAGA_STATE_COUNT][ORDER_STATUS_COUNT] = {{false}};
+    reached[SAGA_reserving][ORDER_PLACED] = true;
+    while (reach_further(reached)) {
+    }
+    return reached[saga][status];
+}
+
 /* --- money --- */
 
 err

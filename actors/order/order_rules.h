@@ -66,6 +66,10 @@ order_trigger_of_payment(enum order_status status, bool is_expired);
 bool
 order_is_decisive(enum saga_state state, err status);
 
+/* Whether the table and what people may do ever lead to this pair: the proof's measure. */
+bool
+order_pair_is_possible(enum saga_state saga, enum order_status status);
+
 /* --- money --- */
 
 /* Adds a line to a total. ERR_total_overflow leaves it as it was. */
