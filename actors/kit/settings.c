@@ -250,8 +250,9 @@ check_http(const char *address, const char *auth, struct err_text *why)
         return err_say(why, ERR_wrong_setting, "LARDER_HTTP: \"%.*s\" is not ADDRESS:PORT", SHOWN_VALUE_MAX, address);
     }
     if (!is_loopback(host) && strcmp(auth, "required") != 0) {
-        return err_say(why, ERR_wrong_setting, "LARDER_HTTP: %.*s is not a loopback address; others need LARDER_AUTH=required",
-                       SHOWN_VALUE_MAX, host);
+        return err_say(why, ERR_wrong_setting,
+                       "LARDER_HTTP: %.*s is not a loopback address; others need credentials: LARDER_AUTH=required", SHOWN_VALUE_MAX,
+                       host);
     }
     return ERR_ok;
 }
