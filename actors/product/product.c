@@ -31,7 +31,7 @@
 #include "product_state.h"
 
 #define PAGE_DEFAULT 100
-#define PAGE_BYTES (768 * 1024)
+#define PAGE_BYTES ((size_t)768 * 1024)
 
 /* --- categories --- */
 
