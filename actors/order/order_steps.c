@@ -341,12 +341,15 @@ take(struct order_actor *order, struct order_row *row, const struct saga_edge *e
     }
 }
 
-/* Nobody has to be asked here. */
-static bool
-passes_through(const struct order_row *row)
+/* Where nobody has to be asked it goes on from here; NULL when somebody has. What was free is back as it is. */
+static const struct saga_edge *
+passing(const struct order_row *row)
 {
     bool asks_shards = saga_steps[row->saga].whom == UNSOLD || saga_steps[row->saga].whom == SOLD;
-    return asks_shards && (order_row_asks(row) & ~row->known) == 0;
+    if (asks_shards && (order_row_asks(row) & ~row->known) == 0) {
+        return saga_edge(row->saga, ON_ok);
+    }
+    return row->saga == SAGA_refunding && row->total == 0 ? saga_edge(row->saga, ON_refunded) : NULL;
 }
 
 bool
@@ -359,7 +362,7 @@ order_move(struct order_actor *order, struct order_row *row, const struct order_
     }
     while (edge != NULL) {
         take(order, row, edge, news);
-        edge = edge->to != edge->from && passes_through(row) ? saga_edge(row->saga, ON_ok) : NULL;
+        edge = edge->to != edge->from ? passing(row) : NULL;
     }
     order_touch(order, row);
     if (news->what[0] != '\0') {

@@ -128,8 +128,9 @@ order_stray_money(struct order_actor *order, struct order_row *row, const struct
         return code;
     }
     order_touch(order, row);
-    if (found) {
-        order_note(order, row, "payment_succeeded", "ignored", "told twice, of a charge that the order does not take");
+    if (found || stray.amount == 0) {
+        order_note(order, row, "payment_succeeded", "ignored",
+                   found ? "told twice, of a charge that the order does not take" : "of a charge that the order does not take");
         return ERR_ok;
     }
     (void)snprintf(stray.currency, sizeof stray.currency, "%.*s", (int)fact->amount.currency.size,

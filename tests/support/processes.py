@@ -13,6 +13,7 @@ FAILURES  AssertionError, with the end of the process's log where there is one. 
 import contextlib
 import http.client
 import os
+import re
 import random
 import shlex
 import signal
@@ -173,7 +174,7 @@ class Sqlite:
     def sql(self, actor, shard, statement):
         """Runs one statement, `$table` is the actor's own; returns the rows."""
         with contextlib.closing(sqlite3.connect(self.path(actor, shard), timeout=10, isolation_level=None)) as database:
-            return database.execute(statement.replace("$", "")).fetchall()
+            return database.execute(re.sub(r"\$(\w+)", r"`\1`", statement)).fetchall()
 
     def drop(self):
         pass
