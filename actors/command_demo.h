@@ -5,8 +5,9 @@
 
 #include "settings.h"
 
-/* Puts the demo product on the shelf when there is no product at all; the stock actors must run. */
+/* Puts the demo product on the shelf when there is no product at all, and on the menu when it is on the shelf and not there yet. The
+ * stock actors must run; a product actor that does not answer is said in the log, and the next call makes up for it. */
 MUST_CHECK err
-demo_stock_shelf(const struct settings *settings, struct err_text *why);
+demo_fill_shop(const struct settings *settings, struct err_text *why);
 
 #endif

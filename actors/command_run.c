@@ -72,7 +72,7 @@ start_shop(struct process *process, struct err_text *why)
         code = process_start(process, true, why);
     }
     if (code == ERR_ok) {
-        code = demo_stock_shelf(process->settings, why);
+        code = demo_fill_shop(process->settings, why);
     }
     return code == ERR_ok ? process_start_gateway(process, why) : code;
 }

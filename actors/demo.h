@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The one product that is there from the start: the donut shop's donut, with its alias, its price and its factory. Until there is an
- * actor that owns products, its name and price are these constants, and it is the only product that has an alias.
+ * The one product that is there from the start: the donut shop's donut, with its alias and its factory, and what is put on the shelf
+ * and on the menu of an empty shop. It is the only product that has an alias.
  */
 #ifndef LARDER_DEMO_H
 #define LARDER_DEMO_H
@@ -13,6 +13,8 @@
 #define DEMO_PRODUCT "donut"
 #define DEMO_ALIAS "CP-502101"
 #define DEMO_NAME "Donut"
+#define DEMO_DESCRIPTION "A glazed ring, made when the shelf is empty."
+#define DEMO_CATEGORY "dessert"
 #define DEMO_PRICE_AMOUNT 19900 /* KRW has no minor unit: 19,900 won */
 #define DEMO_PRICE_CURRENCY "KRW"
 #define DEMO_FACTORY "FF-500293"

@@ -116,12 +116,14 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     return wire_decode(body, item->frame, target, why);
 }
 
-/* Equal ids within a batch are one request; another body under the id is refused. */
+/* Equal ids within a batch are one request; another body under the id is refused. Where another actor answers, it is that one's to
+ * tell. */
 static void
 fold(struct actor *actor, size_t number)
 {
     struct record *record = &actor->records[number];
-    if (actor->db == NULL || (wire_ops[record->item.op].traits & OP_WRITES) == 0) {
+    uint32_t traits = wire_ops[record->item.op].traits;
+    if (actor->db == NULL || (traits & OP_WRITES) == 0 || (traits & OP_FORWARDS) != 0) {
         return;
     }
     size_t mask = actor->fold_size - 1;

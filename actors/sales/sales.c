@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Sells: shows a product with its stock, and takes one line off the shelf. It keeps nothing; every answer is stock's answer
- *   in the buyer's words. The requests of a batch go onward together, without waiting for one another.
+ *   Sells: shows a product with its stock, and takes one line off the shelf. Every answer is stock's answer in the buyer's words,
+ *   with name and price from a copy of the menu. The requests of a batch go onward together, without waiting for one another.
  *
  * MESSAGES
+ *   product.changed  is taken over into the copy of the menu: it is followed durably, product is never asked
  *   sales.show      asks stock.get
  *   sales.checkout  asks stock.take with one line, under the same id and the same `again`, with the same deadline and trace:
  *                   the sale's only record is the ledger of stock, and so is its idempotency
  *
  * STATE
- *   One entry per request that waits for stock: the waiter and how many units were asked for. Entries are kept for reuse, so
- *   a request costs no allocation once as many have waited at the same time.
+ *   The copy of the menu (menu.h), which is all that its database has beside the kit's tables: no answer is kept here, and a batch
+ *   in which product told nothing writes nothing. One entry per request that waits for stock: the waiter and how many units were
+ *   asked for (sales_waits.h).
  *
  * FAILURES
  *   A refusal of stock is passed on with its code, its body and its mark of a stored answer. Stock away or silent: the kit says
- *   so in its place (unavailable, deadline_exceeded). An answer that is no answer to the question is `internal`.
+ *   so in its place (unavailable, deadline_exceeded). An answer that is no answer to the question is `internal`. Product away: the
+ *   menu stays as it was. Its own database away: the kit refuses everything (unavailable) until it is back.
  *
  * LIMITS
  *   One product per sale. The product's shard is counted by the setting stock_shards; stock refuses when it counts otherwise.
@@ -25,63 +28,24 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "menu/menu.h"
 #include "sales_rules.h"
+#include "sales_waits.h"
 #include "topology.h"
-
-#define SLAB_ENTRIES 256
-
-/* A request that waits for stock; `next` while it is free. */
-struct sale {
-    struct waiter *waiter;
-    int64_t quantity; /* of a checkout */
-    struct sale *next;
-};
-
-struct slab {
-    struct slab *next;
-    struct sale sales[SLAB_ENTRIES];
-};
 
 struct sales {
     int shards;
-    struct sale *free;
-    struct slab *slabs;
+    struct actor *actor;
+    struct menu *menu;
+    struct sales_waits *waits;
     struct wire_buffer lines; /* the list of the request that is being made */
 };
-
-static struct sale *
-sale_take(struct sales *sales)
-{
-    if (sales->free == NULL) {
-        struct slab *slab = calloc(1, sizeof *slab);
-        if (slab == NULL) {
-            abort();
-        }
-        slab->next = sales->slabs;
-        sales->slabs = slab;
-        for (size_t i = 0; i < SLAB_ENTRIES; i++) {
-            slab->sales[i].next = sales->free;
-            sales->free = &slab->sales[i];
-        }
-    }
-    struct sale *sale = sales->free;
-    sales->free = sale->next;
-    return sale;
-}
-
-static void
-sale_give_back(struct sales *sales, struct sale *sale)
-{
-    sale->waiter = NULL;
-    sale->next = sales->free;
-    sales->free = sale;
-}
 
 /* Asks the shard of the product, in the request's own name. */
 static void
 ask_stock(struct sales *sales, struct batch *batch, struct item *item, struct ask ask, const struct stock_line *line)
 {
-    struct sale *sale = sale_take(sales);
+    struct sale *sale = sales_waits_begin(sales->waits);
     sale->waiter = item_defer(batch, item);
     sale->quantity = line->quantity;
     ask.actor = "stock";
@@ -142,9 +106,10 @@ refuse_nonsense(struct batch *batch, const struct item *reply, struct waiter **w
 }
 
 static void
-answer_show(struct batch *batch, const struct item *reply, struct waiter **waiter)
+answer_show(struct sales *sales, struct batch *batch, const struct item *reply, struct waiter **waiter)
 {
-    struct sales_product card = sales_card_of(reply->body);
+    const struct stock_level *level = reply->body;
+    struct sales_product card = sales_card_of(level, menu_find(sales->menu, level->product));
     waiter_answer(batch, waiter, &card);
 }
 
@@ -163,17 +128,18 @@ static void
 handle_reply(struct sales *sales, struct batch *batch, const struct item *reply)
 {
     struct sale *sale = reply->context;
+    struct waiter *waiter = sale->waiter;
     if (reply->replayed) {
-        waiter_mark_replayed(sale->waiter);
+        waiter_mark_replayed(waiter);
     }
     if (reply->status != ERR_ok) {
-        refuse(sales, batch, reply, &sale->waiter);
+        refuse(sales, batch, reply, &waiter);
     } else if (reply->op == OP_stock_get) {
-        answer_show(batch, reply, &sale->waiter);
+        answer_show(sales, batch, reply, &waiter);
     } else {
-        answer_checkout(batch, reply, &sale->waiter, sale->quantity);
+        answer_checkout(batch, reply, &waiter, sale->quantity);
     }
-    sale_give_back(sales, sale);
+    sales_waits_end(sales->waits, sale);
 }
 
 static void
@@ -188,10 +154,37 @@ handle_request(struct sales *sales, struct batch *batch, struct item *item)
     }
 }
 
+/* The products of this batch whose cards are needed: one read for all of them that are not in memory. */
+static err
+read_menu(struct sales *sales, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct item *item = &batch->items[i];
+        if (item->kind == ITEM_EVENT && item->event == EVENT_product_changed) {
+            menu_want(sales->menu, ((const struct product_card *)item->body)->product);
+        } else if (item->kind == ITEM_REPLY && item->op == OP_stock_get && item->status == ERR_ok) {
+            menu_want(sales->menu, ((const struct stock_level *)item->body)->product);
+        }
+    }
+    return menu_read(sales->menu);
+}
+
+static void
+handle_event(struct sales *sales, const struct item *item)
+{
+    if (item->event == EVENT_product_changed) {
+        (void)menu_apply(sales->menu, item->body);
+    }
+}
+
 static err
 sales_handle(void *state, struct batch *batch)
 {
     struct sales *sales = state;
+    err status = read_menu(sales, batch);
+    if (status != ERR_ok) {
+        return status;
+    }
     for (size_t i = 0; i < batch->count; i++) {
         struct item *item = &batch->items[i];
         switch (item->kind) {
@@ -202,6 +195,8 @@ sales_handle(void *state, struct batch *batch)
             handle_reply(sales, batch, item);
             break;
         case ITEM_EVENT:
+            handle_event(sales, item);
+            break;
         case ITEM_DUE:
         case ITEM_CALL:
         case ITEM_WORK:
@@ -209,6 +204,31 @@ sales_handle(void *state, struct batch *batch)
             break;
         }
     }
+    return menu_queue(sales->menu);
+}
+
+static void
+sales_committed(void *state)
+{
+    struct sales *sales = state;
+    menu_committed(sales->menu);
+    sales_waits_committed(sales->waits);
+}
+
+static void
+sales_dropped(void *state)
+{
+    struct sales *sales = state;
+    menu_dropped(sales->menu);
+    sales_waits_dropped(sales->waits);
+}
+
+/* A checkout that is asked again is asked again of stock: nothing is kept here. */
+static err
+sales_recall(void *state, struct batch *batch)
+{
+    (void)state;
+    (void)batch;
     return ERR_ok;
 }
 
@@ -221,6 +241,9 @@ sales_open(struct actor *actor, void **state, struct err_text *why)
         abort();
     }
     sales->shards = topology_shards(actor_settings(actor), "stock");
+    sales->actor = actor;
+    sales->menu = menu_create(actor_db(actor));
+    sales->waits = sales_waits_create();
     *state = sales;
     return ERR_ok;
 }
@@ -233,21 +256,24 @@ sales_close(void **state)
     if (sales == NULL) {
         return;
     }
-    while (sales->slabs != NULL) {
-        struct slab *slab = sales->slabs;
-        sales->slabs = slab->next;
-        free(slab);
-    }
+    menu_destroy(&sales->menu);
+    sales_waits_leave(&sales->waits, actor_outcome(sales->actor) != ACTOR_RUNNING);
     wire_buffer_fini(&sales->lines);
     free(sales);
 }
 
+static const struct db_step steps[MENU_STEP_COUNT] = {MENU_STEPS};
 static const char *const peers[] = {"stock", NULL};
 
 const struct actor_class sales_class = {
     .name = "sales",
+    .steps = steps,
+    .step_count = MENU_STEP_COUNT,
     .peers = peers,
     .open = sales_open,
     .close = sales_close,
     .handle = sales_handle,
+    .committed = sales_committed,
+    .dropped = sales_dropped,
+    .recall = sales_recall,
 };

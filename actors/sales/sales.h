@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The actor that sells: it keeps nothing and asks stock. */
+/* The actor that sells: it asks stock, and keeps a copy of the menu to say what is sold (menu_verify() is its proof). */
 #ifndef LARDER_SALES_H
 #define LARDER_SALES_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Reads what a buyer asks for, and writes what a buyer is told, from the words of stock. No I/O and no state.
+ *   Reads what a buyer asks for, and writes what a buyer is told, from the words of stock and of the menu. No I/O and no state.
  *
  *   The receipt repeats the quantity of the request and the level that stock wrote down with the sale. So a sale that is asked
  *   for again gets the very same receipt: stock answers with the level right after the sale, and another quantity under the same
@@ -17,6 +17,7 @@
 #include "sales_rules.h"
 
 #include "demo.h"
+#include "menu/menu.h"
 
 struct stock_line
 sales_line_of(const struct sales_checkout *checkout)
@@ -42,7 +43,7 @@ sales_product_of(const struct sales_show *show)
 }
 
 struct sales_product
-sales_card_of(const struct stock_level *level)
+sales_card_of(const struct stock_level *level, const struct menu_card *menu)
 {
     struct sales_product card = {0};
     WIRE_SET(&card, sales_product, product, level->product);
@@ -51,11 +52,11 @@ sales_card_of(const struct stock_level *level)
     WIRE_SET(&card, sales_product, available, level->available);
     WIRE_SET(&card, sales_product, incoming, level->incoming);
     WIRE_SET(&card, sales_product, version, level->version);
-    if (demo_is_sku(level->product)) {
+    if (menu != NULL) {
         struct money price = {0};
-        WIRE_SET(&price, money, amount, DEMO_PRICE_AMOUNT);
-        WIRE_SET(&price, money, currency, slice_of(DEMO_PRICE_CURRENCY));
-        WIRE_SET(&card, sales_product, name, slice_of(DEMO_NAME));
+        WIRE_SET(&price, money, amount, menu->amount);
+        WIRE_SET(&price, money, currency, menu->currency);
+        WIRE_SET(&card, sales_product, name, menu->name);
         WIRE_SET(&card, sales_product, price, price);
     }
     return card;

@@ -10,6 +10,8 @@
 #include "id.h"
 #include "wire.h"
 
+struct menu_card;
+
 /* What is to be sold, with what the caller left out filled in: the demo product, one unit. The slice is the request's, or static. */
 struct stock_line
 sales_line_of(const struct sales_checkout *checkout);
@@ -18,9 +20,10 @@ sales_line_of(const struct sales_checkout *checkout);
 struct slice
 sales_product_of(const struct sales_show *show);
 
-/* A product as a buyer sees it. Name and price only of the demo product. Borrows the level's slices. */
+/* A product as a buyer sees it: what stock has of it, with name and price from the menu. `menu` is NULL when it is not on the menu.
+ * Borrows the slices of both. */
 struct sales_product
-sales_card_of(const struct stock_level *level);
+sales_card_of(const struct stock_level *level, const struct menu_card *menu);
 
 /* The receipt of a sale, read from the one level that stock answers to a take of one line; false when the answer holds another
  * number of levels. */

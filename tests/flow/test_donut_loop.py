@@ -67,6 +67,8 @@ def check_loop(shop, rest):
     with tailing(shop, rest) as tail:
         shown = rest.get("/procut/donut").is_ok()
         assert (shown["product"], shown["on_hand"], shown["available"]) == ("donut", 3, 3)
+        until(lambda: "name" in rest.get("/product/donut").is_ok(), 10, "sales is told of the menu")
+        shown = rest.get("/product/donut").is_ok()
         assert (shown["name"], shown["price"]) == ("Donut", {"amount": 19900, "currency": "KRW"})
         for left in (2, 1, 0):
             sold = rest.post("/checkout").is_ok(201)
@@ -131,7 +133,7 @@ def stop_all(shop):
 
 def start_processes(shop):
     """Every actor and the gateway as a process of its own, and the donut put there."""
-    for actor in ("stock", "factory", "sales"):
+    for actor in ("stock", "factory", "product", "sales"):
         shop.actor(actor)
     shop.gateway()
     status, words = shop.command("demo")

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "demo.h"
+#include "menu/menu.h"
 
 static struct stock_level
 level_of(const char *product)
@@ -65,23 +66,33 @@ Test(sales_rules, case_counts_in_a_sku)
     cr_expect(slice_equal(sales_product_of(&show), slice_of("cp-502101")));
 }
 
-Test(sales_rules, only_the_demo_product_has_a_name_and_a_price)
+Test(sales_rules, what_is_on_the_menu_has_its_name_and_price)
 {
-    struct stock_level donut = level_of("donut");
-    struct stock_level other = level_of("Donut");
-    struct sales_product card = sales_card_of(&donut);
-    cr_expect(slice_equal(card.name, slice_of("Donut")));
-    cr_expect_eq(card.price.amount, 19900);
-    cr_expect(slice_equal(card.price.currency, slice_of("KRW")));
-    card = sales_card_of(&other);
+    struct stock_level level = level_of("x-burger");
+    struct menu_card menu = {.name = slice_of("Hambúrguer"), .amount = 2590, .currency = slice_of("BRL"), .version = 1};
+    struct sales_product card = sales_card_of(&level, &menu);
+    cr_expect(slice_equal(card.product, slice_of("x-burger")));
+    cr_expect(WIRE_HAS(&card, sales_product, name) && slice_equal(card.name, slice_of("Hambúrguer")));
+    cr_expect(WIRE_HAS(&card, sales_product, price));
+    cr_expect_eq(card.price.amount, 2590);
+    cr_expect(slice_equal(card.price.currency, slice_of("BRL")));
+    cr_expect_eq(card.available, 7);
+}
+
+Test(sales_rules, what_is_not_on_the_menu_has_neither)
+{
+    struct stock_level donut = level_of(DEMO_PRODUCT);
+    struct sales_product card = sales_card_of(&donut, NULL);
     cr_expect_not(WIRE_HAS(&card, sales_product, name));
     cr_expect_not(WIRE_HAS(&card, sales_product, price));
+    cr_expect_eq(card.available, 7);
 }
 
 Test(sales_rules, a_card_repeats_the_level_and_can_be_sent)
 {
     struct stock_level level = level_of("donut");
-    struct sales_product card = sales_card_of(&level);
+    struct menu_card menu = {.name = slice_of("Donut"), .amount = 0, .currency = slice_of("KRW"), .version = 1};
+    struct sales_product card = sales_card_of(&level, &menu);
     struct sales_product read;
     struct wire_buffer buffer = {0};
     wire_encode(&sales_product_body, &card, &buffer);
