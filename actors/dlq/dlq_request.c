@@ -49,6 +49,9 @@ read_op(const struct dlq_hand_over *body, enum op *op, struct err_text *why)
     if ((wire_ops[*op].traits & OP_WRITES) == 0) {
         return err_say(why, ERR_invalid_field, "dlq_hand_over.op: %s changes nothing, so it is of no use later", wire_ops[*op].name);
     }
+    if (strcmp(owner, "user") == 0) {
+        return err_say(why, ERR_invalid_field, "dlq_hand_over.op: %s is not kept here, it is personal", wire_ops[*op].name);
+    }
     if (strcmp(owner, "any") == 0 || strcmp(owner, "dlq") == 0) {
         return err_say(why, ERR_invalid_field, "dlq_hand_over.op: %s is not delivered for others", wire_ops[*op].name);
     }

@@ -10,8 +10,9 @@
  * FAILURES  Who is erased already gets the proof of then. While somebody else reads a snapshot the files cannot be scrubbed: it is
  * tried each second, and at every start.
  *
- * LIMITS    On a server (MySQL) the deleted rows lie in its log and its pages until it writes over them; without the key, which is
- *           written over in its place before it is deleted, they say nothing. Backups that were made before are their owner's matter.
+ * LIMITS    A server (MySQL) keeps old bytes in its logs and its pages until it writes over them, the key's among them for a while,
+ *           though it is written over in its place before it is deleted: they say something only to whoever has the secret as well.
+ *           Backups that were made before are their owner's matter.
  */
 #include <string.h>
 
