@@ -235,6 +235,7 @@ struct call {
     int64_t tag;          /* comes back with the outcome */
     struct id key;        /* another Idempotency-Key; zero: none */
     const char *bearer;   /* NULL or "": no token */
+    bool is_once;         /* never sent anew by the library, for the price of a connection of its own */
 };
 
 void

@@ -256,7 +256,8 @@ batch_call(struct batch *batch, const struct call *call)
                                      .context_id = call->context_id,
                                      .tag = call->tag,
                                      .key = call->key,
-                                     .bearer = call->bearer == NULL ? NULL : copy_text(actor, call->bearer)};
+                                     .bearer = call->bearer == NULL ? NULL : copy_text(actor, call->bearer),
+                                     .is_once = call->is_once};
 }
 
 bool

@@ -17,8 +17,8 @@
  *   http and https only; no redirects, no cookies, no compression. Certificates and names are verified. A proxy is taken from the
  *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed: what
  *   it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a kept
- *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key. A token is sent to
- *   the host of the URL and nowhere else.
+ *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key, unless `is_once`
+ * gives it a new connection. A token is sent to the host of the URL and nowhere else.
  */
 #include "outbound.h"
 
@@ -307,6 +307,7 @@ set_request(struct transfer *transfer, const struct outbound_call *call)
     } else {
         (void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
+    (void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, call->is_once ? 1L : 0L);
     if (call->bearer != NULL && call->bearer[0] != '\0') {
         (void)curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
         (void)curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, call->bearer);

@@ -28,6 +28,7 @@ struct outbound_call {
     int64_t tag;          /* the caller's own; comes back with the result */
     struct id key;        /* Idempotency-Key of a POST; zero: context_id */
     const char *bearer;   /* a token of printable characters without blanks; NULL or "": none */
+    bool is_once;         /* a connection of its own, so that the library never sends it a second time by itself */
 };
 
 /* How a call ended. `status` is that of HTTP, 0 when there was no answer; `text` is the first OUTBOUND_TEXT_MAX bytes of the answer as

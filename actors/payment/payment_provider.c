@@ -408,6 +408,7 @@ call_outside(struct payment *payment, struct task *task, enum payment_step step)
                                    .context_id = *id_of(task),
                                    .tag = tag_of(task, step),
                                    .bearer = settings->payment_token,
+                                   .is_once = step == PAYMENT_CREATE,
                                });
     return ERR_ok;
 }

@@ -419,6 +419,8 @@ ON_BOTH(payment, a_cancelled_charge_that_is_paid_after_all_is_told)
     struct stage stage;
     struct charge answer = {0};
     start(&stage, place);
+    place->settings.payment_delay_ms = 1500; /* time to cancel */
+    restart(&stage);
     struct id taken = charge(&stage, 2502).id;
     struct id not_taken = charge(&stage, 2503).id;
     cr_assert_eq(cancel(&stage, &taken, &answer), ERR_ok);

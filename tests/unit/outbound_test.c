@@ -20,6 +20,7 @@ static int listener = -1;
 static int port;
 static char last_request[REQUEST_MAX];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int kept_requests;
 
 static int64_t
 now_ms(void)
@@ -76,6 +77,14 @@ answer_big(int fd)
     }
 }
 
+static void
+count_kept(void)
+{
+    pthread_mutex_lock(&lock);
+    kept_requests++;
+    pthread_mutex_unlock(&lock);
+}
+
 static void *
 serve_one(void *argument)
 {
@@ -99,6 +108,13 @@ serve_one(void *argument)
     } else if (strncmp(request, "POST /broken", 12) == 0) {
         static const char text[] = "HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nbad";
         write_all(fd, text, sizeof text - 1);
+    } else if (strncmp(request, "POST /keep", 10) == 0) {
+        static const char text[] = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+        count_kept();
+        write_all(fd, text, sizeof text - 1);
+        if (read_request(fd, request) > 0) {
+            count_kept();
+        }
     } else if (strncmp(request, "GET /ok", 7) == 0) {
         static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
         write_all(fd, text, sizeof text - 1);
@@ -292,6 +308,36 @@ Test(outbound, a_key_of_its_own_and_a_token_are_sent_and_the_context_is_not)
     cr_expect_not_null(strstr(last_request, "Authorization: Bearer s3cret.t0ken\r\n"), "%s", last_request);
     pthread_mutex_unlock(&lock);
     outbound_destroy(&outbound);
+}
+
+/* Two POSTs to a server that closes a kept connection without a word: how many of them it has read. */
+static int
+count_received(bool is_once)
+{
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    pthread_mutex_lock(&lock);
+    kept_requests = 0;
+    pthread_mutex_unlock(&lock);
+    start_call(outbound, "/keep", 3000);
+    cr_assert(wait_result(outbound, &result), "no result in time");
+    char url[128];
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/keep", port);
+    outbound_start(outbound, &(struct outbound_call){
+                                 .url = url, .json = slice_of("{}"), .timeout_ms = 3000, .context_id = id_new(), .is_once = is_once});
+    cr_assert(wait_result(outbound, &result), "no result in time");
+    cr_expect_eq(result.status, 201, "status %d", result.status);
+    outbound_destroy(&outbound);
+    pthread_mutex_lock(&lock);
+    int received = kept_requests;
+    pthread_mutex_unlock(&lock);
+    return received;
+}
+
+Test(outbound, one_that_is_sent_once_is_not_sent_anew_by_the_library)
+{
+    cr_expect_eq(count_received(false), 3, "libcurl takes the connection for one that had ended before, and sends anew");
+    cr_expect_eq(count_received(true), 2);
 }
 
 Test(outbound, what_is_no_http_url_is_a_result_too)
