@@ -13,8 +13,8 @@ FAILURES  AssertionError, with the end of the process's log where there is one. 
 import contextlib
 import http.client
 import os
-import re
 import random
+import re
 import shlex
 import signal
 import socket
