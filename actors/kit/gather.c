@@ -53,7 +53,9 @@ refuse_message(struct actor *actor, struct message *message, const struct reques
     metric_add(
         metric(METRIC_COUNTER, "larder_refused_messages_total", labels, "Messages that were refused before they were looked into."),
         1);
-    log_debug("message_refused", LOG_TEXT("status", err_symbol(code)), LOG_TEXT("detail", detail), LOG_ID("req", &request->id));
+    /* The sentence names what the client sent, which may be somebody's. */
+    log_debug("message_refused", LOG_TEXT("status", err_symbol(code)), LOG_TEXT("detail", actor->class->erases ? "" : detail),
+              LOG_ID("req", &request->id));
 }
 
 /* FNV-1a over 8 bytes at a time: tells two bodies apart, guards nothing. */

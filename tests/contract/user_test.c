@@ -46,6 +46,7 @@ struct asked {
     const struct id *user;
     struct id id; /* zero: a new one */
     bool again;
+    int64_t timeout_ms; /* 0: WAIT_MS */
 };
 
 /* --- life --- */
@@ -89,15 +90,21 @@ restart(struct stage *stage)
 
 /* The tables beside the actor. */
 static struct db *
-open_tables(const struct stage *stage)
+open_beside(const struct stage *stage, bool read_only)
 {
     struct db_config config;
     struct err_text why = {""};
     struct db *db = NULL;
     cr_assert(settings_db(&stage->place->settings, "user", 0, &config, &why) == ERR_ok, "%s", why.text);
-    config.read_only = true;
+    config.read_only = read_only;
     cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
     return db;
+}
+
+static struct db *
+open_tables(const struct stage *stage)
+{
+    return open_beside(stage, true);
 }
 
 static int64_t
@@ -140,7 +147,7 @@ send_request(struct stage *stage, const struct asked *asked)
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[asked->op].name));
-    WIRE_SET(&header, request_header, deadline, clock_utc_ms() + WAIT_MS);
+    WIRE_SET(&header, request_header, deadline, clock_utc_ms() + (asked->timeout_ms > 0 ? asked->timeout_ms : WAIT_MS));
     if (asked->again) {
         WIRE_SET(&header, request_header, again, true);
     }
@@ -766,6 +773,26 @@ ON_BOTH(user, too_many_passwords_at_once_are_refused)
     finish(&stage);
 }
 
+ON_BOTH(user, nobody_works_for_whom_does_not_wait_any_more)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct user_sign_in body = {0};
+    WIRE_SET(&body, user_sign_in, email, slice_of("nobody@example.com"));
+    WIRE_SET(&body, user_sign_in, password, slice_of("x"));
+    struct asked asked = {.op = OP_user_sign_in, .body = &body, .role = ROLE_ANONYMOUS};
+    for (int i = 0; i < 20; i++) {
+        (void)send_request(&stage, &asked);
+    }
+    asked.timeout_ms = 200;
+    (void)send_request(&stage, &asked);
+    for (int i = 0; i < 20; i++) {
+        cr_expect(receive(&stage, OP_user_sign_in, NULL, NULL) == ERR_wrong_credentials);
+    }
+    cr_expect(receive(&stage, OP_user_sign_in, NULL, NULL) == ERR_deadline_exceeded);
+    finish(&stage);
+}
+
 ON_BOTH(user, tokens_are_issued_to_operators)
 {
     struct stage stage;
@@ -964,5 +991,28 @@ ON_MYSQL(user, a_lost_connection_loses_no_registration)
         cr_expect(sign_in(&stage, emails[i], PASSWORD, NULL) == ERR_ok);
     }
     cr_expect(count(&stage, "SELECT COUNT(*) FROM $user") == 8);
+    finish(&stage);
+}
+
+/* Somebody else holds the lock while a password is hashed: its registration is told so, and asked again it is done. */
+ON_BOTH(user, a_locked_database_loses_no_registration)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct user_register body = ana_with_password();
+    struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT, .id = id_new()};
+    struct db *other = open_beside(&stage, false);
+    place_expect(other, db_run(db_statement(other, "UPDATE $shard SET seq = seq"), NULL), ERR_ok);
+    cr_expect(ask(&stage, &asked, NULL) == ERR_unavailable);
+    db_rollback(other);
+    db_close(&other);
+    asked.again = true;
+    err status = ERR_unavailable;
+    for (int i = 0; status == ERR_unavailable && i < 50; i++) {
+        status = ask(&stage, &asked, NULL);
+    }
+    cr_expect(status == ERR_ok, "%s", err_symbol(status));
+    cr_expect(sign_in(&stage, "ana.souza@example.com", PASSWORD, NULL) == ERR_ok);
+    cr_expect(count(&stage, "SELECT COUNT(*) FROM $user") == 1);
     finish(&stage);
 }
