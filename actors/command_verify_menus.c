@@ -28,7 +28,7 @@
 #define RANGE 10000
 #define TOLD_MAX 20
 #define SUSPECTS_MAX 20000
-#define LOOK_ROUNDS 40
+#define LOOK_ROUNDS 10
 #define LOOK_PAUSE_MS 100
 #define COPIED "name, amount, currency, is_active, version"
 

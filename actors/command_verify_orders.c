@@ -39,7 +39,7 @@
 #define SHARDS_MAX 4
 #define TOLD_MAX 20
 #define SUSPECTS_MAX 20000
-#define LOOK_ROUNDS 40
+#define LOOK_ROUNDS 10
 #define LOOK_PAUSE_MS 100
 #define CURRENCIES_MAX 256
 
