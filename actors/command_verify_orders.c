@@ -50,6 +50,7 @@ struct slot {
     struct id id;
     int64_t n; /* 0: there is no such order */
     bool has_ended;
+    bool is_stuck; /* something could not be undone: there is a letter */
     bool is_paid;
     bool was_made; /* cancelled after the kitchen had begun */
     int64_t round;
@@ -105,6 +106,7 @@ struct proof {
     int64_t not_looked_at;
     int64_t ended;
     int64_t under_way;
+    int64_t stuck;
     int64_t charges;
     int64_t told;
     int64_t head;   /* of payment's stream, in payment's snapshot */
@@ -191,6 +193,7 @@ see_order(struct slot *slot, struct db_statement *row)
     slot->n = db_i64(row, 0);
     slot->id = db_id(row, 1);
     slot->has_ended = slice_equal(db_bytes(row, 3), slice_of("ended"));
+    slot->is_stuck = slice_equal(db_bytes(row, 3), slice_of("stuck"));
     slot->is_paid = is_one_of(status, paid);
     slot->round = db_i64(row, 4);
     slot->total = db_i64(row, 5);
@@ -470,7 +473,8 @@ sort_out(struct proof *proof)
         if (slot->verdict == AGREES && slot->n > 0) {
             add_up(proof, slot);
         } else if (slot->verdict == UNDER_WAY) {
-            proof->under_way++;
+            proof->under_way += slot->is_stuck ? 0 : 1;
+            proof->stuck += slot->is_stuck ? 1 : 0;
         } else if (slot->verdict != AGREES) {
             suspect(proof, slot);
         }
@@ -817,8 +821,8 @@ static void
 print(const struct proof *proof)
 {
     printf("orders: %" PRId64 " have ended and agree with their holds and charges, %" PRId64 " are under way, %" PRId64
-           " have news to come; %" PRId64 " charges have their orders\n",
-           proof->ended, proof->under_way, count_verdict(proof, TO_COME), proof->charges);
+           " are stuck, %" PRId64 " have news to come; %" PRId64 " charges have their orders\n",
+           proof->ended, proof->under_way, proof->stuck, count_verdict(proof, TO_COME), proof->charges);
     for (size_t i = 0; i < proof->sum_count; i++) {
         const struct sum *sum = &proof->sums[i];
         printf("orders: %s %" PRId64 " charged - %" PRId64 " paid back = %" PRId64 ", the totals of paid orders\n", sum->currency,

@@ -177,7 +177,7 @@ def charge_of(shop, order):
 def test_the_sums_are_printed_for_each_currency(closed):
     status, words = closed.shop.command("verify")
     assert status == DONE
-    assert re.search(r"^orders: 6 have ended and agree with their holds and charges, 0 are under way, 0 have news to come;", words, re.M), words
+    assert re.search(r"^orders: 6 have ended and agree with their holds and charges, 0 are under way, 0 are stuck, 0 have news to come;", words, re.M), words
     assert "orders: BRL 6000 charged - 3000 paid back = 3000, the totals of paid orders" in words, words
 
 
