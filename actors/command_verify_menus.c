@@ -311,8 +311,8 @@ tell(struct verify_survey *survey, const struct comparison *comparison, const st
     if (menu->version == 0) {
         verify_fault(survey, comparison->follower->name, "%s: the copy of the menu has it, but it is not on the menu", found->product);
     } else if (copy->version == 0) {
-        verify_fault(survey, comparison->follower->name, "%s: it is on the menu, and its event was applied, but the copy does not have it",
-                     found->product);
+        verify_fault(survey, comparison->follower->name,
+                     "%s: it is on the menu, and its event was applied, but the copy does not have it", found->product);
     } else {
         verify_fault(
             survey, comparison->follower->name,
@@ -339,9 +339,9 @@ tell_all(struct verify_survey *survey, const struct comparison *comparison)
         survey->faults += differ > 0 ? comparison->not_looked_at : 0;
     }
     if (differ == 0) {
+        int64_t to_come = count_verdict(comparison, TO_COME) + comparison->not_looked_at;
         printf("%s to %s: the copy of the menu agrees: %lld products, %lld to come\n", comparison->menu->name,
-               comparison->follower->name, (long long)comparison->products,
-               (long long)(count_verdict(comparison, TO_COME) + comparison->not_looked_at));
+               comparison->follower->name, (long long)comparison->products, (long long)to_come);
     }
 }
 
