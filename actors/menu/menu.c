@@ -57,6 +57,10 @@ bucket_of(struct menu *menu, struct slice product)
 static struct entry *
 entry_find(struct menu *menu, struct slice product)
 {
+    /* Most who ask one after the other ask for the same. */
+    if (menu->newest != NULL && slice_equal(menu->newest->card.product, product)) {
+        return menu->newest;
+    }
     struct entry *entry = *bucket_of(menu, product);
     while (entry != NULL && !slice_equal(entry->card.product, product)) {
         entry = entry->chain;
