@@ -228,6 +228,24 @@ def test_what_order_has_not_heard_yet_is_no_fault(database, make_shop, ask):
     shop.verify()
 
 
+def test_an_order_actor_that_is_gone_with_its_database_is_missed(sqlite, make_shop, ask):
+    shop = make_shop(sqlite)
+    running = shop.run()
+    client = ask(shop)
+    put(client, A, PRICES[A])
+    order = ended(client, place(client, A), "received")
+    wait_until(lambda: shop.sql("SELECT position FROM $position WHERE subscriber = 'order/0'", actor="payment") == [(1,)], what="it is noted")
+    shop.verify()
+    running.stop()
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(sqlite.path("order") + suffix):
+            os.remove(sqlite.path("order") + suffix)
+    status, words = shop.command("verify")
+    assert status == FAILED and "order/0: was never started" in words, words
+    assert "payment/0: order/0 is noted as having applied 1 events, but it was never started" in words, words
+    assert f"there is no order {text(order)}" in words, words
+
+
 class Guests(threading.Thread):
     """Place orders that end in every way, until they are told to leave."""
 
