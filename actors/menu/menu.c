@@ -71,8 +71,16 @@ entry_find(struct menu *menu, struct slice product)
 static void
 list_take_out(struct menu *menu, struct entry *entry)
 {
-    *(entry->newer == NULL ? &menu->newest : &entry->newer->older) = entry->older;
-    *(entry->older == NULL ? &menu->oldest : &entry->older->newer) = entry->newer;
+    if (entry->newer == NULL) {
+        menu->newest = entry->older;
+    } else {
+        entry->newer->older = entry->older;
+    }
+    if (entry->older == NULL) {
+        menu->oldest = entry->newer;
+    } else {
+        entry->older->newer = entry->newer;
+    }
 }
 
 static void
@@ -80,7 +88,11 @@ list_put_first(struct menu *menu, struct entry *entry)
 {
     entry->newer = NULL;
     entry->older = menu->newest;
-    *(menu->newest == NULL ? &menu->oldest : &menu->newest->newer) = entry;
+    if (menu->newest == NULL) {
+        menu->oldest = entry;
+    } else {
+        menu->newest->newer = entry;
+    }
     menu->newest = entry;
 }
 
@@ -284,8 +296,10 @@ menu_committed(struct menu *menu)
         menu->unsure = entry->next_unsure;
         entry->is_unsure = entry->is_applied = false;
     }
-    while (menu->count > MENU_CARDS_MAX) {
-        entry_remove(menu, menu->oldest);
+    struct entry *newer = NULL;
+    for (struct entry *entry = menu->oldest; menu->count > MENU_CARDS_MAX; entry = newer) {
+        newer = entry->newer;
+        entry_remove(menu, entry);
     }
 }
 
