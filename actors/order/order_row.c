@@ -7,6 +7,8 @@
  */
 #include "order_row.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static uint8_t *
@@ -114,6 +116,15 @@ order_row_hold(const struct order_row *row, int shard)
     return saga_step_id(&row->id, OP_stock_reserve, order_row_hold_round(row, shard), shard);
 }
 
+/* A refusal is final for its id: what is tried again after it has another. */
+static struct id
+next_try(const struct id *step, int64_t tries)
+{
+    char name[32];
+    (void)snprintf(name, sizeof name, "try/%" PRId64, tries);
+    return id_derive(step, name);
+}
+
 struct id
 order_row_step_id(const struct order_row *row, int shard)
 {
@@ -121,13 +132,12 @@ order_row_step_id(const struct order_row *row, int shard)
     if (op == OP_payment_charge) {
         return row->charge;
     }
-    if (op == OP_payment_cancel) {
-        return saga_step_id(&row->id, op, row->charge_round, 0);
-    }
     if (op == OP_payment_refund) {
         return saga_step_id(&row->charge, op, row->tries, 0);
     }
-    return saga_step_id(&row->id, op, order_row_hold_round(row, shard), shard);
+    int64_t round = op == OP_payment_cancel ? row->charge_round : order_row_hold_round(row, shard);
+    struct id step = saga_step_id(&row->id, op, round, shard);
+    return row->tries == 0 ? step : next_try(&step, row->tries);
 }
 
 struct order

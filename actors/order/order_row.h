@@ -62,6 +62,7 @@ struct order_row {
     uint64_t asking; /* a bit per shard whose answer is on its way; bit 0 for payment */
     uint64_t known;  /* that have answered */
     uint64_t failed; /* of them with a no */
+    err refusal;     /* the latest of these */
     bool again;      /* it was, or may have been, asked before */
     bool is_told_away; /* the timeline says that somebody does not answer */
     int64_t attempts;

@@ -442,8 +442,8 @@ decide_refusal(struct order_actor *order, struct order_row *row, const struct it
 {
     struct order_news news = {.trigger = ON_refused,
                               .what = what_of(order, wire_ops[item->op].name),
-                              .outcome = err_symbol(item->status),
-                              .reason = err_symbol(item->status),
+                              .outcome = err_symbol(row->refusal),
+                              .reason = err_symbol(row->refusal),
                               .detail = detail_of(order, item),
                               .cause = item};
     if (row->saga == SAGA_voiding && item->status == ERR_charge_closed) {
@@ -453,7 +453,7 @@ decide_refusal(struct order_actor *order, struct order_row *row, const struct it
     }
     err code = ERR_ok;
     if (row->saga == SAGA_reserving) {
-        code = order_refuse_round(order, row, item->status, item->body);
+        code = order_refuse_round(order, row, row->refusal, item->body);
     }
     (void)order_move(order, row, &news);
     return code;
@@ -545,7 +545,10 @@ order_handle_step(struct order_actor *order, const struct item *item)
         return ERR_ok;
     }
     row->known |= bit;
-    row->failed |= item->status == ERR_ok ? 0 : bit;
+    if (item->status != ERR_ok) {
+        row->failed |= bit;
+        row->refusal = item->status;
+    }
     if (saga_steps[row->saga].whom != PAYMENT) {
         if (item->status == ERR_ok) {
             handle_shard(order, row, item, bit);
