@@ -100,8 +100,8 @@ def card(name):
 
 
 def await_received(server):
-    """Every order that was placed is received; how many there are."""
-    await_value(lambda: server.count("status NOT IN ('received', 'completed')"), 0, "orders that are not received yet", 60)
+    """Waits until no saga is under way, each of which has a due row; how many orders are received."""
+    await_value(lambda: server.sql("SELECT COUNT(*) FROM $due WHERE owner = 'saga'")[0][0], 0, "sagas under way", 60)
     return server.count("status = 'received'")
 
 
