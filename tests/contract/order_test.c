@@ -37,6 +37,7 @@ struct stage {
     struct scripted_peer *payment;
     struct scripted_peer *product;
     struct scripted_peer *dlq;
+    struct scripted_peer *user;
 };
 
 static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
@@ -134,6 +135,7 @@ finish(struct stage *stage)
     scripted_peer_close(&stage->payment);
     scripted_peer_close(&stage->product);
     scripted_peer_close(&stage->dlq);
+    scripted_peer_close(&stage->user);
     close(stage->ended_fd);
 }
 
@@ -179,7 +181,8 @@ see(struct seen *seen, const struct order *order)
 }
 
 static struct seen
-place_lines(struct stage *stage, const struct larder_options *options, const struct wanted_line *lines, size_t count)
+place_for(struct stage *stage, const struct larder_options *options, const struct wanted_line *lines, size_t count,
+          const struct id *customer)
 {
     struct order_place body = {0};
     struct order order = {0};
@@ -196,12 +199,21 @@ place_lines(struct stage *stage, const struct larder_options *options, const str
     WIRE_SET(&body, order_place, lines, list);
     WIRE_SET(&body, order_place, method, slice_of("pix"));
     WIRE_SET(&body, order_place, note, slice_of("no onion"));
+    if (customer != NULL) {
+        WIRE_SET(&body, order_place, customer, *customer);
+    }
     seen.code = order_client_place(stage->client, options, &body, &order, &seen.why);
     if (seen.code == ERR_ok) {
         see(&seen, &order);
     }
     wire_buffer_fini(&bytes);
     return seen;
+}
+
+static struct seen
+place_lines(struct stage *stage, const struct larder_options *options, const struct wanted_line *lines, size_t count)
+{
+    return place_for(stage, options, lines, count, NULL);
 }
 
 /* One unit of each shard. */
@@ -402,6 +414,7 @@ start(struct stage *stage, struct place *place, int shards)
     stage->payment = scripted_peer_open(&place->settings, "payment", 0);
     stage->product = scripted_peer_open(&place->settings, "product", 0);
     stage->dlq = scripted_peer_open(&place->settings, "dlq", 0);
+    stage->user = scripted_peer_open(&place->settings, "user", 0);
     run_order(stage);
     meet_peers(stage);
 }
@@ -832,6 +845,18 @@ latest_letter(struct stage *stage, int letters)
     return burial;
 }
 
+/* Burials are repeated until they are confirmed, so copies of the first may come before it. */
+static void
+await_settled(struct stage *stage)
+{
+    int64_t until_us = clock_steady_us() + WAIT_MS * INT64_C(1000);
+    struct burial burial = latest_letter(stage, 1);
+    while (!WIRE_HAS(&burial, burial, settled) && clock_steady_us() < until_us) {
+        burial = latest_letter(stage, 1);
+    }
+    cr_assert(WIRE_HAS(&burial, burial, settled) && burial.settled);
+}
+
 ON_BOTH(order, whose_refund_is_refused_is_a_letter_and_is_tried_again_under_a_new_id)
 {
     struct stage stage;
@@ -857,8 +882,7 @@ ON_BOTH(order, whose_refund_is_refused_is_a_letter_and_is_tried_again_under_a_ne
     cr_expect_str_eq(get_order(&stage, &order.id).saga, "refunding", "the earlier try's end is not this one's");
     tell_refund(&stage, EVENT_payment_refunded, &order);
     await_order(&stage, &order.id, "cancelled", "ended");
-    burial = latest_letter(&stage, 2);
-    cr_expect(WIRE_HAS(&burial, burial, settled) && burial.settled);
+    await_settled(&stage);
     finish(&stage);
 }
 
@@ -1021,6 +1045,43 @@ ON_BOTH(order, that_expired_while_its_actor_was_away_is_undone_when_it_is_back)
 }
 
 /* --- forgetting, and the proof --- */
+
+enum { HIS_ORDERS = 150 }; /* more than one batch forgets */
+
+ON_BOTH(order, of_somebody_who_was_erased_has_nobodys_name)
+{
+    struct stage stage;
+    struct user_fact fact = {0};
+    struct order_list list = {0};
+    struct order_page page = {0};
+    struct id his = id_of_bytes("him", 3);
+    struct id hers = id_of_bytes("her", 3);
+    struct wanted_line line = {first, 1};
+    start(&stage, place, 1);
+    struct seen order = {0};
+    for (int i = 0; i < HIS_ORDERS; i++) {
+        order = place_for(&stage, &ONCE, &line, 1, &his);
+        cr_assert(order.code == ERR_ok, "%s", order.why.text);
+    }
+    cr_assert(place_for(&stage, &ONCE, &line, 1, &hers).code == ERR_ok);
+    WIRE_SET(&fact, user_fact, user, his);
+    WIRE_SET(&fact, user_fact, time, 1);
+    scripted_peer_emit(stage.user, EVENT_user_erased, slice_of("him"), &fact);
+    await_entry(&stage, &order.id, "user_erased", "ok");
+    WIRE_SET(&list, order_list, customer, his);
+    cr_assert(order_client_list(stage.client, &ONCE, &list, &page, NULL) == ERR_ok);
+    cr_expect_eq(page.orders.count, 0);
+    WIRE_SET(&list, order_list, customer, hers);
+    cr_assert(order_client_list(stage.client, &ONCE, &list, &page, NULL) == ERR_ok);
+    cr_expect_eq(page.orders.count, 1);
+    struct order_get get = {0};
+    struct order shown = {0};
+    WIRE_SET(&get, order_get, order, order.id);
+    cr_assert(order_client_get(stage.client, &ONCE, &get, &shown, NULL) == ERR_ok);
+    cr_expect_not(WIRE_HAS(&shown, order, note) || WIRE_HAS(&shown, order, customer));
+    cr_expect_eq(place_for(&stage, &ONCE, &line, 1, &his).code, ERR_user_erased);
+    finish(&stage);
+}
 
 ON_BOTH(order, proof_names_what_was_changed_by_hand)
 {
