@@ -57,6 +57,7 @@ class Fault:
         self.met = {}  # id of a request: its frames
         self.swallowed = set()  # ids whose replies are lost
         self.is_gathering = False
+        self.has_killed = False
         self.is_over = False
 
     def deadline_ms(self, request_id):
@@ -413,7 +414,7 @@ class FaultProxy:
     def _kill(self, fault, route):
         if fault.is_over:
             return
-        fault.is_over = True
+        fault.is_over = fault.has_killed = True
         self.faults.remove(fault)
         fault.victim.kill9()
         self.killed.add(fault.victim)

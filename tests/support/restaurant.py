@@ -118,6 +118,10 @@ class Restaurant:
             victim = self.actors["order", 0] if kind.startswith("asker") else self.actors[op.split(".")[0], 0]
         return self.proxy.arm(kind, op, victim=victim, **options)
 
+    def has_struck(self, fault):
+        """Whether the fault has met somebody, and whom it was to kill is dead or was."""
+        return bool(fault.met) and (fault.has_killed or fault.victim is None)
+
     # --- requests, straight to those who answer them ---
 
     def endpoint(self, name, shard=0):
