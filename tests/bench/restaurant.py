@@ -70,6 +70,9 @@ class Restaurant(Shop, Larder):
         with contextlib.closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as database:
             return database.execute(re.sub(r"\$(\w+)", r'"\1"', statement)).fetchall()
 
+    def settle(self):
+        """Until nothing is left to do of an earlier change."""
+
     def arguments(self):
         return ["--data", self.data, "--base-port", str(self.base_port)]
 
@@ -86,6 +89,11 @@ class RestaurantMariaDB(Shop, LarderMariaDB):
         if done.returncode != 0:
             raise BenchError(f"{statement}: {done.stderr.strip()[-300:]}")
         return [tuple(int(value) for value in line.split("\t")) for line in done.stdout.splitlines()]
+
+    def settle(self):
+        """Until InnoDB has purged the index entries of an earlier change, which readers walk over meanwhile."""
+        length = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'INNODB_HISTORY_LIST_LENGTH'"
+        await_value(lambda: self.sql(length)[0][0], 0, "the purge of closed orders", 120)
 
     def arguments(self):
         return ["--db", f"mysql://root@127.0.0.1:{self.mariadb.port}/larder", "--base-port", str(self.base_port)]
@@ -231,15 +239,17 @@ def kitchen_rows(server, _plain, _options, say):
         for process in server.processes:
             process.stop()
         close_old_orders(server)
+        server.settle()
         server.processes[0] = server.processes[0].again()
         server.processes[0].wait_until(lambda: get(server.address, "/readyz")[0] == 200, 0.001)
+        first = read_kitchen(server.address)[0]
         times = read_kitchen(server.address)
         total = server.count("1 = 1")
     p99 = percentile(times, 0.99)
     say(f"kitchen  {p99:9.2f} ms p99 | {server.name}")
     return [row(f"GET /v1/orders:kitchen, {OPEN_ORDERS} open of {total:,} orders, p99 of {len(times)}", server, f"{p99:.2f} ms",
                 f"at most {BARS['kitchen_ms']} ms", p99 <= BARS["kitchen_ms"],
-                f"p50 {statistics.median(times):.2f} ms, the first after a start {times[0]:.2f} ms")]
+                f"p50 {statistics.median(times):.2f} ms, the first after a start {first:.2f} ms")]
 
 
 # --- the menu ---
