@@ -189,15 +189,12 @@ err
 order_forget_customer(struct order_actor *order, const struct id *customer, const struct item *cause)
 {
     struct id ids[ORDER_FORGET_MAX];
-    size_t count = 0;
-    err code = order_store_want_of_customer(order->store, customer, ORDER_FORGET_MAX, ids, &count);
-    if (code == ERR_ok) {
-        code = order_store_read(order->store, order->cache);
-    }
+    struct order_found found = {.ids = ids, .limit = ORDER_FORGET_MAX};
+    err code = order_store_find_of_customer(order->store, order->cache, customer, &found);
     if (code == ERR_ok && cause->kind == ITEM_EVENT) {
         code = order_store_add_forgotten(order->store, customer, order->batch->now_ms);
     }
-    for (size_t i = 0; code == ERR_ok && i < count; i++) {
+    for (size_t i = 0; code == ERR_ok && i < found.count; i++) {
         struct order_row *row = order_cache_find(order->cache, &ids[i]);
         if (row == NULL || !row->has_customer || !id_equal(&row->customer, customer)) {
             continue;
@@ -209,7 +206,7 @@ order_forget_customer(struct order_actor *order, const struct id *customer, cons
         order_note(order, row, "user_erased", "ok", "the customer and the note are forgotten");
         code = row->is_new ? ERR_ok : order_store_update_person(order->store, row);
     }
-    if (code == ERR_ok && count == ORDER_FORGET_MAX) {
+    if (code == ERR_ok && found.count == ORDER_FORGET_MAX) {
         batch_due(order->batch, &(struct due){.owner = ORDER_DUE_FORGET,
                                               .key = {customer->bytes, sizeof customer->bytes},
                                               .due_ms = order->batch->now_ms});

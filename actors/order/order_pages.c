@@ -2,7 +2,7 @@
 /*
  * PURPOSE   Reading orders: one, a page, what the kitchen has to do, and all that happened to one.
  * MESSAGES  order.get, order.list, order.kitchen, order.timeline
- * STATE     None. Pages show what is committed; order.get what this batch says, and leaves with its commit.
+ * STATE     None. Lists show what is committed; order.get and order.kitchen what this batch says, and leave with its commit.
  * FAILURES  Somebody else's order is unknown to a customer, not forbidden: nothing is told of it.
  * LIMITS    A page ends early when its frame is PAGE_BYTES full.
  */
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { LIST_DEFAULT = 20, KITCHEN_DEFAULT = 200, KITCHEN_MAX = 1000, TIMELINE_DEFAULT = 100, PAGE_BYTES = 900 * 1024 };
+enum { LIST_DEFAULT = 20, KITCHEN_DEFAULT = 200, TIMELINE_DEFAULT = 100, PAGE_BYTES = 900 * 1024 };
 
 static struct order_row *
 find_visible(struct order_actor *order, struct item *item, const struct id *id)
@@ -33,7 +33,7 @@ order_get(struct order_actor *order, struct item *item)
     }
 }
 
-/* Answers with as many of the rows as fit; frees them all. */
+/* Answers with as many of the rows as fit. */
 static void
 answer_page(struct order_actor *order, struct item *item, struct order_row **rows, size_t count, size_t limit)
 {
@@ -54,7 +54,6 @@ answer_page(struct order_actor *order, struct item *item, struct order_row **row
                 shown++;
             }
         }
-        order_row_destroy(&rows[i]);
     }
     wire_list_end(&list, &order->list);
     WIRE_SET(&page, order_page, orders, list);
@@ -94,7 +93,6 @@ order_list(struct order_actor *order, struct item *item)
     err code = order_store_page(order->store, &query, rows, &count);
     if (code == ERR_ok) {
         answer_page(order, item, rows, count, limit);
-        return ERR_ok;
     }
     while (count > 0) {
         order_row_destroy(&rows[--count]);
@@ -102,31 +100,42 @@ order_list(struct order_actor *order, struct item *item)
     return code;
 }
 
+/* What is to be done first: ready, in preparation, received, the oldest of each first. */
+static int
+compare_kitchen(const void *left, const void *right)
+{
+    const struct order_row *a = *(struct order_row *const *)left;
+    const struct order_row *b = *(struct order_row *const *)right;
+    if (a->status != b->status) {
+        return a->status > b->status ? -1 : 1;
+    }
+    return (a->n > b->n) - (a->n < b->n);
+}
+
 err
 order_kitchen(struct order_actor *order, struct item *item)
 {
-    static const enum order_status shown[] = {ORDER_READY, ORDER_IN_PREPARATION, ORDER_RECEIVED};
     const struct order_kitchen *kitchen = item->body;
     size_t limit = WIRE_HAS(kitchen, order_kitchen, limit) ? (size_t)kitchen->limit : KITCHEN_DEFAULT;
     if (item->role < ROLE_EMPLOYEE) {
         item_refuse(order->batch, item, ERR_forbidden, "order.kitchen is not for %s", role_name(item->role));
         return ERR_ok;
     }
-    struct order_row **rows = batch_alloc(order->batch, (limit + 1) * sizeof(struct order_row *));
+    struct order_found found = {.limit = 3 * ((int64_t)limit + 1)};
+    found.ids = batch_alloc(order->batch, (size_t)found.limit * sizeof *found.ids);
+    err code = order_store_find_in_kitchen(order->store, order->cache, (int64_t)limit + 1, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    struct order_row **rows = batch_alloc(order->batch, (found.count + 1) * sizeof(struct order_row *));
     size_t count = 0;
-    err code = ERR_ok;
-    for (size_t i = 0; code == ERR_ok && i < sizeof shown / sizeof shown[0] && count <= limit; i++) {
-        struct order_page_query query = {.status = shown[i], .limit = (int64_t)(limit + 1 - count), .is_kitchen = true};
-        code = order_store_page(order->store, &query, rows, &count);
+    for (size_t i = 0; i < found.count; i++) {
+        rows[count] = order_cache_find(order->cache, &found.ids[i]);
+        count += rows[count] != NULL && order_is_in_kitchen(rows[count]->status); /* not any more, when this batch took it out */
     }
-    if (code == ERR_ok) {
-        answer_page(order, item, rows, count, limit);
-        return ERR_ok;
-    }
-    while (count > 0) {
-        order_row_destroy(&rows[--count]);
-    }
-    return code;
+    qsort(rows, count, sizeof(struct order_row *), compare_kitchen);
+    answer_page(order, item, rows, count, limit);
+    return ERR_ok;
 }
 
 /* --- the timeline --- */

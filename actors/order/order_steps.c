@@ -705,23 +705,19 @@ err
 order_resume(struct order_actor *order)
 {
     struct id ids[RESUME_MAX];
-    size_t count = 0;
+    struct order_found found = {.ids = ids, .limit = RESUME_MAX};
     size_t after_size = id_is_zero(&order->resumed_to) ? 0 : sizeof order->resumed_to.bytes;
-    err code =
-        order_store_want_open(order->store, (struct slice){order->resumed_to.bytes, after_size}, RESUME_MAX, ids, &count);
-    if (code == ERR_ok) {
-        code = order_store_read(order->store, order->cache);
-    }
-    for (size_t i = 0; code == ERR_ok && i < count; i++) {
+    err code = order_store_find_open(order->store, order->cache, (struct slice){order->resumed_to.bytes, after_size}, &found);
+    for (size_t i = 0; code == ERR_ok && i < found.count; i++) {
         struct order_row *row = order_cache_find(order->cache, &ids[i]);
         if (row != NULL && row->asking == 0) {
             row->again = true;
             order_ask(order, row, (struct slice){0});
         }
     }
-    if (code == ERR_ok && count > 0) {
-        order->resumed_to = ids[count - 1];
+    if (code == ERR_ok && found.count > 0) {
+        order->resumed_to = ids[found.count - 1];
     }
-    order->is_resumed = code == ERR_ok && count < RESUME_MAX;
+    order->is_resumed = code == ERR_ok && found.count < RESUME_MAX;
     return code;
 }

@@ -17,15 +17,11 @@
 #define COLUMNS \
     "n, id, status, saga, back, round, holds, sold, tries, money, told, reason, total, currency, method, note, customer, charge," \
     " charge_round, request, fingerprint, placed, changed, deadline, version, entries"
-#define O_COLUMNS \
-    "o.n, o.id, o.status, o.saga, o.back, o.round, o.holds, o.sold, o.tries, o.money, o.told, o.reason, o.total, o.currency," \
-    " o.method, o.note, o.customer, o.charge, o.charge_round, o.request, o.fingerprint, o.placed, o.changed, o.deadline," \
-    " o.version, o.entries"
 #define CHANGES \
     "saga = ?, back = ?, round = ?, holds = ?, sold = ?, tries = ?, money = ?, told = ?, reason = ?, method = ?, charge = ?," \
     " charge_round = ?, request = ?, changed = ?, deadline = ?, version = ?, entries = ?"
 /* clang-format on */
-enum { COLUMN_COUNT = 26, REQUEST_COLUMNS = 6, PAGE_ROWS_MAX = 1024 };
+enum { COLUMN_COUNT = 26, REQUEST_COLUMNS = 6 };
 
 struct order_store {
     struct db *db;
@@ -291,39 +287,55 @@ order_store_get_n(struct order_store *store, int64_t n, struct order_cache *cach
     return code;
 }
 
-/* Ids that a statement brings, wanted on the way. */
+/* Ids that a statement brings; those that are not in memory are read in a second one. */
 static err
-want_ids(struct order_store *store, struct db_statement *read, int64_t limit, struct id *ids, size_t *count)
+find_ids(struct order_store *store, struct order_cache *cache, struct db_statement *read, struct order_found *found)
 {
-    *count = 0;
+    found->count = 0;
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct slice bytes = db_bytes(read, 0);
-        if (bytes.size == ID_SIZE && *count < (size_t)limit) {
-            memcpy(ids[*count].bytes, bytes.data, ID_SIZE);
-            order_store_want(store, &ids[(*count)++]);
+        if (bytes.size == ID_SIZE && (int64_t)found->count < found->limit) {
+            struct id *id = &found->ids[found->count++];
+            memcpy(id->bytes, bytes.data, ID_SIZE);
+            if (order_cache_find(cache, id) == NULL) {
+                order_store_want(store, id);
+            }
         }
     }
-    return code;
+    return code == ERR_ok ? order_store_read(store, cache) : code;
 }
 
 err
-order_store_want_of_customer(struct order_store *store, const struct id *customer, int64_t limit, struct id *ids, size_t *count)
+order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer, struct order_found *found)
 {
     struct db_statement *read = db_statement(store->db, "SELECT id FROM $order WHERE customer = ? ORDER BY n LIMIT ?");
     db_bind_id(read, customer);
-    db_bind_i64(read, limit);
-    return want_ids(store, read, limit, ids, count);
+    db_bind_i64(read, found->limit);
+    return find_ids(store, cache, read, found);
 }
 
 err
-order_store_want_open(struct order_store *store, struct slice after, int64_t limit, struct id *ids, size_t *count)
+order_store_find_open(struct order_store *store, struct order_cache *cache, struct slice after, struct order_found *found)
 {
     struct db_statement *read =
         db_statement(store->db, "SELECT due_key FROM $due WHERE owner = 'saga' AND due_key > ? ORDER BY due_key LIMIT ?");
     db_bind_bytes(read, after);
-    db_bind_i64(read, limit);
-    return want_ids(store, read, limit, ids, count);
+    db_bind_i64(read, found->limit);
+    return find_ids(store, cache, read, found);
+}
+
+err
+order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache, int64_t each, struct order_found *found)
+{
+#define OF_STATUS(status) "SELECT id FROM (SELECT id FROM $order WHERE status = '" status "' ORDER BY n LIMIT ?) AS " status
+    struct db_statement *read = db_statement(store->db, OF_STATUS("ready") " UNION ALL " OF_STATUS("in_preparation") " UNION ALL "
+                                                        OF_STATUS("received"));
+#undef OF_STATUS
+    for (int i = 0; i < 3; i++) {
+        db_bind_i64(read, each);
+    }
+    return find_ids(store, cache, read, found);
 }
 
 /* --- pages --- */
@@ -348,9 +360,6 @@ find_in_page(void *context, const struct id *id)
 static struct db_statement *
 page_statement(struct order_store *store, const struct order_page_query *query)
 {
-    if (query->is_kitchen) {
-        return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE status = ? ORDER BY n LIMIT ?");
-    }
     if (query->status == ORDER_STATUS_COUNT && query->customer == NULL) {
         return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE n < ? ORDER BY n DESC LIMIT ?");
     }
@@ -374,9 +383,7 @@ order_store_page(struct order_store *store, const struct order_page_query *query
     if (query->status != ORDER_STATUS_COUNT) {
         db_bind_text(read, slice_of(order_status_name(query->status)));
     }
-    if (!query->is_kitchen) {
-        db_bind_i64(read, query->before);
-    }
+    db_bind_i64(read, query->before);
     db_bind_i64(read, query->limit);
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {

@@ -68,22 +68,32 @@ order_store_read(struct order_store *store, struct order_cache *cache);
 MUST_CHECK err
 order_store_get_n(struct order_store *store, int64_t n, struct order_cache *cache, struct order_row **row);
 
-/* Wants up to `limit` orders of a customer that still have his id; `count` of them there are. */
-MUST_CHECK err
-order_store_want_of_customer(struct order_store *store, const struct id *customer, int64_t limit, struct id *ids, size_t *count);
+/* Up to `limit` orders of some kind, by their ids; those that the cache does not have are read into it as well. */
+struct order_found {
+    struct id *ids;
+    size_t count;
+    int64_t limit;
+};
 
-/* Orders whose saga has not ended, by the key of their due row, behind `after`; wants them. */
+/* Those of a customer that still have his id. */
 MUST_CHECK err
-order_store_want_open(struct order_store *store, struct slice after, int64_t limit, struct id *ids, size_t *count);
+order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer, struct order_found *found);
+
+/* Those whose saga has not ended, by the key of their due row, behind `after`. */
+MUST_CHECK err
+order_store_find_open(struct order_store *store, struct order_cache *cache, struct slice after, struct order_found *found);
+
+/* Those that the kitchen has: `each` of every status, the oldest. */
+MUST_CHECK err
+order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache, int64_t each, struct order_found *found);
 
 /* --- pages: rows that are not put into the cache; the caller destroys them --- */
 
 struct order_page_query {
     enum order_status status; /* ORDER_STATUS_COUNT: any */
     const struct id *customer; /* NULL: any */
-    int64_t before;            /* of list: n below this; of the kitchen: not used */
+    int64_t before;            /* n below this */
     int64_t limit;
-    bool is_kitchen; /* `status` only, the oldest first */
 };
 
 MUST_CHECK err

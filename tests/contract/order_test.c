@@ -409,12 +409,12 @@ start(struct stage *stage, struct place *place, int shards)
     log_init(false, LOG_LEVEL_ERROR + 1);
     find_products(shards);
     for (int shard = 0; shard < shards; shard++) {
-        stage->stock[shard] = scripted_peer_open(&place->settings, "stock", shard);
+        stage->stock[shard] = scripted_peer_open("stock", shard);
     }
-    stage->payment = scripted_peer_open(&place->settings, "payment", 0);
-    stage->product = scripted_peer_open(&place->settings, "product", 0);
-    stage->dlq = scripted_peer_open(&place->settings, "dlq", 0);
-    stage->user = scripted_peer_open(&place->settings, "user", 0);
+    stage->payment = scripted_peer_open("payment", 0);
+    stage->product = scripted_peer_open("product", 0);
+    stage->dlq = scripted_peer_open("dlq", 0);
+    stage->user = scripted_peer_open("user", 0);
     run_order(stage);
     meet_peers(stage);
 }

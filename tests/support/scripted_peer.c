@@ -424,31 +424,33 @@ run(void *argument)
 
 /* --- life --- */
 
+/* By inproc: a test has one process, and no port of a second shard is kept for it. */
 static zsock_t *
-bind_socket(const struct settings *settings, const char *actor, int shard, int type, enum endpoint_kind kind)
+bind_socket(const char *actor, int shard, int type, enum endpoint_kind kind)
 {
     char endpoint[ENDPOINT_MAX];
     zsock_t *socket = zsock_new(type);
     zsock_set_linger(socket, 0);
     zsock_set_sndhwm(socket, 10000);
-    topology_bind(settings, actor, shard, kind, endpoint);
+    topology_inproc(actor, shard, kind, endpoint);
     cr_assert(zsock_bind(socket, "%s", endpoint) >= 0, "%s", endpoint);
     return socket;
 }
 
 struct scripted_peer *
-scripted_peer_open(const struct settings *settings, const char *actor, int shard)
+scripted_peer_open(const char *actor, int shard)
 {
     struct scripted_peer *peer = calloc(1, sizeof *peer);
     cr_assert(peer != NULL);
+    topology_set_local(actor);
     pthread_mutex_init(&peer->lock, NULL);
     (void)snprintf(peer->actor, sizeof peer->actor, "%s", actor);
     (void)snprintf(peer->source, sizeof peer->source, "%s/%d", peer->actor, shard);
     (void)snprintf(peer->charges, sizeof peer->charges, "pending");
     (void)snprintf(peer->refunds, sizeof peer->refunds, "pending");
     peer->incarnation = id_of_bytes(peer->source, strlen(peer->source));
-    peer->router = bind_socket(settings, actor, shard, ZMQ_ROUTER, ENDPOINT_REQUESTS);
-    peer->publisher = bind_socket(settings, actor, shard, ZMQ_PUB, ENDPOINT_EVENTS);
+    peer->router = bind_socket(actor, shard, ZMQ_ROUTER, ENDPOINT_REQUESTS);
+    peer->publisher = bind_socket(actor, shard, ZMQ_PUB, ENDPOINT_EVENTS);
     cr_assert(pthread_create(&peer->thread, NULL, run, peer) == 0);
     return peer;
 }

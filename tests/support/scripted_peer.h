@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "settings.h"
 #include "wire.h"
 
 enum peer_script {
@@ -23,9 +22,9 @@ enum peer_script {
 
 struct scripted_peer;
 
-/* Binds its addresses, and begins to answer. */
+/* Binds its addresses within this process, and begins to answer. Before whoever asks it is started. */
 struct scripted_peer *
-scripted_peer_open(const struct settings *settings, const char *actor, int shard);
+scripted_peer_open(const char *actor, int shard);
 void
 scripted_peer_close(struct scripted_peer **peer);
 
