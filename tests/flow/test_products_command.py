@@ -3,16 +3,16 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 
 import pytest
-from conftest import ROOT
 from larder_client import Client, Refused, uuid7
-from processes import DONE, FAILED, LARDER, REFUSED, USAGE, free_base_port, wait_until
+from processes import DONE, FAILED, LARDER, REFUSED, ROOT, USAGE, free_base_port, wait_until
 
 HEAD = "product,name,description,category,amount,currency,images,active\n"
-SAMPLE = ROOT / "samples" / "menu.csv"
+SAMPLE = pathlib.Path(ROOT) / "samples" / "menu.csv"
 
 
 @pytest.fixture
