@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   The order actor: owns orders and their saga. An order is a durable coordinator between stock, payment and the kitchen: what it does
- *   next stands in order_saga.def, and order_steps.c is the small loop over it.
+ *   The order actor: owns orders and their saga. An order is a durable coordinator between stock, payment and the kitchen: what it
+ * does next stands in order_saga.def, and order_steps.c is the small loop over it.
  *
  * MESSAGES
  *   order.place (order_place.c), order.advance, cancel, pay (order_change.c), order.get, list, kitchen, timeline (order_pages.c);
@@ -85,8 +85,7 @@ write_due(struct order_actor *order, struct order_row *row)
     if (row->due_ms == ORDER_DUE_NONE) {
         batch_due_cancel(order->batch, ORDER_DUE_SAGA, key);
     } else {
-        batch_due(order->batch,
-                  &(struct due){.owner = ORDER_DUE_SAGA, .key = key, .due_ms = row->due_ms, .attempts = row->attempts});
+        batch_due(order->batch, &(struct due){.owner = ORDER_DUE_SAGA, .key = key, .due_ms = row->due_ms, .attempts = row->attempts});
     }
     row->due_disk_ms = row->due_ms;
 }

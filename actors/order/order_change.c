@@ -2,10 +2,10 @@
 /*
  * PURPOSE   What people do to an order that is there: advance, cancel, pay once more; and forgetting who placed it.
  * MESSAGES  order.advance, order.cancel, order.pay; user.erased
- * STATE     What was done leaves a line in $request under the request's id, so that it is done once; asked again it is answered with the
- *           order as it is now. A customer who was erased is remembered by his id alone, so that no order of his is taken later.
- * FAILURES  A refusal is kept when it was asked for again: it is final for its id.
- * LIMITS    ORDERS_ROUNDS_MAX payments of an order; ORDER_FORGET_MAX orders are cleared in a batch, the rest by a due row.
+ * STATE     What was done leaves a line in $request under the request's id, so that it is done once; asked again it is answered with
+ * the order as it is now. A customer who was erased is remembered by his id alone, so that no order of his is taken later. FAILURES  A
+ * refusal is kept when it was asked for again: it is final for its id. LIMITS    ORDERS_ROUNDS_MAX payments of an order;
+ * ORDER_FORGET_MAX orders are cleared in a batch, the rest by a due row.
  */
 #include "order_state.h"
 
@@ -51,10 +51,8 @@ order_keep_refusal(struct order_actor *order, const struct item *item)
     if (!batch_is_asked_again(order->batch, item) || err_disposition(status) != ERR_REFUSE || status == ERR_idempotency_mismatch) {
         return ERR_ok;
     }
-    struct order_answer answer = {.request = item->id,
-                                  .fingerprint = (int64_t)item->fingerprint,
-                                  .status = status,
-                                  .frame = item_answered_frame(item)};
+    struct order_answer answer = {
+        .request = item->id, .fingerprint = (int64_t)item->fingerprint, .status = status, .frame = item_answered_frame(item)};
     return order_store_add_request(order->store, &answer);
 }
 

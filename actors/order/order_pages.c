@@ -69,8 +69,8 @@ order_list(struct order_actor *order, struct item *item)
     struct order_page_query query = {.status = ORDER_STATUS_COUNT, .before = INT64_MAX, .limit = LIST_DEFAULT};
     query.customer = WIRE_HAS(list, order_list, customer) ? &list->customer : NULL;
     if (asker.role < ROLE_EMPLOYEE) {
-        bool is_own = asker.role == ROLE_CUSTOMER && asker.has_user &&
-                      (query.customer == NULL || id_equal(query.customer, &asker.user));
+        bool is_own =
+            asker.role == ROLE_CUSTOMER && asker.has_user && (query.customer == NULL || id_equal(query.customer, &asker.user));
         if (!is_own) {
             item_refuse(order->batch, item, ERR_forbidden, "order.list: only one's own orders");
             return ERR_ok;

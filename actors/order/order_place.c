@@ -5,9 +5,9 @@
  *
  * MESSAGES  order.place; asks product.get for a product that the copy of the menu does not have
  *
- * STATE     The order's id is the request's: who asks again finds the order, whatever became of it, and waits with the others while its
- *           reservation is under way. A place that was refused is kept in $request when nothing else would tell it. In memory the
- *           places that wait for product.
+ * STATE     The order's id is the request's: who asks again finds the order, whatever became of it, and waits with the others while
+ * its reservation is under way. A place that was refused is kept in $request when nothing else would tell it. In memory the places
+ * that wait for product.
  *
  * FAILURES  Product away: unavailable, and nothing is kept. Stock away: the order is kept, `unavailable` says so, and the same id
  *           waits for it again.
@@ -409,11 +409,8 @@ order_place(struct order_actor *order, struct item *item)
         }
         return ERR_ok;
     }
-    struct placing placing = {.id = item->id,
-                              .place = item->body,
-                              .asker = order_asker_of(item),
-                              .fingerprint = item->fingerprint,
-                              .cause = item};
+    struct placing placing = {
+        .id = item->id, .place = item->body, .asker = order_asker_of(item), .fingerprint = item->fingerprint, .cause = item};
     err code = check(order, &placing);
     if (code != ERR_ok && placing.missing.size > 0) {
         wait_for_product(order, item, placing.missing);
@@ -443,10 +440,8 @@ refuse_asking(struct order_actor *order, struct order_asking *asking, err code, 
     }
     order->frame.size = 0;
     wire_encode(&problem_body, problem, &order->frame);
-    struct order_answer answer = {.request = asking->id,
-                                  .fingerprint = (int64_t)asking->fingerprint,
-                                  .status = code,
-                                  .frame = wire_buffer_slice(&order->frame)};
+    struct order_answer answer = {
+        .request = asking->id, .fingerprint = (int64_t)asking->fingerprint, .status = code, .frame = wire_buffer_slice(&order->frame)};
     return order_store_add_request(order->store, &answer);
 }
 
@@ -470,7 +465,8 @@ order_place_goes_on(struct order_actor *order, const struct item *item)
     if (code != ERR_ok) {
         return code;
     }
-    struct placing placing = {.id = asking->id, .place = &place, .asker = asking->asker, .fingerprint = asking->fingerprint, .cause = item};
+    struct placing placing = {
+        .id = asking->id, .place = &place, .asker = asking->asker, .fingerprint = asking->fingerprint, .cause = item};
     code = check(order, &placing);
     if (code != ERR_ok && placing.missing.size > 0) {
         ask_product(order, asking, placing.missing, item->traceparent);

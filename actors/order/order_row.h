@@ -52,18 +52,18 @@ struct order_row {
     int64_t changed_ms;
     int64_t deadline_ms;
     int64_t version;
-    int64_t entries; /* of the timeline */
+    int64_t entries;        /* of the timeline */
     struct wire_list lines; /* of order_item */
 
     /* made of the above */
     uint64_t shards; /* a bit for each on which a line lies */
 
     /* of the step under way: nothing of it is on disk, all of it can be asked again */
-    uint64_t asking; /* a bit per shard whose answer is on its way; bit 0 for payment */
-    uint64_t known;  /* that have answered */
-    uint64_t failed; /* of them with a no */
-    err refusal;     /* the latest of these */
-    bool again;      /* it was, or may have been, asked before */
+    uint64_t asking;   /* a bit per shard whose answer is on its way; bit 0 for payment */
+    uint64_t known;    /* that have answered */
+    uint64_t failed;   /* of them with a no */
+    err refusal;       /* the latest of these */
+    bool again;        /* it was, or may have been, asked before */
     bool is_told_away; /* the timeline says that somebody does not answer */
     int64_t attempts;
     int64_t due_ms;      /* when to look after it; ORDER_DUE_NONE; ORDER_DUE_UNKNOWN: as the due row says */

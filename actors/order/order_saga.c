@@ -82,8 +82,8 @@ struct id
 saga_step_id(const struct id *order, enum op op, int64_t round, int shard)
 {
     static const struct step_name names[OP_COUNT] = {
-        [OP_stock_reserve] = {"reserve", "do"}, [OP_stock_release] = {"reserve", "undo"},  [OP_stock_commit] = {"commit", "do"},
-        [OP_stock_return] = {"commit", "undo"}, [OP_payment_charge] = {"charge", "do"},    [OP_payment_cancel] = {"charge", "undo"},
+        [OP_stock_reserve] = {"reserve", "do"}, [OP_stock_release] = {"reserve", "undo"}, [OP_stock_commit] = {"commit", "do"},
+        [OP_stock_return] = {"commit", "undo"}, [OP_payment_charge] = {"charge", "do"},   [OP_payment_cancel] = {"charge", "undo"},
         [OP_payment_refund] = {"refund", "do"},
     };
     char step[64];

@@ -29,7 +29,7 @@ struct order_actor {
     struct order_waiters *waiters;
     struct order_asking *askings; /* places that wait for product */
     uint64_t last_token;
-    struct wire_buffer list;  /* of the answer, or of the ask, that is being made */
+    struct wire_buffer list; /* of the answer, or of the ask, that is being made */
     struct wire_buffer frame;
 
     /* sagas that have to be asked anew after a start */

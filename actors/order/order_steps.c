@@ -192,14 +192,10 @@ static void
 emit(struct order_actor *order, const struct order_row *row, const struct item *cause)
 {
     static const enum event_type events[ORDER_STATUS_COUNT] = {
-        [ORDER_PLACED] = EVENT_order_placed,
-        [ORDER_AWAITING_PAYMENT] = EVENT_order_awaiting_payment,
-        [ORDER_RECEIVED] = EVENT_order_received,
-        [ORDER_IN_PREPARATION] = EVENT_order_in_preparation,
-        [ORDER_READY] = EVENT_order_ready,
-        [ORDER_COMPLETED] = EVENT_order_completed,
-        [ORDER_CANCELLED] = EVENT_order_cancelled,
-        [ORDER_PAYMENT_FAILED] = EVENT_order_payment_failed,
+        [ORDER_PLACED] = EVENT_order_placed,       [ORDER_AWAITING_PAYMENT] = EVENT_order_awaiting_payment,
+        [ORDER_RECEIVED] = EVENT_order_received,   [ORDER_IN_PREPARATION] = EVENT_order_in_preparation,
+        [ORDER_READY] = EVENT_order_ready,         [ORDER_COMPLETED] = EVENT_order_completed,
+        [ORDER_CANCELLED] = EVENT_order_cancelled, [ORDER_PAYMENT_FAILED] = EVENT_order_payment_failed,
     };
     struct order_fact fact = {0};
     struct money total = {0};
@@ -432,7 +428,8 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
                   LOG_I64("attempts", row->attempts));
     }
     if (row->saga == SAGA_reserving) {
-        struct problem problem = order_problem(row, "the order is kept; it is not known yet whether its units are: ask again with the same id");
+        struct problem problem =
+            order_problem(row, "the order is kept; it is not known yet whether its units are: ask again with the same id");
         order_waiters_refuse(order->waiters, order->batch, row->n, ERR_unavailable, &problem);
     }
 }
@@ -447,7 +444,8 @@ decide_refusal(struct order_actor *order, struct order_row *row, const struct it
                               .detail = detail_of(order, item),
                               .cause = item};
     if (row->saga == SAGA_voiding && item->status == ERR_charge_closed) {
-        news.trigger = order_trigger_of_payment(row->status, strcmp(row->reason, "expired") == 0);
+        bool is_back = row->money == MONEY_REFUNDED; /* it came while this was stuck, and went back by itself */
+        news.trigger = is_back ? ON_ok : order_trigger_of_payment(row->status, strcmp(row->reason, "expired") == 0);
         (void)order_move(order, row, &news);
         return ERR_ok;
     }
@@ -631,6 +629,9 @@ handle_fact(struct order_actor *order, struct order_row *row, struct item *item)
     }
     if (item->event == EVENT_payment_succeeded && !told.is_known) {
         return order_stray_money(order, row, item);
+    }
+    if (row->money == MONEY_REFUNDED && (told.bit == TOLD_REFUNDED || told.bit == TOLD_REFUND_FAILED) && (before & told.bit) == 0) {
+        return order_stray_refund(order, item);
     }
     if (!told.is_known || (before & told.bit) != 0) {
         order_touch(order, row);

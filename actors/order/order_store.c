@@ -40,8 +40,7 @@ struct order_store {
     size_t wanted;
 };
 
-static const char *const stray_states[] = {
-    [STRAY_REFUNDING] = "refunding", [STRAY_REFUNDED] = "refunded", [STRAY_STUCK] = "stuck"};
+static const char *const stray_states[] = {[STRAY_REFUNDING] = "refunding", [STRAY_REFUNDED] = "refunded", [STRAY_STUCK] = "stuck"};
 
 /* --- life --- */
 
@@ -307,7 +306,8 @@ find_ids(struct order_store *store, struct order_cache *cache, struct db_stateme
 }
 
 err
-order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer, struct order_found *found)
+order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer,
+                             struct order_found *found)
 {
     struct db_statement *read = db_statement(store->db, "SELECT id FROM $order WHERE customer = ? ORDER BY n LIMIT ?");
     db_bind_id(read, customer);
@@ -329,8 +329,8 @@ err
 order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache, int64_t each, struct order_found *found)
 {
 #define OF_STATUS(status) "SELECT id FROM (SELECT id FROM $order WHERE status = '" status "' ORDER BY n LIMIT ?) AS " status
-    struct db_statement *read = db_statement(store->db, OF_STATUS("ready") " UNION ALL " OF_STATUS("in_preparation") " UNION ALL "
-                                                        OF_STATUS("received"));
+    struct db_statement *read =
+        db_statement(store->db, OF_STATUS("ready") " UNION ALL " OF_STATUS("in_preparation") " UNION ALL " OF_STATUS("received"));
 #undef OF_STATUS
     for (int i = 0; i < 3; i++) {
         db_bind_i64(read, each);
@@ -369,7 +369,8 @@ page_statement(struct order_store *store, const struct order_page_query *query)
     if (query->status == ORDER_STATUS_COUNT) {
         return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE customer = ? AND n < ? ORDER BY n DESC LIMIT ?");
     }
-    return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE customer = ? AND status = ? AND n < ? ORDER BY n DESC LIMIT ?");
+    return db_statement(store->db,
+                        "SELECT " COLUMNS " FROM $order WHERE customer = ? AND status = ? AND n < ? ORDER BY n DESC LIMIT ?");
 }
 
 err
@@ -498,9 +499,8 @@ order_store_insert(struct order_store *store, const struct order_row *row)
 err
 order_store_update(struct order_store *store, const struct order_row *row, bool has_status_changed)
 {
-    struct db_statement *update = has_status_changed
-                                      ? db_statement(store->db, "UPDATE $order SET status = ?, " CHANGES " WHERE n = ?")
-                                      : db_statement(store->db, "UPDATE $order SET " CHANGES " WHERE n = ?");
+    struct db_statement *update = has_status_changed ? db_statement(store->db, "UPDATE $order SET status = ?, " CHANGES " WHERE n = ?")
+                                                     : db_statement(store->db, "UPDATE $order SET " CHANGES " WHERE n = ?");
     if (has_status_changed) {
         db_bind_text(update, slice_of(order_status_name(row->status)));
     }

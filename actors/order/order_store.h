@@ -77,7 +77,8 @@ struct order_found {
 
 /* Those of a customer that still have his id. */
 MUST_CHECK err
-order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer, struct order_found *found);
+order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer,
+                             struct order_found *found);
 
 /* Those whose saga has not ended, by the key of their due row, behind `after`. */
 MUST_CHECK err
@@ -90,7 +91,7 @@ order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache
 /* --- pages: rows that are not put into the cache; the caller destroys them --- */
 
 struct order_page_query {
-    enum order_status status; /* ORDER_STATUS_COUNT: any */
+    enum order_status status;  /* ORDER_STATUS_COUNT: any */
     const struct id *customer; /* NULL: any */
     int64_t before;            /* n below this */
     int64_t limit;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Money that has come for a charge which its order does not take, because another charge has replaced it or because the order
- *           is past it: it goes back beside the saga, and the order goes on as if nothing had been.
- * MESSAGES  asks payment.refund; hears payment.refunded and payment.refund_failed of such charges; buries what cannot go back
- * STATE     $stray, one row per charge; its due row "stray", keyed by the charge, until the money is back.
- * FAILURES  Not answered, or not heard of: asked again when the due row fires. Refused for good: a letter, tried again under the next id
- *           when somebody asks for it.
- * LIMITS    Rare: nothing here is kept in memory.
+ * PURPOSE   Money that has come for a charge which its order does not take, because another charge has replaced it or because the
+ * order is past it: it goes back beside the saga, and the order goes on as if nothing had been. MESSAGES  asks payment.refund; hears
+ * payment.refunded and payment.refund_failed of such charges; buries what cannot go back STATE     $stray, one row per charge; its due
+ * row "stray", keyed by the charge, until the money is back. FAILURES  Not answered, or not heard of: asked again when the due row
+ * fires. Refused for good: a letter, tried again under the next id when somebody asks for it. LIMITS    Rare: nothing here is kept in
+ * memory.
  */
 #include "order_state.h"
 
@@ -137,6 +136,8 @@ order_stray_money(struct order_actor *order, struct order_row *row, const struct
                    (const char *)fact->amount.currency.data);
     code = order_store_insert_stray(order->store, &stray);
     if (code == ERR_ok) {
+        bool is_own = row->has_charge && id_equal(&row->charge, &stray.charge);
+        row->money = is_own ? MONEY_REFUNDED : row->money;
         order_note(order, row, "payment_succeeded", "late", "of a charge that the order does not take: it goes back");
         ask(order, &stray, false, item->traceparent);
     }

@@ -2,8 +2,8 @@
 /*
  * PURPOSE
  *   Proves that the order actor's tables agree with one another: totals with lines, timelines with statuses, statuses with the saga's
- *   table, sagas under way with the due rows that carry them on, money with both. Each check is one query that finds nothing when all is
- *   well.
+ *   table, sagas under way with the due rows that carry them on, money with both. Each check is one query that finds nothing when all
+ * is well.
  *
  * FAILURES
  *   A fault means that rows were changed by hand, or a bug of the order actor. Errors of the database end the proof and are returned.
@@ -39,7 +39,8 @@ static const struct check checks[] = {
      "its timeline has gaps, or is not as long as it says"},
     {"SELECT o.n, o.id FROM $order o JOIN $entry e ON e.n = o.n AND e.k = o.entries WHERE e.status <> o.status",
      "the last entry of its timeline has another status"},
-    {"SELECT e.n, NULL FROM $entry e LEFT JOIN $order o ON o.n = e.n WHERE o.n IS NULL GROUP BY e.n", "there is a timeline, but no order"},
+    {"SELECT e.n, NULL FROM $entry e LEFT JOIN $order o ON o.n = e.n WHERE o.n IS NULL GROUP BY e.n",
+     "there is a timeline, but no order"},
     {"SELECT o.n, o.id FROM $order o LEFT JOIN $due d ON d.owner = 'saga' AND d.due_key = o.id"
      " WHERE o.saga NOT IN ('ended', 'stuck') AND d.owner IS NULL",
      "its saga has not ended, but no due row will carry it on"},
@@ -119,8 +120,8 @@ check_pairs(struct db *db, struct verify_report *report)
 static err
 count_rows(struct db *db, struct verify_report *report)
 {
-    struct db_statement *rows = db_statement(
-        db, "SELECT (SELECT COUNT(*) FROM $order) + (SELECT COUNT(*) FROM $line) + (SELECT COUNT(*) FROM $entry)");
+    struct db_statement *rows =
+        db_statement(db, "SELECT (SELECT COUNT(*) FROM $order) + (SELECT COUNT(*) FROM $line) + (SELECT COUNT(*) FROM $entry)");
     err code = db_query(rows);
     if (code == ERR_ok && db_next(rows)) {
         report->rows_checked += db_i64(rows, 0);

@@ -924,6 +924,28 @@ ON_BOTH(order, gives_money_back_that_came_for_a_charge_which_was_replaced)
     finish(&stage);
 }
 
+ON_BOTH(order, gives_money_back_at_once_that_comes_while_it_is_stuck)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    scripted_peer_set(stage.payment, OP_payment_cancel, PEER_REFUSES, ERR_internal, 1);
+    struct seen order = place_order(&stage, &ONCE);
+    cr_expect_str_eq(cancel_order(&stage, &order.id).status, "cancelled");
+    await_order(&stage, &order.id, "cancelled", "stuck");
+    struct burial burial = latest_letter(&stage, 1);
+    tell(&stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    await_asked(stage.payment, OP_payment_refund, 1);
+    cr_expect_str_eq(get_order(&stage, &order.id).saga, "stuck");
+    tell_refund(&stage, EVENT_payment_refunded, &order);
+    await_entry(&stage, &order.id, "payment_refunded", "ok");
+    scripted_peer_set(stage.payment, OP_payment_cancel, PEER_REFUSES, ERR_charge_closed, 1);
+    cr_assert(retry_row(&stage, &burial) == ERR_ok);
+    await_order(&stage, &order.id, "cancelled", "ended");
+    cr_expect_eq(held(&stage), 0);
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 1);
+    finish(&stage);
+}
+
 /* --- what is said twice, late, or not at all --- */
 
 ON_BOTH(order, asks_again_with_the_same_id_when_an_answer_is_lost)

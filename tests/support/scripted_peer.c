@@ -81,8 +81,8 @@ send_reply(struct scripted_peer *peer, struct message *message, const struct req
         WIRE_SET(&header, reply_header, again, asked->again);
     }
     WIRE_SET(&header, reply_header, status, slice_of(err_symbol(status)));
-    enum message_sent sent = message_reply(zsock_resolve(peer->router), message,
-                                           arena_encode(&peer->arena, &reply_header_body, &header), body);
+    enum message_sent sent =
+        message_reply(zsock_resolve(peer->router), message, arena_encode(&peer->arena, &reply_header_body, &header), body);
     cr_assert(sent == MESSAGE_SENT || sent == MESSAGE_GONE);
 }
 

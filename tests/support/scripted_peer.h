@@ -3,7 +3,8 @@
  * Stands in for one shard of an actor that others ask and follow: a thread with its ROUTER and its PUB. It does what stock, payment
  * and product do for an order, idempotent by id as they are, or what the test says; it keeps what was asked, and what it did.
  *
- * Every ask of one id must say the same: another body under an id that was used fails the test, as it would be refused by the real one.
+ * Every ask of one id must say the same: another body under an id that was used fails the test, as it would be refused by the real
+ * one.
  */
 #ifndef LARDER_TESTS_SCRIPTED_PEER_H
 #define LARDER_TESTS_SCRIPTED_PEER_H

@@ -24,8 +24,7 @@ Test(order_rules, the_kitchens_way_is_received_in_preparation_ready_completed)
     cr_expect_eq(order_status_next(ORDER_RECEIVED), ORDER_IN_PREPARATION);
     cr_expect_eq(order_status_next(ORDER_IN_PREPARATION), ORDER_READY);
     cr_expect_eq(order_status_next(ORDER_READY), ORDER_COMPLETED);
-    const enum order_status ends[] = {ORDER_PLACED,    ORDER_AWAITING_PAYMENT, ORDER_COMPLETED,
-                                      ORDER_CANCELLED, ORDER_PAYMENT_FAILED};
+    const enum order_status ends[] = {ORDER_PLACED, ORDER_AWAITING_PAYMENT, ORDER_COMPLETED, ORDER_CANCELLED, ORDER_PAYMENT_FAILED};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         cr_expect_eq(order_status_next(ends[i]), ORDER_STATUS_COUNT, "%s", order_status_name(ends[i]));
     }

@@ -54,8 +54,8 @@ Test(order_saga, says_one_thing_of_each_pair)
 /* After the money has come an order is delivered, or the money goes back. */
 Test(order_saga, behind_the_pivot_there_is_only_forward_or_refund)
 {
-    static const enum saga_state behind[] = {SAGA_committing, SAGA_reserving_again, SAGA_committing_again, SAGA_releasing_late,
-                                             SAGA_releasing_paid, SAGA_returning, SAGA_refunding};
+    static const enum saga_state behind[] = {SAGA_committing,     SAGA_reserving_again, SAGA_committing_again, SAGA_releasing_late,
+                                             SAGA_releasing_paid, SAGA_returning,       SAGA_refunding};
     for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
         for (size_t k = 0; k < saga_edge_count; k++) {
             const struct saga_edge *edge = &saga_edges[k];
