@@ -46,7 +46,10 @@ def hold_of(order, shard=0, number=0):
 
 
 class Restaurant:
-    def __init__(self, folder, database, shards=1, **settings):
+    """`databases` are other addresses of the database for some of the actors: {name: LARDER_DB}."""
+
+    def __init__(self, folder, database, shards=1, databases=None, **settings):
+        self.databases = databases or {}
         self.shop = Shop(folder, database, shards, **{**RESTAURANT, **settings})
         self.asker, self.proxy = Asker(self.shop), FaultProxy()
         self.base = self._other_base()
@@ -92,7 +95,8 @@ class Restaurant:
         if key in self.actors:
             self.actors[key].start().wait_ready(f"127.0.0.1:{self.base_of(name) + OFFSETS[name] + SHARD * shard + PROBES}")
         else:
-            self.actors[key] = self.shop.actor(name, *(["--shard", str(shard)] if name == "stock" else []), base_port=self.base_of(name))
+            more = {"db": self.databases[name]} if name in self.databases else {}
+            self.actors[key] = self.shop.actor(name, *(["--shard", str(shard)] if name == "stock" else []), base_port=self.base_of(name), **more)
         if name in ("stock", "payment"):
             self.proxy.revive(name, shard)
 
@@ -141,11 +145,11 @@ class Restaurant:
                 raise AssertionError(f"{op} {body}: {refusal}") from None
             again = True
 
-    def ask_all(self, op, bodies, ids=None, deadline_s=20):
+    def ask_all(self, op, bodies, ids=None, again=False, deadline_s=20):
         """One request for each body, all at once, each asked again with its id until its answer is final: [Answer]."""
         ids = ids or [uuid7() for _ in bodies]
         client = self.asker.client(self.endpoint(op.split(".")[0]))
-        end, again, answers = time.monotonic() + deadline_s, False, {}
+        end, answers = time.monotonic() + deadline_s, {}
         while len(answers) < len(ids):
             assert time.monotonic() < end, f"{op}: {len(ids) - len(answers)} of {len(ids)} have no answer within {deadline_s} s\n{self.timelines()}"
             self.tend()
@@ -209,8 +213,8 @@ class Restaurant:
             raise AssertionError(f"{error}\n{self.timelines(orders)}") from None
 
     def charge_of(self, order):
-        """The newest charge of an order."""
-        return self.ok("payment.list", {"order": order, "limit": 1})["charges"][0]["id"]
+        """The newest charge of an order; payment may not know of it yet."""
+        return self.order(order)["charge"]
 
     def tell(self, kind, **data):
         """A webhook of the provider: its outcome."""
