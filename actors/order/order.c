@@ -36,7 +36,10 @@
 void *
 order_context(enum order_ask_kind kind, int64_t n, int shard)
 {
-    return (void *)(uintptr_t)((uint64_t)n << 16 | (uint64_t)kind << 8 | (uint64_t)shard);
+    uintptr_t bits = (uintptr_t)((uint64_t)n << 16 | (uint64_t)kind << 8 | (uint64_t)shard);
+    void *context = NULL;
+    memcpy(&context, &bits, sizeof context);
+    return context;
 }
 
 enum order_ask_kind
@@ -133,18 +136,24 @@ order_answer(struct order_actor *order, struct item *item, const struct order_ro
     item_answer(order->batch, item, &body);
 }
 
-void
-order_refuse_unknown(struct order_actor *order, struct item *item, const struct id *id)
-{
-    char text[ID_TEXT_SIZE];
-    id_format(id, text);
-    item_refuse(order->batch, item, ERR_unknown_order, "there is no order %s", text);
-}
-
 struct order_asker
 order_asker_of(const struct item *item)
 {
     return (struct order_asker){.role = item->role, .has_user = item->has_user, .user = item->user};
+}
+
+struct order_row *
+order_find_visible(struct order_actor *order, struct item *item, const struct id *id)
+{
+    struct order_row *row = order_cache_find(order->cache, id);
+    struct order_asker asker = order_asker_of(item);
+    char text[ID_TEXT_SIZE];
+    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL)) {
+        return row;
+    }
+    id_format(id, text);
+    item_refuse(order->batch, item, ERR_unknown_order, "there is no order %s", text);
+    return NULL;
 }
 
 struct problem
@@ -167,34 +176,39 @@ want_order(struct order_actor *order, const struct id *id)
     }
 }
 
+/* The order that a request is about. */
+static const struct id *
+order_of_request(const struct item *item)
+{
+    if (item->op == OP_order_get) {
+        return &((const struct order_get *)item->body)->order;
+    }
+    if (item->op == OP_order_advance) {
+        return &((const struct order_advance *)item->body)->order;
+    }
+    if (item->op == OP_order_cancel) {
+        return &((const struct order_cancel *)item->body)->order;
+    }
+    if (item->op == OP_order_pay) {
+        return &((const struct order_pay *)item->body)->order;
+    }
+    return item->op == OP_order_timeline ? &((const struct order_timeline *)item->body)->order : NULL;
+}
+
 static void
 want_request(struct order_actor *order, const struct item *item)
 {
-    switch ((int)item->op) {
-    case OP_order_place:
-        if (batch_is_asked_again(order->batch, item)) {
-            want_order(order, &item->id); /* a first attempt need not look: its key makes it fail, and it comes again */
-        }
-        order_place_want(order, item);
-        break;
-    case OP_order_get:
-        want_order(order, &((const struct order_get *)item->body)->order);
-        break;
-    case OP_order_advance:
-        want_order(order, &((const struct order_advance *)item->body)->order);
-        break;
-    case OP_order_cancel:
-        want_order(order, &((const struct order_cancel *)item->body)->order);
-        break;
-    case OP_order_pay:
-        want_order(order, &((const struct order_pay *)item->body)->order);
-        break;
-    case OP_order_timeline:
-        want_order(order, &((const struct order_timeline *)item->body)->order);
-        break;
-    default:
-        break;
+    const struct id *id = order_of_request(item);
+    if (id != NULL) {
+        want_order(order, id);
     }
+    if (item->op != OP_order_place) {
+        return;
+    }
+    if (batch_is_asked_again(order->batch, item)) {
+        want_order(order, &item->id); /* a first attempt need not look: its key makes it fail, and it comes again */
+    }
+    order_place_want(order, item);
 }
 
 static bool
@@ -250,31 +264,19 @@ read_needs(struct order_actor *order)
 static err
 handle_request(struct order_actor *order, struct item *item)
 {
+    static err (*const handlers[OP_COUNT])(struct order_actor * order, struct item * item) = {
+        [OP_order_place] = order_place,     [OP_order_get] = order_get,           [OP_order_list] = order_list,
+        [OP_order_kitchen] = order_kitchen, [OP_order_advance] = order_advance,   [OP_order_cancel] = order_cancel,
+        [OP_order_pay] = order_pay,         [OP_order_timeline] = order_timeline,
+    };
     if (item_outcome(item) != ERR_COUNT) {
         return ERR_ok;
     }
-    switch ((int)item->op) {
-    case OP_order_place:
-        return order_place(order, item);
-    case OP_order_get:
-        order_get(order, item);
-        return ERR_ok;
-    case OP_order_list:
-        return order_list(order, item);
-    case OP_order_kitchen:
-        return order_kitchen(order, item);
-    case OP_order_advance:
-        return order_advance(order, item);
-    case OP_order_cancel:
-        return order_cancel(order, item);
-    case OP_order_pay:
-        return order_pay(order, item);
-    case OP_order_timeline:
-        return order_timeline(order, item);
-    default:
+    if (handlers[item->op] == NULL) {
         item_refuse(order->batch, item, ERR_unknown_op, "%s is not done by order", wire_ops[item->op].name);
         return ERR_ok;
     }
+    return handlers[item->op](order, item);
 }
 
 static err

@@ -14,19 +14,6 @@
 
 enum { ORDER_ROUNDS_MAX = 200 };
 
-/* The order, if this asker may see it; refused otherwise. */
-static struct order_row *
-find_visible(struct order_actor *order, struct item *item, const struct id *id)
-{
-    struct order_row *row = order_cache_find(order->cache, id);
-    struct order_asker asker = order_asker_of(item);
-    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL)) {
-        return row;
-    }
-    order_refuse_unknown(order, item, id);
-    return NULL;
-}
-
 static void
 refuse_role(struct order_actor *order, struct item *item)
 {
@@ -70,7 +57,7 @@ err
 order_advance(struct order_actor *order, struct item *item)
 {
     const struct order_advance *advance = item->body;
-    struct order_row *row = find_visible(order, item, &advance->order);
+    struct order_row *row = order_find_visible(order, item, &advance->order);
     if (row == NULL) {
         return order_keep_refusal(order, item);
     }
@@ -101,7 +88,7 @@ err
 order_cancel(struct order_actor *order, struct item *item)
 {
     const struct order_cancel *cancel = item->body;
-    struct order_row *row = find_visible(order, item, &cancel->order);
+    struct order_row *row = order_find_visible(order, item, &cancel->order);
     if (row == NULL) {
         return order_keep_refusal(order, item);
     }
@@ -127,13 +114,6 @@ order_cancel(struct order_actor *order, struct item *item)
 
 /* --- pay --- */
 
-static bool
-is_method(struct slice method)
-{
-    return slice_equal(method, slice_of("pix")) || slice_equal(method, slice_of("credit_card")) ||
-           slice_equal(method, slice_of("debit_card")) || slice_equal(method, slice_of("money"));
-}
-
 /* Refuses what cannot be paid now; false then. */
 static bool
 guard_pay(struct order_actor *order, struct item *item, const struct order_row *row)
@@ -143,7 +123,7 @@ guard_pay(struct order_actor *order, struct item *item, const struct order_row *
         refuse_role(order, item);
         return false;
     }
-    if (WIRE_HAS(pay, order_pay, method) && !is_method(pay->method)) {
+    if (WIRE_HAS(pay, order_pay, method) && !order_is_method(pay->method)) {
         item_refuse(order->batch, item, ERR_invalid_field, "order_pay.method: none of pix, credit_card, debit_card, money");
         return false;
     }
@@ -163,7 +143,7 @@ err
 order_pay(struct order_actor *order, struct item *item)
 {
     const struct order_pay *pay = item->body;
-    struct order_row *row = find_visible(order, item, &pay->order);
+    struct order_row *row = order_find_visible(order, item, &pay->order);
     if (row != NULL && id_equal(&row->request, &item->id)) {
         order_answer_round(order, item, row);
         return ERR_ok;

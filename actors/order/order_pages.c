@@ -12,25 +12,14 @@
 
 enum { LIST_DEFAULT = 20, KITCHEN_DEFAULT = 200, TIMELINE_DEFAULT = 100, PAGE_BYTES = 900 * 1024 };
 
-static struct order_row *
-find_visible(struct order_actor *order, struct item *item, const struct id *id)
-{
-    struct order_row *row = order_cache_find(order->cache, id);
-    struct order_asker asker = order_asker_of(item);
-    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL)) {
-        return row;
-    }
-    order_refuse_unknown(order, item, id);
-    return NULL;
-}
-
-void
+err
 order_get(struct order_actor *order, struct item *item)
 {
-    const struct order_row *row = find_visible(order, item, &((const struct order_get *)item->body)->order);
+    const struct order_row *row = order_find_visible(order, item, &((const struct order_get *)item->body)->order);
     if (row != NULL) {
         order_answer(order, item, row);
     }
+    return ERR_ok;
 }
 
 /* Answers with as many of the rows as fit. */
@@ -160,7 +149,7 @@ err
 order_timeline(struct order_actor *order, struct item *item)
 {
     const struct order_timeline *ask = item->body;
-    const struct order_row *row = find_visible(order, item, &ask->order);
+    const struct order_row *row = order_find_visible(order, item, &ask->order);
     if (row == NULL) {
         return ERR_ok;
     }

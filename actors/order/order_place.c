@@ -142,13 +142,6 @@ price_lines(struct order_actor *order, struct placing *placing)
     return ERR_ok;
 }
 
-static bool
-is_method(struct slice method)
-{
-    return slice_equal(method, slice_of("pix")) || slice_equal(method, slice_of("credit_card")) ||
-           slice_equal(method, slice_of("debit_card")) || slice_equal(method, slice_of("money"));
-}
-
 static err
 check_person(const struct order_actor *order, struct placing *placing)
 {
@@ -172,7 +165,7 @@ check(struct order_actor *order, struct placing *placing)
     placing->code = ERR_ok;
     placing->total = 0;
     placing->missing = (struct slice){0};
-    if (!is_method(placing->place->method)) {
+    if (!order_is_method(placing->place->method)) {
         return refuse(placing, ERR_invalid_field, (struct slice){0},
                       "order_place.method: none of pix, credit_card, debit_card, money");
     }

@@ -58,6 +58,13 @@ order_is_in_kitchen(enum order_status status)
     return status == ORDER_RECEIVED || status == ORDER_IN_PREPARATION || status == ORDER_READY;
 }
 
+bool
+order_is_method(struct slice method)
+{
+    return slice_equal(method, slice_of("pix")) || slice_equal(method, slice_of("credit_card")) ||
+           slice_equal(method, slice_of("debit_card")) || slice_equal(method, slice_of("money"));
+}
+
 /* --- who --- */
 
 bool

@@ -31,6 +31,10 @@ order_status_next(enum order_status status);
 bool
 order_is_in_kitchen(enum order_status status);
 
+/* Whether an order can be paid this way. */
+bool
+order_is_method(struct slice method);
+
 /* --- who --- */
 
 /* Who asks. */

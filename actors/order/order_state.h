@@ -72,9 +72,9 @@ order_note(struct order_actor *order, struct order_row *row, const char *what, c
 void
 order_answer(struct order_actor *order, struct item *item, const struct order_row *row);
 
-/* ERR_unknown_order, in words. */
-void
-order_refuse_unknown(struct order_actor *order, struct item *item, const struct id *id);
+/* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise. */
+struct order_row *
+order_find_visible(struct order_actor *order, struct item *item, const struct id *id);
 
 struct order_asker
 order_asker_of(const struct item *item);
@@ -175,7 +175,7 @@ order_keep_refusal(struct order_actor *order, const struct item *item);
 MUST_CHECK err
 order_forget_customer(struct order_actor *order, const struct id *customer, const struct item *cause);
 
-void
+MUST_CHECK err
 order_get(struct order_actor *order, struct item *item);
 MUST_CHECK err
 order_list(struct order_actor *order, struct item *item);

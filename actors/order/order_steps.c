@@ -60,47 +60,47 @@ lines_of_shard(struct order_actor *order, const struct order_row *row, int shard
 }
 
 static void
-ask_stock(struct order_actor *order, const struct order_row *row, struct ask *ask)
+ask_stock(struct order_actor *order, const struct order_row *row, struct ask ask)
 {
     char reference[ID_TEXT_SIZE];
-    struct id hold = order_row_hold(row, ask->shard);
+    struct id hold = order_row_hold(row, ask.shard);
     struct stock_reserve reserve = {0};
     struct stock_commit commit = {0};
     struct stock_release release = {0};
     struct stock_return back = {0};
     reference_of(row, reference);
-    ask->actor = "stock";
-    if (ask->op == OP_stock_reserve) {
+    ask.actor = "stock";
+    if (ask.op == OP_stock_reserve) {
         bool is_first = row->saga == SAGA_reserving;
-        WIRE_SET(&reserve, stock_reserve, lines, lines_of_shard(order, row, ask->shard));
+        WIRE_SET(&reserve, stock_reserve, lines, lines_of_shard(order, row, ask.shard));
         WIRE_SET(&reserve, stock_reserve, ttl_ms, is_first ? row->deadline_ms - row->changed_ms + HOLD_LONGER_MS : HOLD_AGAIN_MS);
         WIRE_SET(&reserve, stock_reserve, reference, slice_of(reference));
-        ask->body = &reserve;
-    } else if (ask->op == OP_stock_commit) {
+        ask.body = &reserve;
+    } else if (ask.op == OP_stock_commit) {
         WIRE_SET(&commit, stock_commit, hold, hold);
         WIRE_SET(&commit, stock_commit, reference, slice_of(reference));
-        ask->body = &commit;
-    } else if (ask->op == OP_stock_release) {
+        ask.body = &commit;
+    } else if (ask.op == OP_stock_release) {
         WIRE_SET(&release, stock_release, hold, hold);
         WIRE_SET(&release, stock_release, reference, slice_of(reference));
-        ask->body = &release;
+        ask.body = &release;
     } else {
         WIRE_SET(&back, stock_return, hold, hold);
         WIRE_SET(&back, stock_return, reference, slice_of(reference));
-        ask->body = &back;
+        ask.body = &back;
     }
-    batch_ask(order->batch, ask);
+    batch_ask(order->batch, &ask);
 }
 
 static void
-ask_payment(struct order_actor *order, const struct order_row *row, struct ask *ask)
+ask_payment(struct order_actor *order, const struct order_row *row, struct ask ask)
 {
     struct payment_charge charge = {0};
     struct payment_cancel cancel = {0};
     struct payment_refund refund = {0};
     struct money amount = {0};
-    ask->actor = "payment";
-    if (ask->op == OP_payment_charge) {
+    ask.actor = "payment";
+    if (ask.op == OP_payment_charge) {
         WIRE_SET(&amount, money, amount, row->total);
         WIRE_SET(&amount, money, currency, slice_of(row->currency));
         WIRE_SET(&charge, payment_charge, order, row->id);
@@ -109,16 +109,16 @@ ask_payment(struct order_actor *order, const struct order_row *row, struct ask *
         if (row->charge_round > 0) {
             WIRE_SET(&charge, payment_charge, replaces, saga_step_id(&row->id, OP_payment_charge, row->charge_round - 1, 0));
         }
-        ask->body = &charge;
-    } else if (ask->op == OP_payment_cancel) {
+        ask.body = &charge;
+    } else if (ask.op == OP_payment_cancel) {
         WIRE_SET(&cancel, payment_cancel, charge, row->charge);
         WIRE_SET(&cancel, payment_cancel, order, row->id);
-        ask->body = &cancel;
+        ask.body = &cancel;
     } else {
         WIRE_SET(&refund, payment_refund, charge, row->charge);
-        ask->body = &refund;
+        ask.body = &refund;
     }
-    batch_ask(order->batch, ask);
+    batch_ask(order->batch, &ask);
 }
 
 void
@@ -140,9 +140,9 @@ order_ask(struct order_actor *order, struct order_row *row, struct slice tracepa
         };
         row->asking |= UINT64_C(1) << shard;
         if (saga_steps[row->saga].whom == PAYMENT) {
-            ask_payment(order, row, &ask);
+            ask_payment(order, row, ask);
         } else {
-            ask_stock(order, row, &ask);
+            ask_stock(order, row, ask);
         }
     }
 }
@@ -497,15 +497,15 @@ handle_money(struct order_actor *order, struct order_row *row, const struct item
     decide_ok(order, row, item, trigger, "");
 }
 
+/* What left the shelf, or came back. */
 static void
-handle_shard(struct order_actor *order, struct order_row *row, const struct item *item, uint64_t bit)
+count_sold(struct order_row *row, enum op op, uint64_t bit)
 {
-    if (item->op == OP_stock_commit) {
+    if (op == OP_stock_commit) {
         row->sold |= (int64_t)bit;
-    } else if (item->op == OP_stock_return) {
+    } else if (op == OP_stock_return) {
         row->sold &= ~(int64_t)bit;
     }
-    (void)order;
 }
 
 /* Decides when enough is known. */
@@ -549,7 +549,7 @@ order_handle_step(struct order_actor *order, const struct item *item)
     }
     if (saga_steps[row->saga].whom != PAYMENT) {
         if (item->status == ERR_ok) {
-            handle_shard(order, row, item, bit);
+            count_sold(row, item->op, bit);
         }
         return settle_shards(order, row, item);
     }
