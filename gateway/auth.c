@@ -7,7 +7,7 @@
  *   while its tokens are good.
  *
  * MESSAGES
- *   out user.keys: at the start, each minute, and when a token names a key that is not known, one at a time for all that wait.
+ *   out user.keys: when the first token comes, each minute from then on, and when one names a key that is not known, one at a time for all that wait.
  *
  * STATE
  *   The public keys, as they were answered last, and the outcome of verified tokens by a hash of each, bounded; the least recently
@@ -91,6 +91,7 @@ auth_create(const struct settings *settings, struct upstream *upstream)
     const struct nothing nothing = {0};
     assert(auth != NULL);
     auth->upstream = upstream;
+    auth->next_ask_us = INT64_MAX; /* when the first token comes, and each minute from then on */
     auth->timeout_ms = settings->request_timeout_ms < ASK_TIMEOUT_MS ? settings->request_timeout_ms : ASK_TIMEOUT_MS;
     auth->peer = upstream_peer(upstream, wire_ops[OP_user_keys].owner, 0);
     assert(auth->peer >= 0);

@@ -54,7 +54,7 @@ auth_create(const struct settings *settings, struct upstream *upstream);
 void
 auth_destroy(struct auth **auth);
 
-/* Asks for the keys when it is time: at the start and each minute. */
+/* Asks for the keys when it is time: each minute once a token was shown. */
 void
 auth_tick(struct auth *auth, int64_t now_us);
 

@@ -194,8 +194,7 @@ handle_request(struct user_actor *actor, struct batch *batch, struct item *item)
         return user_token_handle_issue(actor, batch, item);
     }
     if (item->op == OP_user_keys) {
-        user_token_handle_keys(actor, batch, item);
-        return ERR_ok;
+        return user_token_handle_keys(actor, batch, item);
     }
     if (item->op == OP_user_erase) {
         return user_handle_erase(actor, batch, item);
@@ -269,6 +268,7 @@ user_dropped(void *state)
 {
     struct user_actor *actor = state;
     actor->has_numbers = false;
+    actor->has_key = false;
     actor->is_erasing = false;
 }
 
@@ -317,7 +317,7 @@ user_open(struct actor *actor, void **state, struct err_text *why)
     if (code == ERR_internal) {
         return err_say(why, code, "the secret of people is not one: it was changed by hand");
     }
-    return code == ERR_ok ? user_token_load(made, why) : code;
+    return code;
 }
 
 static void

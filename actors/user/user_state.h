@@ -18,6 +18,7 @@ struct user_actor {
     const struct settings *settings;
     struct user_store store;
     struct user_secret secret;
+    bool has_key;
     struct token_key key;
     bool has_numbers;
     int64_t last_n;

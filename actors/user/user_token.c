@@ -4,13 +4,14 @@
  *
  * MESSAGES  user.keys, user.issue, user.sign_in
  *
- * STATE     The private key is in $secret, made at the first start; in memory from open() on.
+ * STATE     The private key is in $secret, made when it is needed first; in memory from its first use on, so that a shop without
+ *           tokens never wakes the library that makes them (2.5 MiB).
  *
  * FAILURES  A sign-in that fails says nothing but wrong_credentials, and takes as long as one that succeeds: where there is nobody, or
  *           nobody with a password, the password is compared with a hash that nothing fits.
  *
  * LIMITS    One key, for good: to change it, delete its row and start anew; tokens of before are worth nothing then. A token lives
- * until it expires, whatever becomes of the person; its role is that of the moment when it was made.
+ *           until it expires, whatever becomes of the person; its role is that of the moment when it was made.
  */
 #include "user_token.h"
 
@@ -25,31 +26,44 @@
 /* Of 32 random bytes that are known to nobody. */
 static const char NOBODYS_HASH[] = "$argon2id$v=19$m=65536,t=2,p=1$2XwlpWe3cOYgppr/N0AQ/g$AVFQcGd73FeARfEM9H37J3bqV4zWTTn7SKsiKCGiNUs";
 
-err
-user_token_load(struct user_actor *actor, struct err_text *why)
+/* Reads the key pair, or makes it in the transaction under way. ERR_internal: it cannot be read or made. */
+static err
+load_key(struct user_actor *actor)
 {
     uint8_t pem[USER_SECRET_MAX];
     size_t size = 0;
-    err code = user_store_find_secret(&actor->store, SECRET_NAME, pem, &size);
-    if (code != ERR_ok) {
+    err code = actor->has_key ? ERR_ok : user_store_find_secret(&actor->store, SECRET_NAME, pem, &size);
+    if (code != ERR_ok || actor->has_key) {
         return code;
     }
     if (size > 0) {
         code = token_read_key((struct slice){pem, size}, &actor->key);
         sodium_memzero(pem, sizeof pem);
-        return code == ERR_ok ? code : err_say(why, code, "the key that signs tokens cannot be read: it was changed by hand");
+    } else {
+        code = token_make_key(&actor->key);
+        if (code == ERR_ok) {
+            log_info("token_key_made", LOG_TEXT("kid", actor->key.kid));
+            code = user_store_insert_secret(&actor->store, SECRET_NAME, slice_of(actor->key.private_pem));
+        }
     }
-    code = token_make_key(&actor->key);
-    if (code != ERR_ok) {
-        return err_say(why, code, "a key to sign tokens with cannot be made");
+    actor->has_key = code == ERR_ok;
+    if (code == ERR_internal) {
+        log_error("token_key_is_none", LOG_TEXT("why", "it was changed by hand, or there is no randomness"));
     }
-    log_info("token_key_made", LOG_TEXT("kid", actor->key.kid));
-    return user_store_insert_secret(&actor->store, SECRET_NAME, slice_of(actor->key.private_pem));
+    return code;
 }
 
-void
+err
 user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct item *item)
 {
+    err code = load_key(actor);
+    if (code == ERR_internal) {
+        item_refuse(batch, item, code, "the key that signs tokens cannot be read");
+        return ERR_ok;
+    }
+    if (code != ERR_ok) {
+        return code;
+    }
     struct user_key key = {0};
     struct user_key_set set = {0};
     struct wire_list list = {0};
@@ -60,21 +74,29 @@ user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct ite
     wire_list_end(&list, &actor->page);
     WIRE_SET(&set, user_key_set, keys, list);
     item_answer(batch, item, &set);
+    return ERR_ok;
 }
 
 /* --- tokens --- */
 
-static void
+static err
 give_token(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, struct token_claims *claims,
            int64_t ttl_ms)
 {
     char token[TOKEN_MAX + 1];
     claims->issued_ms = batch->now_ms / 1000 * 1000;
     claims->expires_ms = (batch->now_ms + ttl_ms) / 1000 * 1000;
-    if (token_sign(&actor->key, claims, token) != ERR_ok) {
+    err code = load_key(actor);
+    if (code == ERR_ok) {
+        code = token_sign(&actor->key, claims, token);
+    }
+    if (code == ERR_internal) {
         log_error("token_not_signed", LOG_ID("req", &caller->request));
         user_refuse(batch, caller, ERR_internal, "the token could not be signed");
-        return;
+        return ERR_ok;
+    }
+    if (code != ERR_ok) {
+        return code;
     }
     struct user_session session = {0};
     WIRE_SET(&session, user_session, token, slice_of(token));
@@ -85,6 +107,7 @@ give_token(struct user_actor *actor, struct batch *batch, const struct user_call
     }
     user_answer(batch, caller, &session);
     sodium_memzero(token, sizeof token);
+    return ERR_ok;
 }
 
 err
@@ -117,8 +140,8 @@ user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct it
                     err_words(found ? ERR_user_erased : ERR_unknown_user));
         return ERR_ok;
     }
-    give_token(actor, batch, &caller, &claims, WIRE_HAS(issue, user_issue, ttl_ms) ? issue->ttl_ms : actor->settings->token_ttl_ms);
-    return ERR_ok;
+    int64_t ttl_ms = WIRE_HAS(issue, user_issue, ttl_ms) ? issue->ttl_ms : actor->settings->token_ttl_ms;
+    return give_token(actor, batch, &caller, &claims, ttl_ms);
 }
 
 /* --- signing in --- */
@@ -166,6 +189,5 @@ user_token_handle_verified(struct user_actor *actor, struct batch *batch, const 
         return ERR_ok;
     }
     struct token_claims claims = {.role = row.role, .has_user = true, .user = row.id};
-    give_token(actor, batch, caller, &claims, actor->settings->token_ttl_ms);
-    return ERR_ok;
+    return give_token(actor, batch, caller, &claims, actor->settings->token_ttl_ms);
 }

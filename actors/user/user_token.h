@@ -5,11 +5,7 @@
 
 #include "user_state.h"
 
-/* Reads the key pair, or makes one in the transaction under way. */
 MUST_CHECK err
-user_token_load(struct user_actor *actor, struct err_text *why);
-
-void
 user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct item *item);
 MUST_CHECK err
 user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct item *item);
