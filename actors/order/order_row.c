@@ -137,6 +137,9 @@ order_row_step_id(const struct order_row *row, int shard)
     }
     int64_t round = op == OP_payment_cancel ? row->charge_round : order_row_hold_round(row, shard);
     struct id step = saga_step_id(&row->id, op, round, shard);
+    if (op == OP_stock_reserve) {
+        return step; /* it is the hold's: a refusal of it is never tried again but by a new round */
+    }
     return row->tries == 0 ? step : next_try(&step, row->tries);
 }
 

@@ -423,6 +423,44 @@ def test_money_that_comes_while_its_order_is_stuck(database, op, settings, stree
         house.prove()
 
 
+@pytest.mark.parametrize("settings", [{}, {"order_ttl_ms": SHORT_MS}], ids=["given_up", "expired"])
+@on_both
+def test_what_is_stuck_learns_of_the_money_by_its_own_retry(database, settings, street, request):
+    """Payment has been paid and has not been heard when the letter is replayed."""
+    with street.restaurant(request, database, **settings) as house:
+        orders, _ = house.place("waits", count=ORDERS)
+        house.arm(REFUSED, "payment.cancel", status="internal")
+        if not settings:
+            house.cancel(orders)
+        letters = house.wait_stuck(orders)
+        house.proxy.disarm()
+        house.proxy.silence("payment")
+        house.pay(orders)
+        for letter in letters:
+            house.ok("dlq.replay", {"letter": letter["id"]})
+        house.wait(lambda: house.has_met(orders, "payment_cancel", "charge_closed"), what="the answer that it is paid")
+        house.proxy.silence("payment", False)
+        house.wait_status(orders, "received" if settings else "cancelled", "ended")
+        house.prove()
+
+
+@on_both
+def test_what_was_stuck_and_is_mended_can_be_paid_once_more(database, street, request):
+    with street.restaurant(request, database) as house:
+        orders = house.placed("waits", count=ORDERS)
+        house.arm(REFUSED, "stock.release", status="internal")
+        house.pay(orders, "charge.failed")
+        house.wait_stuck(orders)
+        house.proxy.disarm()
+        house.replay_letters()
+        house.wait_status(orders, "payment_failed", "ended")
+        for answer in house.ask_all("order.pay", [{"order": order} for order in orders]):
+            assert answer.status == "ok", answer
+        house.pay(orders)
+        house.wait_status(orders, "received", "ended")
+        house.prove()
+
+
 # --- two shards ---
 
 
