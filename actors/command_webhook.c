@@ -197,6 +197,7 @@ webhook_run(struct command_line *line)
         code = sign(line, &telling, &why);
     }
     if (code != ERR_ok) {
+        free(telling.body);
         return command_complain(line, code, &why);
     }
     (void)snprintf(url, sizeof url, "http://%s/v1/payments/webhook", line->settings.http);
