@@ -5,6 +5,7 @@
  * STATE    $product   every product there ever was; n is made by the writer in order, without a gap. images are addresses with one
  *                     space between them. The versions of all products add up to the position of the actor's stream: each change is
  *                     one version and one event.
+ *                     A page passes over products of the other state within an index, never row by row.
  *          $category  the parts of the menu; five are there from the start.
  *
  * LIMITS   Products are written by REPLACE of whole rows, n and SKU always together, so that both unique keys name the same row.
@@ -19,10 +20,11 @@ const struct db_step product_steps[PRODUCT_STEP_COUNT] = {
      " is_active {I64} NOT NULL, version {I64} NOT NULL, changed {I64} NOT NULL,"
      " CHECK (amount >= 0), CHECK (version >= 1)"
      ") {TABLE_END}"},
-    {101, "CREATE INDEX IF NOT EXISTS product_category ON $product (category, product)"},
-    {102, "CREATE TABLE IF NOT EXISTS $category ("
+    {101, "CREATE INDEX IF NOT EXISTS product_category ON $product (category, product, is_active)"},
+    {102, "CREATE INDEX IF NOT EXISTS product_state ON $product (is_active, product)"},
+    {103, "CREATE TABLE IF NOT EXISTS $category ("
           " category {NAME 32} NOT NULL PRIMARY KEY, name {TEXT 64} NOT NULL, position {I64} NOT NULL"
           ") {KEYED_TABLE_END}"},
-    {103, "REPLACE INTO $category (category, name, position) VALUES ('burger', 'Burgers', 10), ('side', 'Sides', 20),"
+    {104, "REPLACE INTO $category (category, name, position) VALUES ('burger', 'Burgers', 10), ('side', 'Sides', 20),"
           " ('beverage', 'Drinks', 30), ('dessert', 'Desserts', 40), ('other', 'Other', 50)"},
 };

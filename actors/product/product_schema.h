@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define PRODUCT_STEP_COUNT 4
+#define PRODUCT_STEP_COUNT 5
 
 extern const struct db_step product_steps[PRODUCT_STEP_COUNT];
 

@@ -10,7 +10,7 @@
  *   Errors of the database go up unchanged; the kit rolls the batch back.
  *
  * LIMITS
- *   A page that is asked for by state alone passes over the products of the other state one by one.
+ *   A page of a category in one state reads the index of the whole category at the most.
  */
 #include "product_store.h"
 
@@ -28,7 +28,7 @@ product_store_init(struct product_store *store, struct db *db)
         .find = db_in(db, "SELECT " COLUMNS " FROM $product WHERE product IN (*)"),
         .write = db_rows(db, "REPLACE INTO $product (" COLUMNS ")", COLUMN_COUNT),
         .last_n = db_statement(db, "SELECT COALESCE(MAX(n), 0) FROM $product"),
-        .pages = {PAGE("product", ""), PAGE_OF_CATEGORY(""), PAGE("product", "is_active = ? AND "),
+        .pages = {PAGE("product", ""), PAGE_OF_CATEGORY(""), PAGE("product_state", "is_active = ? AND "),
                   PAGE_OF_CATEGORY("is_active = ? AND ")},
         .categories = db_statement(db, "SELECT category, name, position FROM $category ORDER BY position, category"),
         .put_category = db_statement(db, "REPLACE INTO $category (category, name, position) VALUES (?, ?, ?)"),
