@@ -27,7 +27,7 @@ OUT := build/$(VARIANT)
 
 PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libmicrohttpd-dev libjansson-dev libcurl4-gnutls-dev \
   libsodium-dev libjwt-dev libssl-dev libsqlite3-dev default-libmysqlclient-dev
-PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest curl
+PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest python3-pytest-xdist curl
 PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 # Where node is not the distribution's, its package brings npm and conflicts with the other one.
 PACKAGES_BENCH := $(filter-out $(if $(shell command -v npm),npm),$(shell cat tests/bench/packages.txt))
@@ -194,7 +194,7 @@ contract: test-packages $(OUT)/contract_tests
 
 flow: test-packages build/promtool all
 	@rm -f $(OUT)/report.*
-	LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q tests/flow tests/system $(if $(T),-k '$(T)')
+	LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q -n 4 --dist loadfile tests/flow tests/system $(if $(T),-k '$(T)')
 	@tests/reports $(OUT)
 
 # --- checks, tools ---

@@ -119,7 +119,8 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
 {
     const struct actor_class *class = process_class(name);
     if (class == NULL) {
-        return err_say(why, ERR_wrong_setting, "\"%.60s\" is no actor; there are user, product, order, payment, stock, sales, factory and dlq", name);
+        return err_say(why, ERR_wrong_setting,
+                       "\"%.60s\" is no actor; there are user, product, order, payment, stock, sales, factory and dlq", name);
     }
     int shards = topology_shards(process->settings, name);
     if (shard >= shards) {

@@ -225,8 +225,8 @@ batch_due(struct batch *batch, const struct due *due);
 void
 batch_due_cancel(struct batch *batch, const char *owner, struct slice key);
 
-/* An HTTP POST of JSON, or a GET, started after the commit. Everything is copied. One ITEM_CALL comes, unless the process ends or the database is lost under it: a due
- * row has to stand behind every call. */
+/* An HTTP POST of JSON, or a GET, started after the commit. Everything is copied. One ITEM_CALL comes, unless the process ends or the
+ * database is lost under it: a due row has to stand behind every call. */
 struct call {
     const char *url;
     struct slice json; /* empty: a GET */

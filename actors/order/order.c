@@ -2,7 +2,7 @@
 /*
  * PURPOSE
  *   The order actor: owns orders and their saga. An order is a durable coordinator between stock, payment and the kitchen: what it
- * does next stands in order_saga.def, and order_steps.c is the small loop over it.
+ *   does next stands in order_saga.def, and order_steps.c is the small loop over it.
  *
  * MESSAGES
  *   order.place (order_place.c), order.advance, cancel, pay (order_change.c), order.get, list, kitchen, timeline (order_pages.c);
@@ -357,11 +357,25 @@ order_handle(void *state, struct batch *batch)
     return code == ERR_ok ? order_flush(order) : code;
 }
 
+/* Files still hold what was deleted. */
+static void
+scrub(struct order_actor *order)
+{
+    err code = db_scrub(actor_db(order->actor));
+    order->is_scrub_wanted = code != ERR_ok;
+    if (code != ERR_ok) {
+        log_warn("files_not_scrubbed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("now", "tried again each second"));
+    }
+}
+
 static err
 order_tick(void *state, struct batch *batch)
 {
     struct order_actor *order = state;
     order->batch = batch;
+    if (order->is_scrub_wanted) {
+        scrub(order);
+    }
     return order->is_resumed ? ERR_ok : order_resume(order);
 }
 
@@ -381,6 +395,8 @@ order_committed(void *state)
     order_askings_committed(order);
     menu_committed(order->menu);
     order_cache_trim(order->cache);
+    order->is_scrub_wanted = order->is_scrub_wanted || order->has_forgotten;
+    order->has_forgotten = false;
 }
 
 static void
@@ -388,6 +404,7 @@ order_dropped(void *state)
 {
     struct order_actor *order = state;
     order->touched_count = 0;
+    order->has_forgotten = false;
     order_cache_clear(order->cache);
     order_store_dropped(order->store);
     order_waiters_dropped(order->waiters);
@@ -500,6 +517,7 @@ order_open(struct actor *actor, void **state, struct err_text *why)
     order->actor = actor;
     order->settings = actor_settings(actor);
     order->shards = shards;
+    order->is_scrub_wanted = true; /* a run before may have ended between forgetting and its end */
     order->store = order_store_create(actor_db(actor), shards);
     order->cache = order_cache_create();
     order->menu = menu_create(actor_db(actor));
@@ -515,6 +533,7 @@ const struct actor_class order_class = {
     .peers = peers,
     .steps = order_steps,
     .step_count = ORDER_STEP_COUNT,
+    .erases = true,
     .open = order_open,
     .close = order_close,
     .handle = order_handle,

@@ -2,10 +2,14 @@
 /*
  * PURPOSE   What people do to an order that is there: advance, cancel, pay once more; and forgetting who placed it.
  * MESSAGES  order.advance, order.cancel, order.pay; user.erased
+ *
  * STATE     What was done leaves a line in $request under the request's id, so that it is done once; asked again it is answered with
- * the order as it is now. A customer who was erased is remembered by his id alone, so that no order of his is taken later. FAILURES  A
- * refusal is kept when it was asked for again: it is final for its id. LIMITS    ORDERS_ROUNDS_MAX payments of an order;
- * ORDER_FORGET_MAX orders are cleared in a batch, the rest by a due row.
+ *           the order as it is now. A customer who was erased is remembered by his id alone, so that no order of his is taken later,
+ *           and what the files still hold of his notes is overwritten by the next tick.
+ *
+ * FAILURES  A refusal is kept when it was asked for again: it is final for its id.
+ *
+ * LIMITS    ORDER_ROUNDS_MAX payments of an order; ORDER_FORGET_MAX orders are cleared in a batch, the rest by a due row.
  */
 #include "order_state.h"
 
@@ -184,6 +188,7 @@ order_forget_customer(struct order_actor *order, const struct id *customer, cons
         order_note(order, row, "user_erased", "ok", "the customer and the note are forgotten");
         code = row->is_new ? ERR_ok : order_store_update_person(order->store, row);
     }
+    order->has_forgotten = order->has_forgotten || found.count > 0;
     if (code == ERR_ok && found.count == ORDER_FORGET_MAX) {
         batch_due(order->batch, &(struct due){.owner = ORDER_DUE_FORGET,
                                               .key = {customer->bytes, sizeof customer->bytes},

@@ -34,6 +34,8 @@ struct order_actor {
 
     /* sagas that have to be asked anew after a start */
     bool is_resumed;
+    bool has_forgotten;   /* the batch under way clears somebody's notes */
+    bool is_scrub_wanted; /* files still hold what was deleted */
     struct id resumed_to;
 
     /* of the batch */

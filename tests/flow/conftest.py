@@ -22,26 +22,6 @@ import processes  # in tests/support, where rest looks
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300
 START_S = 30
-OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
-
-
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_base_port():
-    """A base under which every port of the actors is free; different processes begin at different places."""
-    start = 2000 + os.getpid() * 37 % 9000
-    for base in (2000 + (start - 2000 + step * 110) % 9000 for step in range(400)):
-        if all(is_free(base + offset + more) for offset in OFFSETS.values() for more in (0, 100, 5000)):
-            return base
-    raise RuntimeError("no free ports")
 
 
 def free_port():
@@ -65,7 +45,7 @@ class Shop:
 
     def __init__(self, folder, database=None, **settings):
         self.folder = folder
-        self.base = free_base_port()
+        self.base = processes.free_base_port()
         self.http = free_port()
         self.settings = {"lead-time-ms": LEAD_TIME_MS, **{name.replace("_", "-"): value for name, value in settings.items()}}
         if database:
@@ -112,10 +92,10 @@ class Shop:
         self.process = None
 
     def requests(self, actor):
-        return f"tcp://127.0.0.1:{self.base + OFFSETS[actor]}"
+        return f"tcp://127.0.0.1:{self.base + processes.OFFSETS[actor]}"
 
     def events(self, actor):
-        return f"tcp://127.0.0.1:{self.base + 100 + OFFSETS[actor]}"
+        return f"tcp://127.0.0.1:{self.base + 100 + processes.OFFSETS[actor]}"
 
     def client(self, actor):
         return Client(self.requests(actor), self.context)

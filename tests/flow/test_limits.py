@@ -211,7 +211,7 @@ def test_a_second_one_on_the_port(new_shop, sqlite, tmp_path):
     status, words = refused_run(other, "--http", shop.http, "--data", str(tmp_path / "other"))
     assert status in (processes.FAILED, processes.USAGE) and shop.http in words, words
     status, words = refused_run(other, "--base-port", str(shop.base_port), "--data", str(tmp_path / "another"))
-    assert status in (processes.FAILED, processes.USAGE) and re.search(rf":{shop.base_port // 10}[5678]\b", words), words
+    assert status in (processes.FAILED, processes.USAGE) and re.search(rf":{shop.base_port // 10}[1-8]\b", words), words
     assert Rest(shop.http).get("/readyz").status == 200
 
 
