@@ -274,7 +274,9 @@ class Shelf(dict):
         return self.order(self["m"], "pix", "received")
 
     def refused(self):
-        return self.order(self.dish(2501), "pix", "payment_failed")
+        refused = self.order(self.dish(2501), "pix", "payment_failed")
+        until(lambda: self.rest.get(f"/v1/orders/{refused}").is_ok()["saga"] == "ended", 10, "nothing is held any more")
+        return refused
 
     def charge_of(self, order):
         return until(lambda: self.rest.get(f"/v1/orders/{order}").is_ok().get("charge"), 10, "the order has a charge")
