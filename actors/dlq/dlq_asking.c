@@ -124,16 +124,17 @@ touch(struct askings *askings, struct asking *asking)
 }
 
 struct asking *
-askings_add(struct askings *askings, int64_t n, const struct id *letter, enum asking_verb verb)
+askings_add(struct askings *askings, const struct dlq_letter *letter, enum asking_verb verb)
 {
-    assert(askings_find(askings, n) == NULL);
+    assert(askings_find(askings, letter->n) == NULL);
     struct asking *asking = allocate(sizeof *asking);
-    asking->n = n;
-    asking->letter = *letter;
+    asking->n = letter->n;
+    asking->letter = letter->id;
+    asking->attempts = letter->attempts;
     asking->verb = verb;
     asking->is_new = true;
-    asking->next = askings->buckets[bucket_of(n)];
-    askings->buckets[bucket_of(n)] = asking;
+    asking->next = askings->buckets[bucket_of(letter->n)];
+    askings->buckets[bucket_of(letter->n)] = asking;
     touch(askings, asking);
     return asking;
 }

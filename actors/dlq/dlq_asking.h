@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dlq_letter.h"
 #include "id.h"
 #include "wire.h"
 
@@ -27,6 +28,7 @@ struct asking {
     struct asking *next; /* of its bucket */
     int64_t n;           /* the letter's */
     struct id letter;
+    int64_t attempts; /* the letter's, when its owner was asked */
     enum asking_verb verb;
     struct asking_caller *callers;
     uint8_t *body; /* ASKING_EDIT: the new body; owned */
@@ -49,7 +51,7 @@ askings_find(const struct askings *askings, int64_t n);
 
 /* There must be none of this letter. */
 struct asking *
-askings_add(struct askings *askings, int64_t n, const struct id *letter, enum asking_verb verb);
+askings_add(struct askings *askings, const struct dlq_letter *letter, enum asking_verb verb);
 
 /* Texts are cut to fit. */
 void

@@ -169,7 +169,7 @@ ask_owner(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter,
         return NULL;
     }
     batch_ask(batch, &ask);
-    return askings_add(dlq->owner->askings, letter->n, &letter->id, verb);
+    return askings_add(dlq->owner->askings, letter, verb);
 }
 
 static void
@@ -201,7 +201,7 @@ may_ask(const struct dlq *dlq, struct batch *batch, struct item *item, const str
 static err
 deliver(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter)
 {
-    (void)askings_add(dlq->owner->askings, letter->n, &letter->id, ASKING_RETRY);
+    (void)askings_add(dlq->owner->askings, letter, ASKING_RETRY);
     return dlq_request_deliver(dlq, batch, letter);
 }
 
@@ -279,7 +279,7 @@ dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     if (is_first && letter.kind == DLQ_REQUEST) {
-        asking = askings_add(dlq->owner->askings, letter.n, &letter.id, ASKING_RETRY);
+        asking = askings_add(dlq->owner->askings, &letter, ASKING_RETRY);
     } else if (is_first) {
         struct row row = row_of(&letter);
         asking = ask_owner(dlq, batch, &letter, ASKING_RETRY, &row);
@@ -736,13 +736,13 @@ tell_behind(struct dlq *dlq, struct batch *batch, const struct row_outcome *outc
     return code;
 }
 
-/* A call is under way; its burial or its note will tell. */
+/* A call is under way; its burial or its note will tell. A call that fails at once may have been told before this answer came. */
 static err
 mark_started(struct dlq *dlq, struct batch *batch, const struct asking *asking, struct dlq_letter *letter)
 {
     struct dlq_letter before = *letter;
     err code = sign(dlq, letter);
-    if (letter->state != DLQ_DONE) {
+    if (letter->state != DLQ_DONE && letter->attempts == asking->attempts) {
         letter->state = DLQ_REPLAYING;
     }
     if (code == ERR_ok) {

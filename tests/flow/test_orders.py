@@ -121,7 +121,8 @@ def test_what_is_not_on_the_menu_is_no_order(rest, product):
     assert place(rest, product).is_problem("unknown_product")["product"] == product
     offer(rest, product, PRICE)
     rest.ask("PATCH", f"/v1/products/{product}", {"active": False}).is_ok()
-    until(lambda: place(rest, product).is_problem("inactive_product"))
+    until(lambda: place(rest, product).status == 409, 10, "the order's copy of the menu has followed")
+    place(rest, product).is_problem("inactive_product")
     assert "method" in place(rest, product, method="shells").is_problem("invalid_field")["detail"]
     answer = rest.post("/v1/orders", {"lines": [{"product": product, "quantity": 1, "price": 1}], "method": "pix"})
     assert "price" in answer.is_problem("invalid_field")["detail"], "a price is not the client's to say"
