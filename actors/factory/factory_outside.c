@@ -3,7 +3,7 @@
  * PURPOSE   Productions of an outside factory: it is called with the donut shop's own message, and calls back when it is done.
  *
  * STATE     The due row "call" of an open production: set before a call to a moment behind the call's time-out, so that a process
- *           that ends in the middle calls again. Its payload is what is remembered of the calls (factory_calls.h). $secret is the key
+ *           that ends in the middle calls again. Its payload is what is remembered of the calls (calls.h). $secret is the key
  *           of the callbacks' addresses.
  *
  * FAILURES  Not accepted: called again with back-off. Accepted and silent: called again after a patience that doubles. After
@@ -21,7 +21,7 @@
 
 #include <sodium.h>
 
-#include "factory_calls.h"
+#include "calls.h"
 #include "factory_message.h"
 #include "log.h"
 
@@ -60,12 +60,11 @@ copy_text(struct batch *batch, const char *text)
 
 /* Sets the row that leads on from here. */
 static void
-wait_for(struct batch *batch, const struct factory_production *production, struct factory_calls *calls, enum factory_wait wait,
-         int64_t due_ms)
+wait_for(struct batch *batch, const struct factory_production *production, struct calls *calls, enum calls_wait wait, int64_t due_ms)
 {
     struct wire_buffer payload = {0};
     calls->wait = wait;
-    factory_calls_encode(calls, &payload);
+    calls_encode(calls, &payload);
     batch_due(batch, &(struct due){
                          .owner = OWNER_CALL,
                          .key = {production->id.bytes, sizeof production->id.bytes},
@@ -79,7 +78,7 @@ wait_for(struct batch *batch, const struct factory_production *production, struc
 /* --- letters --- */
 
 static void
-settle_letter(struct batch *batch, const struct id *production, struct factory_calls *calls)
+settle_letter(struct batch *batch, const struct id *production, struct calls *calls)
 {
     if (calls->has_letter) {
         struct id letter = batch_letter_id(batch, production);
@@ -92,12 +91,12 @@ err
 factory_close_letter(struct factory *factory, struct batch *batch, const struct id *production)
 {
     struct wire_buffer payload = {0};
-    struct factory_calls calls;
+    struct calls calls;
     err code = factory_store_find_calls(&factory->store, production, &payload);
     if (code == ERR_ok) {
-        factory_calls_init(&calls, wire_buffer_slice(&payload));
+        calls_init(&calls, wire_buffer_slice(&payload));
         settle_letter(batch, production, &calls);
-        factory_calls_fini(&calls);
+        calls_fini(&calls);
     }
     wire_buffer_fini(&payload);
     return code;
@@ -117,7 +116,7 @@ message_of(struct factory *factory, struct batch *batch, const struct factory_pr
 
 /* The call ends here by itself; the production stays open. `calls` holds the reason as its latest attempt. */
 static err
-bury(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls, err reason)
+bury(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls, err reason)
 {
     struct burial burial = {0};
     calls->told = production->attempts > calls->told ? production->attempts : calls->told + 1;
@@ -126,7 +125,7 @@ bury(struct factory *factory, struct batch *batch, struct factory_production *pr
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(reason)));
     WIRE_SET(&burial, burial, error, slice_of(production->error.text));
     WIRE_SET(&burial, burial, attempts, calls->told);
-    WIRE_SET(&burial, burial, first, factory_calls_first_ms(calls, batch->now_ms));
+    WIRE_SET(&burial, burial, first, calls_first_ms(calls, batch->now_ms));
     WIRE_SET(&burial, burial, last, batch->now_ms);
     WIRE_SET(&burial, burial, history, calls->past);
     WIRE_SET(&burial, burial, key, slice_of(production->product));
@@ -140,7 +139,7 @@ bury(struct factory *factory, struct batch *batch, struct factory_production *pr
     log_error("outside_call_given_up", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
               LOG_TEXT("reason", err_symbol(reason)), LOG_TEXT("error", production->error.text),
               LOG_TEXT("now", "its letter can be replayed"));
-    wait_for(batch, production, calls, FACTORY_WAIT_NOBODY, DUE_NEVER);
+    wait_for(batch, production, calls, CALLS_WAIT_NOBODY, DUE_NEVER);
     return factory_store_update(&factory->store, production);
 }
 
@@ -148,7 +147,7 @@ bury(struct factory *factory, struct batch *batch, struct factory_production *pr
 
 /* Calls; the due row says when to look again should the process end before the outcome. */
 static err
-call_outside(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
+call_outside(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
 {
     char capability[FACTORY_CAPABILITY_SIZE];
     char callback_url[FACTORY_URL_SIZE];
@@ -167,7 +166,7 @@ call_outside(struct factory *factory, struct batch *batch, struct factory_produc
     factory_address_of(factory->settings, url);
     char *json = factory_message_json(production, callback_url);
     int64_t timeout_ms = factory->settings->call_timeout_ms;
-    wait_for(batch, production, calls, FACTORY_WAIT_CALL, batch->now_ms + 2 * timeout_ms);
+    wait_for(batch, production, calls, CALLS_WAIT_CALL, batch->now_ms + 2 * timeout_ms);
     batch_call(batch, &(struct call){
                           .url = copy_text(batch, url),
                           .json = slice_of(copy_text(batch, json)),
@@ -180,7 +179,7 @@ call_outside(struct factory *factory, struct batch *batch, struct factory_produc
 
 /* A production that was meant for an outside factory, and there is none any more. */
 static err
-take_over(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
+take_over(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
 {
     production->due_at_ms = batch->now_ms + factory->settings->lead_time_ms;
     log_warn("production_taken_over", LOG_ID("production", &production->id));
@@ -191,13 +190,13 @@ take_over(struct factory *factory, struct batch *batch, struct factory_productio
 
 /* Accepted, and the callback did not come. */
 static err
-handle_silence(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
+handle_silence(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
 {
-    calls->silences++;
+    calls->accepted++;
     (void)err_say(&production->error, ERR_ok, "the factory accepted the production %" PRId64 " times and never called back",
                   production->accepted);
-    factory_calls_add(calls, batch->now_ms, "accepted, and not called back in time");
-    if (factory_calls_again(calls->silences, factory->settings->retry_attempts, calls->has_letter)) {
+    calls_add(calls, batch->now_ms, slice_of("accepted, and not called back in time"));
+    if (calls_again(calls->accepted, factory->settings->retry_attempts, calls->has_letter)) {
         production->error.text[0] = '\0';
         return call_outside(factory, batch, production, calls);
     }
@@ -219,17 +218,17 @@ has_outcome(const struct batch *batch, const struct id *production)
 static err
 handle_call_due(struct factory *factory, struct batch *batch, const struct item *item, struct factory_production *production)
 {
-    struct factory_calls calls;
+    struct calls calls;
     err code = ERR_ok;
-    factory_calls_init(&calls, item->payload);
+    calls_init(&calls, item->payload);
     if (!factory_is_outside(factory)) {
         code = take_over(factory, batch, production, &calls);
-    } else if (calls.wait == FACTORY_WAIT_CALLBACK) {
+    } else if (calls.wait == CALLS_WAIT_END) {
         code = handle_silence(factory, batch, production, &calls);
     } else {
         code = call_outside(factory, batch, production, &calls);
     }
-    factory_calls_fini(&calls);
+    calls_fini(&calls);
     return code;
 }
 
@@ -257,7 +256,7 @@ factory_handle_due(struct factory *factory, struct batch *batch, const struct it
 /* --- outcomes --- */
 
 static err
-handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, struct factory_calls *calls)
+handle_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
 {
     production->status = FACTORY_REQUESTED;
     production->accepted++;
@@ -265,13 +264,13 @@ handle_accepted(struct factory *factory, struct batch *batch, struct factory_pro
     calls->failures = 0;
     settle_letter(batch, &production->id, calls);
     int64_t patience_ms = factory_patience_ms(production->accepted, factory->settings->call_timeout_ms, randombytes_random());
-    wait_for(batch, production, calls, FACTORY_WAIT_CALLBACK, batch->now_ms + patience_ms);
+    wait_for(batch, production, calls, CALLS_WAIT_END, batch->now_ms + patience_ms);
     return factory_store_update(&factory->store, production);
 }
 
 static err
 handle_not_accepted(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *item,
-                    struct factory_calls *calls)
+                    struct calls *calls)
 {
     char capability[FACTORY_CAPABILITY_SIZE];
     err code = factory_load_secret(factory);
@@ -280,15 +279,15 @@ handle_not_accepted(struct factory *factory, struct batch *batch, struct factory
     }
     factory_capability_of(factory->secret, &production->id, capability);
     factory_call_error(item->call_status, item->text, capability, &production->error);
-    factory_calls_add(calls, batch->now_ms, production->error.text);
+    calls_add(calls, batch->now_ms, slice_of(production->error.text));
     calls->failures++;
-    if (!factory_calls_again(calls->failures, factory->settings->retry_attempts, calls->has_letter)) {
+    if (!calls_again(calls->failures, factory->settings->retry_attempts, calls->has_letter)) {
         return bury(factory, batch, production, calls, ERR_call_failed);
     }
     int64_t pause_ms = batch_backoff_ms(batch, calls->failures);
     log_warn("outside_factory_failed", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
              LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
-    wait_for(batch, production, calls, FACTORY_WAIT_CALL, batch->now_ms + pause_ms);
+    wait_for(batch, production, calls, CALLS_WAIT_CALL, batch->now_ms + pause_ms);
     return factory_store_update(&factory->store, production);
 }
 
@@ -297,7 +296,7 @@ factory_handle_outcome(struct factory *factory, struct batch *batch, const struc
 {
     struct factory_production production;
     struct wire_buffer payload = {0};
-    struct factory_calls calls;
+    struct calls calls;
     bool found = false;
     err code = factory_store_find(&factory->store, &item->context_id, &production, &found);
     if (code != ERR_ok || !found || !factory_status_is_open(production.status)) {
@@ -308,10 +307,10 @@ factory_handle_outcome(struct factory *factory, struct batch *batch, const struc
         wire_buffer_fini(&payload);
         return code;
     }
-    factory_calls_init(&calls, wire_buffer_slice(&payload));
+    calls_init(&calls, wire_buffer_slice(&payload));
     code = factory_is_accepted(item->call_status) ? handle_accepted(factory, batch, &production, &calls)
                                                   : handle_not_accepted(factory, batch, &production, item, &calls);
-    factory_calls_fini(&calls);
+    calls_fini(&calls);
     wire_buffer_fini(&payload);
     return code;
 }

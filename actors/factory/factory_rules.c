@@ -113,12 +113,6 @@ factory_is_accepted(int http_status)
     return http_status >= 200 && http_status <= 299;
 }
 
-bool
-factory_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter)
-{
-    return in_a_row < retry_attempts && !has_letter;
-}
-
 int64_t
 factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random)
 {

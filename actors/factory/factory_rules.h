@@ -64,11 +64,6 @@ factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm);
 bool
 factory_is_accepted(int http_status);
 
-/* Whether calls go on by themselves after so many in a row went wrong in the same way: were not accepted, or were accepted and not
- * called back. One that was made because somebody asked for it, with its letter open, is not followed by another. */
-bool
-factory_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter);
-
 /* How long to wait for the callback after the call was accepted for the `accepted`th time, before asking again: ten call time-outs,
  * doubled each time, an hour at the most, and up to a quarter more by `random`. */
 int64_t

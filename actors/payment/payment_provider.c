@@ -7,7 +7,7 @@
  *
  * STATE
  *   The due row "charge" or "refund" of what is pending: set before a call to a moment behind the call's time-out, so that a process
- *   that ends in the middle goes on. Its payload is what is remembered of the calls (payment_calls.h). `attempts` of the row counts
+ *   that ends in the middle goes on. Its payload is what is remembered of the calls (calls.h). `attempts` of the row counts
  * calls and stands in the call's tag: an outcome with another one is old and is passed over.
  *
  * FAILURES
@@ -41,7 +41,7 @@
 struct task {
     struct payment_claim_slot *claim;
     struct payment_payback_slot *payback; /* NULL: it is the charge itself */
-    struct payment_calls calls;
+    struct calls calls;
     bool has_row; /* its due row may be there */
     const struct item *cause;
 };
@@ -120,11 +120,11 @@ is_wanted(const struct task *task)
 /* --- the due row --- */
 
 static void
-wait_for(struct payment *payment, struct task *task, enum payment_wait wait, int64_t due_ms)
+wait_for(struct payment *payment, struct task *task, enum calls_wait wait, int64_t due_ms)
 {
     struct wire_buffer payload = {0};
     task->calls.wait = wait;
-    payment_calls_encode(&task->calls, &payload);
+    calls_encode(&task->calls, &payload);
     batch_due(payment->batch, &(struct due){
                                   .owner = owner_of(task),
                                   .key = {id_of(task)->bytes, ID_SIZE},
@@ -137,7 +137,7 @@ wait_for(struct payment *payment, struct task *task, enum payment_wait wait, int
 }
 
 static void
-close_letter(struct payment *payment, const struct id *id, struct payment_calls *calls)
+close_letter(struct payment *payment, const struct id *id, struct calls *calls)
 {
     if (calls->has_letter) {
         struct id letter = batch_letter_id(payment->batch, id);
@@ -160,13 +160,13 @@ err
 payment_stop_calls(struct payment *payment, const char *owner, const struct id *id)
 {
     struct wire_buffer payload = {0};
-    struct payment_calls calls;
+    struct calls calls;
     bool found = false;
     err code = payment_store_find_calls(&payment->store, owner, id, &payload, &found);
     if (code == ERR_ok && found) {
-        payment_calls_init(&calls, wire_buffer_slice(&payload));
+        calls_init(&calls, wire_buffer_slice(&payload));
         close_letter(payment, id, &calls);
-        payment_calls_fini(&calls);
+        calls_fini(&calls);
     }
     if (code == ERR_ok) {
         batch_due_cancel(payment->batch, owner, (struct slice){id->bytes, ID_SIZE});
@@ -214,7 +214,7 @@ bury(struct payment *payment, struct task *task, struct slice error)
 {
     struct batch *batch = payment->batch;
     struct burial burial = {0};
-    struct payment_calls *calls = &task->calls;
+    struct calls *calls = &task->calls;
     char order[ID_TEXT_SIZE];
     int64_t attempts = *attempts_of(task);
     calls->told = attempts > calls->told ? attempts : calls->told + 1;
@@ -224,7 +224,7 @@ bury(struct payment *payment, struct task *task, struct slice error)
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_call_failed)));
     WIRE_SET(&burial, burial, error, error);
     WIRE_SET(&burial, burial, attempts, calls->told);
-    WIRE_SET(&burial, burial, first, payment_calls_first_ms(calls, batch->now_ms));
+    WIRE_SET(&burial, burial, first, calls_first_ms(calls, batch->now_ms));
     WIRE_SET(&burial, burial, last, batch->now_ms);
     WIRE_SET(&burial, burial, history, calls->past);
     WIRE_SET(&burial, burial, key, slice_of(order));
@@ -238,7 +238,7 @@ bury(struct payment *payment, struct task *task, struct slice error)
     calls->has_letter = true;
     log_error("payment_call_given_up", LOG_ID(owner_of(task), id_of(task)), LOG_I64("attempts", attempts), LOG_SLICE("error", error),
               LOG_TEXT("now", "its letter can be replayed"));
-    wait_for(payment, task, PAYMENT_WAIT_NOBODY, DUE_NEVER);
+    wait_for(payment, task, CALLS_WAIT_NOBODY, DUE_NEVER);
 }
 
 /* --- verdicts --- */
@@ -277,7 +277,7 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
     int64_t now_ms = payment->batch->now_ms;
     close_letter(payment, id_of(task), &task->calls);
     task->calls.failures = 0;
-    task->calls.pendings++;
+    task->calls.accepted++;
     if (task->payback == NULL && words->reference.size > 0) {
         task->claim->claim.reference = words->reference;
     }
@@ -288,27 +288,27 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
         end(payment, task);
         return;
     }
-    int64_t pause_ms = payment_patience_ms(task->calls.pendings, first_ms);
+    int64_t pause_ms = payment_patience_ms(task->calls.accepted, first_ms);
     pause_ms += is_simulated ? 0 : randombytes_uniform((uint32_t)(pause_ms / 4 + 1));
-    wait_for(payment, task, PAYMENT_WAIT_PENDING, now_ms + pause_ms);
+    wait_for(payment, task, CALLS_WAIT_END, now_ms + pause_ms);
 }
 
 /* Calls go on after a pause, until there were too many. */
 static void
 take_unknown(struct payment *payment, struct task *task, struct slice error)
 {
-    struct payment_calls *calls = &task->calls;
-    payment_calls_add(calls, payment->batch->now_ms, error);
+    struct calls *calls = &task->calls;
+    calls_add(calls, payment->batch->now_ms, error);
     calls->failures++;
     set_reason(task, error);
-    if (!payment_calls_again(calls->failures, payment->settings->retry_attempts, calls->has_letter)) {
+    if (!calls_again(calls->failures, payment->settings->retry_attempts, calls->has_letter)) {
         bury(payment, task, error);
         return;
     }
     int64_t pause_ms = batch_backoff_ms(payment->batch, calls->failures);
     log_warn("payment_call_without_outcome", LOG_ID(owner_of(task), id_of(task)), LOG_I64("attempts", *attempts_of(task)),
              LOG_I64("again_in_ms", pause_ms), LOG_SLICE("error", error));
-    wait_for(payment, task, PAYMENT_WAIT_PAUSE, payment->batch->now_ms + pause_ms);
+    wait_for(payment, task, CALLS_WAIT_PAUSE, payment->batch->now_ms + pause_ms);
 }
 
 static err
@@ -346,7 +346,7 @@ call_simulated(struct payment *payment, struct task *task, enum payment_step ste
     enum payment_verdict verdict = task->payback != NULL ? payment_simulate_refund(claim->amount, step)
                                                          : payment_simulate_charge(claim->amount, step, claim->attempts == 1);
     if (verdict == VERDICT_UNKNOWN) {
-        wait_for(payment, task, PAYMENT_WAIT_CALL, payment->batch->now_ms + payment->settings->payment_delay_ms);
+        wait_for(payment, task, CALLS_WAIT_CALL, payment->batch->now_ms + payment->settings->payment_delay_ms);
         return ERR_ok;
     }
     if (verdict == VERDICT_FAILED) {
@@ -400,7 +400,7 @@ call_outside(struct payment *payment, struct task *task, enum payment_step step)
         return ERR_ok;
     }
     url_of(payment, task, step, url);
-    wait_for(payment, task, PAYMENT_WAIT_CALL, payment->batch->now_ms + 2 * settings->call_timeout_ms);
+    wait_for(payment, task, CALLS_WAIT_CALL, payment->batch->now_ms + 2 * settings->call_timeout_ms);
     batch_call(payment->batch, &(struct call){
                                    .url = url,
                                    .json = step == PAYMENT_CREATE ? message_of(payment, task) : (struct slice){0},
@@ -435,7 +435,7 @@ start(struct payment *payment, struct task *task)
         return ERR_ok;
     }
     err code = call(payment, task, PAYMENT_CREATE);
-    payment_calls_fini(&task->calls);
+    calls_fini(&task->calls);
     return code;
 }
 
@@ -494,17 +494,17 @@ payment_handle_due(struct payment *payment, const struct item *item)
         return ERR_ok;
     }
     err code = ERR_ok;
-    payment_calls_init(&task.calls, item->payload);
+    calls_init(&task.calls, item->payload);
     if (!is_wanted(&task)) {
         end(payment, &task);
     } else {
-        if (task.calls.wait == PAYMENT_WAIT_CALL) {
-            payment_calls_add(&task.calls, payment->batch->now_ms, slice_of("there was no answer in time"));
+        if (task.calls.wait == CALLS_WAIT_CALL) {
+            calls_add(&task.calls, payment->batch->now_ms, slice_of("there was no answer in time"));
             task.calls.failures++;
         }
         code = call(payment, &task, PAYMENT_ASK);
     }
-    payment_calls_fini(&task.calls);
+    calls_fini(&task.calls);
     return code;
 }
 
@@ -574,9 +574,9 @@ payment_handle_outcome(struct payment *payment, const struct item *item)
         return code;
     }
     *called_flag(&task) = true;
-    payment_calls_init(&task.calls, wire_buffer_slice(&payload));
+    calls_init(&task.calls, wire_buffer_slice(&payload));
     code = take_verdict(payment, &task, judge(payment, item, &words), &words);
-    payment_calls_fini(&task.calls);
+    calls_fini(&task.calls);
     wire_buffer_fini(&payload);
     return code;
 }

@@ -220,12 +220,6 @@ payment_simulate_later(int64_t amount)
 
 /* --- when --- */
 
-bool
-payment_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter)
-{
-    return in_a_row < retry_attempts && !has_letter;
-}
-
 int64_t
 payment_patience_ms(int64_t times, int64_t first_ms)
 {

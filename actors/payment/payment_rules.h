@@ -94,11 +94,6 @@ payment_simulate_later(int64_t amount);
 #define PAYMENT_WATCH_MS 86400000       /* so long a cancelled charge is looked after, when it may still be paid */
 #define PAYMENT_TOLERANCE_MS 300000     /* so far a webhook's clock may be from ours */
 
-/* Whether calls go on by themselves after so many in a row had no outcome. One that was made because somebody asked for it, with its
- * letter open, is not followed by another. */
-bool
-payment_calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter);
-
 /* How long to wait before asking for what was pending `times` times: `first_ms`, doubled each time, an hour at the most. */
 int64_t
 payment_patience_ms(int64_t times, int64_t first_ms);

@@ -6,7 +6,7 @@
 
 #include "actor.h"
 #include "payment_book.h"
-#include "payment_calls.h"
+#include "calls.h"
 #include "payment_rules.h"
 #include "payment_signature.h"
 #include "payment_store.h"

@@ -100,21 +100,6 @@ Test(factory_rules, only_2xx_is_accepted)
     }
 }
 
-Test(factory_rules, calls_go_on_until_the_attempts_are_used_up)
-{
-    cr_expect(factory_calls_again(1, 7, false));
-    cr_expect(factory_calls_again(6, 7, false));
-    cr_expect_not(factory_calls_again(7, 7, false));
-    cr_expect_not(factory_calls_again(INT64_MAX, 7, false));
-    cr_expect_not(factory_calls_again(1, 1, false));
-}
-
-Test(factory_rules, a_call_that_somebody_asked_for_is_one_call)
-{
-    cr_expect_not(factory_calls_again(1, 7, true));
-    cr_expect_not(factory_calls_again(8, 7, true));
-}
-
 Test(factory_rules, patience_doubles_up_to_an_hour)
 {
     cr_expect_eq(factory_patience_ms(1, 5000, 0), 50000);

@@ -10,7 +10,6 @@
 #include <criterion/parameterized.h>
 #include <sodium.h>
 
-#include "payment/payment_calls.h"
 #include "payment/payment_signature.h"
 
 /* --- answers --- */
@@ -206,13 +205,6 @@ Test(payment_rules, patience_doubles_up_to_an_hour_and_never_is_nothing)
     cr_expect_eq(payment_patience_ms(1, INT64_C(600000) * 10), PAYMENT_PATIENCE_MAX_MS);
 }
 
-Test(payment_rules, calls_end_after_so_many_and_are_not_repeated_for_a_letter)
-{
-    cr_expect(payment_calls_again(6, 7, false));
-    cr_expect_not(payment_calls_again(7, 7, false));
-    cr_expect_not(payment_calls_again(1, 7, true));
-}
-
 Test(payment_rules, a_timestamp_is_digits)
 {
     static const char *const wrong[] = {"", "-1", "+1", " 1", "1 ", "1.5", "1e3", "0x10", "1000000000000", "now"};
@@ -321,48 +313,5 @@ Test(payment_signature, a_secret_is_whsec_and_base64)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_not(payment_key_parse(wrong[i], &key), "\"%s\"", wrong[i]);
         cr_expect_eq(key.size, 0);
-    }
-}
-
-/* --- what is remembered of calls --- */
-
-Test(payment_calls, are_read_as_they_were_written)
-{
-    struct payment_calls written;
-    struct payment_calls read;
-    struct wire_buffer payload = {0};
-    payment_calls_init(&written, (struct slice){0});
-    written.wait = PAYMENT_WAIT_PENDING;
-    written.has_letter = true;
-    written.failures = 3;
-    written.pendings = INT64_MAX;
-    written.told = 5;
-    for (int i = 0; i < PAYMENT_HISTORY_MAX + 3; i++) {
-        payment_calls_add(&written, 100 + i, slice_of("HTTP 500"));
-    }
-    payment_calls_encode(&written, &payload);
-    payment_calls_init(&read, wire_buffer_slice(&payload));
-    cr_expect_eq(read.wait, PAYMENT_WAIT_PENDING);
-    cr_expect(read.has_letter);
-    cr_expect_eq(read.failures, 3);
-    cr_expect_eq(read.pendings, INT64_MAX);
-    cr_expect_eq(read.told, 5);
-    cr_expect_eq(read.past.count, PAYMENT_HISTORY_MAX);
-    cr_expect_eq(payment_calls_first_ms(&read, 0), 100);
-    wire_buffer_fini(&payload);
-    payment_calls_fini(&written);
-    payment_calls_fini(&read);
-}
-
-Test(payment_calls, what_cannot_be_read_was_never_called)
-{
-    static const uint8_t nonsense[40] = {9, 9, 9, 99};
-    struct payment_calls calls;
-    for (size_t size = 0; size <= sizeof nonsense; size++) {
-        payment_calls_init(&calls, (struct slice){nonsense, size});
-        cr_expect_eq(calls.wait, PAYMENT_WAIT_CALL);
-        cr_expect_eq(calls.failures, 0);
-        cr_expect_eq(payment_calls_first_ms(&calls, 7), 7);
-        payment_calls_fini(&calls);
     }
 }

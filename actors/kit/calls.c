@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE  The calls about a production outlive the process as the payload of their due row: 32 bytes of counts, big-endian, and the
- *          attempts that failed as they go into a letter.
+ * PURPOSE  Outside calls (of the factory, of payment) outlive the process as the payload of their due row: 32 bytes of counts,
+ *          big-endian, and the attempts that failed as they go into a letter.
  *
- * STATE    payload = version, wait, has_letter, count of attempts (a byte each), 4 bytes of 0, failures, silences, told (8 bytes
+ * STATE    payload = version, wait, has_letter, count of attempts (a byte each), 4 bytes of 0, failures, accepted, told (8 bytes
  *          each), then the attempts, one encoded letter_attempt after the other.
  *
- * LIMITS   FACTORY_HISTORY_MAX attempts: of more the first and the latest. An attempt's error is as long as an err_text: all of it
+ * LIMITS   CALLS_HISTORY_MAX attempts: of more the first and the latest. An attempt's error is as long as an err_text: all of it
  *          stays below the size of a due row's payload.
  */
-#include "factory_calls.h"
+#include "calls.h"
 
 #include <string.h>
 
@@ -36,8 +36,8 @@ get_i64(const uint8_t *in)
 static bool
 is_readable(struct slice payload)
 {
-    return payload.size >= FIXED_SIZE && payload.data[0] == VERSION && payload.data[1] < FACTORY_WAIT_COUNT &&
-           payload.data[3] <= FACTORY_HISTORY_MAX;
+    return payload.size >= FIXED_SIZE && payload.data[0] == VERSION && payload.data[1] < CALLS_WAIT_COUNT &&
+           payload.data[3] <= CALLS_HISTORY_MAX;
 }
 
 /* Copies the attempts, without the second of them when `skips_second`. A broken one ends the list. */
@@ -55,16 +55,16 @@ copy_attempts(struct wire_list from, bool skips_second, struct wire_buffer *out)
 }
 
 void
-factory_calls_init(struct factory_calls *calls, struct slice payload)
+calls_init(struct calls *calls, struct slice payload)
 {
-    *calls = (struct factory_calls){.wait = FACTORY_WAIT_CALL};
+    *calls = (struct calls){.wait = CALLS_WAIT_CALL};
     if (!is_readable(payload)) {
         return;
     }
-    calls->wait = (enum factory_wait)payload.data[1];
+    calls->wait = (enum calls_wait)payload.data[1];
     calls->has_letter = payload.data[2] != 0;
     calls->failures = get_i64(payload.data + 8);
-    calls->silences = get_i64(payload.data + 16);
+    calls->accepted = get_i64(payload.data + 16);
     calls->told = get_i64(payload.data + 24);
     struct wire_list stored = {payload.data + FIXED_SIZE, payload.size - FIXED_SIZE, payload.data[3]};
     calls->past = copy_attempts(stored, false, &calls->own);
@@ -72,20 +72,20 @@ factory_calls_init(struct factory_calls *calls, struct slice payload)
 }
 
 void
-factory_calls_fini(struct factory_calls *calls)
+calls_fini(struct calls *calls)
 {
     wire_buffer_fini(&calls->own);
     calls->past = (struct wire_list){0};
 }
 
 void
-factory_calls_add(struct factory_calls *calls, int64_t time_ms, const char *error)
+calls_add(struct calls *calls, int64_t time_ms, struct slice error)
 {
     struct wire_buffer grown = {0};
     struct letter_attempt attempt = {0};
-    struct wire_list past = copy_attempts(calls->past, calls->past.count == FACTORY_HISTORY_MAX, &grown);
+    struct wire_list past = copy_attempts(calls->past, calls->past.count == CALLS_HISTORY_MAX, &grown);
     WIRE_SET(&attempt, letter_attempt, time, time_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(error));
+    WIRE_SET(&attempt, letter_attempt, error, error);
     wire_list_add(&past, &letter_attempt_body, &attempt, &grown);
     wire_list_end(&past, &grown);
     wire_buffer_fini(&calls->own);
@@ -94,20 +94,28 @@ factory_calls_add(struct factory_calls *calls, int64_t time_ms, const char *erro
 }
 
 int64_t
-factory_calls_first_ms(const struct factory_calls *calls, int64_t otherwise)
+calls_first_ms(const struct calls *calls, int64_t otherwise)
 {
     struct wire_list past = calls->past;
     struct letter_attempt attempt;
     return wire_list_next(&past, &letter_attempt_body, &attempt) ? attempt.time : otherwise;
 }
 
+bool
+calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter)
+{
+    return in_a_row < retry_attempts && !has_letter;
+}
+
 void
-factory_calls_encode(const struct factory_calls *calls, struct wire_buffer *out)
+calls_encode(const struct calls *calls, struct wire_buffer *out)
 {
     uint8_t fixed[FIXED_SIZE] = {VERSION, (uint8_t)calls->wait, calls->has_letter ? 1 : 0, (uint8_t)calls->past.count};
     put_i64(fixed + 8, calls->failures);
-    put_i64(fixed + 16, calls->silences);
+    put_i64(fixed + 16, calls->accepted);
     put_i64(fixed + 24, calls->told);
     wire_buffer_append(out, fixed, sizeof fixed);
-    wire_buffer_append(out, calls->past.data, calls->past.size);
+    if (calls->past.size > 0) {
+        wire_buffer_append(out, calls->past.data, calls->past.size);
+    }
 }

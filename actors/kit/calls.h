@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What is remembered of the outside calls about one thing: the payload of its due row. Pure but for memory. */
+#ifndef LARDER_KIT_CALLS_H
+#define LARDER_KIT_CALLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+#define CALLS_HISTORY_MAX 32
+
+/* What the due row waits for. */
+enum calls_wait {
+    CALLS_WAIT_CALL,   /* the moment to call; or, behind a call's time-out, its outcome was lost */
+    CALLS_WAIT_END,    /* the other side has accepted it: it did not end in time */
+    CALLS_WAIT_NOBODY, /* it was given up: somebody asked for it */
+    CALLS_WAIT_PAUSE,  /* the end of the pause after a call without an outcome */
+    CALLS_WAIT_COUNT
+};
+
+struct calls {
+    enum calls_wait wait;
+    bool has_letter;        /* a letter about it is open */
+    int64_t failures;       /* calls in a row that were not accepted, or had no outcome */
+    int64_t accepted;       /* times in a row that it was accepted and had not ended */
+    int64_t told;           /* attempts that the latest letter was told of */
+    struct wire_list past;  /* struct letter_attempt, the oldest first; of many the first and the latest */
+    struct wire_buffer own; /* the bytes of `past` and of the payload; calls_fini() frees it */
+};
+
+/* From the payload of a due row; an empty one, and one that cannot be read, are a call that was never made. */
+void
+calls_init(struct calls *calls, struct slice payload);
+void
+calls_fini(struct calls *calls);
+
+void
+calls_add(struct calls *calls, int64_t time_ms, struct slice error);
+
+/* When the first of them failed; `otherwise` when none did. */
+int64_t
+calls_first_ms(const struct calls *calls, int64_t otherwise);
+
+/* Whether calls go on by themselves after so many in a row went wrong in the same way. One that was made because somebody asked for
+ * it, with its letter open, is not followed by another. */
+bool
+calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter);
+
+/* Appends the payload. */
+void
+calls_encode(const struct calls *calls, struct wire_buffer *out);
+
+#endif
