@@ -224,7 +224,9 @@ open_database(struct actor *actor, struct err_text *why)
     actor->due_rows = due_rows_create(actor->db);
     actor->burials = burials_create(actor->db, actor->name);
     actor->answers = answers_create(actor->db);
-    actor->trial = trial_create(actor->db, actor->name, actor->record_capacity);
+    const size_t tried_most[TRIAL_KINDS] = {
+        [TRIAL_EVENT] = actor->record_capacity, [TRIAL_REQUEST] = actor->record_capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
+    actor->trial = trial_create(actor->db, actor->name, tried_most);
     code = actor_reopen(actor);
     snprintf(detail.text, sizeof detail.text, "%.200s", db_error(actor->db));
     return code == ERR_ok ? code : err_say(why, code, "%s cannot read its tables: %s", actor->name, detail.text);
@@ -528,6 +530,18 @@ open_everything(struct actor *actor, struct err_text *why)
     return code == ERR_ok ? open_sockets(actor, why) : code;
 }
 
+/* Its name in the process is free when this returns; libzmq gives back the one of a socket that is only closed at some later time. */
+static void
+unbind(struct actor *actor, zsock_t **socket, enum endpoint_kind kind)
+{
+    char endpoint[ENDPOINT_MAX];
+    if (*socket != NULL) {
+        topology_inproc(actor->class->name, actor->shard_number, kind, endpoint);
+        (void)zsock_unbind(*socket, "%s", endpoint);
+        zsock_destroy(socket);
+    }
+}
+
 static void
 close_everything(struct actor *actor)
 {
@@ -538,8 +552,8 @@ close_everything(struct actor *actor)
     free(actor->events_sources);
     asks_destroy(&actor->asks);
     watches_close(&actor->watches);
-    zsock_destroy(&actor->router);
-    zsock_destroy(&actor->publisher);
+    unbind(actor, &actor->router, ENDPOINT_REQUESTS);
+    unbind(actor, &actor->publisher, ENDPOINT_EVENTS);
     outbound_destroy(&actor->outbound);
     works_destroy(&actor->works);
     close(actor->wakeup_fd);

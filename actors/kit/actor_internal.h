@@ -127,7 +127,7 @@ struct actor {
     struct answers *answers;
     struct burials *burials;
     struct trial *trial;          /* NULL: the actor keeps nothing */
-    bool is_trying;               /* the batch under way is run one by one, each record named on disk before */
+    bool is_trying;               /* the batch under way has records that are run alone, each named on disk before */
     struct trial_name tried_next; /* that the transaction under way writes down */
     struct asks *asks;
     struct watches *watches; /* NULL: the class does not watch */
@@ -246,9 +246,13 @@ rows_send_burials(struct actor *actor, int64_t now_ms);
 
 /* --- tried.c --- */
 
-/* Whether this batch is run one by one, each record named on disk before it is handled. */
+/* Whether this batch has a record that is handled alone, named on disk before. */
 bool
 tried_is_wanted(const struct actor *actor);
+
+/* How many records from this one on can be handled together: 1 at least. */
+size_t
+tried_together(const struct actor *actor, size_t first);
 
 /* Before the record of this number is handled: its name is on disk, or it is given up here for having ended the actor too often. */
 MUST_CHECK err

@@ -641,49 +641,81 @@ answer_folded(struct actor *actor)
     }
 }
 
+/* There is no time left for it. */
+static void
+put_off(struct actor *actor, struct record *record, int64_t now_ms)
+{
+    if (record->event != NULL) {
+        inbox_dropped(actor->inbox);
+    } else if (record->ask != NULL) {
+        return_reply(actor, record, ERR_unavailable, now_ms);
+    } else if (record->work != NULL) {
+        return_work(actor, record, ERR_unavailable, now_ms);
+    }
+    refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
+}
+
+/* `is_forced`: it ran before, and it is looked up whether it was done. */
+static err
+run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
+{
+    struct record *record = &actor->records[number];
+    bool is_given_up = false;
+    actor->is_forced = is_forced;
+    err code = actor->is_trying ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
+    if (is_given_up) {
+        return ERR_ok;
+    }
+    bool has_begun = code == ERR_ok;
+    enum after after = has_begun ? attempt_and_settle(actor, record, 1, now_ms, &code) : AFTER_FAILED;
+    /* What fails without having been looked up may be asked for the second time, and its row be there. */
+    bool is_blind = has_begun && after == AFTER_FAILED && record->item.kind == ITEM_REQUEST && !actor->is_forced;
+    bool is_again = after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event));
+    if (is_again || (is_blind && code != ERR_db_stale && !actor->is_db_away)) {
+        actor->is_forced = true;
+        after = attempt_and_settle(actor, record, 1, now_ms, &code);
+    }
+    if (after != AFTER_DONE && code != ERR_db_stale) {
+        fail_alone(actor, record, code, now_ms);
+    }
+    return code;
+}
+
+/* Of a batch that is tried: `count` records that nothing is held against. False: rolled back. */
+static bool
+run_together(struct actor *actor, size_t first, size_t count, int64_t now_ms, err *code)
+{
+    bool is_given_up = false;
+    *code = tried_begin(actor, first + count - 1, now_ms, &is_given_up);
+    return *code == ERR_ok && attempt_and_settle(actor, &actor->records[first], count, now_ms, code) == AFTER_DONE;
+}
+
 /* `is_forced`: they ran before, and it is looked up whether they were done. */
 static void
 run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
 {
     int64_t until_us = clock_steady_us() + ALONE_MAX_MS * INT64_C(1000);
-    for (size_t i = 0; i < actor->record_count; i++) {
+    size_t failed_until = is_forced ? actor->record_count : 0;
+    err code = ERR_ok;
+    for (size_t i = 0; i < actor->record_count && code != ERR_db_stale; i++) {
         struct record *record = &actor->records[i];
         if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->inbox, record->event))) {
             continue;
         }
         if (clock_steady_us() > until_us || actor->is_db_away) {
-            if (record->event != NULL) {
-                inbox_dropped(actor->inbox);
-            } else if (record->ask != NULL) {
-                return_reply(actor, record, ERR_unavailable, now_ms);
-            } else if (record->work != NULL) {
-                return_work(actor, record, ERR_unavailable, now_ms);
-            }
-            refuse_unanswered(actor, record, 1, ERR_unavailable, "the database is too slow now; ask again with the same id");
+            put_off(actor, record, now_ms);
             continue;
         }
-        bool is_given_up = false;
-        actor->is_forced = is_forced;
-        err code = actor->is_trying ? tried_begin(actor, i, now_ms, &is_given_up) : ERR_ok;
-        if (is_given_up) {
+        size_t together = actor->is_trying && i >= failed_until ? tried_together(actor, i) : 1;
+        if (together > 1 && run_together(actor, i, together, now_ms, &code)) {
+            i += together - 1;
             continue;
         }
-        bool has_begun = code == ERR_ok;
-        enum after after = has_begun ? attempt_and_settle(actor, record, 1, now_ms, &code) : AFTER_FAILED;
-        /* What fails without having been looked up may be asked for the second time, and its row be there. */
-        bool is_blind = has_begun && after == AFTER_FAILED && record->item.kind == ITEM_REQUEST && !actor->is_forced;
-        bool is_again = after == AFTER_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event));
-        if (is_again || (is_blind && code != ERR_db_stale && !actor->is_db_away)) {
-            actor->is_forced = true;
-            after = attempt_and_settle(actor, record, 1, now_ms, &code);
-        }
-        if (code == ERR_db_stale) {
-            actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
-            break;
-        }
-        if (after != AFTER_DONE) {
-            fail_alone(actor, record, code, now_ms);
-        }
+        failed_until = together > 1 ? i + together : failed_until;
+        code = run_alone(actor, i, i < failed_until, now_ms);
+    }
+    if (code == ERR_db_stale) {
+        actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
     }
     actor->is_forced = false;
 }

@@ -13,9 +13,9 @@
  *
  * LIMITS    SUSPECTS_MAX messages are remembered, the latest. The slow beginning lasts SLOW_MIN_MS at least, twice that after a second
  *           run in a row that did not end cleanly and so on up to SLOW_MAX_MS, so that a message that is sent again by a patient
- * client is met in it; and as many messages as a full batch has at the most. A process that is killed from outside while it tries a
- *           message counts as that message's work; so does an actor beside it that ends the process by a message which it does not
- * try.
+ *           client is met in it; and as many messages of each kind as a full batch has of it at the most: busy clients do not use up
+ *           the turns of an event. A process that is killed from outside while it tries a message counts as that message's work; so
+ *           does an actor beside it that ends the process by a message which it does not try.
  */
 #include "trial.h"
 
@@ -55,9 +55,10 @@ struct trial {
     bool is_changed; /* working is not committed */
     bool is_loaded;
     bool is_on;
-    bool is_inside; /* has the process to itself */
-    int64_t records_left;
-    int64_t until_us; /* steady: not over before this */
+    bool is_strict;
+    bool is_inside;           /* has the process to itself */
+    size_t left[TRIAL_KINDS]; /* that may still be tried */
+    int64_t until_us;         /* steady: not over before this */
     struct metric *deaths;
     struct trial_name handled; /* whose turn has come; size 0: nobody's */
 };
@@ -80,7 +81,7 @@ append(struct trial_name *name, const void *bytes, size_t size)
 struct trial_name
 trial_name_of_event(struct slice source, int64_t seq)
 {
-    struct trial_name name = {.size = 0};
+    struct trial_name name = {.kind = TRIAL_EVENT};
     char number[32];
     int size = snprintf(number, sizeof number, "/%lld", (long long)seq);
     append(&name, "event/", 6);
@@ -92,7 +93,7 @@ trial_name_of_event(struct slice source, int64_t seq)
 struct trial_name
 trial_name_of_request(const struct id *id)
 {
-    struct trial_name name = {.size = 0};
+    struct trial_name name = {.kind = TRIAL_REQUEST};
     char text[ID_TEXT_SIZE];
     id_format(id, text);
     append(&name, "request/", 8);
@@ -103,7 +104,7 @@ trial_name_of_request(const struct id *id)
 struct trial_name
 trial_name_of_due(struct slice owner, struct slice key)
 {
-    struct trial_name name = {.size = 0};
+    struct trial_name name = {.kind = TRIAL_DUE};
     append(&name, "due/", 4);
     append(&name, owner.data, owner.size);
     append(&name, "/", 1);
@@ -231,7 +232,7 @@ acquit(struct trial *trial)
 /* --- life --- */
 
 struct trial *
-trial_create(struct db *db, const char *actor, size_t records_max)
+trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS])
 {
     struct trial *trial = calloc(1, sizeof *trial);
     if (trial == NULL) {
@@ -240,7 +241,7 @@ trial_create(struct db *db, const char *actor, size_t records_max)
     char labels[WIRE_NAME_MAX + 32];
     snprintf(labels, sizeof labels, "actor=\"%s\"", actor);
     trial->db = db;
-    trial->records_left = (int64_t)records_max;
+    memcpy(trial->left, most, sizeof trial->left);
     trial->deaths = metric(METRIC_COUNTER, "larder_poison_deaths_total", labels, "Ends of an actor while it handled a message alone.");
     return trial;
 }
@@ -307,6 +308,7 @@ turn_on(struct trial *trial, int64_t runs)
     }
     slow_ms = slow_ms < SLOW_MAX_MS ? slow_ms : SLOW_MAX_MS;
     trial->is_on = true;
+    trial->is_strict = runs > 1;
     trial->until_us = clock_steady_us() + slow_ms * 1000;
     log_warn("run_before_did_not_end_cleanly", LOG_I64("runs", runs), LOG_I64("suspects", (int64_t)trial->working.count),
              LOG_TEXT("now", "the first messages are handled one by one"));
@@ -341,6 +343,15 @@ trial_is_on(const struct trial *trial)
 }
 
 bool
+trial_wants(const struct trial *trial, const struct trial_name *name, bool is_new)
+{
+    if (!trial->is_on) {
+        return false;
+    }
+    return trial->left[name->kind] > 0 && (!is_new || trial->is_strict);
+}
+
+bool
 trial_has_suspects(const struct trial *trial)
 {
     return trial->committed.count > 0;
@@ -369,7 +380,11 @@ trial_is_convict(const struct trial *trial, const struct trial_name *name)
 void
 trial_turn(struct trial *trial, bool is_caught_up)
 {
-    if (trial->is_on && (trial->records_left <= 0 || (is_caught_up && clock_steady_us() >= trial->until_us))) {
+    bool is_used_up = true;
+    for (int kind = 0; kind < TRIAL_KINDS; kind++) {
+        is_used_up = is_used_up && trial->left[kind] == 0;
+    }
+    if (trial->is_on && (is_used_up || (is_caught_up && clock_steady_us() >= trial->until_us))) {
         trial->is_on = false;
         log_info("messages_share_batches_again", LOG_I64("suspects", (int64_t)trial->committed.count));
     }
@@ -414,7 +429,7 @@ trial_begin(struct trial *trial, const struct trial_name *name)
     }
     suspect->is_trying = true;
     trial->is_changed = true;
-    trial->records_left--;
+    trial->left[name->kind] -= trial->left[name->kind] > 0;
     return queue_row(trial, bytes_of(name), suspect);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Messages that kill their actor, found out. A run that did not end cleanly is followed by one that begins slowly: messages are
- * handled one by one, each named on disk before it is handled. A name that is found there at the next start is that of the message
- * that killed the actor, and of no other.
+ * Messages that kill their actor, found out. A run that did not end cleanly is followed by one that begins slowly: messages that
+ * the run before may have seen are handled one by one, each named on disk before it is handled. A name that is found there at the next
+ * start is that of the message that killed the actor, and of no other.
  *
  *     trial_load() after the shard was taken -> trial_begin(name) committed -> the message, and trial_queue(next name) in its
  *     transaction -> ... -> trial_clear() when the last was handled -> trial_stop() by a clean stop
@@ -25,8 +25,11 @@
 
 #define TRIAL_NAME_MAX 160
 
+enum trial_kind { TRIAL_EVENT, TRIAL_REQUEST, TRIAL_DUE, TRIAL_KINDS };
+
 /* What tells a message from all others, also when it comes again after a restart. */
 struct trial_name {
+    enum trial_kind kind;
     uint8_t bytes[TRIAL_NAME_MAX];
     size_t size; /* 0: none */
 };
@@ -40,9 +43,9 @@ trial_name_of_due(struct slice owner, struct slice key);
 
 struct trial;
 
-/* `actor` is a label of metrics, "stock/0"; `records_max` so many messages are tried alone at the most. */
+/* `actor` is a label of metrics, "stock/0". `most`: so many of each kind are tried alone at the most, as many as a batch takes. */
 struct trial *
-trial_create(struct db *db, const char *actor, size_t records_max);
+trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS]);
 void
 trial_destroy(struct trial **trial);
 
@@ -51,9 +54,14 @@ trial_destroy(struct trial **trial);
 MUST_CHECK err
 trial_load(struct trial *trial);
 
-/* Whether messages are handled one by one now. */
+/* Whether this is a slow beginning. */
 bool
 trial_is_on(const struct trial *trial);
+
+/* Whether it is one in which a message of this name is handled alone. `is_new`: it says that it comes for the first time, so the run
+ * before cannot have seen it; it is handled alone nevertheless when that run was the second in a row that did not end cleanly. */
+bool
+trial_wants(const struct trial *trial, const struct trial_name *name, bool is_new);
 
 /* Whether this message killed its actor before and was not handled since: it is handled alone, whenever it comes. Cheap while there
  * is none. */

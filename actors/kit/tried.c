@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   A batch after an unclean stop, and every batch with a message that ended its actor before: its records are run one by one,
- *           each named on disk before it is handled (trial.h), and those that have too many deaths are given up.
+ * PURPOSE   A batch after an unclean stop, and every batch with a message that ended its actor before: its records that the run before
+ *           may have seen are run one by one, each named on disk before it is handled (trial.h), and those that have too many deaths
+ *           are given up. What the run before cannot have seen goes together.
  *
  * STATE     Of the actor: `trial`, and while a batch is tried `tried_next`, the name that the transaction under way writes down for
  *           the record behind its own, so that a record costs one commit, as it would alone.
@@ -9,7 +10,8 @@
  * FAILURES  A name that cannot be written is a failure of its record, as if the record itself could not be committed.
  *
  * LIMITS    Only what comes again has a name: events, due rows, and requests of the class. Replies, ended calls, HEADs and the kit's
- *           own requests run alone as well, but are not blamed.
+ *           own requests do not come again, and are not blamed. A client that asks again without saying so is met from the second run
+ *           in a row on that did not end cleanly.
  */
 #include <stdio.h>
 
@@ -35,22 +37,40 @@ name_of(const struct record *record)
     return (struct trial_name){.size = 0};
 }
 
+/* Whether the record has to be handled alone: it ended the actor before, or it may be what ended the last run. */
+static bool
+is_tried(const struct actor *actor, const struct record *record)
+{
+    struct trial_name name = name_of(record);
+    if (name.size == 0) {
+        return false;
+    }
+    bool is_new = record->item.kind == ITEM_REQUEST && !record->item.again;
+    return trial_wants(actor->trial, &name, is_new) || trial_is_suspect(actor->trial, &name);
+}
+
 bool
 tried_is_wanted(const struct actor *actor)
 {
-    if (actor->trial == NULL) {
+    if (actor->trial == NULL || !(trial_is_on(actor->trial) || trial_has_suspects(actor->trial))) {
         return false;
     }
-    if (trial_is_on(actor->trial)) {
-        return true;
-    }
-    for (size_t i = 0; trial_has_suspects(actor->trial) && i < actor->record_count; i++) {
-        struct trial_name name = name_of(&actor->records[i]);
-        if (name.size > 0 && trial_is_suspect(actor->trial, &name)) {
+    for (size_t i = 0; i < actor->record_count; i++) {
+        if (is_tried(actor, &actor->records[i])) {
             return true;
         }
     }
     return false;
+}
+
+size_t
+tried_together(const struct actor *actor, size_t first)
+{
+    size_t end = first;
+    while (end < actor->record_count && actor->records[end].event == NULL && !is_tried(actor, &actor->records[end])) {
+        end++;
+    }
+    return end == first ? 1 : end - first;
 }
 
 /* --- names on disk --- */
@@ -61,7 +81,7 @@ find_next(struct actor *actor, size_t number)
     actor->tried_next.size = 0;
     for (size_t i = number + 1; actor->tried_next.size == 0 && i < actor->record_count; i++) {
         struct trial_name name = name_of(&actor->records[i]);
-        if (name.size > 0 && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
+        if (is_tried(actor, &actor->records[i]) && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
             actor->tried_next = name;
         }
     }
@@ -182,7 +202,7 @@ err
 tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_up)
 {
     struct record *record = &actor->records[number];
-    struct trial_name name = name_of(record);
+    struct trial_name name = is_tried(actor, record) ? name_of(record) : (struct trial_name){.size = 0};
     *is_given_up = name.size > 0 && trial_deaths(actor->trial, &name) >= TRIAL_DEATHS;
     if (*is_given_up) {
         give_up(actor, record, &name, now_ms);

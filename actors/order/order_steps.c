@@ -660,6 +660,12 @@ order_handle_payment(struct order_actor *order, struct item *item)
 
 /* --- due rows --- */
 
+static bool
+is_behind_deadline(const struct order_actor *order, const struct order_row *row)
+{
+    return saga_has_deadline(row->saga) && order->batch->now_ms >= row->deadline_ms;
+}
+
 static void
 look_after(struct order_actor *order, struct order_row *row)
 {
@@ -693,7 +699,7 @@ order_handle_due(struct order_actor *order, const struct item *item)
     row->attempts = item->attempts > row->attempts ? item->attempts : row->attempts;
     if (row->saga == SAGA_stuck) {
         (void)order_move(order, row, &(struct order_news){ON_retry, "retry", "asked", "", "somebody asked for it", item});
-    } else if (saga_has_deadline(row->saga) && order->batch->now_ms >= row->deadline_ms) {
+    } else if (is_behind_deadline(order, row)) {
         (void)order_move(order, row, &(struct order_news){ON_deadline, "deadline", "ok", "expired", "not paid in time", item});
     } else {
         look_after(order, row);
@@ -711,7 +717,8 @@ order_resume(struct order_actor *order)
     err code = order_store_find_open(order->store, order->cache, (struct slice){order->resumed_to.bytes, after_size}, &found);
     for (size_t i = 0; code == ERR_ok && i < found.count; i++) {
         struct order_row *row = order_cache_find(order->cache, &ids[i]);
-        if (row != NULL && row->asking == 0) {
+        bool is_late = row != NULL && is_behind_deadline(order, row); /* its due row ends what it waits for */
+        if (row != NULL && row->asking == 0 && !is_late) {
             row->again = true;
             order_ask(order, row, (struct slice){0});
         }

@@ -8,6 +8,7 @@ ROWS      orders    POST /v1/orders with two lines, 64 connections (wrk), until 
           commits   of each actor per order meanwhile, from larder_commit_seconds_count
           pace      programs/orders.c: orders at half of the required rate, due at fixed times whether earlier ones are answered or not
           kitchen   GET /v1/orders:kitchen over 100,000 orders of which 200 are open, one connection
+          abandoned 1,000 orders that nobody pays; killed (SIGKILL) before their deadline, opened again behind it: until nothing is held
           load      `larder products load` of a CSV file
 
 CHECKS    Every order that was placed has been received, none was placed twice or lost, and `larder verify` agrees.
@@ -40,8 +41,10 @@ OLD_ORDERS = 100000
 OPEN_ORDERS = 200
 KITCHEN_READS = 201
 MENU_ROWS = 200000
+ABANDONED = 1000
+ABANDONED_TTL_MS = 4000         # long enough to place them all
 ACTORS = ("order", "payment", "stock", "product", "sales", "user", "factory", "dlq")
-BARS = {"orders": {Larder: 3000, LarderMariaDB: 2000}, "pace_ms": 60, "kitchen_ms": 5, "load": 20000}
+BARS = {"orders": {Larder: 3000, LarderMariaDB: 2000}, "pace_ms": 60, "kitchen_ms": 5, "load": 20000, "abandoned_ms": 1000}
 
 
 class Shop:
@@ -252,6 +255,47 @@ def kitchen_rows(server, _plain, _options, say):
                 f"p50 {statistics.median(times):.2f} ms, the first after a start {first:.2f} ms")]
 
 
+# --- orders that nobody pays ---
+
+
+def held(server):
+    return json.loads(get(server.address, "/v1/stock/donut")[1])["reserved"]
+
+
+def abandon(server):
+    """One round: ms from the first answer of the shop that was opened again until nothing is held any more."""
+    server.settings = {**server.settings, "LARDER_ORDER_TTL_MS": str(ABANDONED_TTL_MS)}
+    order = {"lines": [{"product": "donut", "quantity": 1}, {"product": "p0", "quantity": 1}], "method": "money"}
+    with server.running("menu"):
+        server.post_all([("/v1/orders", order)] * ABANDONED)
+        if held(server) != ABANDONED:
+            raise BenchError(f"{held(server)} units are held for {ABANDONED} orders before the shop is killed")
+        server.processes[0].kill()
+        deadline = server.sql("SELECT MAX(deadline) FROM $order WHERE status = 'awaiting_payment'")[0][0]
+        time.sleep(max(0, deadline / 1000 - time.time()))
+        server.processes[0] = server.processes[0].again()
+        server.processes[0].wait_until(lambda: get(server.address, "/readyz")[0] == 200, 0.001)
+        began = time.monotonic()
+        while held(server) > 0 and time.monotonic() < began + 60:
+            time.sleep(0.002)
+        took_ms = (time.monotonic() - began) * 1000
+        await_value(lambda: server.count("status <> 'cancelled'"), 0, "orders that are not cancelled", 10)
+        prove(server)
+    return took_ms
+
+
+def abandoned_rows(server, _plain, options, say):
+    server.prepare("menu")
+    times = []
+    for number in range(options.rounds):
+        times.append(abandon(server))
+        say(f"round {number + 1}  {times[-1]:9.0f} ms until nothing is held | {server.name}")
+    took_ms = statistics.median(times)
+    return [row(f"{ABANDONED:,} unpaid orders, killed by -9, opened again behind their deadline, until nothing is held", server,
+                f"{took_ms:.0f} ms", f"at most {BARS['abandoned_ms']:,} ms", took_ms <= BARS["abandoned_ms"],
+                "from the first answer of /readyz; after a kill the first 256 due rows are handled one by one")]
+
+
 # --- the menu ---
 
 
@@ -284,7 +328,7 @@ def load_rows(server, _plain, _options, say):
 
 # --- the table ---
 
-PARTS = (("orders", order_rows), ("pace", pace_rows), ("kitchen", kitchen_rows), ("load", load_rows))
+PARTS = (("orders", order_rows), ("pace", pace_rows), ("kitchen", kitchen_rows), ("abandoned", abandoned_rows), ("load", load_rows))
 
 
 def row(what, server, value, bar, holds, note):

@@ -105,8 +105,11 @@ class Process:
             try:
                 self.child.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
+                self.kill()
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
 
 
 class MariaDB:

@@ -776,6 +776,111 @@ ON_BOTH(actor, answers_a_handler_that_says_nothing)
     finish(&stage);
 }
 
+/* --- after an end that nobody asked for --- */
+
+/* As if the actor had been killed `ends` times in a row. */
+static void
+restart_after_ends(struct stage *stage, int ends)
+{
+    zsock_destroy(&stage->client);
+    cr_assert(actor_stop(&stage->actor) == ACTOR_STOPPED);
+    struct db *db = place_open(stage->place);
+    struct db_statement *mark = db_statement(db, "UPDATE $trial SET is_trying = 1, deaths = ? WHERE what = ?");
+    db_bind_i64(mark, ends - 1);
+    db_bind_bytes(mark, slice_of("running"));
+    place_expect(db, db_queue(mark, 1), ERR_ok);
+    place_expect(db, db_commit(db), ERR_ok);
+    db_close(&db);
+    place_await_ports(stage->place);
+    run_actor(stage);
+    connect_client(stage, false);
+}
+
+static int64_t
+batches_of_many(struct stage *stage, int many, const struct sending *in_the_middle)
+{
+    enter_gate(stage);
+    for (int i = 0; i < many; i++) {
+        if (i == many / 2 && in_the_middle != NULL) {
+            send_adjust_as(stage, "donut", 1, in_the_middle);
+        }
+        (void)send_adjust(stage, "donut", 1, NULL);
+    }
+    int64_t before = batches();
+    leave_gate(stage);
+    for (int i = 0; i < many + (in_the_middle != NULL); i++) {
+        struct heard heard = expect_status(stage, ERR_ok);
+        cr_expect(heard.total == i + 1, "each sees what was before it");
+    }
+    return batches() - before;
+}
+
+ON_BOTH(actor, shares_one_commit_among_first_requests_after_a_kill)
+{
+    enum { MANY = 300 };
+    struct stage stage;
+    start(&stage, place);
+    restart_after_ends(&stage, 1);
+    int64_t needed = batches_of_many(&stage, MANY, NULL);
+    cr_expect(needed <= 3, "%lld batches", (long long)needed);
+    expect_consistent(&stage, MANY + 1);
+    finish(&stage);
+}
+
+ON_BOTH(actor, runs_alone_what_is_asked_again_after_a_kill)
+{
+    enum { MANY = 300 };
+    struct stage stage;
+    struct sending again = {.id = id_new(), .again = true};
+    start(&stage, place);
+    restart_after_ends(&stage, 1);
+    int64_t needed = batches_of_many(&stage, MANY, &again);
+    cr_expect(needed >= 3 && needed <= 5, "%lld batches: what comes before it, itself, and what comes behind it", (long long)needed);
+    expect_consistent(&stage, MANY + 2);
+    finish(&stage);
+}
+
+ON_BOTH(actor, runs_every_request_alone_after_two_kills)
+{
+    enum { MANY = 50 };
+    struct stage stage;
+    start(&stage, place);
+    restart_after_ends(&stage, 2);
+    int64_t needed = batches_of_many(&stage, MANY, NULL);
+    cr_expect(needed >= MANY, "%lld batches", (long long)needed);
+    expect_consistent(&stage, MANY + 1);
+    finish(&stage);
+}
+
+/* What goes together after a kill fails together, and is run one by one then. */
+ON_BOTH(actor, fails_only_the_item_that_the_database_refuses_after_a_kill)
+{
+    enum { MANY = 7 };
+    struct stage stage;
+    struct sending again = {.id = id_new(), .again = true};
+    struct id culprit = {{0}};
+    start(&stage, place);
+    restart_after_ends(&stage, 1);
+    enter_gate(&stage);
+    send_adjust_as(&stage, "donut", 1, &again);
+    for (int i = 0; i < MANY; i++) {
+        if (i == 3) {
+            culprit = send_adjust(&stage, "bagel", -1, "free");
+        } else {
+            (void)send_adjust(&stage, "donut", 1, NULL);
+        }
+    }
+    leave_gate(&stage);
+    for (int i = 0; i < MANY + 1; i++) {
+        struct heard heard = hear(&stage);
+        bool is_culprit = id_equal(&heard.id, &culprit);
+        cr_expect(heard.status == (is_culprit ? ERR_internal : ERR_ok), "%s: %s", err_symbol(heard.status), heard.detail);
+    }
+    cr_expect(total_of(&stage, "donut") == MANY);
+    expect_consistent(&stage, MANY + 1);
+    finish(&stage);
+}
+
 /* --- asked again --- */
 
 ON_BOTH(actor, replays_an_answer_that_was_given)

@@ -44,6 +44,7 @@ run_dlq(struct stage *stage)
     char endpoint[ENDPOINT_MAX];
     const char *peers[] = {endpoint};
     struct err_text why = {""};
+    place_await_ports_of(stage->place, 8);
     err code = actor_start(&dlq_class, &stage->place->settings, 0, stage->ended_fd, &stage->actor, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
     topology_inproc("dlq", 0, ENDPOINT_REQUESTS, endpoint);

@@ -762,7 +762,7 @@ ON_BOTH(order, that_is_given_up_while_stock_is_silent_is_released_blindly)
     struct stage stage;
     start(&stage, place, 1);
     struct larder_options keyed = {.id = id_new(), .again = true, .timeout_ms = WAIT_MS, .attempts = 1};
-    scripted_peer_set(stage.stock[0], OP_stock_reserve, PEER_SILENT, ERR_ok, 1);
+    scripted_peer_set(stage.stock[0], OP_stock_reserve, PEER_SILENT, ERR_ok, 1000);
     cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
     cr_expect_str_eq(cancel_order(&stage, &keyed.id).status, "cancelled");
     await_order(&stage, &keyed.id, "cancelled", "ended");

@@ -445,7 +445,8 @@ retry(struct stage *stage, const struct row *row, char outcome[32])
 static struct trial *
 load_trial(struct db *db)
 {
-    struct trial *trial = trial_create(db, "stock/0", 100);
+    static const size_t most[TRIAL_KINDS] = {[TRIAL_EVENT] = 100, [TRIAL_REQUEST] = 100, [TRIAL_DUE] = 50};
+    struct trial *trial = trial_create(db, "stock/0", most);
     place_expect(db, trial_load(trial), ERR_ok);
     place_expect(db, db_commit(db), ERR_ok);
     return trial;
@@ -513,19 +514,51 @@ ON_BOTH(trial, blames_only_the_message_that_was_being_handled)
     db_close(&db);
 }
 
+static int64_t
+try_as_many_as_are_wanted(struct db *db, struct trial *trial, enum trial_kind kind)
+{
+    for (int64_t i = 0;; i++) {
+        struct id id = id_new();
+        struct trial_name name = kind == TRIAL_EVENT     ? trial_name_of_event(slice_of("factory/0"), i)
+                                 : kind == TRIAL_REQUEST ? trial_name_of_request(&id)
+                                                         : trial_name_of_due(slice_of("toy"), (struct slice){id.bytes, ID_SIZE});
+        if (!trial_wants(trial, &name, false)) {
+            return i;
+        }
+        cr_assert(trial_is_on(trial));
+        commit_trial(db, trial, trial_queue(trial, &name));
+        trial_turn(trial, false);
+    }
+}
+
+/* So many of each kind: busy clients do not use up the turns of an event. */
 ON_BOTH(trial, tries_so_many_messages_alone_and_no_more)
 {
     struct db *db = place_open(place);
     struct trial *trial = load_trial(db);
     trial_destroy(&trial);
     trial = load_trial(db);
-    for (int i = 0; i < 100; i++) {
-        cr_expect(trial_is_on(trial));
-        struct trial_name name = trial_name_of_event(slice_of("factory/0"), i + 1);
-        commit_trial(db, trial, trial_queue(trial, &name));
-        trial_turn(trial, false);
-    }
+    cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_REQUEST) == 100);
+    cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_EVENT) == 100);
+    cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_DUE) == 50);
     cr_expect(!trial_is_on(trial));
+    trial_destroy(&trial);
+    db_close(&db);
+}
+
+/* A client that asks again without saying so is met when the actor ends for the second time. */
+ON_BOTH(trial, tries_new_requests_after_the_second_end_in_a_row)
+{
+    struct db *db = place_open(place);
+    struct id id = id_new();
+    struct trial_name name = trial_name_of_request(&id);
+    struct trial *trial = load_trial(db);
+    trial_destroy(&trial);
+    trial = load_trial(db);
+    cr_expect(!trial_wants(trial, &name, true));
+    trial_destroy(&trial);
+    trial = load_trial(db);
+    cr_expect(trial_wants(trial, &name, true));
     trial_destroy(&trial);
     db_close(&db);
 }
@@ -681,6 +714,30 @@ ON_BOTH(trial, finds_the_request_that_ends_its_actor)
     cr_expect(ask(&stage, &request, detail, NULL) == ERR_internal, "and again: %s", detail);
     cr_expect(total_of(&stage, "donut") == 2);
     expect_once(&stage, 2);
+    finish(&stage);
+}
+
+/* A client that never says that it asks again: the run behind the second end takes everything alone. */
+ON_BOTH(trial, finds_the_request_of_a_client_that_never_says_again)
+{
+    struct stage stage;
+    struct stock_adjust body = {0};
+    char detail[ERR_TEXT_MAX] = "";
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    start(&stage, place);
+    WIRE_SET(&body, stock_adjust, product, slice_of("donut"));
+    WIRE_SET(&body, stock_adjust, delta, 5);
+    WIRE_SET(&body, stock_adjust, reason, slice_of("kills"));
+    struct larder_request request = {
+        .op = OP_stock_adjust, .body = &body, .options = {.id = id_new(), .timeout_ms = 300, .attempt_ms = WAIT_MS}};
+    while (ask(&stage, &request, detail, NULL) != ERR_internal) {
+        cr_assert(link_steady_ms() < until_ms, "it ends the actor for ever");
+    }
+    cr_expect(strstr(detail, "ended 3 times") != NULL, "%s", detail);
+    int ends = atomic_load(&stage.shared->ends); /* the client's library says `again` when a connection breaks under a request */
+    cr_expect(ends == 1 + TRIAL_DEATHS || ends == 2 + TRIAL_DEATHS, "%d ends", ends);
+    cr_expect(adjust(&stage, "donut", 1, NULL) == ERR_ok);
+    expect_once(&stage, 1);
     finish(&stage);
 }
 

@@ -24,6 +24,9 @@ import subprocess
 import time
 from urllib.parse import urlsplit
 
+# Whoever is started in the background of a script ignores it, and so would every program that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LARDER = os.environ.get("LARDER") or os.path.join(ROOT, "build", "release", "larder")
 START_S = 20

@@ -10,7 +10,6 @@ ORDERS = 1000
 WINDOW = 100
 UNITS = 3000
 GRACE_MS = 1000
-SLOW_MS = 3000
 RESTAURANT = {"retry_first_ms": 20, "behind_ms": 3600_000}
 
 
@@ -65,9 +64,9 @@ def test_nothing_is_held_one_second_after_the_deadline(database, make_shop, ask)
     check_the_end(shop, asker)
 
 
-# After an end that was not asked for, each actor handles its first messages one by one, for 3 s at the most: who opens behind the
-# deadline has that before it.
-@pytest.mark.parametrize("end, is_late, grace_ms", [("stop", True, GRACE_MS), ("kill9", False, GRACE_MS), ("kill9", True, SLOW_MS + GRACE_MS)])
+# After an end that was not asked for, order handles its first 256 due rows one by one. Alone on the machine all of it takes less than
+# half a second (`make bench` says how long), but each of them waits for the disk, and beside other tests the disk is slow.
+@pytest.mark.parametrize("end, is_late, grace_ms", [("stop", True, GRACE_MS), ("kill9", False, GRACE_MS), ("kill9", True, 4 * GRACE_MS)])
 def test_nothing_is_held_one_second_after_the_deadline_over_a_restart(end, is_late, grace_ms, database, make_shop, ask):
     shop = make_shop(database, order_ttl_ms=4000, **RESTAURANT)
     running = shop.run()
