@@ -5,7 +5,7 @@
  *
  * MESSAGES
  *   dlq.replay per id; dlq.start, then dlq.status until it has ended, then dlq.list for what failed; dlq.show for a letter whose
- * outcome comes later.
+ *   outcome comes later.
  *
  * FAILURES
  *   The dlq carries a replay out by itself: Ctrl-C, or this process's end, ends the watching only. A dlq that goes away meanwhile is

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   `larder products load`: a file of products into the menu. Rows go out in messages of up to ROWS_MAX rows and BYTES_MAX bytes, up
- * to WINDOW of them under way. What is wrong with a row is told with its line, and the others are done.
+ *   `larder products load`: a file of products into the menu. Rows go out in messages of up to ROWS_MAX rows and BYTES_MAX bytes,
+ *   up to WINDOW of them under way. What is wrong with a row is told with its line, and the others are done.
  *
  * MESSAGES
  *   product.load. A row waits while a message that has its product is under way, so that of two rows the later one wins even when a

@@ -17,7 +17,7 @@
  *
  * STATE
  *   Reads only: $order, $line, $entry, $stray, $cursor, $parked of order; $charge of payment; $hold of stock. The ids of holds are
- * those that order derives for its steps.
+ *   those that order derives for its steps.
  *
  * FAILURES
  *   Each is a sentence that names the order. One whose payment has news for it that it has not heard is counted, and no fault.
@@ -311,16 +311,14 @@ read_charges(struct proof *proof)
     for (size_t i = 0; i < proof->chunk.count; i++) {
         db_in_id(in, &proof->chunk.slots[i].id);
     }
-    err code = db_in_query(in);
-    struct db_statement *row = NULL;
-    while (code == ERR_ok && (row = db_in_next(in)) != NULL) {
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id order = db_id(row, 0);
         struct slot *slot = find_slot(&proof->chunk, &order);
         if (slot != NULL) {
             see_charge(slot, row);
         }
     }
-    return code == ERR_ok ? db_in_end(in) : code;
+    return db_in_end(in);
 }
 
 /* --- what stock says --- */
@@ -351,20 +349,15 @@ read_holds(struct proof *proof, int shard)
             db_in_id(in, &hold);
         }
     }
-    if (chunk->name_count == 0) {
-        return ERR_ok;
-    }
     sort_names(chunk);
-    err code = db_in_query(in);
-    struct db_statement *row = NULL;
-    while (code == ERR_ok && (row = db_in_next(in)) != NULL) {
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id hold = db_id(row, 0);
         struct slot *slot = find_slot(chunk, &hold);
         if (slot != NULL) {
             see_hold(slot, shard, row);
         }
     }
-    return code == ERR_ok ? db_in_end(in) : code;
+    return db_in_end(in);
 }
 
 static err
@@ -759,14 +752,12 @@ find_orders(struct proof *proof)
     for (size_t i = 0; i < chunk->count; i++) {
         db_in_id(in, &chunk->slots[i].id);
     }
-    err code = db_in_query(in);
-    struct db_statement *row = NULL;
-    while (code == ERR_ok && (row = db_in_next(in)) != NULL) {
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id id = db_id(row, 0);
         add_name(chunk, &id, 0);
     }
     sort_names(chunk);
-    return code == ERR_ok ? db_in_end(in) : code;
+    return db_in_end(in);
 }
 
 static void

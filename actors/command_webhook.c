@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   `larder webhook`: plays the payment provider. Signs what it would tell of a charge or a refund and posts it to the gateway, as it
- * would, so that a pending payment can be brought to its end by hand.
+ *   `larder webhook`: plays the payment provider. Signs what it would tell of a charge or a refund and posts it to the gateway, as
+ *   it would, so that a pending payment can be brought to its end by hand.
  *
  *   Everything that is sent is printed first: it can be sent again, also with another program.
  *

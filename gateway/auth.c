@@ -7,8 +7,8 @@
  *   while its tokens are good.
  *
  * MESSAGES
- *   out user.keys: when the first token comes, each minute from then on, and when one names a key that is not known, one at a time for
- * all that wait.
+ *   out user.keys: when the first token comes, each minute from then on, and when one names a key that is not known, one at a time
+ *   for all that wait.
  *
  * STATE
  *   The public keys, as they were answered last, and the outcome of verified tokens by a hash of each, bounded; the least recently

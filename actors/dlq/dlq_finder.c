@@ -317,10 +317,6 @@ dlq_finder_numbers(struct dlq_finder *finder, const struct id *ids, size_t count
             db_in_id(in, &ids[i]);
         }
     }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id what = db_id(row, 0);
         for (size_t i = 0; i < count; i++) {

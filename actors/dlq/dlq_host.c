@@ -12,7 +12,7 @@
  *
  * FAILURES  A source that is away costs time. A source with another database than the one events are kept of: its hostings are closed
  *           as stale. Events that neither the source nor this database has: an error in the log, words in the letter; the rest is
- * kept. No room for letters: nothing is copied, the source keeps its events.
+ *           kept. No room for letters: nothing is copied, the source keeps its events.
  *
  * LIMITS    A page of DLQ_PAGE_EVENTS under way per hosting; those that are level with each other share it. Up to TRIM_MAX events of a
  *           source are forgotten a time.

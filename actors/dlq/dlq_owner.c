@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   One letter: replay, edit, discard, restore. The row behind a letter is its owner's, so the owner is asked to act on it,
- * and the letter is changed by what it answers. A request that was handed over is only here and is changed at once.
+ *           and the letter is changed by what it answers. A request that was handed over is only here and is changed at once.
  *
  * MESSAGES  dlq.replay, dlq.edit, dlq.discard, dlq.restore; asks any.retry, any.edit, any.discard, any.restore of the letter's
  *           destination. Due row "purge" (key: letter id): the time for undoing a discard is over, the owner may delete the row; due

@@ -2,8 +2,8 @@
 /*
  * PURPOSE
  *   The donut shop's message to its factory, kept to the letter: MessageGroupId, MessageAttributeProductId,
- * MessageAttributeProductCnt, MessageAttributeFactoryId, MessageAttributeRequester, CallbackUrl, all of them strings. And the secret
- * part of CallbackUrl.
+ *   MessageAttributeProductCnt, MessageAttributeFactoryId, MessageAttributeRequester, CallbackUrl, all of them strings. And the
+ *   secret part of CallbackUrl.
  *
  *   Whoever knows a callback's address can finish that one production. The capability in it is computed from the production's id and
  *   the secret of this database whenever it is needed, and only its hash is stored: a call that is made again carries the same
@@ -13,8 +13,8 @@
  *   None that is the caller's: the settings were checked at start.
  *
  * LIMITS
- *   A production's product is written as it is named here, also in MessageAttributeProductId; the demo product has its own factory's
- * id, every other one "factory".
+ *   A production's product is written as it is named here, also in MessageAttributeProductId; the demo product has its own
+ *   factory's id, every other one "factory".
  */
 #include "factory_message.h"
 

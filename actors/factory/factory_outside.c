@@ -8,8 +8,9 @@
  *
  * FAILURES  Not accepted: called again with back-off. Accepted and silent: called again after a patience that doubles. After
  *           retry_attempts of either in a row the call is buried: a letter with the answers, the row that fires only when somebody
- * asks for it, and the production that stays open. One that is asked for is one call: accepted, its letter is closed and the
- *           production goes on by its patience; not accepted, it is buried again. All calls of a production are the same message.
+ *           asks for it, and the production that stays open. One that is asked for is one call: accepted, its letter is closed and
+ *           the production goes on by its patience; not accepted, it is buried again. All calls of a production are the same
+ *           message.
  *
  * LIMITS    A letter holds the message without the callback's capability.
  */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE  The factory's part of its schema.
+ * PURPOSE   The factory's part of its schema.
  *
- * STATE    $production  every production ever ordered; n is made by the writer in order, so newest first is by n. due_at and done_at
- *                       are 0 and error is '' until they are known; of `attempts` calls `accepted` were. capability_hash is that of an
- * outside factory's callback. $shelf       one row per product that the factory has dealt with: n of its open production, 0 for none,
- * and the position in the factory's own stream of its last fact about the product $secret      one row: the key that makes the
- * capabilities of callbacks from the ids of productions. Whoever reads it can finish productions; it leaves the database in no message
- * and no log.
+ * STATE     $production  every production ever ordered; n is made by the writer in order, so newest first is by n. due_at and
+ *                        done_at are 0 and error is '' until they are known; of `attempts` calls `accepted` were. capability_hash
+ *                        is that of an outside factory's callback.
+ *           $shelf       one row per product that the factory has dealt with: n of its open production, 0 for none, and the
+ *                        position in the factory's own stream of its last fact about the product
+ *           $secret      one row: the key that makes the capabilities of callbacks from the ids of productions. Whoever reads it
+ *                        can finish productions; it leaves the database in no message and no log.
  *
- * LIMITS   $shelf is written by REPLACE and so has no unique key beside its primary one.
+ * LIMITS    $shelf is written by REPLACE and so has no unique key beside its primary one.
  */
 #include "factory_schema.h"
 

@@ -2,7 +2,7 @@
 /*
  * PURPOSE
  *   Proves that the factory's tables agree with one another. Each check is one query that finds nothing when all is well; what it
- * finds is a product and a production's n, told in one sentence.
+ *   finds is a product and a production's n, told in one sentence.
  *
  * FAILURES
  *   A fault means that rows were changed by hand, or a bug of the factory. Errors of the database end the proof and are returned.

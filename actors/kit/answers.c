@@ -62,10 +62,6 @@ answers_find(struct answers *answers, struct arena *arena, const struct id *requ
     for (size_t i = 0; i < count; i++) {
         db_in_id(in, &requests[i]);
     }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct slice status = db_bytes(row, 2);
         struct answer *answer = &found[(*found_count)++];

@@ -6,9 +6,9 @@
  * MESSAGES  dlq.bury, sent by the loop (rows.c)
  *
  * STATE     $burial (n, letter, frame), sent in the order of n. A letter that is buried again, or settled, before it was confirmed
- * gets a new row and a new n, so that the confirmation of the old row does not count for it. In memory numbers alone: up to which n
- * rows are on disk, confirmed, and gone. Confirmed rows go with the next commit; after a crash in between they are sent again, and the
- * dlq takes no notice.
+ *           gets a new row and a new n, so that the confirmation of the old row does not count for it. In memory numbers alone: up
+ *           to which n rows are on disk, confirmed, and gone. Confirmed rows go with the next commit; after a crash in between they
+ *           are sent again, and the dlq takes no notice.
  *
  * FAILURES  Anything but ok is repeated with back-off from FIRST_MS to LAST_MS, for ever.
  *
@@ -170,10 +170,6 @@ find_rows(struct burials *burials)
     for (size_t i = 0; i < burials->count; i++) {
         burials->letters[i].replaces = 0;
         db_in_id(in, &burials->letters[i].id);
-    }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
     }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id id = db_id(row, 0);

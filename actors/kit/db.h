@@ -204,10 +204,9 @@ db_in_text(struct db_in *in, struct slice text);
 size_t
 db_in_count(const struct db_in *in);
 
-/* Starts the read; rows come by `while ((row = db_in_next(in)) != NULL)`, columns as of a statement. After the last row the
- * keys are forgotten. Errors in the middle are returned by settle and commit, and by db_in_end(). */
-MUST_CHECK err
-db_in_query(struct db_in *in);
+/* Rows come by `while ((row = db_in_next(in)) != NULL)`, columns as of a statement; then db_in_end() says whether that were all.
+ * Without a key nothing is asked. The keys are forgotten after the last row, and by db_in_end(). An error is returned by settle and
+ * commit as well. */
 struct db_statement *
 db_in_next(struct db_in *in);
 MUST_CHECK err

@@ -47,6 +47,7 @@ struct db_in {
     char *sql;
     struct collected keys;
     size_t position; /* of the first key that was not asked for yet */
+    bool is_begun;
     struct db_statement *current;
     err failure;
     struct db_statement *statements[DB_CHUNK_SIZES];
@@ -270,6 +271,7 @@ in_clear(struct db_in *in)
 {
     collected_clear(&in->keys);
     in->position = 0;
+    in->is_begun = false;
     if (in->current != NULL) {
         db_done(in->current);
         in->current = NULL;
@@ -297,7 +299,7 @@ in_statement(struct db_in *in, size_t exponent)
 
 /* Reads the next chunk of keys. The last one is filled up to a power of two by repeating its last key, which finds nothing new:
  * one trip instead of up to ten. */
-static err
+static void
 in_read(struct db_in *in)
 {
     size_t real = in->keys.count - in->position;
@@ -311,38 +313,26 @@ in_read(struct db_in *in)
         collect(&in->keys, &last);
     }
     struct db_statement *statement = in_statement(in, exponent);
-    err code = db_lend(statement, &in->keys.values[in->position], padded - in->position, true);
+    in->failure = db_lend(statement, &in->keys.values[in->position], padded - in->position, true);
     in->position = padded;
-    in->current = code == ERR_ok ? statement : NULL;
-    return code;
-}
-
-err
-db_in_query(struct db_in *in)
-{
-    in->failure = ERR_ok;
-    in->position = 0;
-    if (in->keys.count == 0) {
-        return ERR_ok;
-    }
-    collected_seal(&in->keys);
-    in->failure = in_read(in);
-    if (in->failure != ERR_ok) {
-        in_clear(in);
-    }
-    return in->failure;
+    in->current = in->failure == ERR_ok ? statement : NULL;
 }
 
 struct db_statement *
 db_in_next(struct db_in *in)
 {
+    if (!in->is_begun && in->keys.count > 0) {
+        in->is_begun = true;
+        collected_seal(&in->keys);
+        in_read(in);
+    }
     while (in->current != NULL) {
         if (db_next(in->current)) {
             return in->current;
         }
         in->current = NULL;
         if (in->position < in->keys.count) {
-            in->failure = in_read(in);
+            in_read(in);
         }
     }
     in_clear(in);
@@ -352,8 +342,10 @@ db_in_next(struct db_in *in)
 err
 db_in_end(struct db_in *in)
 {
+    err failure = in->failure;
     in_clear(in);
-    return in->failure;
+    in->failure = ERR_ok;
+    return failure;
 }
 
 /* --- for db.c --- */

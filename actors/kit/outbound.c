@@ -15,10 +15,10 @@
  *
  * LIMITS
  *   http and https only; no redirects, no cookies, no compression. Certificates and names are verified. A proxy is taken from the
- *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed: what
- *   it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a kept
- *   connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key, unless `is_once`
- * gives it a new connection. A token is sent to the host of the URL and nowhere else.
+ *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed:
+ *   what it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a
+ *   kept connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key, unless
+ *   `is_once` gives it a new connection. A token is sent to the host of the URL and nowhere else.
  */
 #include "outbound.h"
 

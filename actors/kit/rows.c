@@ -7,8 +7,8 @@
  * MESSAGES  any.retry, any.edit, any.discard, any.restore in; dlq.bury out, one at a time
  *
  * STATE     None of its own: parked events (inbox.c), due rows (due_rows.c), letters to be sent (burials.c). A request to retry
- * becomes its row's own item in the batch: it is handled, rolled back and run alone like any other, under the event's id, so that its
- * effect is as idempotent as the event's. Its answer says what became of the row.
+ *           becomes its row's own item in the batch: it is handled, rolled back and run alone like any other, under the event's id,
+ *           so that its effect is as idempotent as the event's. Its answer says what became of the row.
  *
  * FAILURES  A row that is retried and refused with RETRY is as before, and the asker is told so. A second request about a row, or a
  *           key, that this batch is trying is told to wait.

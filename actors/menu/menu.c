@@ -225,13 +225,6 @@ card_of_row(struct db_statement *row)
 err
 menu_read(struct menu *menu)
 {
-    if (db_in_count(menu->cards_in) == 0) {
-        return ERR_ok;
-    }
-    err status = db_in_query(menu->cards_in);
-    if (status != ERR_ok) {
-        return status;
-    }
     for (struct db_statement *row; (row = db_in_next(menu->cards_in)) != NULL;) {
         struct menu_card card = card_of_row(row);
         struct entry *entry = entry_find(menu, card.product);

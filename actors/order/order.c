@@ -390,7 +390,6 @@ static void
 order_committed(void *state)
 {
     struct order_actor *order = state;
-    order_store_committed(order->store);
     order_waiters_committed(order->waiters);
     order_askings_committed(order);
     menu_committed(order->menu);

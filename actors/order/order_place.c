@@ -6,8 +6,8 @@
  * MESSAGES  order.place; asks product.get for a product that the copy of the menu does not have
  *
  * STATE     The order's id is the request's: who asks again finds the order, whatever became of it, and waits with the others while
- * its reservation is under way. A place that was refused is kept in $request when nothing else would tell it. In memory the places
- * that wait for product.
+ *           its reservation is under way. A place that was refused is kept in $request when nothing else would tell it. In memory
+ *           the places that wait for product.
  *
  * FAILURES  Product away: unavailable, and nothing is kept. Stock away: the order is kept, `unavailable` says so, and the same id
  *           waits for it again.

@@ -37,7 +37,6 @@ struct order_store {
     int64_t next_n; /* 0: to be read */
     int64_t next_request;
     int64_t next_stray;
-    size_t wanted;
 };
 
 static const char *const stray_states[] = {[STRAY_REFUNDING] = "refunding", [STRAY_REFUNDED] = "refunded", [STRAY_STUCK] = "stuck"};
@@ -73,16 +72,9 @@ order_store_destroy(struct order_store **store)
 }
 
 void
-order_store_committed(struct order_store *store)
-{
-    store->wanted = 0;
-}
-
-void
 order_store_dropped(struct order_store *store)
 {
     store->next_n = store->next_request = store->next_stray = 0;
-    store->wanted = 0;
 }
 
 /* The next number of a table, read when it is not known. */
@@ -190,10 +182,6 @@ finish_lines(struct line_reader *reader)
 static err
 read_lines(struct order_store *store, struct line_reader *reader)
 {
-    err code = db_in_query(store->lines_in);
-    if (code != ERR_ok) {
-        return code;
-    }
     reader->store = store;
     for (struct db_statement *from = db_in_next(store->lines_in); from != NULL; from = db_in_next(store->lines_in)) {
         struct id id = db_id(from, 0);
@@ -228,21 +216,13 @@ void
 order_store_want(struct order_store *store, const struct id *id)
 {
     db_in_id(store->orders_in, id);
-    store->wanted++;
 }
 
 err
 order_store_read(struct order_store *store, struct order_cache *cache)
 {
-    if (store->wanted == 0) {
-        return ERR_ok;
-    }
-    store->wanted = 0;
     bool has_some = false;
-    err code = db_in_query(store->orders_in);
-    if (code != ERR_ok) {
-        return code;
-    }
+    err code = ERR_ok;
     for (struct db_statement *from = db_in_next(store->orders_in); from != NULL; from = db_in_next(store->orders_in)) {
         struct id id = db_id(from, 1);
         if (order_cache_find(cache, &id) != NULL) {
@@ -588,13 +568,6 @@ order_store_want_request(struct order_store *store, const struct id *request)
 err
 order_store_read_requests(struct order_store *store, void (*see)(void *context, const struct order_answer *answer), void *context)
 {
-    if (db_in_count(store->requests_in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(store->requests_in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *from = db_in_next(store->requests_in); from != NULL; from = db_in_next(store->requests_in)) {
         struct slice status = db_bytes(from, 3);
         struct order_answer answer = {.request = db_id(from, 0),
@@ -646,13 +619,6 @@ order_store_want_forgotten(struct order_store *store, const struct id *customer)
 err
 order_store_read_forgotten(struct order_store *store, void (*see)(void *context, const struct id *customer), void *context)
 {
-    if (db_in_count(store->forgotten_in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(store->forgotten_in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *from = db_in_next(store->forgotten_in); from != NULL; from = db_in_next(store->forgotten_in)) {
         struct id customer = db_id(from, 0);
         see(context, &customer);

@@ -50,9 +50,7 @@ order_store_create(struct db *db, int shards);
 void
 order_store_destroy(struct order_store **store);
 
-/* The batch is on disk, or is not. */
-void
-order_store_committed(struct order_store *store);
+/* The batch was rolled back: the numbers that it took are read again. */
 void
 order_store_dropped(struct order_store *store);
 

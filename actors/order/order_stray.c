@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Money that has come for a charge which its order does not take, because another charge has replaced it or because the
- * order is past it: it goes back beside the saga, and the order goes on as if nothing had been. MESSAGES  asks payment.refund; hears
- * payment.refunded and payment.refund_failed of such charges; buries what cannot go back STATE     $stray, one row per charge; its due
- * row "stray", keyed by the charge, until the money is back. FAILURES  Not answered, or not heard of: asked again when the due row
- * fires. Refused for good: a letter, tried again under the next id when somebody asks for it. LIMITS    Rare: nothing here is kept in
- * memory.
+ *           order is past it: it goes back beside the saga, and the order goes on as if nothing had been.
+ *
+ * MESSAGES  Asks payment.refund; hears payment.refunded and payment.refund_failed of such charges; buries what cannot go back.
+ *
+ * STATE     $stray, one row per charge; its due row "stray", keyed by the charge, until the money is back.
+ *
+ * FAILURES  Not answered, or not heard of: asked again when the due row fires. Refused for good: a letter, tried again under the
+ *           next id when somebody asks for it.
+ *
+ * LIMITS    Rare: nothing here is kept in memory.
  */
 #include "order_state.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Proves that the order actor's tables agree with one another: totals with lines, timelines with statuses, statuses with the saga's
- *   table, sagas under way with the due rows that carry them on, money with both. Each check is one query that finds nothing when all
- * is well.
+ *   Proves that the order actor's tables agree with one another: totals with lines, timelines with statuses, statuses with the
+ *   saga's table, sagas under way with the due rows that carry them on, money with both. Each check is one query that finds nothing
+ *   when all is well.
  *
  * FAILURES
  *   A fault means that rows were changed by hand, or a bug of the order actor. Errors of the database end the proof and are returned.

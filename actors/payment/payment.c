@@ -14,15 +14,16 @@
  *   Emits payment.succeeded failed refunded refund_failed (payment_money.c).
  *
  * STATE
- *   $charge, $refund, $webhook (payment_schema.c). A batch reads what its items name, decides in memory, and writes each changed row
- * once (payment_book.c): new charges are one insert and no read. In memory only the last numbers and how many webhooks are parked.
+ *   $charge, $refund, $webhook (payment_schema.c). A batch reads what its items name, decides in memory, and writes each changed
+ *   row once (payment_book.c): new charges are one insert and no read. In memory only the last numbers and how many webhooks are
+ *   parked.
  *
  * FAILURES
  *   Errors of the database end the batch; the kit rolls back and comes again with each item alone, and looks each up.
  *
  * LIMITS
  *   Pages show what was committed before their batch. Whose charge it is, is known to the order alone: here employees and more may
- * look.
+ *   look.
  */
 #include "payment.h"
 

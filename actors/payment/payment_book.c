@@ -6,77 +6,17 @@
  *           many webhooks are parked; after a rollback they are read again.
  *
  * FAILURES  Errors of the database go up. A new charge under an id that is taken, which nobody looked up because it was not asked
- * again, violates the key; the kit then runs the batch one by one, and each is looked up.
+ *           again, violates the key; the kit then runs the batch one by one, and each is looked up.
  *
  * LIMITS    A charge that is new in this batch and was neither wanted nor asked again is not read: a batch of new charges reads
- * nothing.
+ *           nothing.
  */
 #include "payment_book.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define FIRST_CAPACITY 64
-
 static char is_there; /* what the index of webhooks points to */
-
-/* --- the index --- */
-
-static struct payment_page_slot *
-slot_of(const struct payment_index *index, const struct id *id)
-{
-    size_t mask = index->capacity - 1;
-    size_t slot = (size_t)id_hash(id) & mask;
-    while (index->slots[slot].value != NULL && !id_equal(&index->slots[slot].id, id)) {
-        slot = (slot + 1) & mask;
-    }
-    return &index->slots[slot];
-}
-
-static void *
-index_get(const struct payment_index *index, const struct id *id)
-{
-    return index->count == 0 ? NULL : slot_of(index, id)->value;
-}
-
-static void
-index_grow(struct payment_index *index)
-{
-    struct payment_index old = *index;
-    index->capacity = old.capacity == 0 ? FIRST_CAPACITY : old.capacity * 2;
-    index->slots = calloc(index->capacity, sizeof *index->slots);
-    if (index->slots == NULL) {
-        abort();
-    }
-    for (size_t i = 0; i < old.capacity; i++) {
-        if (old.slots[i].value != NULL) {
-            *slot_of(index, &old.slots[i].id) = old.slots[i];
-        }
-    }
-    free(old.slots);
-}
-
-static void
-index_add(struct payment_index *index, const struct id *id, void *value)
-{
-    if ((index->count + 1) * 2 > index->capacity) {
-        index_grow(index);
-    }
-    struct payment_page_slot *slot = slot_of(index, id);
-    assert(value != NULL && slot->value == NULL);
-    *slot = (struct payment_page_slot){*id, value};
-    index->count++;
-}
-
-static void
-index_clear(struct payment_index *index)
-{
-    if (index->count > 0) {
-        memset(index->slots, 0, index->capacity * sizeof *index->slots);
-    }
-    index->count = 0;
-}
 
 /* --- life --- */
 
@@ -84,9 +24,9 @@ void
 payment_book_begin(struct payment_book *book, struct batch *batch)
 {
     book->batch = batch;
-    index_clear(&book->claims);
-    index_clear(&book->paybacks);
-    index_clear(&book->told);
+    id_index_clear(&book->claims);
+    id_index_clear(&book->paybacks);
+    id_index_clear(&book->told);
     book->first_claim = NULL;
     book->claim_tail = &book->first_claim;
     book->first_payback = NULL;
@@ -103,9 +43,9 @@ payment_book_drop(struct payment_book *book)
 void
 payment_book_fini(struct payment_book *book)
 {
-    free(book->claims.slots);
-    free(book->paybacks.slots);
-    free(book->told.slots);
+    id_index_fini(&book->claims);
+    id_index_fini(&book->paybacks);
+    id_index_fini(&book->told);
 }
 
 struct slice
@@ -135,13 +75,13 @@ load_marks(struct payment_book *book)
 static struct payment_claim_slot *
 claim_slot(struct payment_book *book, const struct id *id)
 {
-    struct payment_claim_slot *slot = index_get(&book->claims, id);
+    struct payment_claim_slot *slot = id_index_get(&book->claims, id);
     if (slot == NULL) {
         slot = batch_alloc(book->batch, sizeof *slot);
         *slot = (struct payment_claim_slot){.claim.id = *id};
         *book->claim_tail = slot;
         book->claim_tail = &slot->next;
-        index_add(&book->claims, id, slot);
+        id_index_add(&book->claims, id, slot);
     }
     return slot;
 }
@@ -149,13 +89,13 @@ claim_slot(struct payment_book *book, const struct id *id)
 static struct payment_payback_slot *
 payback_slot(struct payment_book *book, const struct id *id)
 {
-    struct payment_payback_slot *slot = index_get(&book->paybacks, id);
+    struct payment_payback_slot *slot = id_index_get(&book->paybacks, id);
     if (slot == NULL) {
         slot = batch_alloc(book->batch, sizeof *slot);
         *slot = (struct payment_payback_slot){.payback.id = *id};
         *book->payback_tail = slot;
         book->payback_tail = &slot->next;
-        index_add(&book->paybacks, id, slot);
+        id_index_add(&book->paybacks, id, slot);
     }
     return slot;
 }
@@ -163,14 +103,14 @@ payback_slot(struct payment_book *book, const struct id *id)
 struct payment_claim_slot *
 payment_book_claim(struct payment_book *book, const struct id *id)
 {
-    struct payment_claim_slot *slot = index_get(&book->claims, id);
+    struct payment_claim_slot *slot = id_index_get(&book->claims, id);
     return slot != NULL && slot->exists ? slot : NULL;
 }
 
 struct payment_payback_slot *
 payment_book_payback(struct payment_book *book, const struct id *id)
 {
-    struct payment_payback_slot *slot = index_get(&book->paybacks, id);
+    struct payment_payback_slot *slot = id_index_get(&book->paybacks, id);
     return slot != NULL && slot->exists ? slot : NULL;
 }
 
@@ -179,7 +119,7 @@ payment_book_payback(struct payment_book *book, const struct id *id)
 void
 payment_book_want_claim(struct payment_book *book, const struct id *id)
 {
-    if (index_get(&book->claims, id) == NULL) {
+    if (id_index_get(&book->claims, id) == NULL) {
         (void)claim_slot(book, id);
         payment_store_want_charge(book->store, id);
     }
@@ -188,7 +128,7 @@ payment_book_want_claim(struct payment_book *book, const struct id *id)
 void
 payment_book_want_payback(struct payment_book *book, const struct id *id)
 {
-    if (index_get(&book->paybacks, id) == NULL) {
+    if (id_index_get(&book->paybacks, id) == NULL) {
         (void)payback_slot(book, id);
         payment_store_want_refund(book->store, id);
     }
@@ -241,8 +181,8 @@ static void
 see_told(void *context, const struct id *told)
 {
     struct payment_book *book = context;
-    if (index_get(&book->told, told) == NULL) {
-        index_add(&book->told, told, &is_there);
+    if (id_index_get(&book->told, told) == NULL) {
+        id_index_add(&book->told, told, &is_there);
     }
 }
 
@@ -346,7 +286,7 @@ payment_book_take_parked(struct payment_book *book, struct payment_claim_slot *s
 bool
 payment_book_is_told(const struct payment_book *book, const struct id *told)
 {
-    return index_get(&book->told, told) != NULL;
+    return id_index_get(&book->told, told) != NULL;
 }
 
 void

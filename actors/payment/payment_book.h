@@ -10,19 +10,8 @@
 #define LARDER_PAYMENT_BOOK_H
 
 #include "actor.h"
+#include "id_index.h"
 #include "payment_store.h"
-
-struct payment_page_slot {
-    struct id id;
-    void *value; /* NULL: the slot is free */
-};
-
-/* A table from ids to pointers. Zero-initialise it. */
-struct payment_index {
-    struct payment_page_slot *slots;
-    size_t capacity; /* a power of two, or 0 */
-    size_t count;
-};
 
 /* What may be in the database under an id, and what the batch makes of it. The charge comes first: a pointer to it is one to this. */
 struct payment_claim_slot {
@@ -55,9 +44,9 @@ struct payment_note_slot {
 struct payment_book {
     struct payment_store *store;
     struct batch *batch;
-    struct payment_index claims;
-    struct payment_index paybacks;
-    struct payment_index told;
+    struct id_index claims;
+    struct id_index paybacks;
+    struct id_index told;
     struct payment_claim_slot *first_claim;
     struct payment_claim_slot **claim_tail;
     struct payment_payback_slot *first_payback;

@@ -5,7 +5,7 @@
  * MESSAGES  Emits payment.succeeded failed refunded refund_failed; the key is the order's id.
  *
  * STATE     Slots of the book. A charge's `refunding` holds what its pending refunds ask for, so that together they never get more
- * than was paid; it moves to `refunded`, or back.
+ *           than was paid; it moves to `refunded`, or back.
  *
  * LIMITS    Texts of a provider: printable ASCII and UTF-8, cut; anything else in them is a question mark.
  */

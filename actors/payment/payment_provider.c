@@ -6,9 +6,9 @@
  *   whatever happens on the way.
  *
  * STATE
- *   The due row "charge" or "refund" of what is pending: set before a call to a moment behind the call's time-out, so that a process
- *   that ends in the middle goes on. Its payload is what is remembered of the calls (calls.h). `attempts` of the row counts
- * calls and stands in the call's tag: an outcome with another one is old and is passed over.
+ *   The due row "charge" or "refund" of what is pending: set before a call to a moment behind the call's time-out, so that a
+ *   process that ends in the middle goes on. Its payload is what is remembered of the calls (calls.h). `attempts` of the row counts
+ *   calls and stands in the call's tag: an outcome with another one is old and is passed over.
  *
  * FAILURES
  *   A call without a clear outcome may have moved money: after a pause the provider is asked, and only when it does not know of it it

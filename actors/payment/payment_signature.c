@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Makes and checks the signatures of webhooks: `v1,` and the base64 of HMAC-SHA256, keyed with the bytes behind `whsec_`,
- * over the webhook's id, its timestamp and its body with full stops between them (standardwebhooks.com).
+ *           over the webhook's id, its timestamp and its body with full stops between them (standardwebhooks.com).
  *
  * FAILURES  What cannot be read as a signature is none. Without a key nothing is signed and nothing is believed.
  *

@@ -9,7 +9,7 @@
  *
  * FAILURES
  *   Errors of the database go up unchanged; the kit rolls the batch back. A row with a word that nobody writes was changed by hand:
- * its status reads as cancelled, its method as unknown, so that no call is made for it, and verify names it.
+ *   its status reads as cancelled, its method as unknown, so that no call is made for it, and verify names it.
  *
  * LIMITS
  *   A change of a charge or a refund that was there before is a statement of its own.
@@ -182,13 +182,6 @@ err
 payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_claim *claim), void *context)
 {
     struct db_in *in = charges_in(store);
-    if (db_in_count(in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct payment_claim claim;
         read_charge(row, &claim);
@@ -202,13 +195,6 @@ payment_store_read_refunds(struct payment_store *store, void (*see)(void *contex
                            void *context)
 {
     struct db_in *in = refunds_in(store);
-    if (db_in_count(in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct payment_payback payback;
         read_refund(row, &payback);
@@ -221,13 +207,6 @@ err
 payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context)
 {
     struct db_in *in = told_in(store);
-    if (db_in_count(in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id told = db_id(row, 0);
         see(context, &told);
@@ -239,13 +218,6 @@ err
 payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
 {
     struct db_in *in = parked_in(store);
-    if (db_in_count(in) == 0) {
-        return ERR_ok;
-    }
-    err code = db_in_query(in);
-    if (code != ERR_ok) {
-        return code;
-    }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct payment_note note;
         read_note(row, &note);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Proves that payment's tables agree with one another. Each check is one query that finds nothing when all is well; what it finds is
- * the number of a charge, a refund or a webhook, told in one sentence.
+ *   Proves that payment's tables agree with one another. Each check is one query that finds nothing when all is well; what it finds
+ *   is the number of a charge, a refund or a webhook, told in one sentence.
  *
  * FAILURES
  *   A fault means that rows were changed by hand, or a bug of payment. Errors of the database end the proof and are returned.

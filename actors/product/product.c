@@ -496,11 +496,10 @@ read_for(struct product_actor *product, struct batch *batch)
     if (code != ERR_ok || product->cards.count == 0) {
         return code;
     }
-    code = product_store_query_wanted(&product->store);
-    while (code == ERR_ok && product_store_next_wanted(&product->store, &record)) {
+    while (product_store_next_wanted(&product->store, &record)) {
         take_record(product, batch, &record);
     }
-    return code == ERR_ok ? product_store_end_wanted(&product->store) : code;
+    return product_store_end_wanted(&product->store);
 }
 
 static err

@@ -71,12 +71,6 @@ product_store_want(struct product_store *store, struct slice product)
     db_in_text(store->find, product);
 }
 
-err
-product_store_query_wanted(struct product_store *store)
-{
-    return db_in_query(store->find);
-}
-
 bool
 product_store_next_wanted(struct product_store *store, struct product_record *record)
 {

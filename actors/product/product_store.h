@@ -36,8 +36,6 @@ product_store_last_n(struct product_store *store, int64_t *n);
  * product_store_end_wanted(). Slices of the row live until the next one. */
 void
 product_store_want(struct product_store *store, struct slice product);
-MUST_CHECK err
-product_store_query_wanted(struct product_store *store);
 bool
 product_store_next_wanted(struct product_store *store, struct product_record *record);
 MUST_CHECK err

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   The stock actor: owns levels, holds and the ledger of the products whose names fall to its shard.
+ *
  * MESSAGES  Answers stock.take reserve extend commit release return adjust count configure get list moves holds hold. Follows
- * factory.ordered produced failed. Emits stock.low out restocked (durable) and changed (passing). STATE     The tables of
- * stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it, so it is what the table
- * says. A batch first reads all that it will need (levels not in memory, holds, productions: one statement for each kind), then
- * decides item by item in memory, then writes all lines and each changed level once. Facts of the factory are decided first, so that
- * an alarm of this batch knows of everything that it says is applied. stock.get answers the level as decided so far in its batch, and
- * leaves with the commit; list, moves and holds show what was committed before the batch. FAILURES  An error of the database ends the
- * batch; the kit rolls back, calls dropped(), and comes again with each item alone. LIMITS    1,000 lines in a request; a level for
- * each product in memory (stock_levels.c).
+ *           factory.ordered produced failed. Emits stock.low out restocked (durable) and changed (passing).
+ *
+ * STATE     The tables of stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it,
+ *           so it is what the table says. A batch first reads all that it will need (levels not in memory, holds, productions: one
+ *           statement for each kind), then decides item by item in memory, then writes all lines and each changed level once. Facts
+ *           of the factory are decided first, so that an alarm of this batch knows of everything that it says is applied. stock.get
+ *           answers the level as decided so far in its batch, and leaves with the commit; list, moves and holds show what was
+ *           committed before the batch.
+ *
+ * FAILURES  An error of the database ends the batch; the kit rolls back, calls dropped(), and comes again with each item alone.
+ *
+ * LIMITS    1,000 lines in a request; a level for each product in memory (stock_levels.c).
  */
 #include "stock.h"
 
@@ -41,12 +46,12 @@ stock_keep(struct stock *stock, struct slice bytes)
 struct held *
 stock_held(struct stock *stock, const struct id *id)
 {
-    struct held *held = stock_index_get(&stock->holds, id);
+    struct held *held = id_index_get(&stock->holds, id);
     if (held == NULL) {
         held = batch_alloc(stock->batch, sizeof *held);
         *held = (struct held){.id = *id, .next = stock->held};
         stock->held = held;
-        stock_index_add(&stock->holds, id, held);
+        id_index_add(&stock->holds, id, held);
     }
     return held;
 }
@@ -54,12 +59,12 @@ stock_held(struct stock *stock, const struct id *id)
 struct known_production *
 stock_known_production(struct stock *stock, const struct id *id)
 {
-    struct known_production *known = stock_index_get(&stock->productions, id);
+    struct known_production *known = id_index_get(&stock->productions, id);
     if (known == NULL) {
         known = batch_alloc(stock->batch, sizeof *known);
         *known = (struct known_production){.id = *id, .next = stock->known_productions};
         stock->known_productions = known;
-        stock_index_add(&stock->productions, id, known);
+        id_index_add(&stock->productions, id, known);
     }
     return known;
 }
@@ -91,7 +96,7 @@ want_product(struct stock *stock, struct slice product)
 static void
 want_hold(struct stock *stock, const struct id *id)
 {
-    if (stock_index_get(&stock->holds, id) == NULL) {
+    if (id_index_get(&stock->holds, id) == NULL) {
         (void)stock_held(stock, id);
         stock_store_want_hold(stock->store, id);
     }
@@ -202,7 +207,7 @@ want_fact(struct stock *stock, const struct item *item)
         return;
     }
     want_product(stock, fact->product);
-    if (stock_index_get(&stock->productions, &fact->production) == NULL) {
+    if (id_index_get(&stock->productions, &fact->production) == NULL) {
         (void)stock_known_production(stock, &fact->production);
         stock_store_want_production(stock->store, &fact->production);
     }
@@ -422,8 +427,8 @@ stock_handle(void *state, struct batch *batch)
     stock->batch = batch;
     stock->held = NULL;
     stock->known_productions = NULL;
-    stock_index_clear(&stock->holds);
-    stock_index_clear(&stock->productions);
+    id_index_clear(&stock->holds);
+    id_index_clear(&stock->productions);
     want_all(stock);
     err status = read_all(stock);
     if (status == ERR_ok) {
@@ -475,9 +480,9 @@ stock_close(void **state)
     stock_store_close(&stock->store);
     wire_buffer_fini(&stock->elements);
     wire_buffer_fini(&stock->frame);
-    stock_index_fini(&stock->asked_again);
-    stock_index_fini(&stock->holds);
-    stock_index_fini(&stock->productions);
+    id_index_fini(&stock->asked_again);
+    id_index_fini(&stock->holds);
+    id_index_fini(&stock->productions);
     free(stock);
 }
 

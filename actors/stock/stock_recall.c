@@ -59,7 +59,7 @@ static void
 see_line(void *context, const struct move *move)
 {
     struct recalled *replay = context;
-    struct item *item = stock_index_get(&replay->stock->asked_again, &move->request);
+    struct item *item = id_index_get(&replay->stock->asked_again, &move->request);
     if (item != replay->item) {
         finish(replay);
         begin(replay, item, move);
@@ -86,13 +86,13 @@ stock_recall(void *state, struct batch *batch)
 {
     struct stock *stock = state;
     stock->batch = batch;
-    stock_index_clear(&stock->asked_again);
+    id_index_clear(&stock->asked_again);
     for (size_t i = 0; i < batch->count; i++) {
         struct item *item = &batch->items[i];
         bool is_ours = item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT && batch_is_asked_again(batch, item) &&
                        (wire_ops[item->op].traits & OP_WRITES) != 0;
-        if (is_ours && stock_index_get(&stock->asked_again, &item->id) == NULL) {
-            stock_index_add(&stock->asked_again, &item->id, item);
+        if (is_ours && id_index_get(&stock->asked_again, &item->id) == NULL) {
+            id_index_add(&stock->asked_again, &item->id, item);
             stock_store_want_request(stock->store, &item->id);
         }
     }

@@ -2,18 +2,22 @@
 /*
  * PURPOSE   The tables of stock.
  *
- * level      One row for each product, written whole from memory. last_move is the head of the product's chain in move.
- * move       The ledger. n is made by the writer, gapless and in order; a line says what the level was after it, and `previous` is
- *            the line of the same product before it (0: there is none), so that the ledger of a product is a chain and needs no
- *            index of its own. Lines of version 0 stand beside all chains: a refusal that must not change (kind `refused`, with
- *            the symbol as reason and the body as answer), and a release or return that changed nothing. UNIQUE (request, line) is
- * what makes a request count once. Nothing is ever deleted or changed here. milestone  Each 256th line of a product, so that a page
- * deep in its ledger is found without walking there. hold       One row for each product of a hold, kept after its end (committed,
- * released, expired, or returned after a commit). Without product and units: a hold that was released before it was made, and must not
- * be made any more. The last key serves stock.holds; n makes it unique, because SQLite knows no other index inside a table's
- * definition. production What the factory has told of each production.
+ * STATE     $level       one row for each product, written whole from memory. last_move is the head of the product's chain in
+ *                        $move.
+ *           $move        the ledger. n is made by the writer, gapless and in order; a line says what the level was after it, and
+ *                        `previous` is the line of the same product before it (0: there is none), so that the ledger of a product
+ *                        is a chain and needs no index of its own. Lines of version 0 stand beside all chains: a refusal that must
+ *                        not change (kind `refused`, with the symbol as reason and the body as answer), and a release or return
+ *                        that changed nothing. UNIQUE (request, line) is what makes a request count once. Nothing is ever deleted
+ *                        or changed here.
+ *           $milestone   each 256th line of a product, so that a page deep in its ledger is found without walking there
+ *           $hold        one row for each product of a hold, kept after its end (committed, released, expired, or returned after a
+ *                        commit). Without product and units: a hold that was released before it was made, and must not be made any
+ *                        more. The last key serves stock.holds; n makes it unique, because SQLite knows no other index inside a
+ *                        table's definition.
+ *           $production  what the factory has told of each production
  *
- * LIMITS     A published step is never changed; what comes later is another step.
+ * LIMITS    A published step is never changed; what comes later is another step.
  */
 #include "stock_schema.h"
 

@@ -4,7 +4,7 @@
 #define LARDER_STOCK_STATE_H
 
 #include "actor.h"
-#include "stock_index.h"
+#include "id_index.h"
 #include "stock_levels.h"
 #include "stock_store.h"
 
@@ -26,10 +26,10 @@ struct stock {
 
     /* of the batch */
     struct batch *batch;
-    struct stock_index asked_again; /* id -> struct item */
-    struct stock_index holds;       /* id -> struct held */
-    struct held *held;              /* all of them */
-    struct stock_index productions; /* id -> struct known_production */
+    struct id_index asked_again; /* id -> struct item */
+    struct id_index holds;       /* id -> struct held */
+    struct held *held;           /* all of them */
+    struct id_index productions; /* id -> struct known_production */
     struct known_production *known_productions;
 
     /* of the item that is being decided */

@@ -208,13 +208,6 @@ stock_store_shelf(struct db_statement *row)
 err
 stock_store_read_levels(struct stock_store *store, struct level_table *levels)
 {
-    if (db_in_count(store->levels_in) == 0) {
-        return ERR_ok;
-    }
-    err status = db_in_query(store->levels_in);
-    if (status != ERR_ok) {
-        return status;
-    }
     for (struct db_statement *row; (row = db_in_next(store->levels_in)) != NULL;) {
         struct level *level = stock_levels_add(levels, db_bytes(row, 0));
         level->shelf = stock_store_shelf(row);
@@ -227,13 +220,7 @@ err
 stock_store_read_holds(struct stock_store *store, void (*found)(void *context, const struct held *hold, const struct held_line *line),
                        void *context)
 {
-    if (db_in_count(store->holds_in) == 0) {
-        return ERR_ok;
-    }
-    err status = db_in_query(store->holds_in);
-    if (status != ERR_ok) {
-        return status;
-    }
+    err status = ERR_ok;
     for (struct db_statement *row; (row = db_in_next(store->holds_in)) != NULL;) {
         struct held_line line = {.n = db_i64(row, 0), .product = db_bytes(row, 3), .quantity = db_i64(row, 4)};
         struct held hold = {
@@ -257,13 +244,7 @@ err
 stock_store_read_productions(struct stock_store *store, void (*found)(void *context, const struct known_production *production),
                              void *context)
 {
-    if (db_in_count(store->productions_in) == 0) {
-        return ERR_ok;
-    }
-    err status = db_in_query(store->productions_in);
-    if (status != ERR_ok) {
-        return status;
-    }
+    err status = ERR_ok;
     for (struct db_statement *row; (row = db_in_next(store->productions_in)) != NULL;) {
         struct known_production production = {
             .id = db_id(row, 0),
@@ -322,13 +303,7 @@ move_of_row(struct db_statement *row)
 err
 stock_store_read_requests(struct stock_store *store, void (*found)(void *context, const struct move *move), void *context)
 {
-    if (db_in_count(store->requests_in) == 0) {
-        return ERR_ok;
-    }
-    err status = db_in_query(store->requests_in);
-    if (status != ERR_ok) {
-        return status;
-    }
+    err status = ERR_ok;
     for (struct db_statement *row; (row = db_in_next(store->requests_in)) != NULL;) {
         struct move move = move_of_row(row);
         if (move.kind == MOVE_KIND_COUNT) {

@@ -10,12 +10,12 @@
  *
  * STATE
  *   user_schema.c. Nothing personal is written but sealed (user_seal.c), and none of it is in an answer to a writing request, a
- * refusal, an event, a log line or a letter. In memory: the actor's secret, the key that signs tokens, and the numbers given out last,
- * read again after a rollback.
+ *   refusal, an event, a log line or a letter. In memory: the actor's secret, the key that signs tokens, and the numbers given out
+ *   last, read again after a rollback.
  *
  * FAILURES
- *   A person whose data cannot be opened is told as internal, and can still be erased. What somebody may not see is unknown_user, as
- * if it were not there; what he may see and not do is forbidden.
+ *   A person whose data cannot be opened is told as internal, and can still be erased. What somebody may not see is unknown_user,
+ *   as if it were not there; what he may see and not do is forbidden.
  *
  * LIMITS
  *   A page of people ends before it would not fit a frame. Passwords: user_work.c. One process writes people.

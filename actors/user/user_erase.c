@@ -8,7 +8,7 @@
  *           writes the proof and emits the event. Then the files are scrubbed: what they still held of it is overwritten, the log cut.
  *
  * FAILURES  Who is erased already gets the proof of then. While somebody else reads a snapshot the files cannot be scrubbed: it is
- * tried each second, and at every start.
+ *           tried each second, and at every start.
  *
  * LIMITS    A server (MySQL) keeps old bytes in its logs and its pages until it writes over them, the key's among them for a while,
  *           though it is written over in its place before it is deleted: they say something only to whoever has the secret as well.

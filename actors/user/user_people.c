@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Persons as they are sealed and opened. What is sealed is a user_register as it goes over the wire, its password replaced
- * by its hash, its role left out: so a person can be opened by every later version that reads that body.
+ * PURPOSE   Persons as they are sealed and opened. What is sealed is a user_register as it goes over the wire, its password
+ *           replaced by its hash, its role left out: so a person can be opened by every later version that reads that body.
  *
  * FAILURES  A person that cannot be opened was changed by hand, or its key was; the log has its id.
  *

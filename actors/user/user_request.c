@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Who asked, and what became of it: the answers of writing requests are kept under their ids, without anything personal. The
- *           kit's own table would keep a fingerprint of the whole body, from which a password could be guessed much faster than from
- * its hash, and which would outlive an erasure.
+ *           kit's own table would keep a fingerprint of the whole body, from which a password could be guessed much faster than
+ *           from its hash, and which would outlive an erasure.
  *
  * STATE     $request. ok always, a refusal only of a request that is asked again: it is final then.
  *
  * FAILURES  Another body or operation under the same id is idempotency_mismatch, as long as the person is not erased. A body that
- * differs in nothing but the password is not told apart.
+ *           differs in nothing but the password is not told apart.
  *
  * LIMITS    A refusal that is about no person that is known (a malformed CPF, an unknown id, a role too small) is not kept: the same
  *           body is refused again.

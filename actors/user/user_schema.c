@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE  The schema of people. No column holds anything personal in the clear.
+ * PURPOSE   The schema of people. No column holds anything personal in the clear.
  *
- * STATE    $user     one row per person for ever; n is made by the writer in order. `sealed` is name, e-mail address, telephone,
- * address, CPF and the hash of the password, encoded and sealed with the person's key; the hashes are keyed ones, to find a person by.
- * Of one that was erased all three are NULL, and `erased` is not 0. $user_key the person's key, wrapped by the actor's secret; the row
- * goes when the person is erased. Its own table, so that nothing but making and erasing a person ever moves a key. $erasure  the
- * proof: fields is a mask of what there was (user_people.h), event_seq the position of user.erased. $secret   "people": the secret
- * that wraps keys and names people; "tokens": the private key that signs tokens. Whoever reads them reads the people and is whoever he
- * likes: they leave the database in no message and no log. $request  what became of writing requests, for those that are asked again.
- * `mark` tells another request under the same id; it is a keyed hash of the body without the password, and NULL once the person was
- * erased. person is n, or 0.
+ * STATE     $user      one row per person for ever; n is made by the writer in order. `sealed` is name, e-mail address, telephone,
+ *                      address, CPF and the hash of the password, encoded and sealed with the person's key; the hashes are keyed
+ *                      ones, to find a person by. Of one that was erased all three are NULL, and `erased` is not 0.
+ *           $user_key  the person's key, wrapped by the actor's secret; the row goes when the person is erased. Its own table, so
+ *                      that nothing but making and erasing a person ever moves a key.
+ *           $erasure   the proof: fields is a mask of what there was (user_people.h), event_seq the position of user.erased
+ *           $secret    "people": the secret that wraps keys and names people; "tokens": the private key that signs tokens. Whoever
+ *                      reads them reads the people and is whoever he likes: they leave the database in no message and no log.
+ *           $request   what became of writing requests, for those that are asked again. `mark` tells another request under the same
+ *                      id; it is a keyed hash of the body without the password, and NULL once the person was erased. person is n,
+ *                      or 0.
  *
- * LIMITS   Rows of $request are kept for ever, as answers are elsewhere: an id and some numbers each.
+ * LIMITS    Rows of $request are kept for ever, as answers are elsewhere: an id and some numbers each.
  */
 #include "user_schema.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   Registering and changing a person, each in two halves when there is a password: what can be refused is refused, the
- * password is hashed beside the loop, and then everything is looked at again before it is written.
+ *           password is hashed beside the loop, and then everything is looked at again before it is written.
  *
  * MESSAGES  user.register, user.change
  *

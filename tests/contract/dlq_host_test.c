@@ -3,8 +3,11 @@
  * Events that the dlq keeps for others, on both databases: for a subscriber that is behind, and for clients without a database.
  *
  * PURPOSE   The test's thread is the subscriber and the clients; the toy actor is the source, as stock/0, which events.def says has
- * the subscriber factory/0 from its first event on. STATE     A source and a dlq, each a real actor; a client of the source and two of
- * the dlq, which are two processes to it. LIMITS    Each claim waits for what it claims, with a deadline.
+ *           the subscriber factory/0 from its first event on.
+ *
+ * STATE     A source and a dlq, each a real actor; a client of the source and two of the dlq, which are two processes to it.
+ *
+ * LIMITS    Each claim waits for what it claims, with a deadline.
  */
 #include <criterion/criterion.h>
 #include <poll.h>

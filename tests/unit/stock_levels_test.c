@@ -6,7 +6,7 @@
 
 #include <criterion/criterion.h>
 
-#include "stock/stock_index.h"
+#include "id_index.h"
 
 static struct level *
 add(struct level_table *levels, const char *product, int64_t on_hand)
@@ -113,21 +113,21 @@ Test(stock_levels, a_product_that_was_made_in_a_lost_batch_is_not_there)
 
 Test(stock_levels, an_index_finds_what_it_was_given)
 {
-    struct stock_index index = {0};
+    struct id_index index = {0};
     static int values[1000];
-    cr_expect_null(stock_index_get(&index, &(struct id){{1}}));
+    cr_expect_null(id_index_get(&index, &(struct id){{1}}));
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 1000; i++) {
             struct id id = {{(uint8_t)i, (uint8_t)(i >> 8), 7}};
-            stock_index_add(&index, &id, &values[i]);
+            id_index_add(&index, &id, &values[i]);
         }
         for (int i = 0; i < 1000; i++) {
             struct id id = {{(uint8_t)i, (uint8_t)(i >> 8), 7}};
-            cr_assert_eq(stock_index_get(&index, &id), &values[i]);
+            cr_assert_eq(id_index_get(&index, &id), &values[i]);
         }
-        cr_expect_null(stock_index_get(&index, &(struct id){{1, 2, 8}}));
-        stock_index_clear(&index);
-        cr_expect_null(stock_index_get(&index, &(struct id){{1, 0, 7}}));
+        cr_expect_null(id_index_get(&index, &(struct id){{1, 2, 8}}));
+        id_index_clear(&index);
+        cr_expect_null(id_index_get(&index, &(struct id){{1, 0, 7}}));
     }
-    stock_index_fini(&index);
+    id_index_fini(&index);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Finds what belongs to an id within a batch: its hold, its production, the request that asks again.
+ * PURPOSE   Finds what belongs to an id within a batch: its hold, its charge, the request that asks again.
  * FAILURES  Out of memory ends the process.
  * LIMITS    Nothing is removed but all at once.
  */
-#include "stock_index.h"
+#include "id_index.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 #define FIRST_CAPACITY 64
 
 /* The slot of the id, or the free one where it would stand. */
-static struct stock_index_slot *
-slot_of(const struct stock_index *index, const struct id *id)
+static struct id_index_slot *
+slot_of(const struct id_index *index, const struct id *id)
 {
     size_t mask = index->capacity - 1;
     size_t slot = (size_t)id_hash(id) & mask;
@@ -25,15 +25,15 @@ slot_of(const struct stock_index *index, const struct id *id)
 }
 
 void *
-stock_index_get(const struct stock_index *index, const struct id *id)
+id_index_get(const struct id_index *index, const struct id *id)
 {
     return index->count == 0 ? NULL : slot_of(index, id)->value;
 }
 
 static void
-grow(struct stock_index *index)
+grow(struct id_index *index)
 {
-    struct stock_index old = *index;
+    struct id_index old = *index;
     index->capacity = old.capacity == 0 ? FIRST_CAPACITY : old.capacity * 2;
     index->slots = calloc(index->capacity, sizeof *index->slots);
     if (index->slots == NULL) {
@@ -48,19 +48,19 @@ grow(struct stock_index *index)
 }
 
 void
-stock_index_add(struct stock_index *index, const struct id *id, void *value)
+id_index_add(struct id_index *index, const struct id *id, void *value)
 {
     if ((index->count + 1) * 2 > index->capacity) {
         grow(index);
     }
-    struct stock_index_slot *slot = slot_of(index, id);
+    struct id_index_slot *slot = slot_of(index, id);
     assert(value != NULL && slot->value == NULL);
-    *slot = (struct stock_index_slot){*id, value};
+    *slot = (struct id_index_slot){*id, value};
     index->count++;
 }
 
 void
-stock_index_clear(struct stock_index *index)
+id_index_clear(struct id_index *index)
 {
     if (index->count > 0) {
         memset(index->slots, 0, index->capacity * sizeof *index->slots);
@@ -69,8 +69,8 @@ stock_index_clear(struct stock_index *index)
 }
 
 void
-stock_index_fini(struct stock_index *index)
+id_index_fini(struct id_index *index)
 {
     free(index->slots);
-    *index = (struct stock_index){0};
+    *index = (struct id_index){0};
 }
