@@ -149,6 +149,7 @@ struct actor {
     int64_t db_retry_us;
     int64_t db_away_since_us;
     int64_t due_pause_ms; /* UTC: due rows and replies are left alone until then */
+    int64_t full_said_ms; /* UTC: that the disk is full */
     int64_t ticked_us;
     int64_t head_us;
 

@@ -22,7 +22,7 @@
 #include "clock.h"
 #include "log.h"
 
-enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
+enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, FULL_SAID_MS = 1000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
 
 /* --- small things --- */
 
@@ -759,7 +759,10 @@ give_up(struct actor *actor, err code, int64_t now_ms)
             return_work(actor, &actor->records[i], ERR_unavailable, now_ms);
         }
     }
-    refuse_unanswered(actor, actor->records, actor->record_count, code, "the database does not answer; ask again with the same id");
+    refuse_unanswered(actor, actor->records, actor->record_count, code,
+                      code == ERR_db_full       ? "the disk of the database is full; ask again with the same id"
+                      : code == ERR_db_readonly ? "the database takes no changes now; ask again with the same id"
+                                                : "the database does not answer; ask again with the same id");
 }
 
 /* Once more as a whole, with what the inbox has taken back. False: it is not the turn of all events any more. */
@@ -776,6 +779,17 @@ take_all_again(struct actor *actor)
     return true;
 }
 
+/* Once a second: a busy shop on a full disk would fill its log as well. */
+static void
+say_full(struct actor *actor, int64_t now_ms)
+{
+    if (now_ms - actor->full_said_ms >= FULL_SAID_MS) {
+        actor->full_said_ms = now_ms;
+        log_error("disk_is_full", LOG_TEXT("database", db_error(actor->db)),
+                  LOG_TEXT("now", "what writes is refused until there is space"));
+    }
+}
+
 /* The batch as a whole; when the disk is full and the class can make room, a second time. */
 static enum after
 attempt_whole(struct actor *actor, int64_t now_ms, err *code)
@@ -784,6 +798,9 @@ attempt_whole(struct actor *actor, int64_t now_ms, err *code)
     if (after == AFTER_FAILED && *code == ERR_db_full && actor->class->make_room != NULL && actor->class->make_room(actor->state) &&
         take_all_again(actor)) {
         after = attempt_and_settle(actor, actor->records, actor->record_count, now_ms, code);
+    }
+    if (after == AFTER_FAILED && *code == ERR_db_full) {
+        say_full(actor, now_ms);
     }
     return after;
 }
@@ -808,7 +825,9 @@ batch_run(struct actor *actor, int64_t now_ms)
         if (code == ERR_db_stale) {
             actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
         } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
-            log_warn("batch_refused", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count));
+            if (code != ERR_db_full) {
+                log_warn("batch_refused", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count));
+            }
             give_up(actor, code, now_ms);
         } else if (after != AFTER_DONE) {
             log_warn("batch_runs_one_by_one", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count),
@@ -831,7 +850,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
     bool is_due = source_is_due(actor->source) || inbox_is_due(actor->inbox) || burials_is_due(actor->burials);
     if (is_due || actor->class->tick != NULL) {
         enum after after = attempt_whole(actor, now_ms, &code);
-        if (after == AFTER_FAILED && code != ERR_db_stale) {
+        if (after == AFTER_FAILED && code != ERR_db_stale && code != ERR_db_full) {
             log_warn("tick_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
         }
     }

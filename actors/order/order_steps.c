@@ -523,6 +523,14 @@ settle_shards(struct order_actor *order, struct order_row *row, const struct ite
     return ERR_ok;
 }
 
+/* An ok is believed from any attempt, everything else from the latest alone: an earlier one may have been refused and a later one be
+ * done. */
+static bool
+is_outdated(const struct order_row *row, const struct item *item)
+{
+    return item->status != ERR_ok && row->again && !item->again;
+}
+
 err
 order_handle_step(struct order_actor *order, const struct item *item)
 {
@@ -535,6 +543,10 @@ order_handle_step(struct order_actor *order, const struct item *item)
     }
     struct id wanted = order_row_step_id(row, shard);
     if (!id_equal(&wanted, &item->id) || (row->known & bit) != 0) {
+        return ERR_ok;
+    }
+    if (is_outdated(row, item)) {
+        order_ask(order, row, item->traceparent); /* unless the later attempt is on its way */
         return ERR_ok;
     }
     row->asking &= ~bit;

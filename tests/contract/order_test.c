@@ -772,6 +772,40 @@ ON_BOTH(order, that_is_given_up_while_stock_is_silent_is_released_blindly)
     finish(&stage);
 }
 
+/* Its connection to the database breaks. */
+static void
+kill_writer(struct stage *stage)
+{
+    struct db_config config = stage->place->config;
+    struct db *db = NULL;
+    struct err_text why = {""};
+    (void)snprintf(config.prefix, sizeof config.prefix, "order_0");
+    config.read_only = true;
+    cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
+    place_kill(stage->place, place_number(db, "SELECT connection FROM $shard"));
+    db_close(&db);
+}
+
+/* It asks again because it has lost its memory, and hears only then what its first attempt was refused with. */
+ON_MYSQL(order, believes_a_refusal_of_its_latest_attempt_alone)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    place->settings.request_timeout_ms = WAIT_MS; /* no attempt is given up */
+    struct larder_options hasty = {.id = id_new(), .timeout_ms = 200, .attempts = 1};
+    scripted_peer_set(stage.stock[0], OP_stock_reserve, PEER_TARRIES, ERR_out_of_stock, 1);
+    cr_expect_eq(place_order(&stage, &hasty).code, ERR_deadline_exceeded);
+    kill_writer(&stage);
+    await_asked(stage.stock[0], OP_stock_reserve, 2);
+    await_asked(stage.payment, OP_payment_charge, 1);
+    cr_expect_str_eq(get_order(&stage, &hasty.id).status, "awaiting_payment");
+    cr_expect_eq(held(&stage), 1);
+    cr_expect_str_eq(cancel_order(&stage, &hasty.id).status, "cancelled");
+    await_order(&stage, &hasty.id, "cancelled", "ended");
+    cr_expect_eq(held(&stage), 0);
+    finish(&stage);
+}
+
 ON_BOTH(order, whose_hold_has_ended_is_reserved_anew)
 {
     struct stage stage;

@@ -40,6 +40,14 @@ struct plan {
     int times;
 };
 
+/* A request whose answer tarries. */
+struct kept {
+    struct message message;
+    struct request_header header; /* borrows from the message */
+    err status;
+    bool is_there;
+};
+
 struct told {
     struct slice header;
     struct slice body;
@@ -58,6 +66,7 @@ struct scripted_peer {
     struct asked asks[PEER_ASKS_MAX];
     size_t ask_count;
     struct plan plans[OP_COUNT];
+    struct kept kept;
     int asked[OP_COUNT];
     int done[OP_COUNT];
     struct id latest[OP_COUNT];
@@ -362,6 +371,23 @@ note_ask(struct scripted_peer *peer, struct message *message, const struct reque
 }
 
 static void
+keep(struct scripted_peer *peer, struct message *message, const struct request_header *header, err status)
+{
+    cr_assert(!peer->kept.is_there, "one at a time");
+    peer->kept = (struct kept){.message = *message, .header = *header, .status = status, .is_there = true};
+    message->envelope_count = 0;
+    message->has_frames = false;
+}
+
+static void
+answer_kept(struct scripted_peer *peer)
+{
+    refuse(peer, &peer->kept.message, &peer->kept.header, peer->kept.status);
+    message_fini(&peer->kept.message);
+    peer->kept.is_there = false;
+}
+
+static void
 answer(struct scripted_peer *peer, struct message *message)
 {
     struct request_header header;
@@ -385,6 +411,13 @@ answer(struct scripted_peer *peer, struct message *message)
     }
     if (plan.script == PEER_SILENT) {
         return;
+    }
+    if (plan.script == PEER_TARRIES) {
+        keep(peer, message, &header, plan.status);
+        return;
+    }
+    if (peer->kept.is_there && id_equal(&peer->kept.header.id, &header.id)) {
+        answer_kept(peer);
     }
     err code = perform(peer, ask, request, &body);
     peer->done[op] += code == ERR_ok && !ask->is_done;
@@ -460,6 +493,7 @@ scripted_peer_close(struct scripted_peer **peer)
 {
     atomic_store(&(*peer)->is_ending, true);
     cr_assert(pthread_join((*peer)->thread, NULL) == 0);
+    cr_assert(!(*peer)->kept.is_there, "what tarries was not asked again");
     zsock_destroy(&(*peer)->router);
     zsock_destroy(&(*peer)->publisher);
     arena_fini(&(*peer)->arena);

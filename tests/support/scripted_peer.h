@@ -18,7 +18,8 @@ enum peer_script {
     PEER_DOES,    /* does it and says so */
     PEER_REFUSES, /* does nothing and says `status` */
     PEER_SILENT,  /* does nothing and says nothing */
-    PEER_LOSES    /* does it and says nothing */
+    PEER_LOSES,   /* does it and says nothing */
+    PEER_TARRIES  /* does nothing, and says `status` when the same is asked again, just before it answers that */
 };
 
 struct scripted_peer;
