@@ -32,8 +32,8 @@ const struct db_step order_steps[ORDER_STEP_COUNT] = {
           " deadline {I64} NOT NULL, version {I64} NOT NULL, entries {I64} NOT NULL,"
           " CHECK (total >= 0), CHECK (version >= 1), CHECK (entries >= 1)"
           ") {TABLE_END}"},
-    {101, "CREATE INDEX IF NOT EXISTS $order_by_status ON $order (status, n)"},
-    {102, "CREATE INDEX IF NOT EXISTS $order_by_customer ON $order (customer, n)"},
+    {101, "CREATE INDEX IF NOT EXISTS order_status ON $order (status, n)"},
+    {102, "CREATE INDEX IF NOT EXISTS order_customer ON $order (customer, n)"},
     {103, "CREATE TABLE IF NOT EXISTS $line ("
           " n {I64} NOT NULL, line {I64} NOT NULL, product {NAME 64} NOT NULL, name {TEXT 128} NOT NULL, quantity {I64} NOT NULL,"
           " amount {I64} NOT NULL, PRIMARY KEY (n, line), CHECK (quantity >= 1), CHECK (amount >= 0)"

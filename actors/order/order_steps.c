@@ -434,6 +434,17 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
     }
 }
 
+/* An answer that was waited for has a way in the table, or the table has a fault: the order would stand still. */
+static void
+go_on(struct order_actor *order, struct order_row *row, const struct order_news *news)
+{
+    enum saga_state from = row->saga;
+    if (!order_move(order, row, news)) {
+        log_error("saga_has_no_way", LOG_ID("saga", &row->id), LOG_TEXT("state", saga_steps[from].name), LOG_TEXT("what", news->what),
+                  LOG_TEXT("outcome", news->outcome));
+    }
+}
+
 static err
 decide_refusal(struct order_actor *order, struct order_row *row, const struct item *item)
 {
@@ -446,14 +457,14 @@ decide_refusal(struct order_actor *order, struct order_row *row, const struct it
     if (row->saga == SAGA_voiding && item->status == ERR_charge_closed) {
         bool is_back = row->money == MONEY_REFUNDED; /* it came while this was stuck, and went back by itself */
         news.trigger = is_back ? ON_ok : order_trigger_of_payment(row->status, strcmp(row->reason, "expired") == 0);
-        (void)order_move(order, row, &news);
+        go_on(order, row, &news);
         return ERR_ok;
     }
     err code = ERR_ok;
     if (row->saga == SAGA_reserving) {
         code = order_refuse_round(order, row, row->refusal, item->body);
     }
-    (void)order_move(order, row, &news);
+    go_on(order, row, &news);
     return code;
 }
 
@@ -471,7 +482,7 @@ decide_ok(struct order_actor *order, struct order_row *row, const struct item *i
         news.outcome = err_symbol(trigger == ON_unpaid ? ERR_payment_refused : ERR_not_refundable);
         news.reason = err_symbol(ERR_payment_refused);
     }
-    (void)order_move(order, row, &news);
+    go_on(order, row, &news);
 }
 
 /* What payment says of the charge, or of the refund, that it was asked about. */

@@ -308,7 +308,8 @@ order_store_find_open(struct order_store *store, struct order_cache *cache, stru
 err
 order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache, int64_t each, struct order_found *found)
 {
-#define OF_STATUS(status) "SELECT id FROM (SELECT id FROM $order WHERE status = '" status "' ORDER BY n LIMIT ?) AS " status
+#define OF_STATUS(status) \
+    "SELECT id FROM (SELECT id FROM $order {BY order_status} WHERE status = '" status "' ORDER BY n LIMIT ?) AS " status
     struct db_statement *read =
         db_statement(store->db, OF_STATUS("ready") " UNION ALL " OF_STATUS("in_preparation") " UNION ALL " OF_STATUS("received"));
 #undef OF_STATUS
@@ -341,16 +342,19 @@ static struct db_statement *
 page_statement(struct order_store *store, const struct order_page_query *query)
 {
     if (query->status == ORDER_STATUS_COUNT && query->customer == NULL) {
-        return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE n < ? ORDER BY n DESC LIMIT ?");
+        return db_statement(store->db, "SELECT " COLUMNS " FROM $order {BY PRIMARY} WHERE n < ? ORDER BY n DESC LIMIT ?");
     }
     if (query->customer == NULL) {
-        return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE status = ? AND n < ? ORDER BY n DESC LIMIT ?");
+        return db_statement(store->db,
+                            "SELECT " COLUMNS " FROM $order {BY order_status} WHERE status = ? AND n < ? ORDER BY n DESC LIMIT ?");
     }
     if (query->status == ORDER_STATUS_COUNT) {
-        return db_statement(store->db, "SELECT " COLUMNS " FROM $order WHERE customer = ? AND n < ? ORDER BY n DESC LIMIT ?");
+        return db_statement(store->db,
+                            "SELECT " COLUMNS " FROM $order {BY order_customer} WHERE customer = ? AND n < ? ORDER BY n DESC LIMIT ?");
     }
     return db_statement(store->db,
-                        "SELECT " COLUMNS " FROM $order WHERE customer = ? AND status = ? AND n < ? ORDER BY n DESC LIMIT ?");
+                        "SELECT " COLUMNS
+                        " FROM $order {BY order_customer} WHERE customer = ? AND status = ? AND n < ? ORDER BY n DESC LIMIT ?");
 }
 
 err

@@ -397,9 +397,10 @@ payment_store_page(struct payment_store *store, const struct id *order, int64_t 
 {
     struct db_statement *page = NULL;
     if (id_is_zero(order)) {
-        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge WHERE n < ? ORDER BY n DESC LIMIT ?");
+        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge {BY PRIMARY} WHERE n < ? ORDER BY n DESC LIMIT ?");
     } else {
-        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge WHERE order_id = ? AND n < ? ORDER BY n DESC LIMIT ?");
+        page = db_statement(store->db, "SELECT " CHARGE_COLUMNS
+                                       " FROM $charge {BY order_id} WHERE order_id = ? AND n < ? ORDER BY n DESC LIMIT ?");
         db_bind_id(page, order);
     }
     db_bind_i64(page, before);
@@ -424,7 +425,8 @@ payment_store_next_charge(struct db_statement *rows, struct payment_claim *claim
 err
 payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows)
 {
-    struct db_statement *page = db_statement(store->db, "SELECT " REFUND_COLUMNS " FROM $refund WHERE charge = ? ORDER BY n LIMIT ?");
+    struct db_statement *page =
+        db_statement(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY charge} WHERE charge = ? ORDER BY n LIMIT ?");
     db_bind_id(page, charge);
     db_bind_i64(page, limit);
     err code = db_query(page);

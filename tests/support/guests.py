@@ -183,4 +183,6 @@ def check(shop, told, put):
     kept = shop.sql("SELECT COALESCE(SUM(amount - refunded), 0) FROM $charge WHERE status = 'succeeded'", "payment")[0][0]
     assert kept == sum(amount for status, amount in found.values() if status in PAID)
     shop.verify()
+    lost = [line for process in shop.processes for line in process.log().splitlines() if "saga_has_no_way" in line]
+    assert not lost, lost
     return collections.Counter(status for status, _ in found.values())
