@@ -266,7 +266,7 @@ def abandon(server):
     """One round: ms from the first answer of the shop that was opened again until nothing is held any more."""
     server.settings = {**server.settings, "LARDER_ORDER_TTL_MS": str(ABANDONED_TTL_MS)}
     order = {"lines": [{"product": "donut", "quantity": 1}, {"product": "p0", "quantity": 1}], "method": "money"}
-    with server.running("menu"):
+    with server.running("menu-abandoned"):
         server.post_all([("/v1/orders", order)] * ABANDONED)
         if held(server) != ABANDONED:
             raise BenchError(f"{held(server)} units are held for {ABANDONED} orders before the shop is killed")
@@ -285,7 +285,7 @@ def abandon(server):
 
 
 def abandoned_rows(server, _plain, options, say):
-    server.prepare("menu")
+    server.prepare("menu-abandoned")
     times = []
     for number in range(options.rounds):
         times.append(abandon(server))
