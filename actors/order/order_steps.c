@@ -296,13 +296,15 @@ enter(struct order_actor *order, struct order_row *row, enum saga_state to, cons
     enum saga_state from = row->saga;
     bool is_after_reserve = saga_steps[from].op == OP_stock_reserve && saga_steps[to].op == OP_stock_release;
     uint64_t nothing_held = is_after_reserve ? row->failed : 0; /* who has refused to hold has nothing to give back */
-    if (to == SAGA_reserving_again || news->trigger == ON_pay) {
+    bool is_new_round = to == SAGA_reserving_again || news->trigger == ON_pay;
+    if (is_new_round) {
         row->round++;
     }
     row->saga = to;
     row->known = nothing_held;
     row->failed = row->asking = 0;
-    row->again = row->is_told_away = false;
+    row->again = !is_new_round && saga_steps[to].op == saga_steps[from].op; /* the same ids were asked for before */
+    row->is_told_away = false;
     row->attempts = 0;
     if (saga_steps[to].op == OP_stock_reserve) {
         begin_holds(row);

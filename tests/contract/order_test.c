@@ -691,6 +691,24 @@ ON_BOTH(order, that_nobody_pays_expires)
     finish(&stage);
 }
 
+/* What was asked for in the state before is asked again, and says so: finish() looks. */
+ON_BOTH(order, that_is_paid_while_it_is_released_is_released_first)
+{
+    struct stage stage;
+    place->settings.order_ttl_ms = 300;
+    start(&stage, place, 1);
+    struct seen order = place_order(&stage, &ONCE);
+    place->settings.request_timeout_ms = WAIT_MS;
+    scripted_peer_set(stage.stock[0], OP_stock_release, PEER_SILENT, ERR_ok, 1);
+    await_asked(stage.stock[0], OP_stock_release, 1);
+    tell(&stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    order = await_order(&stage, &order.id, "received", "ended");
+    cr_expect_eq(scripted_peer_asked(stage.stock[0], OP_stock_release), 2);
+    cr_expect_eq(sold(&stage), 1);
+    cr_expect_eq(held(&stage), 0);
+    finish(&stage);
+}
+
 ON_BOTH(order, that_is_paid_too_late_for_the_shelf_is_paid_back)
 {
     struct stage stage;
