@@ -245,35 +245,44 @@ class Buyer(threading.Thread):
         return True
 
 
-class Crowd:
-    """Many buyers at once."""
+class People:
+    """Many threads at once, each with a `stopped` event and an `error`; `make(seed)` makes one. LARDER_SEED=N repeats their choices."""
 
-    def __init__(self, shop, book, products, count=64, **options):
+    def __init__(self, make, count, patience_s):
         seed = int(os.environ.get("LARDER_SEED") or random.randrange(1 << 30))
         print(f"LARDER_SEED={seed}")
-        self.buyers = [Buyer(shop, book, list(products), seed + number, **options) for number in range(count)]
+        self.people, self.patience_s = [make(seed + number) for number in range(count)], patience_s
         self.random = random.Random(seed - 1)
 
     def __enter__(self):
-        for buyer in self.buyers:
-            buyer.start()
+        for one in self.people:
+            one.start()
         return self
 
     def __exit__(self, kind, *_):
-        for buyer in self.buyers:
-            buyer.stopped.set()
+        self.stop()
         if kind is None:
-            self.join(60)
+            self.join(self.patience_s)
 
     def is_busy(self):
-        return any(buyer.is_alive() for buyer in self.buyers)
+        return any(one.is_alive() for one in self.people)
 
     def stop(self):
-        for buyer in self.buyers:
-            buyer.stopped.set()
+        for one in self.people:
+            one.stopped.set()
+
+    def errors(self):
+        return [one.error for one in self.people if one.error is not None]
 
     def join(self, deadline_s):
-        wait_until(lambda: not self.is_busy(), deadline_s, "all buyers are done")
-        errors = [buyer.error for buyer in self.buyers if buyer.error is not None]
+        wait_until(lambda: not self.is_busy(), deadline_s, "all of them are done")
+        errors = self.errors()
         if errors:
-            raise AssertionError(f"{len(errors)} buyers failed, the first: {errors[0]}") from errors[0]
+            raise AssertionError(f"{len(errors)} of them failed, the first: {errors[0]}") from errors[0]
+
+
+class Crowd(People):
+    """Many buyers at once."""
+
+    def __init__(self, shop, book, products, count=64, **options):
+        super().__init__(lambda seed: Buyer(shop, book, list(products), seed, **options), count, 60)

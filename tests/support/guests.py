@@ -11,13 +11,12 @@ FAILURES  AssertionError: no final answer in time, or what was told, orders, she
 
 import collections
 import json
-import os
 import random
 import threading
 import time
 import uuid
 
-from buyers import Asker
+from buyers import Asker, People
 from processes import request, wait_until
 from restaurant import ENDS, PAID, signed
 
@@ -50,7 +49,7 @@ class Told:
 
 
 class Guest(threading.Thread):
-    """Orders until it is stopped; its error is kept for Evening.join()."""
+    """Orders until it is stopped; its error is kept for join()."""
 
     def __init__(self, shop, told, seed, order_ttl_ms, has_bank=True):
         super().__init__(daemon=True)
@@ -105,44 +104,22 @@ class Guest(threading.Thread):
         return 200 <= status < 300
 
 
-class Evening:
+class Evening(People):
     """Many guests at once. `has_bank`: of those that wait for a webhook some are paid; not with an outside provider, which knows best."""
 
     def __init__(self, shop, told, order_ttl_ms, has_bank=True, count=24):
-        seed = int(os.environ.get("LARDER_SEED") or random.randrange(1 << 30))
-        print(f"LARDER_SEED={seed}")
-        self.told, self.random = told, random.Random(seed - 1)
-        self.guests = [Guest(shop, told, seed + number, order_ttl_ms, has_bank) for number in range(count)]
-
-    def __enter__(self):
-        for guest in self.guests:
-            guest.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        for guest in self.guests:
-            guest.stopped.set()
-        if kind is None:
-            self.join()
-
-    def join(self):
-        wait_until(lambda: not any(guest.is_alive() for guest in self.guests), 2 * PATIENCE_S, "all guests are done")
-        errors = [guest.error for guest in self.guests if guest.error is not None]
-        if errors:
-            raise AssertionError(f"{len(errors)} guests failed, the first: {errors[0]}") from errors[0]
+        super().__init__(lambda seed: Guest(shop, told, seed, order_ttl_ms, has_bank), count, 2 * PATIENCE_S)
+        self.told = told
 
     def break_now_and_then(self, rounds, break_it):
         """`break_it` at random moments, while orders come."""
         for number in range(rounds):
             seen, more = self.told.count(), self.random.randint(10, 60)
-            wait_until(lambda before=seen, wanted=more: self.told.count() >= before + wanted or self.has_failed(), PATIENCE_S,
+            wait_until(lambda before=seen, wanted=more: self.told.count() >= before + wanted or self.errors(), PATIENCE_S,
                        f"orders before break {number}", pause_s=self.random.uniform(0.001, 0.02))
-            if self.has_failed():
+            if self.errors():
                 return
             break_it(self.random)
-
-    def has_failed(self):
-        return any(guest.error is not None for guest in self.guests)
 
 
 # --- the shop ---
@@ -186,6 +163,4 @@ def check(shop, told, put):
     kept = shop.sql("SELECT COALESCE(SUM(amount - refunded), 0) FROM $charge WHERE status = 'succeeded'", "payment")[0][0]
     assert kept == sum(amount for status, amount in found.values() if status in PAID)
     shop.verify()
-    lost = [line for process in shop.processes for line in process.log().splitlines() if "saga_has_no_way" in line]
-    assert not lost, lost
     return collections.Counter(status for status, _ in found.values())

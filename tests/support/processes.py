@@ -298,11 +298,14 @@ class Shop:
         return done.returncode, done.stdout.decode("utf-8", "replace")
 
     def verify(self):
-        """Everything agrees. It reads every actor's database, so a shop that had no factory yet gets one for a moment."""
+        """Everything agrees, and no order stands still. It reads every actor's database, so a shop that had no factory yet gets one for a
+        moment."""
         if not any("factory" in process.arguments or "run" in process.arguments for process in self.processes):
             self.actor("factory").stop()
         status, words = self.command("verify")
         assert status == DONE, f"verify: exit {status}\n{words}"
+        lost = [line for process in self.processes for line in process.log().splitlines() if "saga_has_no_way" in line]
+        assert not lost, lost
 
     def endpoint(self, actor, shard=0):
         return f"tcp://127.0.0.1:{self.base_port + OFFSETS[actor] + SHARD * shard}"

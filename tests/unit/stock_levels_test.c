@@ -6,8 +6,6 @@
 
 #include <criterion/criterion.h>
 
-#include "id_index.h"
-
 static struct level *
 add(struct level_table *levels, const char *product, int64_t on_hand)
 {
@@ -109,25 +107,4 @@ Test(stock_levels, a_product_that_was_made_in_a_lost_batch_is_not_there)
     cr_expect_null(stock_levels_find(levels, slice_of("new")));
     cr_expect_eq(stock_levels_add(levels, slice_of("new"))->shelf.version, 0, "its next life begins anew");
     stock_levels_destroy(&levels);
-}
-
-Test(stock_levels, an_index_finds_what_it_was_given)
-{
-    struct id_index index = {0};
-    static int values[1000];
-    cr_expect_null(id_index_get(&index, &(struct id){{1}}));
-    for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < 1000; i++) {
-            struct id id = {{(uint8_t)i, (uint8_t)(i >> 8), 7}};
-            id_index_add(&index, &id, &values[i]);
-        }
-        for (int i = 0; i < 1000; i++) {
-            struct id id = {{(uint8_t)i, (uint8_t)(i >> 8), 7}};
-            cr_assert_eq(id_index_get(&index, &id), &values[i]);
-        }
-        cr_expect_null(id_index_get(&index, &(struct id){{1, 2, 8}}));
-        id_index_clear(&index);
-        cr_expect_null(id_index_get(&index, &(struct id){{1, 0, 7}}));
-    }
-    id_index_fini(&index);
 }
