@@ -22,6 +22,7 @@
 #include "dlq_state.h"
 #include "dlq_text.h"
 #include "log.h"
+#include "log_often.h"
 
 #define COUNTS_MAX 1000
 #define HISTORY_MAX 100
@@ -35,9 +36,11 @@ static void
 tell_dead(struct dlq *dlq, const struct dlq_letter *letter)
 {
     dlq_meters_buried(dlq->meters, letter->reason);
-    log_warn("letter_dead", LOG_ID("letter", &letter->id), LOG_TEXT("destination", letter->destination),
-             LOG_TEXT("reason", letter->reason), LOG_TEXT("type", letter->type), LOG_TEXT("key", letter->key),
-             LOG_I64("attempts", letter->attempts), LOG_TEXT("error", letter->error));
+    char group[2 * DLQ_TEXT_SIZE];
+    (void)snprintf(group, sizeof group, "%s %s", letter->destination, letter->reason);
+    log_often(LOG_LEVEL_WARN, "letter_dead", group, LOG_ID("letter", &letter->id), LOG_TEXT("destination", letter->destination),
+              LOG_TEXT("reason", letter->reason), LOG_TEXT("type", letter->type), LOG_TEXT("key", letter->key),
+              LOG_I64("attempts", letter->attempts), LOG_TEXT("error", letter->error));
 }
 
 void

@@ -27,6 +27,7 @@
 #include "dlq_state.h"
 #include "dlq_text.h"
 #include "log.h"
+#include "log_often.h"
 #include "topology.h"
 
 enum { ASK_MS = 4000, BUSY_PAUSE_MS = 1000, HISTORY_MAX = 100, DIFF_MAX = 4096 };
@@ -619,8 +620,8 @@ handle_no_answer(struct dlq *dlq, struct batch *batch, const struct item *item, 
                    (const char *)problem->detail.data);
     refuse_callers(batch, asking, is_later ? ERR_unavailable : item->status, detail);
     if (asking->verb == ASKING_RETRY && !is_later) {
-        log_warn("letter_not_replayed", LOG_ID("letter", &letter->id), LOG_TEXT("status", err_symbol(item->status)),
-                 LOG_TEXT("detail", detail));
+        log_often(LOG_LEVEL_WARN, "letter_not_replayed", letter->destination, LOG_ID("letter", &letter->id),
+                  LOG_TEXT("status", err_symbol(item->status)), LOG_TEXT("detail", detail));
         (void)snprintf(letter->error, sizeof letter->error, "%s: %s", err_symbol(item->status), detail);
     }
     return dlq_replay_note(dlq, batch, &(struct dlq_outcome){.letter = letter, .is_later = is_later || asking->verb != ASKING_RETRY});

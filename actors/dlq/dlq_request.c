@@ -22,6 +22,7 @@
 #include "arena.h"
 #include "dlq_rules.h"
 #include "log.h"
+#include "log_often.h"
 #include "topology.h"
 
 enum { PAUSE_MAX_MS = 10000, GUARD_MS = 1000, HISTORY_MAX = 100 };
@@ -239,8 +240,8 @@ give_up(struct dlq *dlq, struct batch *batch, const struct dlq_letter *before)
     letter.last_ms = batch->now_ms;
     dlq_copy(letter.reason, sizeof letter.reason, slice_of(err_symbol(ERR_unknown_op)));
     (void)snprintf(letter.error, sizeof letter.error, "this dlq knows no %s at %s", letter.type, letter.destination);
-    log_error("request_cannot_be_delivered", LOG_TEXT("op", letter.type), LOG_TEXT("destination", letter.destination),
-              LOG_ID("req", &letter.request));
+    log_often(LOG_LEVEL_ERROR, "request_cannot_be_delivered", letter.destination, LOG_TEXT("op", letter.type),
+              LOG_TEXT("destination", letter.destination), LOG_ID("req", &letter.request));
     err code = dlq_change_letter(dlq, batch, &letter, before);
     return code == ERR_ok ? dlq_owner_delivered(dlq, batch, &(struct dlq_outcome){.letter = &letter}) : code;
 }
@@ -419,8 +420,8 @@ fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_l
         letter->state = DLQ_DEAD;
         dlq_meters_buried(dlq->meters, letter->reason);
         batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
-        log_error("request_is_dead", LOG_TEXT("op", letter->type), LOG_TEXT("destination", letter->destination),
-                  LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
+        log_often(LOG_LEVEL_ERROR, "request_is_dead", letter->destination, LOG_TEXT("op", letter->type),
+                  LOG_TEXT("destination", letter->destination), LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
     }
     return keep_attempt(dlq, letter, (struct slice){0});
 }

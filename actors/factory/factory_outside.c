@@ -25,6 +25,7 @@
 #include "calls.h"
 #include "factory_message.h"
 #include "log.h"
+#include "log_often.h"
 
 #define KEPT_BACK "kept-back" /* instead of a capability */
 
@@ -137,9 +138,9 @@ bury(struct factory *factory, struct batch *batch, struct factory_production *pr
     WIRE_SET(&burial, burial, units, production->quantity);
     batch_bury(batch, &burial);
     calls->has_letter = true;
-    log_error("outside_call_given_up", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
-              LOG_TEXT("reason", err_symbol(reason)), LOG_TEXT("error", production->error.text),
-              LOG_TEXT("now", "its letter can be replayed"));
+    log_often(LOG_LEVEL_ERROR, "outside_call_given_up", err_symbol(reason), LOG_ID("production", &production->id),
+              LOG_I64("attempts", production->attempts), LOG_TEXT("reason", err_symbol(reason)),
+              LOG_TEXT("error", production->error.text), LOG_TEXT("now", "its letter can be replayed"));
     wait_for(batch, production, calls, CALLS_WAIT_NOBODY, DUE_NEVER);
     return factory_store_update(&factory->store, production);
 }
@@ -286,8 +287,8 @@ handle_not_accepted(struct factory *factory, struct batch *batch, struct factory
         return bury(factory, batch, production, calls, ERR_call_failed);
     }
     int64_t pause_ms = batch_backoff_ms(batch, calls->failures);
-    log_warn("outside_factory_failed", LOG_ID("production", &production->id), LOG_I64("attempts", production->attempts),
-             LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
+    log_often(LOG_LEVEL_WARN, "outside_factory_failed", "", LOG_ID("production", &production->id),
+              LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
     wait_for(batch, production, calls, CALLS_WAIT_CALL, batch->now_ms + pause_ms);
     return factory_store_update(&factory->store, production);
 }

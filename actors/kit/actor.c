@@ -24,6 +24,7 @@
 #include "kit_schema.h"
 #include "link.h"
 #include "log.h"
+#include "log_often.h"
 #include "topology.h"
 
 enum {
@@ -387,6 +388,7 @@ tick(struct actor *actor, int64_t now_ms)
     if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
         actor->ticked_us = now_us;
         batch_tick(actor, now_ms);
+        log_often_flush();
     }
     if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
         actor->head_us = now_us;
@@ -618,6 +620,7 @@ run(void *argument)
     }
     atomic_store(&actor->is_ready, false);
     close_everything(actor);
+    log_often_end();
     if (actor_outcome(actor) != ACTOR_STOPPED) {
         raise_fd(actor->ended_fd);
     }

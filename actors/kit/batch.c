@@ -21,6 +21,7 @@
 #include "actor_internal.h"
 #include "clock.h"
 #include "log.h"
+#include "log_often.h"
 
 enum { ALONE_MAX_MS = 4000, FAILURE_PAUSE_MS = 1000, FULL_SAID_MS = 1000, PROOF_MAX_AGE_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
 
@@ -512,8 +513,8 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     if (inbox_judge(actor->inbox, record->event, now_ms) != INBOX_CHARGE) {
         return;
     }
-    log_error("event_failed", LOG_SLICE("source", record->event->header.source), LOG_I64("seq", record->event->header.seq),
-              LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
+    log_often(LOG_LEVEL_ERROR, "event_failed", err_symbol(code), LOG_SLICE("source", record->event->header.source),
+              LOG_I64("seq", record->event->header.seq), LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
     err parked = rows_charge(&batch, record, &(struct blame){.status = code, .reason = err_words(code), .attempts = 1});
     if (!batch_commit_alone(actor, record, parked, now_ms)) {
         refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
@@ -568,7 +569,7 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
         return_work(actor, record, code, now_ms);
     }
     if (!is_later) {
-        log_error("batch_item_failed", LOG_TEXT("code", err_symbol(code)),
+        log_often(LOG_LEVEL_ERROR, "batch_item_failed", err_symbol(code), LOG_TEXT("code", err_symbol(code)),
                   LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)), LOG_ID("req", &record->item.id));
     }
 }
@@ -826,12 +827,13 @@ batch_run(struct actor *actor, int64_t now_ms)
             actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
         } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
             if (code != ERR_db_full) {
-                log_warn("batch_refused", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count));
+                log_often(LOG_LEVEL_WARN, "batch_refused", err_symbol(code), LOG_TEXT("code", err_symbol(code)),
+                          LOG_I64("items", (int64_t)count));
             }
             give_up(actor, code, now_ms);
         } else if (after != AFTER_DONE) {
-            log_warn("batch_runs_one_by_one", LOG_TEXT("code", err_symbol(code)), LOG_I64("items", (int64_t)count),
-                     LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)));
+            log_often(LOG_LEVEL_WARN, "batch_runs_one_by_one", err_symbol(code), LOG_TEXT("code", err_symbol(code)),
+                      LOG_I64("items", (int64_t)count), LOG_TEXT("database", actor->db == NULL ? "" : db_error(actor->db)));
             run_one_by_one(actor, true, now_ms);
         }
     }

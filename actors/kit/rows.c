@@ -20,6 +20,7 @@
 
 #include "actor_internal.h"
 #include "log.h"
+#include "log_often.h"
 
 enum { HISTORY_MAX = 20, BURY_TIMEOUT_MS = 2000 };
 
@@ -106,9 +107,11 @@ bury(struct batch *batch, const struct inbox_event *event, const struct blame *c
         WIRE_SET(&burial, burial, traceparent, event->header.traceparent);
     }
     batch_bury(batch, &burial);
-    log_error("event_cannot_be_applied", LOG_SLICE("source", event->header.source), LOG_I64("seq", event->header.seq),
-              LOG_SLICE("key", event->header.key), LOG_TEXT("reason", charge->reason), LOG_I64("attempts", failure->attempts),
-              LOG_ID("req", &event->header.id), LOG_ID("letter", &burial.letter));
+    char group[WIRE_NAME_MAX + 16];
+    (void)snprintf(group, sizeof group, "%.*s", (int)event->header.source.size, (const char *)event->header.source.data);
+    log_often(LOG_LEVEL_ERROR, "event_cannot_be_applied", group, LOG_SLICE("source", event->header.source),
+              LOG_I64("seq", event->header.seq), LOG_SLICE("key", event->header.key), LOG_TEXT("reason", charge->reason),
+              LOG_I64("attempts", failure->attempts), LOG_ID("req", &event->header.id), LOG_ID("letter", &burial.letter));
 }
 
 err

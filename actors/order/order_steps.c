@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "log_often.h"
 #include "order_text.h"
 
 enum { HOLD_LONGER_MS = 300000, HOLD_AGAIN_MS = 900000, RESUME_MAX = 256, POLL_MS = 5000 };
@@ -425,9 +426,9 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
         order_note(order, row, what_of(order, wire_ops[item->op].name), err_symbol(item->status), "asked again until it is known");
     }
     if (err_disposition(item->status) == ERR_BUG) {
-        log_error("step_fails", LOG_ID("saga", &row->id), LOG_TEXT("op", wire_ops[item->op].name),
-                  LOG_TEXT("status", err_symbol(item->status)), LOG_TEXT("detail", detail_of(order, item)),
-                  LOG_I64("attempts", row->attempts));
+        log_often(LOG_LEVEL_ERROR, "step_fails", wire_ops[item->op].name, LOG_ID("saga", &row->id),
+                  LOG_TEXT("op", wire_ops[item->op].name), LOG_TEXT("status", err_symbol(item->status)),
+                  LOG_TEXT("detail", detail_of(order, item)), LOG_I64("attempts", row->attempts));
     }
     if (row->saga == SAGA_reserving) {
         struct problem problem =

@@ -33,6 +33,7 @@
 #include <sodium.h>
 
 #include "log.h"
+#include "log_often.h"
 
 #define PATIENCE_CALLS 10 /* the first wait for what is pending, in call time-outs */
 #define URL_SIZE (SETTING_TEXT_MAX + 64)
@@ -236,8 +237,8 @@ bury(struct payment *payment, struct task *task, struct slice error)
     WIRE_SET(&burial, burial, currency, slice_of(task->claim->claim.currency));
     batch_bury(batch, &burial);
     calls->has_letter = true;
-    log_error("payment_call_given_up", LOG_ID(owner_of(task), id_of(task)), LOG_I64("attempts", attempts), LOG_SLICE("error", error),
-              LOG_TEXT("now", "its letter can be replayed"));
+    log_often(LOG_LEVEL_ERROR, "payment_call_given_up", owner_of(task), LOG_ID(owner_of(task), id_of(task)),
+              LOG_I64("attempts", attempts), LOG_SLICE("error", error), LOG_TEXT("now", "its letter can be replayed"));
     wait_for(payment, task, CALLS_WAIT_NOBODY, DUE_NEVER);
 }
 
@@ -306,8 +307,8 @@ take_unknown(struct payment *payment, struct task *task, struct slice error)
         return;
     }
     int64_t pause_ms = batch_backoff_ms(payment->batch, calls->failures);
-    log_warn("payment_call_without_outcome", LOG_ID(owner_of(task), id_of(task)), LOG_I64("attempts", *attempts_of(task)),
-             LOG_I64("again_in_ms", pause_ms), LOG_SLICE("error", error));
+    log_often(LOG_LEVEL_WARN, "payment_call_without_outcome", owner_of(task), LOG_ID(owner_of(task), id_of(task)),
+              LOG_I64("attempts", *attempts_of(task)), LOG_I64("again_in_ms", pause_ms), LOG_SLICE("error", error));
     wait_for(payment, task, CALLS_WAIT_PAUSE, payment->batch->now_ms + pause_ms);
 }
 
@@ -552,7 +553,8 @@ judge(struct payment *payment, const struct item *item, struct payment_words *wo
         words->reason = describe(payment, item);
     }
     if (step == PAYMENT_CREATE && (item->call_status == 401 || item->call_status == 403)) {
-        log_error("provider_refuses_us", LOG_I64("http_status", item->call_status), LOG_SLICE("error", words->reason));
+        log_often(LOG_LEVEL_ERROR, "provider_refuses_us", "", LOG_I64("http_status", item->call_status),
+                  LOG_SLICE("error", words->reason));
     }
     return verdict;
 }
