@@ -89,7 +89,7 @@ SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
 TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
 DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(OUT)/obj/actors/main.o $(call object,$(SAMPLE_SOURCES)))
 
-.PHONY: help all deps run test unit contract flow lint fuzz bench docs install clean format
+.PHONY: help all deps run test unit contract flow lint fuzz bench bench-against docs install clean format
 
 help:
 	@echo "make run      install what is missing, build, start the shop on http://127.0.0.1:8080 (data under var/)"
@@ -102,6 +102,7 @@ help:
 	@echo "make lint     format, warnings of two compilers, clang-tidy, cppcheck, the house's own rules"
 	@echo "make fuzz     libFuzzer targets, SECONDS_EACH=60"
 	@echo "make bench    measure larder beside its peers, print one table"
+	@echo "make bench-against COMMIT=...  measure this tree beside an earlier commit, in turn"
 	@echo "make docs     write the generated tables into PROTOCOL.md and README.md"
 	@echo "make install  DESTDIR= PREFIX=/usr/local"
 	@echo "make deps     install every package that any target needs"
@@ -252,6 +253,10 @@ $(OUT)/bench/rabbit: tests/bench/peers/rabbit.c | bench-packages
 
 bench: all test-packages bench-packages $(BENCH_PROGRAMS)
 	/usr/bin/python3 tests/bench/bench.py $(ARGS)
+
+# This tree beside COMMIT, in turn and in one run.
+bench-against: all test-packages bench-packages
+	/usr/bin/python3 tests/bench/compare.py $(COMMIT) $(ARGS)
 
 docs: all
 	tests/docs write

@@ -121,7 +121,7 @@ def newest(server):
 
 
 def prove(server):
-    done = subprocess.run([LARDER, "verify"] + server.arguments(), capture_output=True, text=True, check=False)
+    done = subprocess.run([server.program, "verify"] + server.arguments(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError(f"larder verify: {done.stderr.strip()[-300:]}")
 

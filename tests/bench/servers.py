@@ -228,6 +228,7 @@ class Contender:
 class Larder(Contender):
     """larder, as `larder run` starts it; its settings are the defaults but for a factory that never delivers."""
     name = "larder, SQLite"
+    program = LARDER
     with_mariadb = False
     settings = {"LARDER_LEAD_TIME_MS": "604800000", "LARDER_LOG_LEVEL": "warn"}
 
@@ -237,7 +238,7 @@ class Larder(Contender):
             mariadb = self.start_mariadb(folder, "CREATE DATABASE IF NOT EXISTS larder;\n")
             database = ["--db", f"mysql://root@127.0.0.1:{mariadb.port}/larder"]
         self.base_port = free_base_port()
-        process = self.launch("larder", [LARDER, "run", "--http", self.address, "--data", os.path.join(folder, "var"),
+        process = self.launch("larder", [self.program, "run", "--http", self.address, "--data", os.path.join(folder, "var"),
                                          "--base-port", str(self.base_port)] + database, folder, self.settings)
         process.wait_until(lambda: get(self.address, "/readyz")[0] == 200, 0.001)
 
