@@ -214,6 +214,13 @@ keys_came(struct auth_waiter *waiter)
 
 /* --- its identity --- */
 
+/* What is answered to a sale or a production is nobody's own; an order and a person are. */
+static bool
+is_personal(enum op op)
+{
+    return strcmp(wire_ops[op].owner, "order") == 0 || strcmp(wire_ops[op].owner, "user") == 0;
+}
+
 static err
 read_identity(struct exchange *exchange, struct err_text *why)
 {
@@ -225,6 +232,10 @@ read_identity(struct exchange *exchange, struct err_text *why)
         err failed = key_parse(exchange->head.key, &key, why);
         if (failed != ERR_ok) {
             return failed;
+        }
+        if (exchange->asker.role == ROLE_ANONYMOUS && is_personal(route->op) && !key_is_uuid(&key)) {
+            return err_say(why, ERR_invalid_field,
+                           "Idempotency-Key: must be a UUID of version 4 or 7 here, as all who show no token share one space of keys");
         }
         auth_name(&exchange->asker, name);
         exchange->id = key_id(name, route->name, &key);

@@ -6,6 +6,9 @@
  *   A client that repeats a request with its key gets the effect once and the same answer. The gateway keeps nothing for that: it
  *   derives the request's id from who asks, which route and which key, and the actor that owns the effect looks the id up.
  *
+ *   All who show no token are one to it: they share one space of keys. Where an answer is somebody's own, such as an order, a key of
+ *   theirs has to be one that nobody else finds: a UUID.
+ *
  * FAILURES
  *   A key that is empty, too long or not visible ASCII is refused by the header's name, never cut.
  *
@@ -72,6 +75,17 @@ key_parse(struct slice header, struct key *key, struct err_text *why)
     memcpy(key->text, header.data, header.size);
     key->size = header.size;
     return ERR_ok;
+}
+
+bool
+key_is_uuid(const struct key *key)
+{
+    struct id id;
+    if (!id_parse(key->text, key->size, &id)) {
+        return false;
+    }
+    int version = id.bytes[6] >> 4;
+    return (version == 4 || version == 7) && id.bytes[8] >> 6 == 2;
 }
 
 struct id

@@ -3,6 +3,8 @@
 #ifndef LARDER_KEY_H
 #define LARDER_KEY_H
 
+#include <stdbool.h>
+
 #include "err.h"
 #include "id.h"
 #include "wire.h"
@@ -18,6 +20,10 @@ struct key {
  * is wrong. `"a"` and `a` are the same key. */
 MUST_CHECK err
 key_parse(struct slice header, struct key *key, struct err_text *why);
+
+/* Whether it is the text of a UUID whose bits are random: version 4 or 7, in either case. */
+bool
+key_is_uuid(const struct key *key);
 
 /* The id of a keyed request: the same for the same principal, route and key, on every gateway. */
 struct id

@@ -6,6 +6,7 @@
 #define LARDER_USER_STATE_H
 
 #include "actor.h"
+#include "metrics.h"
 #include "token.h"
 #include "user_rules.h"
 #include "user_seal.h"
@@ -113,6 +114,7 @@ struct user_work {
     struct user_caller caller;
     int64_t deadline_ms;
     int64_t person; /* to be verified: n, 0 for nobody */
+    struct metric *hashed;
     bool is_late;   /* nobody waited for it any more */
     bool is_done;   /* hashed; or verified, and right */
     char hash[USER_PASSWORD_HASH_SIZE];

@@ -15,6 +15,7 @@
 #include <sodium.h>
 
 #include "clock.h"
+#include "metrics.h"
 #include "user_state.h"
 
 _Static_assert(USER_PASSWORD_HASH_SIZE == crypto_pwhash_STRBYTES, "as libsodium has it");
@@ -26,7 +27,10 @@ run(void *memory)
     const char *password = (const char *)work->password.data;
     if (clock_utc_ms() > work->deadline_ms) {
         work->is_late = true;
-    } else if (work->kind == USER_WORK_HASH) {
+        return;
+    }
+    metric_add(work->hashed, 1);
+    if (work->kind == USER_WORK_HASH) {
         work->is_done = crypto_pwhash_str(work->hash, password, work->password.size, crypto_pwhash_OPSLIMIT_INTERACTIVE,
                                           crypto_pwhash_MEMLIMIT_INTERACTIVE) == 0;
     } else {
@@ -56,6 +60,8 @@ user_work_start(struct batch *batch, const struct user_caller *caller, struct sl
     work->caller = *caller;
     work->caller.item = NULL;
     work->deadline_ms = item->deadline_ms;
+    work->hashed =
+        metric(METRIC_COUNTER, "larder_user_passwords_hashed_total", "", "Passwords that were hashed, to be kept or compared.");
     work->person = person;
     work->password = (struct slice){work->frame + (password.data - item->frame.data), password.size};
     if (hash != NULL) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Registering and changing a person, each in two halves when there is a password: what can be refused is refused, the
- *           password is hashed beside the loop, and then everything is looked at again before it is written.
+ * PURPOSE   Registering and changing a person, each in two halves when there is a password: what can be refused for how it looks is
+ *           refused, the password is hashed beside the loop, and only then it is looked who there is, and written.
  *
  * MESSAGES  user.register, user.change
  *
  * STATE     A person's id is derived from the id of the registration.
  *
- * FAILURES  user_exists does not say by which of the two somebody is known, nor who it is.
+ * FAILURES  user_exists does not say by which of the two somebody is known, nor who it is; and who is known costs a registration as
+ *           much time as who is not.
  *
  * LIMITS    What a person has can be replaced and not taken away, but by erasing all.
  */
@@ -159,15 +160,6 @@ user_handle_register(struct user_actor *actor, struct batch *batch, struct item 
     }
     if (!WIRE_HAS(body, user_register, password)) {
         return finish_register(actor, batch, &caller, &wish, NULL);
-    }
-    struct user_row other;
-    bool found = false;
-    code = find_other(actor, &wish.data, 0, &other, &found);
-    if (code != ERR_ok) {
-        return code;
-    }
-    if (found) {
-        return user_refused(actor, batch, &caller, &other, ERR_user_exists);
     }
     user_work_start(batch, &caller, body->password, NULL, 0);
     return ERR_ok;

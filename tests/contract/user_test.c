@@ -21,6 +21,7 @@
 #include "arena.h"
 #include "clock.h"
 #include "log.h"
+#include "metrics.h"
 #include "token.h"
 #include "topology.h"
 
@@ -756,6 +757,80 @@ ON_BOTH(user, time_does_not_tell_who_is_known)
     (void)register_person(&stage, &body);
     for (int i = 0; i < 4 * ROUNDS_MIN || (i < 4 * ROUNDS_MAX && !are_alike(best_us)); i++) {
         int64_t took_us = time_of(&stage, emails[i % 4]);
+        best_us[i % 4] = took_us < best_us[i % 4] ? took_us : best_us[i % 4];
+    }
+    cr_expect(are_alike(best_us), "%d, %d, %d and %d us", (int)best_us[0], (int)best_us[1], (int)best_us[2], (int)best_us[3]);
+    finish(&stage);
+}
+
+static int64_t
+hashed(void)
+{
+    return metric_value(metric(METRIC_COUNTER, "larder_user_passwords_hashed_total", "", ""));
+}
+
+static err
+register_as(struct stage *stage, const char *email, const char *cpf)
+{
+    struct user_register body = {0};
+    WIRE_SET(&body, user_register, email, slice_of(email));
+    WIRE_SET(&body, user_register, password, slice_of(PASSWORD));
+    if (cpf != NULL) {
+        WIRE_SET(&body, user_register, cpf, slice_of(cpf));
+    }
+    return ask(stage, &(struct asked){.op = OP_user_register, .body = &body, .role = ROLE_ANONYMOUS}, NULL);
+}
+
+/* Counted, as a clock is not to be relied on: whatever a password is shown or given for, it is hashed once. */
+ON_BOTH(user, a_password_costs_one_hash_whoever_is_known)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct user_register body = ana_with_password();
+    struct id user = register_person(&stage, &body);
+    int64_t before = hashed();
+    cr_expect(register_as(&stage, "ana.souza@example.com", NULL) == ERR_user_exists);
+    cr_expect(hashed() == before + 1, "a known e-mail address");
+    cr_expect(register_as(&stage, "other@example.com", CPF) == ERR_user_exists);
+    cr_expect(hashed() == before + 2, "a known CPF");
+    cr_expect(register_as(&stage, "other@example.com", OTHER_CPF) == ERR_ok);
+    cr_expect(hashed() == before + 3, "nobody known");
+    cr_expect(sign_in(&stage, "ana.souza@example.com", "wrong", NULL) == ERR_wrong_credentials);
+    cr_expect(sign_in(&stage, "nobody@example.com", "wrong", NULL) == ERR_wrong_credentials);
+    cr_expect(hashed() == before + 5);
+    struct user_change change = {0};
+    WIRE_SET(&change, user_change, user, user);
+    WIRE_SET(&change, user_change, email, slice_of("other@example.com"));
+    WIRE_SET(&change, user_change, password, slice_of(PASSWORD));
+    cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_user_exists);
+    cr_expect(hashed() == before + 6, "a change to the e-mail address of somebody else");
+    change.email = slice_of("free@example.com");
+    cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_ok);
+    cr_expect(hashed() == before + 7);
+    struct user_erasure proof;
+    cr_expect(erase(&stage, &user, &proof) == ERR_ok);
+    cr_expect(sign_in(&stage, "free@example.com", PASSWORD, NULL) == ERR_wrong_credentials);
+    cr_expect(hashed() == before + 8, "somebody who was erased");
+    finish(&stage);
+}
+
+ON_BOTH(user, time_does_not_tell_who_has_registered)
+{
+    enum { ROUNDS_MIN = 8, ROUNDS_MAX = 60 };
+    struct stage stage;
+    int64_t best_us[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+    char email[64];
+    start(&stage, place);
+    struct user_register body = ana_with_password();
+    (void)register_person(&stage, &body);
+    for (int i = 0; i < 4 * ROUNDS_MIN || (i < 4 * ROUNDS_MAX && !are_alike(best_us)); i++) {
+        bool is_known = i % 2 == 0;
+        (void)snprintf(email, sizeof email, "new-%d@example.com", i);
+        int64_t from_us = clock_steady_us();
+        err status =
+            register_as(&stage, is_known && i % 4 == 0 ? "ana.souza@example.com" : email, is_known && i % 4 == 2 ? CPF : NULL);
+        int64_t took_us = clock_steady_us() - from_us;
+        cr_expect(status == (is_known ? ERR_user_exists : ERR_ok));
         best_us[i % 4] = took_us < best_us[i % 4] ? took_us : best_us[i % 4];
     }
     cr_expect(are_alike(best_us), "%d, %d, %d and %d us", (int)best_us[0], (int)best_us[1], (int)best_us[2], (int)best_us[3]);

@@ -603,6 +603,35 @@ Test(gateway_auth, a_key_is_of_one_person)
     cr_assert(!id_equal(&first, &seen.id));
 }
 
+Test(gateway_auth, a_key_without_a_token_is_a_uuid_where_the_answer_is_somebodys)
+{
+    static const struct {
+        const char *path;
+        const char *body;
+        bool is_personal;
+    } rows[] = {
+        {"/v1/orders", "{\"lines\":[{\"product\":\"donut\",\"quantity\":1}],\"method\":\"pix\"}", true},
+        {"/v1/users", "{\"email\":\"ana@example.com\"}", true},
+        {"/checkout", "", false},
+        {"/v1/checkouts", "", false},
+    };
+    char text[ANSWER_MAX];
+    char lines[TOKEN_SIZE + 128];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        seen.op[0] = 0;
+        int status = ask("POST", rows[i].path, "Idempotency-Key: 1\r\n", rows[i].body, text);
+        cr_assert_eq(status == 400, rows[i].is_personal, "%s: %s", rows[i].path, text);
+        cr_assert_eq(seen.op[0] == 0, rows[i].is_personal, "%s went to %s", rows[i].path, seen.op);
+        cr_assert(!rows[i].is_personal || strstr(text, "must be a UUID") != NULL, "%s", text);
+        ask("POST", rows[i].path, "Idempotency-Key: 3F0F6A62-94CB-4B2E-9C3A-0D6B0A1FE0C7\r\n", rows[i].body, text);
+        cr_assert(seen.op[0] != 0, "%s: %s", rows[i].path, text);
+        seen.op[0] = 0;
+        (void)snprintf(lines, sizeof lines, "%sIdempotency-Key: 1\r\n", with(good(ROLE_CUSTOMER)));
+        ask("POST", rows[i].path, lines, rows[i].body, text);
+        cr_assert(seen.op[0] != 0, "who has a token has keys of his own: %s", text);
+    }
+}
+
 Test(gateway_auth, keeps_nothing_personal_for_later)
 {
     char text[ANSWER_MAX];

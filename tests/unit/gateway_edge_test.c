@@ -69,6 +69,35 @@ Test(gateway_key, makes_one_id_per_principal_route_and_key)
     cr_assert_not(id_equal(&id, &of_principal));
 }
 
+Test(gateway_key, of_random_bits_is_a_uuid_of_version_4_or_7)
+{
+    static const struct {
+        const char *text;
+        bool is_uuid;
+    } rows[] = {
+        {"3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c7", true},
+        {"3F0F6A62-94CB-4B2E-9C3A-0D6B0A1FE0C7", true},
+        {"01a1fb17-a069-7157-aafd-eb9319d22cae", true},
+        {"01a1fb17-a069-1157-aafd-eb9319d22cae", false},
+        {"ea26a918-e0d2-8ba3-b97f-5d07cd02aa9f", false},
+        {"3f0f6a62-94cb-4b2e-1c3a-0d6b0a1fe0c7", false},
+        {"3f0f6a6294cb4b2e9c3a0d6b0a1fe0c7", false},
+        {"{3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c7}", false},
+        {"3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c", false},
+        {"3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c70", false},
+        {"urn:uuid:3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c7", false},
+        {"1", false},
+        {"00000000-0000-0000-0000-000000000000", false},
+        {"ffffffff-ffff-ffff-ffff-ffffffffffff", false},
+        {"3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0cg", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct key key;
+        cr_assert_eq(key_parse(slice_of(rows[i].text), &key, &why), ERR_ok);
+        cr_assert_eq(key_is_uuid(&key), rows[i].is_uuid, "%s", rows[i].text);
+    }
+}
+
 /* --- trace --- */
 
 Test(gateway_trace, takes_only_what_the_recommendation_allows)

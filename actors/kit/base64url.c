@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * base64url: opaque cursors, and bytes in JSON
- *
  * PURPOSE
- *   Turns bytes into characters that need no escaping in a URL, and back.
+ *   Turns bytes into characters that need no escaping in a URL, and back: opaque cursors, bytes in JSON, the parts of tokens, the
+ *   secrets of orders.
  *
  * FAILURES
  *   Decoding refuses everything that encoding would not have written.

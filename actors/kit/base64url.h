@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Base64 with the alphabet that URLs bear (RFC 4648, section 5), without padding. */
-#ifndef LARDER_BASE64URL_H
-#define LARDER_BASE64URL_H
+#ifndef LARDER_KIT_BASE64URL_H
+#define LARDER_KIT_BASE64URL_H
 
 #include <stdbool.h>
 #include <stddef.h>
