@@ -36,6 +36,7 @@
 
 #include <czmq.h>
 
+#include "clock.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "log.h"
@@ -240,17 +241,51 @@ stop_actors(struct process *process)
     }
 }
 
+/* Keeps the first failure; whose it was stands before its reason. */
+static void
+note_failure(const struct hosted *hosted, err code, const struct err_text *reason, err *first, struct err_text *why)
+{
+    if (code != ERR_ok && *first == ERR_ok) {
+        *first = err_say(why, code, "%s/%d: %s", hosted->class->name, hosted->shard, reason->text);
+    }
+}
+
+/* All side by side: each waits for its database far more than it works. All are waited for, also after a failure, so that nobody is
+ * stopped in the middle of it. */
+static err
+open_actors(struct process *process, struct err_text *why)
+{
+    err first = ERR_ok;
+    struct err_text reason;
+    for (size_t i = 0; first == ERR_ok && i < process->count; i++) {
+        struct hosted *hosted = &process->hosted[i];
+        err code = actor_open(hosted->class, process->settings, hosted->shard, process->ended_fd, &hosted->actor, &reason);
+        note_failure(hosted, code, &reason, &first, why);
+    }
+    /* They share the disk and the server, so they share the time of all. */
+    int64_t until_ms = clock_steady_us() / 1000 + (int64_t)process->count * ACTOR_START_MS;
+    for (size_t i = 0; i < process->count; i++) {
+        struct hosted *hosted = &process->hosted[i];
+        if (hosted->actor != NULL) {
+            int64_t left_ms = until_ms - clock_steady_us() / 1000;
+            err code = actor_wait_open(&hosted->actor, left_ms, &reason);
+            note_failure(hosted, code, &reason, &first, why);
+        }
+    }
+    return first;
+}
+
 err
 process_start(struct process *process, bool is_alone, struct err_text *why)
 {
     err code = prepare_folder(process, is_alone, why);
+    if (code == ERR_ok) {
+        code = open_actors(process, why);
+    }
     for (size_t i = 0; code == ERR_ok && i < process->count; i++) {
         struct hosted *hosted = &process->hosted[i];
         struct err_text reason;
-        code = actor_start(hosted->class, process->settings, hosted->shard, process->ended_fd, &hosted->actor, &reason);
-        if (code != ERR_ok) {
-            (void)err_say(why, code, "%s/%d: %s", hosted->class->name, hosted->shard, reason.text);
-        }
+        note_failure(hosted, actor_serve(&hosted->actor, &reason), &reason, &code, why);
     }
     if (code != ERR_ok) {
         stop_actors(process);

@@ -41,9 +41,9 @@ process_class(const char *name);
 MUST_CHECK err
 process_add(struct process *process, const char *name, int shard, struct err_text *why);
 
-/* Makes the data folder and takes its lock when the databases are SQLite files; starts the actors in the order of process_add().
- * `is_alone`: nobody else may work in the folder; otherwise only the shards that are hosted here are locked. On failure those that
- * run are stopped. */
+/* Makes the data folder and takes its lock when the databases are SQLite files; opens the databases of all actors side by side, then
+ * lets the actors serve in the order of process_add(). `is_alone`: nobody else may work in the folder; otherwise only the shards that
+ * are hosted here are locked. On failure those that run are stopped. */
 MUST_CHECK err
 process_start(struct process *process, bool is_alone, struct err_text *why);
 

@@ -6,7 +6,8 @@
  *           that it asks. One SUB per other actor's shard when the class watches. All bound to inproc and, beside it, to tcp.
  *
  * STATE     See actor_internal.h. The database is opened, the schema applied, the shard taken and the state made before anything is
- *           bound, so nobody is answered by an actor that cannot write.
+ *           bound, so nobody is answered by an actor that cannot write. Then the thread waits for the word to serve: a process opens
+ *           the databases of its actors side by side, and their sockets one after the other when all are open.
  *
  * FAILURES  At start everything is refused with a sentence. Running, a database that is away makes every request `unavailable` at
  *           once while it is tried again a few times a second; a shard that somebody else took ends the thread (ACTOR_FENCED).
@@ -16,6 +17,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -28,7 +30,6 @@
 #include "topology.h"
 
 enum {
-    START_MAX_MS = 30000,
     TAKE_MAX_MS = 15000,
     DRAIN_MAX_MS = 2000,
     TICK_MS = 500,
@@ -199,6 +200,22 @@ take_shard(struct actor *actor, struct err_text *why)
     }
 }
 
+/* The kit's part of the schema and the actor's own, as one list: a database that has both is read once. */
+static err
+migrate(struct actor *actor, struct err_text *why)
+{
+    size_t count = kit_step_count + actor->class->step_count;
+    struct db_step *steps = calloc(count, sizeof *steps);
+    if (steps == NULL) {
+        abort();
+    }
+    memcpy(steps, kit_steps, kit_step_count * sizeof *steps);
+    memcpy(steps + kit_step_count, actor->class->steps, actor->class->step_count * sizeof *steps);
+    err code = db_migrate(actor->db, steps, count, why);
+    free(steps);
+    return code;
+}
+
 static err
 open_database(struct actor *actor, struct err_text *why)
 {
@@ -209,10 +226,7 @@ open_database(struct actor *actor, struct err_text *why)
         code = db_open(&actor->db_config, &actor->db, why);
     }
     if (code == ERR_ok) {
-        code = db_migrate(actor->db, kit_steps, kit_step_count, why);
-    }
-    if (code == ERR_ok) {
-        code = db_migrate(actor->db, actor->class->steps, actor->class->step_count, why);
+        code = migrate(actor, why);
     }
     if (code == ERR_ok) {
         code = take_shard(actor, why);
@@ -449,6 +463,15 @@ note_clean_stop(struct actor *actor)
     }
 }
 
+static void
+end_orderly(struct actor *actor)
+{
+    note_clean_stop(actor);
+    if (actor_outcome(actor) == ACTOR_RUNNING) {
+        atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
+    }
+}
+
 /* Requests that are here are done; those that wait for a peer get a little time. */
 static void
 drain(struct actor *actor)
@@ -462,10 +485,7 @@ drain(struct actor *actor)
             wakeup_wait(actor->wakeup_fd, 1);
         }
     }
-    note_clean_stop(actor);
-    if (actor_outcome(actor) == ACTOR_RUNNING) {
-        atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
-    }
+    end_orderly(actor);
 }
 
 static void
@@ -507,8 +527,8 @@ make_records(struct actor *actor)
     }
 }
 
-static err
-open_everything(struct actor *actor, struct err_text *why)
+static void
+make_parts(struct actor *actor)
 {
     make_metrics(actor);
     make_records(actor);
@@ -523,13 +543,6 @@ open_everything(struct actor *actor, struct err_text *why)
         actor->works = works_create((size_t)actor->class->works_max);
         wakeup_add_fd(actor->wakeup_fd, &actor->works_source, works_fd(actor->works));
     }
-    err code = ERR_ok;
-    if (actor->class->steps != NULL) {
-        code = open_database(actor, why);
-    } else {
-        code = actor->class->open(actor, &actor->state, why);
-    }
-    return code == ERR_ok ? open_sockets(actor, why) : code;
 }
 
 /* Its name in the process is free when this returns; libzmq gives back the one of a socket that is only closed at some later time. */
@@ -594,6 +607,51 @@ raise_fd(int fd)
     assert(written == (ssize_t)sizeof one);
 }
 
+/* Tells whoever starts this actor how far it has come. */
+static void
+report_stage(struct actor *actor, enum actor_stage stage, err code, const struct err_text *why)
+{
+    pthread_mutex_lock(&actor->lock);
+    actor->stage = code == ERR_ok ? stage : STAGE_FAILED;
+    actor->open_code = code;
+    actor->open_why = *why;
+    pthread_cond_broadcast(&actor->stage_changed);
+    pthread_mutex_unlock(&actor->lock);
+}
+
+/* With its database open, until it is told to serve: true; or to stop: false. */
+static bool
+wait_for_word(struct actor *actor)
+{
+    pthread_mutex_lock(&actor->lock);
+    while (actor->stage == STAGE_OPENED) {
+        pthread_cond_wait(&actor->stage_changed, &actor->lock);
+    }
+    bool is_to_serve = actor->stage == STAGE_BINDING;
+    pthread_mutex_unlock(&actor->lock);
+    return is_to_serve;
+}
+
+/* False: it could not begin. */
+static bool
+serve(struct actor *actor)
+{
+    struct err_text why = {""};
+    err code = open_sockets(actor, &why);
+    if (code == ERR_ok) {
+        log_info("actor_started", LOG_I64("epoch", actor->shard.epoch), LOG_I64("seq", actor->shard.seq),
+                 LOG_I64("shards", actor->of));
+        atomic_store(&actor->is_ready, true);
+    }
+    report_stage(actor, STAGE_SERVING, code, &why);
+    if (code == ERR_ok) {
+        loop(actor);
+        replies_refuse_waiters(actor);
+        log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
+    }
+    return code == ERR_ok;
+}
+
 static void *
 run(void *argument)
 {
@@ -601,21 +659,16 @@ run(void *argument)
     struct err_text why = {""};
     log_actor(actor->name);
     (void)pthread_setname_np(pthread_self(), actor->class->name);
-    err code = open_everything(actor, &why);
-    pthread_mutex_lock(&actor->lock);
-    actor->is_opened = true;
-    actor->open_code = code;
-    actor->open_why = why;
-    pthread_cond_signal(&actor->opened);
-    pthread_mutex_unlock(&actor->lock);
-    if (code == ERR_ok) {
-        log_info("actor_started", LOG_I64("epoch", actor->shard.epoch), LOG_I64("seq", actor->shard.seq),
-                 LOG_I64("shards", actor->of));
-        atomic_store(&actor->is_ready, true);
-        loop(actor);
-        replies_refuse_waiters(actor);
-        log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
-    } else {
+    make_parts(actor);
+    err code = actor->class->steps != NULL ? open_database(actor, &why) : actor->class->open(actor, &actor->state, &why);
+    report_stage(actor, STAGE_OPENED, code, &why);
+    bool is_fine = code == ERR_ok;
+    if (is_fine && wait_for_word(actor)) {
+        is_fine = serve(actor);
+    } else if (is_fine) {
+        end_orderly(actor);
+    }
+    if (!is_fine) {
         atomic_store(&actor->outcome, (int)ACTOR_FAILED);
     }
     atomic_store(&actor->is_ready, false);
@@ -643,42 +696,99 @@ make_actor(const struct actor_class *class, const struct settings *settings, int
     assert(actor->stop_fd >= 0);
     snprintf(actor->name, sizeof actor->name, "%s/%d", class->name, shard);
     pthread_mutex_init(&actor->lock, NULL);
-    pthread_cond_init(&actor->opened, NULL);
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&actor->stage_changed, &steady);
+    pthread_condattr_destroy(&steady);
     return actor;
+}
+
+static void
+destroy_actor(struct actor *actor)
+{
+    close(actor->stop_fd);
+    pthread_mutex_destroy(&actor->lock);
+    pthread_cond_destroy(&actor->stage_changed);
+    free(actor);
+}
+
+err
+actor_open(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
+           struct err_text *why)
+{
+    struct actor *made = make_actor(class, settings, shard, ended_fd);
+    if (pthread_create(&made->thread, NULL, run, made) != 0) {
+        (void)err_say(why, ERR_internal, "%s: no thread to be had", made->name);
+        destroy_actor(made);
+        return ERR_internal;
+    }
+    *actor = made;
+    return ERR_ok;
+}
+
+/* Until it has left `stage`. */
+static err
+wait_stage(struct actor **actor, enum actor_stage stage, int64_t timeout_ms, struct err_text *why)
+{
+    struct actor *waited = *actor;
+    int64_t until_us = clock_steady_us() + timeout_ms * 1000;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    int timed_out = 0;
+    pthread_mutex_lock(&waited->lock);
+    while (waited->stage == stage && timed_out == 0) {
+        timed_out = pthread_cond_timedwait(&waited->stage_changed, &waited->lock, &until);
+    }
+    bool is_there = waited->stage != stage;
+    err code = waited->open_code;
+    if (code != ERR_ok) {
+        *why = waited->open_why;
+    }
+    pthread_mutex_unlock(&waited->lock);
+    if (!is_there) {
+        /* The thread may still come; the process ends with it. */
+        *actor = NULL;
+        return err_say(why, ERR_unavailable, "%s did not start within %lld s", waited->name, (long long)timeout_ms / 1000);
+    }
+    if (code != ERR_ok) {
+        (void)actor_stop(actor);
+    }
+    return code;
+}
+
+err
+actor_wait_open(struct actor **actor, int64_t timeout_ms, struct err_text *why)
+{
+    return wait_stage(actor, STAGE_OPENING, timeout_ms, why);
+}
+
+err
+actor_serve(struct actor **actor, struct err_text *why)
+{
+    pthread_mutex_lock(&(*actor)->lock);
+    assert((*actor)->stage == STAGE_OPENED);
+    (*actor)->stage = STAGE_BINDING;
+    pthread_cond_broadcast(&(*actor)->stage_changed);
+    pthread_mutex_unlock(&(*actor)->lock);
+    return wait_stage(actor, STAGE_BINDING, ACTOR_START_MS, why);
 }
 
 err
 actor_start(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
             struct err_text *why)
 {
-    struct actor *made = make_actor(class, settings, shard, ended_fd);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += START_MAX_MS / 1000;
-    if (pthread_create(&made->thread, NULL, run, made) != 0) {
-        return err_say(why, ERR_internal, "%s: no thread to be had", made->name);
+    struct actor *made = NULL;
+    err code = actor_open(class, settings, shard, ended_fd, &made, why);
+    if (code == ERR_ok) {
+        code = actor_wait_open(&made, ACTOR_START_MS, why);
     }
-    pthread_mutex_lock(&made->lock);
-    int waited = 0;
-    while (!made->is_opened && waited == 0) {
-        waited = pthread_cond_timedwait(&made->opened, &made->lock, &until);
+    if (code == ERR_ok) {
+        code = actor_serve(&made, why);
     }
-    bool is_opened = made->is_opened;
-    err code = made->open_code;
-    if (code != ERR_ok) {
-        *why = made->open_why;
+    if (code == ERR_ok) {
+        *actor = made;
     }
-    pthread_mutex_unlock(&made->lock);
-    if (!is_opened) {
-        /* The thread may still come; the process ends with it. */
-        return err_say(why, ERR_unavailable, "%s did not start within %d s", made->name, START_MAX_MS / 1000);
-    }
-    if (code != ERR_ok) {
-        (void)actor_stop(&made);
-        return code;
-    }
-    *actor = made;
-    return ERR_ok;
+    return code;
 }
 
 enum actor_outcome
@@ -688,13 +798,16 @@ actor_stop(struct actor **actor)
         return ACTOR_STOPPED;
     }
     struct actor *stopped = *actor;
+    pthread_mutex_lock(&stopped->lock);
+    if (stopped->stage == STAGE_OPENED) {
+        stopped->stage = STAGE_STOPPING;
+        pthread_cond_broadcast(&stopped->stage_changed);
+    }
+    pthread_mutex_unlock(&stopped->lock);
     raise_fd(stopped->stop_fd);
     pthread_join(stopped->thread, NULL);
     enum actor_outcome outcome = actor_outcome(stopped);
-    close(stopped->stop_fd);
-    pthread_mutex_destroy(&stopped->lock);
-    pthread_cond_destroy(&stopped->opened);
-    free(stopped);
+    destroy_actor(stopped);
     *actor = NULL;
     return outcome;
 }

@@ -10,7 +10,7 @@
  * the process before the commit; when the commit fails, dropped() is called, and the items come again one by one, so that only
  * the culprit fails. A batch in which nobody wrote costs no commit.
  *
- * Everything here belongs to the actor's thread, but actor_start() and actor_stop().
+ * Everything here belongs to the actor's thread, but what starts and stops it.
  */
 #ifndef LARDER_KIT_ACTOR_H
 #define LARDER_KIT_ACTOR_H
@@ -301,8 +301,22 @@ enum actor_outcome {
     ACTOR_FAILED   /* it cannot go on; the log says why */
 };
 
-/* Starts the thread and waits until it has its database, its shard and its sockets, 30 s at the most. `ended_fd` is an eventfd that
- * is raised when the thread ends by itself. */
+enum { ACTOR_START_MS = 30000 };
+
+/* Starts the thread, which opens its database. `ended_fd` is an eventfd that is raised when the thread ends by itself. */
+MUST_CHECK err
+actor_open(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
+           struct err_text *why);
+
+/* Waits until it has its database, its shard and its state; it is reached by nobody yet. On failure it is stopped, and NULL. */
+MUST_CHECK err
+actor_wait_open(struct actor **actor, int64_t timeout_ms, struct err_text *why);
+
+/* Lets one that is open bind its sockets and work, and waits until it does. On failure it is stopped, and NULL. */
+MUST_CHECK err
+actor_serve(struct actor **actor, struct err_text *why);
+
+/* All three, ACTOR_START_MS each at the most. */
 MUST_CHECK err
 actor_start(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd, struct actor **actor,
             struct err_text *why);

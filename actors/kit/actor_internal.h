@@ -94,6 +94,16 @@ struct list {
 void *
 list_add(struct list *list, size_t element_size);
 
+/* How far the start has come. The thread goes from OPENING to OPENED and from BINDING to SERVING, whoever starts it from OPENED on. */
+enum actor_stage {
+    STAGE_OPENING,
+    STAGE_OPENED,
+    STAGE_BINDING,
+    STAGE_SERVING,
+    STAGE_STOPPING, /* before it has served */
+    STAGE_FAILED
+};
+
 struct actor {
     /* set before the thread starts, then only read */
     const struct actor_class *class;
@@ -107,8 +117,8 @@ struct actor {
 
     /* shared: under `lock` */
     pthread_mutex_t lock;
-    pthread_cond_t opened;
-    bool is_opened;
+    pthread_cond_t stage_changed;
+    enum actor_stage stage;
     err open_code;
     struct err_text open_why;
 

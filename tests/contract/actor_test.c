@@ -2117,6 +2117,29 @@ ON_BOTH(actor, tells_those_that_wait_when_it_is_stopped)
     finish(&stage);
 }
 
+ON_BOTH(actor, is_reached_by_nobody_before_it_is_told_to_serve)
+{
+    struct stage stage = {.place = place, .class = &toy_class, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    struct err_text why = {""};
+    log_init(false, LOG_LEVEL_ERROR);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(actor_open(&toy_class, &place->settings, 0, stage.ended_fd, &stage.actor, &why) == ERR_ok, "%s", why.text);
+        cr_assert(actor_wait_open(&stage.actor, ACTOR_START_MS, &why) == ERR_ok, "%s", why.text);
+        cr_expect_not(actor_is_ready(stage.actor));
+        cr_expect(place_are_ports_free(place, STOCK_OFFSET));
+        if (i == 0) {
+            cr_expect(actor_stop(&stage.actor) == ACTOR_STOPPED);
+        }
+    }
+    cr_assert(actor_serve(&stage.actor, &why) == ERR_ok, "%s", why.text);
+    cr_expect(actor_is_ready(stage.actor));
+    cr_expect_not(place_are_ports_free(place, STOCK_OFFSET));
+    connect_client(&stage, false);
+    (void)send_adjust(&stage, "donut", 1, NULL);
+    (void)expect_status(&stage, ERR_ok);
+    finish(&stage);
+}
+
 ON_BOTH(actor, is_refused_at_start_with_another_number_of_shards)
 {
     struct stage stage;

@@ -89,11 +89,17 @@ raw_open(const struct place *place)
     return raw;
 }
 
+bool
+place_are_ports_free(const struct place *place, int offset)
+{
+    int base = (int)place->settings.base_port + offset;
+    return is_port_free(base) && is_port_free(base + 100);
+}
+
 void
 place_await_ports_of(const struct place *place, int offset)
 {
-    int base = (int)place->settings.base_port + offset;
-    for (int i = 0; !is_port_free(base) || !is_port_free(base + 100); i++) {
+    for (int i = 0; !place_are_ports_free(place, offset); i++) {
         cr_assert(i < 500, "the actor's ports are not given back");
         (void)poll(NULL, 0, 10);
     }
@@ -102,8 +108,8 @@ place_await_ports_of(const struct place *place, int offset)
 void
 place_await_ports(const struct place *place)
 {
-    place_await_ports_of(place, 6);
-    place_await_ports_of(place, 8);
+    place_await_ports_of(place, STOCK_OFFSET);
+    place_await_ports_of(place, DLQ_OFFSET);
 }
 
 void

@@ -37,6 +37,13 @@ place_open(const struct place *place);
 void
 place_await_ports(const struct place *place);
 
+/* Offsets of topology.def. */
+enum { STOCK_OFFSET = 6, DLQ_OFFSET = 8 };
+
+/* Whether nobody has bound the ports of one actor. */
+bool
+place_are_ports_free(const struct place *place, int offset);
+
 /* Those of one actor, by its offset in topology.def. */
 void
 place_await_ports_of(const struct place *place, int offset);
