@@ -597,6 +597,25 @@ forward(struct exchange *exchange, int shard)
     ask(exchange, exchange->match.route->op, shard, &exchange->frame);
 }
 
+/* False: it is refused. What was read is within its bounds, so most likely it is too long with all that goes around it. */
+static bool
+encode(struct exchange *exchange, const struct wire_body *body, const void *source, struct wire_buffer *out)
+{
+    struct err_text why;
+    out->size = 0;
+    if (wire_encode(body, source, out)) {
+        return true;
+    }
+    (void)wire_fault_say(&why, ERR_internal);
+    if (wire_fault()->kind == WIRE_FAULT_SIZE && (wire_fault()->field == NULL || wire_fault()->field->kind == WIRE_BYTES)) {
+        exchange_refuse(exchange, ERR_too_large, why.text);
+        return false;
+    }
+    log_error("cannot_be_said", LOG_TEXT("body", body->name), LOG_TEXT("reason", why.text), LOG_ID("req", &exchange->id));
+    exchange_refuse(exchange, ERR_internal, err_words(ERR_internal));
+    return false;
+}
+
 /* Gives what stands in `frame` to the dlq, to be done under the same id when its actor is there. */
 static void
 hand_over(struct exchange *exchange)
@@ -613,9 +632,9 @@ hand_over(struct exchange *exchange)
         (void)snprintf(principal, sizeof principal, "%s as %s", name, role_name(exchange->asker.role));
         WIRE_SET(&order, dlq_hand_over, principal, slice_of(principal));
     }
-    exchange->kept.size = 0;
-    wire_encode(&dlq_hand_over_body, &order, &exchange->kept);
-    ask(exchange, OP_dlq_hand_over, 0, &exchange->kept);
+    if (encode(exchange, &dlq_hand_over_body, &order, &exchange->kept)) {
+        ask(exchange, OP_dlq_hand_over, 0, &exchange->kept);
+    }
 }
 
 /* Whether this request may be handed over at all: it changes something, and it is not about letters itself. */
@@ -676,8 +695,9 @@ run_request(struct exchange *exchange)
     }
     exchange->page.last.shard = shard;
     exchange->shard = shard;
-    exchange->frame.size = 0;
-    wire_encode(wire_ops[exchange->match.route->op].request, &exchange->request, &exchange->frame);
+    if (!encode(exchange, wire_ops[exchange->match.route->op].request, &exchange->request, &exchange->frame)) {
+        return;
+    }
     if (is_for_later) {
         hand_over(exchange);
     } else {

@@ -358,7 +358,11 @@ upstream_flush(struct upstream *upstream)
         struct peer *peer = &upstream->peers[call->peer];
         write_header(upstream, call);
         peer->may_have = true;
-        if (message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body) != MESSAGE_SENT) {
+        enum message_sent sent = message_send(peer->raw, wire_buffer_slice(&upstream->header), call->body);
+        if (sent == MESSAGE_UNSAID) {
+            log_error("cannot_be_said", LOG_TEXT("op", wire_ops[call->op].name), LOG_ID("req", &call->id));
+            end_call(upstream, call, &(struct upstream_reply){.status = ERR_internal, .why = err_words(ERR_internal)});
+        } else if (sent != MESSAGE_SENT) {
             metric_add(upstream->refused, 1);
             char why[sizeof peer->name + 16];
             snprintf(why, sizeof why, "%s is not there", peer->name);

@@ -31,6 +31,7 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 1000
+#define TIMEOUT_MOST_MS INT64_C(31536000000) /* a year */
 #define DRAIN_MAX 256
 #define NEVER INT64_MAX
 
@@ -268,7 +269,7 @@ backoff_ms(struct larder_client *client, int attempts)
 
 /* --- sending --- */
 
-static void
+static bool
 encode_header(struct larder_client *client, const struct slot *slot)
 {
     struct request_header header = {0};
@@ -286,7 +287,7 @@ encode_header(struct larder_client *client, const struct slot *slot)
         WIRE_SET(&header, request_header, auth, (struct slice){slot->bytes.data + slot->traceparent_size, slot->auth_size});
     }
     client->header.size = 0;
-    wire_encode(&request_header_body, &header, &client->header);
+    return wire_encode(&request_header_body, &header, &client->header);
 }
 
 static struct slice
@@ -301,8 +302,8 @@ static void
 attempt(struct larder_client *client, struct slot *slot, int64_t now_ms)
 {
     struct peer *peer = &client->peers[slot->shard];
-    encode_header(client, slot);
-    for (int i = 0; i < peer->count; i++) {
+    bool is_encoded = encode_header(client, slot);
+    for (int i = 0; is_encoded && i < peer->count; i++) {
         int which = (peer->current + i) % peer->count;
         struct address *address = &client->addresses[peer->first + which];
         if (message_send(address->socket, wire_buffer_slice(&client->header), body_of(slot)) == MESSAGE_SENT) {
@@ -376,8 +377,9 @@ send_unsent(struct larder_client *client, int64_t now_ms)
     }
 }
 
-static void
-keep_bytes(struct slot *slot, const struct larder_request *request)
+/* Other than ERR_ok: the body, or what goes into the header, is not as the tables have it. */
+static err
+keep_bytes(struct larder_client *client, struct slot *slot, const struct larder_request *request)
 {
     const struct larder_options *options = &request->options;
     slot->bytes.size = 0;
@@ -385,11 +387,15 @@ keep_bytes(struct slot *slot, const struct larder_request *request)
     slot->auth_size = options->auth.size;
     wire_buffer_append(&slot->bytes, options->traceparent.data, options->traceparent.size);
     wire_buffer_append(&slot->bytes, options->auth.data, options->auth.size);
-    if (request->body != NULL) {
-        wire_encode(wire_ops[request->op].request, request->body, &slot->bytes);
-    } else {
+    if (request->body == NULL) {
         wire_buffer_append(&slot->bytes, request->frame.data, request->frame.size);
+    } else if (!wire_encode(wire_ops[request->op].request, request->body, &slot->bytes)) {
+        return wire_fault()->field == NULL ? ERR_too_large : ERR_invalid_field;
     }
+    if (body_of(slot).size > WIRE_FRAME_MAX) {
+        return ERR_too_large;
+    }
+    return encode_header(client, slot) ? ERR_ok : ERR_invalid_field;
 }
 
 static err
@@ -406,10 +412,11 @@ check(const struct larder_client *client, const struct larder_request *request)
     return pending_find(&client->pending, &options->id) == PENDING_NONE ? ERR_ok : ERR_idempotency_mismatch;
 }
 
+/* No longer than a deadline can say. */
 static int64_t
 or_default(int64_t value, int64_t fallback)
 {
-    return value > 0 ? value : fallback;
+    return value <= 0 ? fallback : value > TIMEOUT_MOST_MS ? TIMEOUT_MOST_MS : value;
 }
 
 static err
@@ -443,10 +450,10 @@ submit(struct larder_client *client, const struct larder_request *request, int32
     if (slot->attempts_max == 1) {
         slot->attempt_ms = timeout_ms;
     }
-    keep_bytes(slot, request);
-    if (body_of(slot).size > WIRE_FRAME_MAX) {
+    status = keep_bytes(client, slot, request);
+    if (status != ERR_ok) {
         pending_remove(&client->pending, number);
-        return ERR_too_large;
+        return status;
     }
     client->peers[slot->shard].pending++;
     attempt(client, slot, now_us / 1000);

@@ -16,7 +16,6 @@
 #include "err.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -100,18 +99,25 @@ make_printable(char *text, bool was_cut)
 }
 
 err
-err_say(struct err_text *text, err code, const char *format, ...)
+err_say_list(struct err_text *text, err code, const char *format, va_list arguments)
 {
     if (text == NULL) {
         return code;
     }
-    va_list arguments;
-    va_start(arguments, format);
     int size = vsnprintf(text->text, sizeof text->text, format, arguments);
-    va_end(arguments);
     if (size < 0) {
         text->text[0] = '\0';
     }
     make_printable(text->text, size >= (int)sizeof text->text);
+    return code;
+}
+
+err
+err_say(struct err_text *text, err code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)err_say_list(text, code, format, arguments);
+    va_end(arguments);
     return code;
 }

@@ -3,6 +3,7 @@
 #ifndef LARDER_ERR_H
 #define LARDER_ERR_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #define ERR_TEXT_MAX 256
@@ -44,5 +45,7 @@ err_find(const char *symbol, size_t size);
 /* Writes the sentence (printf-style, cut at ERR_TEXT_MAX - 1) and returns `code`, so that one line says both. `text` may be NULL. */
 err
 err_say(struct err_text *text, err code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+err
+err_say_list(struct err_text *text, err code, const char *format, va_list arguments) __attribute__((format(printf, 3, 0)));
 
 #endif

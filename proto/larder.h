@@ -82,7 +82,7 @@ err
 larder_client_call(struct larder_client *client, const struct larder_request *request, struct larder_reply *reply);
 
 /* The same without waiting; many may be under way, and each has exactly one reply. ERR_overloaded: the window of this peer is full,
- * receive first. ERR_invalid_field: there is no such shard. ERR_too_large. ERR_idempotency_mismatch: a request with this id is under
+ * receive first. ERR_invalid_field: there is no such shard, or the tables do not have what is said. ERR_too_large. ERR_idempotency_mismatch: a request with this id is under
  * way. Other than ERR_ok means that there will be no reply. */
 MUST_CHECK err
 larder_client_send(struct larder_client *client, const struct larder_request *request);

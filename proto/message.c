@@ -14,7 +14,8 @@
  * FAILURES
  *   A message of another shape is taken off the socket to its last frame, so that the next one starts where it should. A send
  *   that fails at its first frame leaves nothing behind. One that fails later, because the peer left in between, is carried on
- *   to the last frame: ZeroMQ drops the rest, but only when it sees the end.
+ *   to the last frame: ZeroMQ drops the rest, but only when it sees the end. An empty frame would be taken for the end of the
+ *   envelope: a message with one, which is what the encoder leaves of a body that it cannot say, is not sent.
  *
  * LIMITS
  *   MESSAGE_ENVELOPE_MAX frames before the header. The number of frames of a message from outside is not bounded by ZeroMQ.
@@ -156,6 +157,9 @@ send_frame(void *socket, zmq_msg_t *frame)
 enum message_sent
 message_send(void *socket, struct slice header, struct slice body)
 {
+    if (header.size == 0 || body.size == 0) {
+        return MESSAGE_UNSAID;
+    }
     int failure = send_bytes(socket, header, ZMQ_SNDMORE);
     if (failure != 0) {
         return sent_of(failure);
@@ -167,7 +171,7 @@ message_send(void *socket, struct slice header, struct slice body)
 enum message_sent
 message_reply(void *socket, struct message *request, struct slice header, struct slice body)
 {
-    if (request->envelope_count == 0) {
+    if (request->envelope_count == 0 || header.size == 0 || body.size == 0) {
         return message_send(socket, header, body);
     }
     int failure = send_frame(socket, &request->envelope[0]);

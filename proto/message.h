@@ -32,9 +32,10 @@ enum message_result {
 
 enum message_sent {
     MESSAGE_SENT,
-    MESSAGE_FULL, /* it does not fit now; nothing went out */
-    MESSAGE_GONE, /* the peer is not there any more; nothing went out */
-    MESSAGE_ENDED /* the context is being ended */
+    MESSAGE_FULL,   /* it does not fit now; nothing went out */
+    MESSAGE_GONE,   /* the peer is not there any more; nothing went out */
+    MESSAGE_UNSAID, /* a frame is empty: it could not be encoded; nothing went out */
+    MESSAGE_ENDED   /* the context is being ended */
 };
 
 /* Takes the next message off a raw socket without waiting. `router`: the first frame is the peer's identity. The frames up to

@@ -87,6 +87,7 @@ struct wire_list {
     const uint8_t *data;
     size_t size;
     uint32_t count;
+    bool is_broken; /* an element could not be said and is not there: a body with this list cannot be said either */
 };
 
 /* --- one struct, one set of bits and one descriptor per body --- */
@@ -197,7 +198,8 @@ wire_event_find(const char *name, size_t size);
 MUST_CHECK err
 wire_decode(const struct wire_body *body, struct slice frame, void *target, struct err_text *why);
 
-/* Takes the next element of a list that wire_decode() has checked; false at the end. `list` is a cursor: copy it to walk twice. */
+/* Takes the next element; false at the end, or where the bytes are none. A list out of a message has been checked by wire_decode(), one
+ * out of a row may have been changed by hand. `list` is a cursor: copy it to walk twice. */
 bool
 wire_list_next(struct wire_list *list, const struct wire_body *element, void *target);
 
@@ -221,18 +223,43 @@ wire_buffer_slice(const struct wire_buffer *buffer)
     return (struct slice){buffer->data, buffer->size};
 }
 
-/* Appends the map of all fields whose bit is set. A required field without its bit, or a value out of bounds, is our own bug
- * and asserts: what we send, we must be able to read. */
-void
+/* Appends the map of all fields whose bit is set. False, and nothing is appended, when the body's table does not have what is said
+ * (what we send, we must be able to read): a required field without its bit, a value out of bounds, a text of another shape, a list
+ * with such an element, more than WIRE_FRAME_MAX bytes. wire_fault() tells which. Who does not look has an empty frame, which is
+ * never sent. */
+bool
 wire_encode(const struct wire_body *body, const void *source, struct wire_buffer *out);
 
 /* Appends one element to the bytes of a list under construction (zero-initialise it) and counts it in `list`. All elements of a
  * list go to one buffer, one after the other; wire_list_end(), before anything else is appended there, points the list at them
- * (the buffer may move while it grows). The body that holds the list is encoded to another buffer. */
-void
+ * (the buffer may move while it grows). The body that holds the list is encoded to another buffer. False: the element cannot be
+ * said, and with it the list. */
+bool
 wire_list_add(struct wire_list *list, const struct wire_body *element, const void *source, struct wire_buffer *out);
 void
 wire_list_end(struct wire_list *list, const struct wire_buffer *out);
+
+enum wire_fault_kind {
+    WIRE_FAULT_BOUNDS, /* the number `value` */
+    WIRE_FAULT_SIZE,   /* bytes of a text or a frame, elements of a list */
+    WIRE_FAULT_SHAPE,  /* not UTF-8, or no name */
+    WIRE_FAULT_MISSING
+};
+
+struct wire_fault {
+    enum wire_fault_kind kind;
+    const struct wire_body *body;   /* NULL: there was none yet */
+    const struct wire_field *field; /* NULL: the frame as a whole */
+    int64_t value;
+};
+
+/* Why the latest body or element that this thread could not encode was refused. */
+const struct wire_fault *
+wire_fault(void);
+
+/* The same in words that name body, field, value and bounds; returns `code`. */
+err
+wire_fault_say(struct err_text *why, err code);
 
 /* --- values --- */
 

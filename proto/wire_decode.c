@@ -381,7 +381,7 @@ read_list(struct reader *reader, const struct wire_body *body, const struct wire
     if (token.number < field->lo || token.number > field->hi) {
         return refuse_size(reader, body, field, token.number);
     }
-    struct wire_list list = {reader->at, 0, (uint32_t)token.number};
+    struct wire_list list = {.data = reader->at, .count = (uint32_t)token.number};
     for (uint32_t i = 0; i < list.count; i++) {
         if (token_read(reader, &token) != TOKEN_MAP) {
             return refuse_element(reader, body, field, &token);
@@ -525,7 +525,6 @@ wire_list_next(struct wire_list *list, const struct wire_body *element, void *ta
     struct token token;
     memset(target, 0, element->size);
     bool is_checked = token_read(&reader, &token) == TOKEN_MAP && read_entries(&reader, element, token.number, target, 0) == ERR_ok;
-    assert(is_checked);
     list->size = is_checked ? bytes_left(&reader) : 0;
     list->count = is_checked ? list->count - 1 : 0;
     list->data = reader.at;

@@ -637,7 +637,7 @@ add_attempt(struct dlq *dlq, struct batch *batch, const struct dlq_letter *lette
     if (code != ERR_ok) {
         return code;
     }
-    struct wire_list known = {frames.history.data, frames.history.size, (uint32_t)frames.history_count};
+    struct wire_list known = {.data = frames.history.data, .size = frames.history.size, .count = (uint32_t)frames.history_count};
     struct wire_list attempts = {0};
     struct letter_attempt attempt;
     owner->history.size = 0;

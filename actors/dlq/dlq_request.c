@@ -331,7 +331,7 @@ say_why(const struct item *item, char text[DLQ_ERROR_SIZE])
 static void
 add_attempt(struct dlq_frames *frames, const struct dlq_letter *letter, struct wire_buffer *out)
 {
-    struct wire_list there = {frames->history.data, frames->history.size, (uint32_t)frames->history_count};
+    struct wire_list there = {.data = frames->history.data, .size = frames->history.size, .count = (uint32_t)frames->history_count};
     struct wire_list list = {0};
     struct letter_attempt attempt = {0};
     for (uint32_t i = 0; wire_list_next(&there, &letter_attempt_body, &attempt); i++) {

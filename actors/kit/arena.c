@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   A bump allocator. A batch of hundreds of small bodies costs a few additions each, and nothing is freed one by one.
- * FAILURES  Out of memory aborts: the state is in the database and the supervisor restarts us.
+ * FAILURES  Out of memory aborts: the state is in the database and the supervisor restarts us. A body that cannot be said is an empty
+ *           frame, a line in the log and a flag: the batch that said it is not committed (batch.c).
  * LIMITS    Blocks of 64 KiB; what is larger gets a block of its own. Up to KEEP_BLOCKS blocks stay for the next batch.
  */
 #include "arena.h"
 
 #include <stdint.h>
 #include <stdlib.h>
+
+#include "log.h"
 
 enum { BLOCK_SIZE = 64 * 1024, KEEP_BLOCKS = 8 };
 
@@ -73,7 +76,12 @@ struct slice
 arena_encode(struct arena *arena, const struct wire_body *body, const void *source)
 {
     arena->scratch.size = 0;
-    wire_encode(body, source, &arena->scratch);
+    if (!wire_encode(body, source, &arena->scratch)) {
+        struct err_text why;
+        (void)wire_fault_say(&why, ERR_internal);
+        log_error("cannot_be_said", LOG_TEXT("body", body->name), LOG_TEXT("reason", why.text));
+        arena->has_fault = true;
+    }
     return arena_copy(arena, wire_buffer_slice(&arena->scratch));
 }
 
@@ -94,6 +102,7 @@ arena_reset(struct arena *arena)
         extra = next;
     }
     arena->current = NULL;
+    arena->has_fault = false;
 }
 
 void

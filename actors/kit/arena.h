@@ -14,6 +14,7 @@ struct arena {
     struct arena_block *first;
     struct arena_block *current;
     struct wire_buffer scratch;
+    bool has_fault; /* arena_encode() was given what cannot be said, and nobody has taken notice of it yet */
 };
 
 /* Aligned for any type, not cleared. Never NULL. */
@@ -23,7 +24,7 @@ arena_alloc(struct arena *arena, size_t size);
 struct slice
 arena_copy(struct arena *arena, struct slice bytes);
 
-/* The encoded body, in the arena. */
+/* The encoded body, in the arena. An empty frame when the body cannot be said; that is logged here, and `has_fault` is set. */
 struct slice
 arena_encode(struct arena *arena, const struct wire_body *body, const void *source);
 

@@ -7,9 +7,9 @@
  *           without an answer yet, events in order, due rows, replies. Everything of a batch lies in the actor's arena.
  *
  * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A busy row, a violated
- *           key, a refused value: everything is rolled back, and the records run again one by one, each looked up first, so that only
- *           the culprit fails. A full or read-only database: everybody is told `unavailable`. A stale shard: nobody is answered and
- *           the actor ends.
+ *           key, a refused value, an answer or event that cannot be said: everything is rolled back, and the records run again one by
+ *           one, each looked up first, so that only the culprit fails. A full or read-only database: everybody is told `unavailable`.
+ *           A stale shard: nobody is answered and the actor ends.
  *
  * LIMITS    A request that fails alone for want of a lock is told `unavailable`; one that fails otherwise, `internal`. Running one by
  *           one takes ALONE_MAX_MS at the most, then the rest is told `unavailable`.
@@ -317,6 +317,9 @@ commit(struct actor *actor, int64_t *events)
     if (code == ERR_ok && actor->is_trying) {
         code = trial_queue(actor->trial, &actor->tried_next);
     }
+    if (code == ERR_ok && actor->arena.has_fault) {
+        code = ERR_internal; /* what would be promised here cannot be said: an answer, an event, an ask or a letter */
+    }
     if (code != ERR_ok) {
         return code;
     }
@@ -355,6 +358,9 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
     }
     if (code == ERR_ok) {
         code = settle_records(actor, &batch, records, count);
+    }
+    if (code == ERR_ok && actor->db == NULL && actor->arena.has_fault) {
+        code = ERR_internal;
     }
     if (code == ERR_ok && actor->db != NULL) {
         result->events = source_emitted(actor->source);
@@ -447,6 +453,7 @@ drop(struct actor *actor, struct record *records, size_t count)
         actor->class->dropped(actor->state);
     }
     drop_works(actor);
+    actor->arena.has_fault = false;
     struct waiter **taken = actor->waiters_taken.elements;
     for (size_t i = 0; i < actor->waiters_taken.count; i++) {
         taken[i]->next = actor->waiters_free;

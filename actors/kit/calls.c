@@ -66,7 +66,7 @@ calls_init(struct calls *calls, struct slice payload)
     calls->failures = get_i64(payload.data + 8);
     calls->accepted = get_i64(payload.data + 16);
     calls->told = get_i64(payload.data + 24);
-    struct wire_list stored = {payload.data + FIXED_SIZE, payload.size - FIXED_SIZE, payload.data[3]};
+    struct wire_list stored = {.data = payload.data + FIXED_SIZE, .size = payload.size - FIXED_SIZE, .count = payload.data[3]};
     calls->past = copy_attempts(stored, false, &calls->own);
     wire_list_end(&calls->past, &calls->own);
 }

@@ -47,30 +47,60 @@ batch_is_asked_again(const struct batch *batch, const struct item *item)
     return item->again || batch->actor->is_forced;
 }
 
+/* What is said of one request: an answer or a refusal. */
+struct said {
+    err status;
+    struct slice frame;
+};
+
+/* An answer of what only reads, and a refusal, have changed nothing: one that cannot be said is `internal` at once, and the batch goes on.
+ * Any other leaves its fault in the arena, so that what was changed is not committed. */
+static struct said
+say(struct batch *batch, err status, const struct wire_body *body, const void *source, bool has_effect)
+{
+    struct arena *arena = &batch->actor->arena;
+    bool had_fault = arena->has_fault;
+    struct said said = {status, arena_encode(arena, body, source)};
+    if (said.frame.size == 0 && !has_effect) {
+        struct problem problem = {0};
+        WIRE_SET(&problem, problem, detail, slice_of("the answer is out of its bounds, and was logged"));
+        said = (struct said){ERR_internal, arena_encode(arena, &problem_body, &problem)};
+        arena->has_fault = had_fault;
+    }
+    return said;
+}
+
+static void
+say_of_item(struct batch *batch, struct item *item, err status, const struct wire_body *body, const void *source)
+{
+    bool has_effect = status == ERR_ok && (wire_ops[item->op].traits & OP_WRITES) != 0;
+    struct said said = say(batch, status, body, source, has_effect);
+    item->outcome->status = said.status;
+    item->outcome->frame = said.frame;
+}
+
 void
 item_answer(struct batch *batch, struct item *item, const void *reply)
 {
-    item->outcome->status = ERR_ok;
-    item->outcome->frame = arena_encode(&batch->actor->arena, wire_ops[item->op].reply, reply);
+    say_of_item(batch, item, ERR_ok, wire_ops[item->op].reply, reply);
 }
 
 void
 item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem)
 {
-    item->outcome->status = code;
-    item->outcome->frame = arena_encode(&batch->actor->arena, &problem_body, problem);
+    say_of_item(batch, item, code, &problem_body, problem);
 }
 
 void
 item_refuse(struct batch *batch, struct item *item, err code, const char *format, ...)
 {
-    char detail[ERR_TEXT_MAX];
+    struct err_text detail;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(detail, sizeof detail, format, arguments);
+    (void)err_say_list(&detail, code, format, arguments);
     va_end(arguments);
     struct problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of(detail));
+    WIRE_SET(&problem, problem, detail, slice_of(detail.text));
     item_refuse_with(batch, item, code, &problem);
 }
 
@@ -79,6 +109,10 @@ item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err st
 {
     if (fingerprint != item->fingerprint) {
         item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request", wire_ops[item->op].name);
+        return;
+    }
+    if (frame.size == 0) {
+        item_refuse(batch, item, ERR_internal, "%s: its stored answer cannot be said any more", wire_ops[item->op].name);
         return;
     }
     item->outcome->status = status;
@@ -143,13 +177,16 @@ answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct sl
 void
 waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply)
 {
-    answer_waiter(batch, waiter, ERR_ok, arena_encode(&batch->actor->arena, wire_ops[(*waiter)->op].reply, reply));
+    bool has_effect = (wire_ops[(*waiter)->op].traits & OP_WRITES) != 0;
+    struct said said = say(batch, ERR_ok, wire_ops[(*waiter)->op].reply, reply, has_effect);
+    answer_waiter(batch, waiter, said.status, said.frame);
 }
 
 void
 waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem)
 {
-    answer_waiter(batch, waiter, code, arena_encode(&batch->actor->arena, &problem_body, problem));
+    struct said said = say(batch, code, &problem_body, problem, false);
+    answer_waiter(batch, waiter, said.status, said.frame);
 }
 
 void

@@ -65,7 +65,7 @@ rows_say_failed(struct batch *batch, struct record *record, err status, const ch
 static struct wire_list
 add_attempt(struct batch *batch, const struct inbox_event *event, const char *reason)
 {
-    struct wire_list known = {event->history.data, event->history.size, (uint32_t)event->history_count};
+    struct wire_list known = {.data = event->history.data, .size = event->history.size, .count = (uint32_t)event->history_count};
     struct wire_list kept = {0};
     struct wire_buffer elements = {0};
     struct letter_attempt attempt;
@@ -95,8 +95,9 @@ bury(struct batch *batch, const struct inbox_event *event, const struct blame *c
     WIRE_SET(&burial, burial, attempts, failure->attempts);
     WIRE_SET(&burial, burial, first, failure->first_ms);
     WIRE_SET(&burial, burial, last, batch->now_ms);
-    WIRE_SET(&burial, burial, history,
-             (struct wire_list){failure->history.data, failure->history.size, (uint32_t)failure->history_count});
+    WIRE_SET(
+        &burial, burial, history,
+        (struct wire_list){.data = failure->history.data, .size = failure->history.size, .count = (uint32_t)failure->history_count});
     WIRE_SET(&burial, burial, key, event->header.key);
     WIRE_SET(&burial, burial, type, event->header.type);
     WIRE_SET(&burial, burial, source, event->header.source);

@@ -360,11 +360,11 @@ answer_hold(struct stock *stock, struct item *item)
     }
     struct wire_list lines = {0};
     for (size_t i = 0; i < held->line_count; i++) {
-        struct stock_line line = {0};
-        WIRE_SET(&line, stock_line, product, held->lines[i].product);
-        WIRE_SET(&line, stock_line, quantity, held->lines[i].quantity);
+        struct stock_held_line line = {0};
+        WIRE_SET(&line, stock_held_line, product, held->lines[i].product);
+        WIRE_SET(&line, stock_held_line, quantity, held->lines[i].quantity);
         if (held->lines[i].quantity > 0) {
-            wire_list_add(&lines, &stock_line_body, &line, &stock->elements);
+            wire_list_add(&lines, &stock_held_line_body, &line, &stock->elements);
         }
     }
     wire_list_end(&lines, &stock->elements);

@@ -750,6 +750,59 @@ ON_BOTH(actor, fails_only_the_item_that_the_database_refuses)
     finish(&stage);
 }
 
+/* Seven of one batch, of which one says what cannot be said, by its answer or by its event. */
+static void
+say_what_cannot_be_said(struct place *place, const char *reason)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct id culprit;
+    enter_gate(&stage);
+    for (int i = 0; i < 7; i++) {
+        if (i == 3) {
+            culprit = send_adjust(&stage, "bagel", 1, reason);
+        } else {
+            (void)send_adjust(&stage, "donut", 1, NULL);
+        }
+    }
+    leave_gate(&stage);
+    for (int i = 0; i < 7; i++) {
+        struct heard heard = hear(&stage);
+        bool is_culprit = id_equal(&heard.id, &culprit);
+        cr_expect(heard.status == (is_culprit ? ERR_internal : ERR_ok), "%s: %s", err_symbol(heard.status), heard.detail);
+    }
+    cr_expect(total_of(&stage, "donut") == 6);
+    cr_expect(total_of(&stage, "bagel") == -1, "what could not be answered was done");
+    expect_consistent(&stage, 7);
+    finish(&stage);
+}
+
+ON_BOTH(actor, undoes_what_it_cannot_answer_and_nothing_else)
+{
+    say_what_cannot_be_said(place, "unsaid");
+}
+
+ON_BOTH(actor, undoes_what_it_cannot_publish_and_nothing_else)
+{
+    say_what_cannot_be_said(place, "hidden");
+}
+
+ON_BOTH(actor, refuses_a_read_that_it_cannot_answer_and_goes_on)
+{
+    struct stage stage;
+    start(&stage, place);
+    (void)adjust(&stage, "unsaid", 2, NULL);
+    struct sending how = {.id = id_new()};
+    struct stock_get get = {0};
+    WIRE_SET(&get, stock_get, product, slice_of("unsaid"));
+    send_op(&stage, OP_stock_get, &get, &how);
+    struct heard heard = hear(&stage);
+    cr_expect(heard.status == ERR_internal);
+    cr_expect_str_eq(heard.detail, "the answer is out of its bounds, and was logged");
+    cr_expect(adjust(&stage, "donut", 1, NULL).total == 1);
+    finish(&stage);
+}
+
 ON_BOTH(actor, lets_a_rule_refuse_without_a_commit)
 {
     struct stage stage;

@@ -285,6 +285,13 @@ handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
         tally = change(toy, batch, adjust->product, adjust->delta, item);
     }
     struct stock_done done = done_of(toy, tally);
+    if (is_text(reason, "unsaid")) {
+        WIRE_SET(&done, stock_done, expires, INT64_MAX);
+    } else if (is_text(reason, "hidden")) {
+        struct stock_level level = level_of(tally);
+        WIRE_SET(&level, stock_level, incoming, -1);
+        batch_emit(batch, EVENT_stock_changed, adjust->product, &level, item);
+    }
     item_answer(batch, item, &done);
 }
 
@@ -306,6 +313,7 @@ handle_request(struct toy *toy, struct batch *batch, struct item *item)
         return;
     }
     struct stock_level level = level_of(tally);
+    level.version = is_text(get_body->product, "unsaid") ? -1 : level.version;
     item_answer(batch, item, &level);
 }
 

@@ -14,7 +14,9 @@
  *                    bury    nothing now: a letter about the product; `settle` says that it is finished after all
  *                    full    the disk is full, until the class has made room
  *                    kills   ends the process, until toy_heal()
- *   stock.get      the total; unknown_product when there is none
+ *                    unsaid  as usual, but its answer is out of bounds
+ *                    hidden  as usual, and emits an event that is out of bounds
+ *   stock.get      the total; unknown_product when there is none; of `unsaid` it is out of bounds
  *   factory.produced (event): total += quantity. Of products that begin with `poison` it is refused (internal) until toy_heal(), of
  * `away` (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal(). due row adds 1;
  * that of `kills` ends the process until toy_heal()

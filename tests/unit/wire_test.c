@@ -9,7 +9,6 @@
 #include <criterion/parameterized.h>
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -586,27 +585,116 @@ Test(wire_encode, appends_to_what_the_buffer_holds)
     wire_buffer_fini(&out);
 }
 
-Test(wire_encode, aborts_without_a_required_field, .signal = SIGABRT)
+/* Nothing is written, and the fault is this one. */
+static void
+expect_unsaid(const struct wire_body *body, const void *source, enum wire_fault_kind kind, const char *words)
+{
+    struct wire_buffer out = {0};
+    struct err_text why;
+    wire_buffer_append(&out, "before", 6);
+    cr_assert_not(wire_encode(body, source, &out), "%s", words);
+    cr_assert_eq(out.size, 6, "something of it was written");
+    cr_assert_eq(wire_fault()->kind, kind);
+    cr_assert_eq(wire_fault_say(&why, ERR_internal), ERR_internal);
+    cr_assert_str_eq(why.text, words);
+    wire_buffer_fini(&out);
+}
+
+Test(wire_encode, does_not_say_a_body_without_a_required_field)
 {
     struct stock_get get = {0};
-    struct wire_buffer out = {0};
-    wire_encode(&stock_get_body, &get, &out);
+    expect_unsaid(&stock_get_body, &get, WIRE_FAULT_MISSING, "stock_get.product: missing");
 }
 
-Test(wire_encode, aborts_on_a_number_out_of_bounds, .signal = SIGABRT)
+Test(wire_encode, does_not_say_a_number_out_of_bounds)
 {
     struct sales_checkout checkout = {0};
-    struct wire_buffer out = {0};
     WIRE_SET(&checkout, sales_checkout, quantity, 0);
-    wire_encode(&sales_checkout_body, &checkout, &out);
+    expect_unsaid(&sales_checkout_body, &checkout, WIRE_FAULT_BOUNDS, "sales_checkout.quantity: 0 is not in 1..1000000000");
+    WIRE_SET(&checkout, sales_checkout, quantity, INT64_MAX);
+    expect_unsaid(&sales_checkout_body, &checkout, WIRE_FAULT_BOUNDS,
+                  "sales_checkout.quantity: 9223372036854775807 is not in 1..1000000000");
 }
 
-Test(wire_encode, aborts_on_text_that_is_not_utf8, .signal = SIGABRT)
+Test(wire_encode, does_not_say_text_of_another_shape)
 {
     struct problem problem = {0};
-    struct wire_buffer out = {0};
     WIRE_SET(&problem, problem, detail, slice_of("\xff"));
-    wire_encode(&problem_body, &problem, &out);
+    expect_unsaid(&problem_body, &problem, WIRE_FAULT_SHAPE, "problem.detail: its 1 bytes are not of its shape");
+    WIRE_SET(&problem, problem, detail, (struct slice){(const uint8_t *)"a\0b", 3});
+    expect_unsaid(&problem_body, &problem, WIRE_FAULT_SHAPE, "problem.detail: its 3 bytes are not of its shape");
+    WIRE_SET(&problem, problem, detail, slice_of(""));
+    WIRE_SET(&problem, problem, product, slice_of("two words"));
+    expect_unsaid(&problem_body, &problem, WIRE_FAULT_SHAPE, "problem.product: its 9 bytes are not of its shape");
+}
+
+Test(wire_encode, does_not_say_a_text_that_is_too_long_or_too_short)
+{
+    char text[257];
+    struct problem problem = {0};
+    memset(text, 'a', sizeof text);
+    WIRE_SET(&problem, problem, detail, (struct slice){(const uint8_t *)text, 256});
+    expect_unsaid(&problem_body, &problem, WIRE_FAULT_SIZE, "problem.detail: a size of 256 is not in 0..255");
+    WIRE_SET(&problem, problem, detail, slice_of(""));
+    WIRE_SET(&problem, problem, status, slice_of(""));
+    expect_unsaid(&problem_body, &problem, WIRE_FAULT_SIZE, "problem.status: a size of 0 is not in 1..16");
+}
+
+Test(wire_encode, names_the_body_that_is_embedded)
+{
+    struct sales_product product = {0};
+    WIRE_SET(&product, sales_product, product, slice_of("tea"));
+    WIRE_SET(&product, sales_product, price, (struct money){0});
+    WIRE_SET(&product.price, money, amount, -1);
+    WIRE_SET(&product.price, money, currency, slice_of("EUR"));
+    WIRE_SET(&product, sales_product, on_hand, 0);
+    WIRE_SET(&product, sales_product, reserved, 0);
+    WIRE_SET(&product, sales_product, available, 0);
+    WIRE_SET(&product, sales_product, incoming, 0);
+    WIRE_SET(&product, sales_product, version, 0);
+    expect_unsaid(&sales_product_body, &product, WIRE_FAULT_BOUNDS, "money.amount: -1 is not in 0..1000000000000000");
+}
+
+Test(wire_encode, does_not_say_a_frame_that_nobody_would_take)
+{
+    static uint8_t bytes[WIRE_FRAME_MAX];
+    struct fetched_event event = {0};
+    WIRE_SET(&event, fetched_event, header, (struct slice){bytes, sizeof bytes});
+    WIRE_SET(&event, fetched_event, body, (struct slice){bytes, 1});
+    expect_unsaid(&fetched_event_body, &event, WIRE_FAULT_SIZE, "fetched_event: a size of 1048597 is not in 0..1048576");
+    WIRE_SET(&event, fetched_event, header, (struct slice){bytes, sizeof bytes - 21});
+    struct wire_buffer out = {0};
+    cr_assert(wire_encode(&fetched_event_body, &event, &out));
+    cr_assert_eq(out.size, WIRE_FRAME_MAX);
+    wire_buffer_fini(&out);
+}
+
+Test(wire_list, with_an_element_that_cannot_be_said_breaks_its_body)
+{
+    struct stock_take take = {0};
+    struct stock_line line = {0};
+    struct wire_list lines = {0};
+    struct wire_buffer elements = {0};
+    WIRE_SET(&line, stock_line, product, slice_of("tea"));
+    for (int64_t quantity = 2; quantity >= 0; quantity--) {
+        WIRE_SET(&line, stock_line, quantity, quantity);
+        cr_assert_eq(wire_list_add(&lines, &stock_line_body, &line, &elements), quantity > 0);
+    }
+    wire_list_end(&lines, &elements);
+    cr_assert_eq(lines.count, 2);
+    WIRE_SET(&take, stock_take, lines, lines);
+    expect_unsaid(&stock_take_body, &take, WIRE_FAULT_BOUNDS, "stock_line.quantity: 0 is not in 1..1000000000");
+    wire_buffer_fini(&elements);
+}
+
+Test(wire_list, of_bytes_that_are_none_ends)
+{
+    struct stock_line line;
+    struct wire_list lines = {.data = (const uint8_t *)"\x82\xa7product", .size = 9, .count = 3};
+    cr_assert_not(wire_list_next(&lines, &stock_line_body, &line));
+    cr_assert_eq(lines.count, 0);
+    lines = (struct wire_list){.count = 1};
+    cr_assert_not(wire_list_next(&lines, &stock_line_body, &line));
 }
 
 /* --- names --- */
