@@ -41,6 +41,7 @@
 #define BUFFER_KEPT_MAX ((size_t)64 * 1024)
 #define PAGE_LIMIT_DEFAULT 100
 #define PRINCIPAL_SIZE (AUTH_NAME_SIZE + 24)
+#define SECRET_MAX 64
 #define LETTER_LOCATION "/v1/letters/{id}"
 
 static void
@@ -143,6 +144,21 @@ exchange_open(struct exchange *exchange, enum route_method method)
 
 /* --- who asks --- */
 
+/* The secret that goes to the actor. What cannot be one goes as a wrong one, so that its answer is that of every wrong one. */
+static struct slice
+secret_of(const struct exchange *exchange)
+{
+    struct slice given = exchange->head.secret;
+    if (given.size == 0 || !routes_takes_secret(exchange->match.route)) {
+        return (struct slice){0};
+    }
+    bool is_text = given.size <= SECRET_MAX;
+    for (size_t i = 0; is_text && i < given.size; i++) {
+        is_text = given.data[i] > 0x20 && given.data[i] < 0x7f;
+    }
+    return is_text ? given : slice_of("-");
+}
+
 /* 401 for who has shown no token, 403 for who has shown one of too small a role. */
 static void
 judge_role(struct exchange *exchange)
@@ -150,11 +166,12 @@ judge_role(struct exchange *exchange)
     char detail[ERR_TEXT_MAX];
     const struct asker *asker = &exchange->asker;
     const char *wanted = role_name(exchange->match.route->role);
-    if (asker->role >= exchange->match.route->role) {
+    if (asker->role >= exchange->match.route->role || secret_of(exchange).size > 0) {
         return;
     }
     if (asker->role == ROLE_ANONYMOUS) {
-        (void)snprintf(detail, sizeof detail, "Authorization: this needs the token of a person whose role is %s or more", wanted);
+        (void)snprintf(detail, sizeof detail, "Authorization: this needs the token of a person whose role is %s or more%s", wanted,
+                       routes_takes_secret(exchange->match.route) ? ", or Order-Secret: that of a guest's order" : "");
         exchange_refuse(exchange, ERR_unauthenticated, detail);
         return;
     }
@@ -575,6 +592,7 @@ ask(struct exchange *exchange, enum op op, int shard, const struct wire_buffer *
     call->traceparent = (struct slice){(const uint8_t *)exchange->traceparent, TRACE_SIZE};
     call->role = exchange->asker.is_told ? slice_of(role_name(exchange->asker.role)) : (struct slice){0};
     call->user = exchange->asker.has_user ? &exchange->asker.user : NULL;
+    call->secret = op == exchange->match.route->op ? secret_of(exchange) : (struct slice){0};
     call->body = wire_buffer_slice(body);
     call->done = replied;
     assert(call->peer >= 0);

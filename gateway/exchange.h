@@ -37,6 +37,7 @@ struct exchange_head {
     struct slice traceparent;
     struct slice authorization;
     int authorizations;      /* how many there are */
+    struct slice secret;     /* Order-Secret */
     struct slice webhook_id; /* of a webhook, as Standard Webhooks has them */
     struct slice webhook_timestamp;
     struct slice webhook_signature;

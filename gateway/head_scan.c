@@ -82,6 +82,14 @@ scan_webhook(struct head_scan *scan, const char *key, size_t key_size, struct sl
     }
 }
 
+static void
+scan_secret(struct head_scan *scan, const char *key, size_t key_size, struct slice value)
+{
+    if (is_named(key, key_size, "Order-Secret")) {
+        keep_single(scan, 7, value, &scan->head->secret);
+    }
+}
+
 static enum MHD_Result
 on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size, const char *text, size_t size)
 {
@@ -110,6 +118,7 @@ on_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_si
         scan_framing(scan, key, key_size, value);
         scan_authorization(scan, key, key_size, value);
         scan_webhook(scan, key, key_size, value);
+        scan_secret(scan, key, key_size, value);
     }
     return MHD_YES;
 }

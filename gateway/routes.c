@@ -44,6 +44,11 @@ static const bool laters[ROUTE_COUNT] = {
 #include "routes.def"
 };
 
+static const bool secrets[ROUTE_COUNT] = {
+#define SECRET(route) [ROUTE_##route] = true,
+#include "routes.def"
+};
+
 static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
 enum route_method
@@ -131,6 +136,12 @@ bool
 routes_is_later(const struct route *route)
 {
     return laters[route - routes];
+}
+
+bool
+routes_takes_secret(const struct route *route)
+{
+    return secrets[route - routes];
 }
 
 void

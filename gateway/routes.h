@@ -79,6 +79,10 @@ routes_page(const struct route *route);
 bool
 routes_is_later(const struct route *route);
 
+/* Whether who shows the secret of an order may ask, whatever his role. */
+bool
+routes_takes_secret(const struct route *route);
+
 /* The value of an Allow header, e.g. "GET, HEAD, OPTIONS"; terminated. */
 void
 routes_allow(uint32_t methods, char allow[ROUTES_ALLOW_SIZE]);

@@ -12,7 +12,7 @@
  *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead. Those of
  *           a dead or stale one come from replays, and none of them is repeated here.
  *
- * LIMITS    Tokens are not kept: a request is delivered as what the dlq may do, and the principal is for people to read. An attempt
+ * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for people to read. An attempt
  *           counts when the actor has had the request. What an answer says beyond its frame is not kept.
  */
 #include "dlq_state.h"
@@ -367,6 +367,30 @@ keep_attempt(struct dlq *dlq, const struct dlq_letter *letter, struct slice answ
     return code;
 }
 
+/* The answer as it may be kept: what is secret of it was for who asked, and he gets it by asking again under the same id. */
+static struct slice
+without_secret(struct batch *batch, const struct item *item)
+{
+    const struct wire_body *body = wire_ops[item->op].reply;
+    struct wire_buffer frame = {0};
+    size_t i = 0;
+    while (i < body->field_count && strcmp(body->fields[i].name, "secret") != 0) {
+        i++;
+    }
+    if (item->status != ERR_ok || i == body->field_count) {
+        return item->frame;
+    }
+    void *reply = batch_alloc(batch, body->size);
+    memcpy(reply, item->body, body->size);
+    *(uint64_t *)reply &= ~(UINT64_C(1) << i); /* `has` leads every body */
+    wire_encode(body, reply, &frame);
+    uint8_t *kept = batch_alloc(batch, frame.size);
+    memcpy(kept, frame.data, frame.size);
+    struct slice answer = {kept, frame.size};
+    wire_buffer_fini(&frame);
+    return answer;
+}
+
 /* ok or a refusal. What was given up meanwhile stays so, unless it was done after all. */
 static err
 finish(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_letter *letter)
@@ -384,7 +408,7 @@ finish(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq
         say_why(item, letter->error);
     }
     batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
-    return keep_attempt(dlq, letter, item->frame);
+    return keep_attempt(dlq, letter, without_secret(batch, item));
 }
 
 /* Not there, busy, or silent: not counted, and tried again. */

@@ -50,7 +50,8 @@ struct item {
 
     enum role role; /* ITEM_REQUEST: in whose name it is asked */
     bool has_user;
-    struct id user; /* who that is, when it is a person who has signed in */
+    struct id user;      /* who that is, when it is a person who has signed in */
+    struct slice secret; /* of an order, as it was shown; empty: none */
 
     enum op op;           /* ITEM_REQUEST, ITEM_REPLY */
     const void *body;     /* struct of the op's request, of the event's body, of the op's reply or struct problem */

@@ -136,10 +136,41 @@ order_answer(struct order_actor *order, struct item *item, const struct order_ro
     item_answer(order->batch, item, &body);
 }
 
+struct order
+order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE])
+{
+    struct order body = order_row_body(row);
+    struct order_secret_of of = {row->id, row->placed_ms};
+    if (!row->has_customer && order_secrets_write(order->secrets, &of, secret)) {
+        WIRE_SET(&body, order, secret, slice_of(secret));
+    }
+    return body;
+}
+
+void
+order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, uint64_t fingerprint)
+{
+    char secret[ORDER_SECRET_SIZE];
+    struct order body = item->op == OP_order_place ? order_placed(order, row, secret) : order_row_body(row);
+    order->frame.size = 0;
+    wire_encode(&order_body, &body, &order->frame);
+    uint8_t *frame = batch_alloc(order->batch, order->frame.size);
+    memcpy(frame, order->frame.data, order->frame.size);
+    item_replay(order->batch, item, fingerprint, ERR_ok, (struct slice){frame, order->frame.size});
+}
+
 struct order_asker
 order_asker_of(const struct item *item)
 {
     return (struct order_asker){.role = item->role, .has_user = item->has_user, .user = item->user};
+}
+
+/* The secret is compared for an order that is not there as well. */
+static bool
+has_secret(const struct order_actor *order, const struct item *item, const struct id *id, const struct order_row *row)
+{
+    struct order_secret_of of = {*id, row != NULL ? row->placed_ms : order->batch->now_ms};
+    return item->secret.size > 0 && order_secrets_is_right(order->secrets, &of, item->secret);
 }
 
 struct order_row *
@@ -147,8 +178,9 @@ order_find_visible(struct order_actor *order, struct item *item, const struct id
 {
     struct order_row *row = order_cache_find(order->cache, id);
     struct order_asker asker = order_asker_of(item);
+    bool is_bearer = has_secret(order, item, id, row);
     char text[ID_TEXT_SIZE];
-    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL)) {
+    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL, is_bearer)) {
         return row;
     }
     id_format(id, text);
@@ -443,12 +475,9 @@ replay_order(struct order_actor *order, struct item *item, const struct order_an
     if (row == NULL || (row->saga == SAGA_reserving && id_equal(&row->request, &answer->request))) {
         return;
     }
-    struct order body = order_row_body(row);
-    order->frame.size = 0;
-    wire_encode(&order_body, &body, &order->frame);
-    uint8_t *frame = batch_alloc(order->batch, order->frame.size);
-    memcpy(frame, order->frame.data, order->frame.size);
-    item_replay(order->batch, item, (uint64_t)answer->fingerprint, ERR_ok, (struct slice){frame, order->frame.size});
+    if (item->op == OP_order_place || order_find_visible(order, item, &answer->order) != NULL) {
+        order_answer_again(order, item, row, (uint64_t)answer->fingerprint);
+    }
 }
 
 static err
@@ -493,6 +522,7 @@ order_close(void **state)
     }
     order_askings_close(order);
     order_waiters_destroy(&order->waiters);
+    order_secrets_destroy(&order->secrets);
     order_cache_destroy(&order->cache);
     menu_destroy(&order->menu);
     order_store_destroy(&order->store);
@@ -521,8 +551,10 @@ order_open(struct actor *actor, void **state, struct err_text *why)
     order->cache = order_cache_create();
     order->menu = menu_create(actor_db(actor));
     order->waiters = order_waiters_create();
+    order->secrets = order_secrets_create(actor_db(actor));
     *state = order;
-    return ERR_ok;
+    err code = order_secrets_load(order->secrets);
+    return code == ERR_internal ? err_say(why, code, "the keys of orders' secrets are none: they were changed by hand") : code;
 }
 
 static const char *const peers[] = {"stock", "payment", "product", NULL};

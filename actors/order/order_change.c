@@ -96,12 +96,8 @@ order_cancel(struct order_actor *order, struct item *item)
     if (row == NULL) {
         return order_keep_refusal(order, item);
     }
-    if (item->role < ROLE_CUSTOMER) {
-        refuse_role(order, item);
-        return order_keep_refusal(order, item);
-    }
     bool is_employee = item->role >= ROLE_EMPLOYEE;
-    enum saga_trigger trigger = order_trigger_of_cancel(row->status, item->role);
+    enum saga_trigger trigger = order_trigger_of_cancel(row->status, is_employee ? item->role : ROLE_CUSTOMER);
     if (trigger == SAGA_TRIGGER_COUNT) {
         refuse_transition(order, item, row, "cancelled");
         return order_keep_refusal(order, item);
@@ -123,10 +119,6 @@ static bool
 guard_pay(struct order_actor *order, struct item *item, const struct order_row *row)
 {
     const struct order_pay *pay = item->body;
-    if (item->role < ROLE_CUSTOMER) {
-        refuse_role(order, item);
-        return false;
-    }
     if (WIRE_HAS(pay, order_pay, method) && !order_is_method(pay->method)) {
         item_refuse(order->batch, item, ERR_invalid_field, "order_pay.method: none of pix, credit_card, debit_card, money");
         return false;

@@ -516,12 +516,7 @@ order_answer_round(struct order_actor *order, struct item *item, struct order_ro
             return;
         }
     }
-    struct order body = order_row_body(row);
-    order->frame.size = 0;
-    wire_encode(&order_body, &body, &order->frame);
-    uint8_t *frame = batch_alloc(order->batch, order->frame.size);
-    memcpy(frame, order->frame.data, order->frame.size);
-    item_replay(order->batch, item, item->fingerprint, ERR_ok, (struct slice){frame, order->frame.size});
+    order_answer_again(order, item, row, item->fingerprint);
 }
 
 err

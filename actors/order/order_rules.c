@@ -68,10 +68,13 @@ order_is_method(struct slice method)
 /* --- who --- */
 
 bool
-order_is_visible(const struct order_asker *asker, const struct id *customer)
+order_is_visible(const struct order_asker *asker, const struct id *customer, bool has_secret)
 {
-    if (asker->role >= ROLE_EMPLOYEE || customer == NULL) {
+    if (asker->role >= ROLE_EMPLOYEE) {
         return true;
+    }
+    if (customer == NULL) {
+        return has_secret;
     }
     return asker->has_user && id_equal(&asker->user, customer);
 }

@@ -44,10 +44,10 @@ struct order_asker {
     struct id user;
 };
 
-/* Whether he may know that there is such an order: employees may; of an order without a customer everybody who has its id; else
- * the customer alone. `customer` is NULL when there is none. */
+/* Whether he may know that there is such an order: employees may; of one with a customer he alone; of one without, which is a
+ * guest's, who shows its secret. `customer` is NULL when there is none. */
 bool
-order_is_visible(const struct order_asker *asker, const struct id *customer);
+order_is_visible(const struct order_asker *asker, const struct id *customer, bool has_secret);
 
 /* Whose order it will be: `customer` as the request names it, or NULL; out: who it is. ERR_forbidden: in somebody else's name. */
 MUST_CHECK err

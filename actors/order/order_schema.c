@@ -15,6 +15,7 @@
  *          $stray    money that came for a charge which its order does not take: it goes back by itself. A due row "stray", keyed by
  *                    the charge, until it is back. state: refunding, refunded, stuck
  *          $forgotten customers who were erased: an order placed in their name later has neither name nor note
+ *          $secret   the keys that secrets of guests' orders are made with (order_secret.c). Whoever reads them may do what guests may
  *          $card     the copy of the menu (menu.h)
  *
  * LIMITS   Rows of orders are never deleted.
@@ -53,4 +54,7 @@ const struct db_step order_steps[ORDER_STEP_COUNT] = {
     {107, "CREATE TABLE IF NOT EXISTS $forgotten ("
           " customer {BYTES 16} NOT NULL PRIMARY KEY, time {I64} NOT NULL"
           ") {KEYED_TABLE_END}"},
+    {108, "CREATE TABLE IF NOT EXISTS $secret ("
+          " version {I64} NOT NULL PRIMARY KEY, since {I64} NOT NULL, secret {BYTES 32} NOT NULL"
+          ") {TABLE_END}"},
 };

@@ -7,6 +7,7 @@
 #include "menu/menu.h"
 #include "order_cache.h"
 #include "order_row.h"
+#include "order_secret.h"
 #include "order_store.h"
 #include "order_waiters.h"
 
@@ -27,6 +28,7 @@ struct order_actor {
     struct order_cache *cache;
     struct menu *menu;
     struct order_waiters *waiters;
+    struct order_secrets *secrets;
     struct order_asking *askings; /* places that wait for product */
     uint64_t last_token;
     struct wire_buffer list; /* of the answer, or of the ask, that is being made */
@@ -74,7 +76,17 @@ order_note(struct order_actor *order, struct order_row *row, const char *what, c
 void
 order_answer(struct order_actor *order, struct item *item, const struct order_row *row);
 
-/* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise. */
+/* What placing it is answered: the order, and of a guest's its secret, which is written to `secret`. In no other answer, and kept
+ * nowhere. */
+struct order
+order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE]);
+
+/* Answers with the order as it is now, as one that was asked for before. */
+void
+order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, uint64_t fingerprint);
+
+/* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise: a wrong secret is told in the words of an
+ * order that is not there. */
 struct order_row *
 order_find_visible(struct order_actor *order, struct item *item, const struct id *id);
 

@@ -371,7 +371,9 @@ order_move(struct order_actor *order, struct order_row *row, const struct order_
         emit(order, row, news->cause);
     }
     if (before == ORDER_PLACED && row->status != ORDER_PLACED) {
-        struct order body = order_row_body(row);
+        char secret[ORDER_SECRET_SIZE];
+        bool is_place = id_equal(&row->request, &row->id);
+        struct order body = is_place ? order_placed(order, row, secret) : order_row_body(row);
         order_waiters_answer(order->waiters, order->batch, row->n, &body);
     }
     order_ask(order, row, news->cause->traceparent);

@@ -44,8 +44,9 @@ struct seen {
     struct id id;
     char op[65];
     char principal[129]; /* of a request that is handed over */
-    int64_t version;     /* of a product.put; -1: none */
-    char body[64];       /* of a webhook */
+    char secret[65];
+    int64_t version; /* of a product.put; -1: none */
+    char body[64];   /* of a webhook */
 };
 
 static struct seen seen;
@@ -125,6 +126,7 @@ see(struct message *message)
     if (seen.has_role) {
         copy(seen.role, sizeof seen.role, header.role);
     }
+    copy(seen.secret, sizeof seen.secret, WIRE_HAS(&header, request_header, secret) ? header.secret : slice_of(""));
     if (strcmp(seen.op, "dlq.hand_over") == 0) {
         cr_assert_eq(wire_decode(&dlq_hand_over_body, message_body(message), &order, &why), ERR_ok, "%s", why.text);
         copy(seen.principal, sizeof seen.principal, WIRE_HAS(&order, dlq_hand_over, principal) ? order.principal : slice_of(""));
@@ -630,6 +632,50 @@ Test(gateway_auth, a_key_without_a_token_is_a_uuid_where_the_answer_is_somebodys
         ask("POST", rows[i].path, lines, rows[i].body, text);
         cr_assert(seen.op[0] != 0, "who has a token has keys of his own: %s", text);
     }
+}
+
+/* With the secret of an order its bearer gets as far as the actor, which judges it; elsewhere it is not passed on. */
+Test(gateway_auth, a_secret_opens_the_routes_of_an_order)
+{
+    static const struct {
+        const char *method;
+        const char *path;
+        bool is_opened;
+    } rows[] = {
+        {"GET", "/v1/orders/" ANY, true},
+        {"GET", "/v1/orders/" ANY "/timeline", true},
+        {"POST", "/v1/orders/" ANY ":cancel", true},
+        {"POST", "/v1/orders/" ANY ":pay", true},
+        {"GET", "/v1/payments/" ANY, true},
+        {"GET", "/v1/payments/" ANY "/refunds", true},
+        {"GET", "/v1/orders", false},
+        {"POST", "/v1/orders/" ANY ":advance", false},
+        {"GET", "/v1/users/" ANY, false},
+        {"POST", "/v1/payments/" ANY ":confirm", false},
+    };
+    char text[ANSWER_MAX];
+    char lines[TOKEN_SIZE + 128];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        seen = (struct seen){.op = ""};
+        int status = ask(rows[i].method, rows[i].path, "Order-Secret: os1_abc\r\n", "", text);
+        cr_assert_eq(status == 401, !rows[i].is_opened, "%s %s: %s", rows[i].method, rows[i].path, text);
+        cr_assert_str_eq(seen.secret, rows[i].is_opened ? "os1_abc" : "", "%s %s", rows[i].method, rows[i].path);
+        cr_assert(!rows[i].is_opened || strcmp(seen.role, "anonymous") == 0);
+    }
+    ask("GET", "/v1/products", "Order-Secret: os1_abc\r\n", "", text);
+    cr_assert_str_eq(seen.secret, "");
+    char longest[80] = "";
+    memset(longest, 'x', 65);
+    const char *const wrong[] = {longest, "a b", "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        (void)snprintf(lines, sizeof lines, "Order-Secret: %s\r\n", wrong[i]);
+        ask("GET", "/v1/orders/" ANY, lines, "", text);
+        cr_assert_str_eq(seen.secret, "-", "what cannot be one is judged like one that is wrong: %s", text);
+    }
+    (void)snprintf(lines, sizeof lines, "%sOrder-Secret: os1_abc\r\n", with(good(ROLE_CUSTOMER)));
+    ask("GET", "/v1/orders/" ANY, lines, "", text);
+    cr_assert(seen.has_user && strcmp(seen.secret, "os1_abc") == 0);
+    cr_assert_eq(ask("GET", "/v1/orders/" ANY, "Order-Secret: a\r\nOrder-Secret: a\r\n", "", text), 400, "%s", text);
 }
 
 Test(gateway_auth, keeps_nothing_personal_for_later)

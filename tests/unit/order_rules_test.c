@@ -60,19 +60,24 @@ Test(order_rules, a_customers_order_is_seen_by_him_and_by_employees_alone)
 {
     struct id his = person(1);
     struct order_asker asker = {.role = ROLE_CUSTOMER, .has_user = true, .user = person(1)};
-    cr_expect(order_is_visible(&asker, &his));
+    cr_expect(order_is_visible(&asker, &his, false));
     asker.user = person(2);
-    cr_expect_not(order_is_visible(&asker, &his));
+    cr_expect_not(order_is_visible(&asker, &his, false));
+    cr_expect_not(order_is_visible(&asker, &his, true), "secrets are of orders that have no customer");
     asker = (struct order_asker){.role = ROLE_ANONYMOUS};
-    cr_expect_not(order_is_visible(&asker, &his));
+    cr_expect_not(order_is_visible(&asker, &his, false));
+    cr_expect_not(order_is_visible(&asker, &his, true));
     asker.role = ROLE_EMPLOYEE;
-    cr_expect(order_is_visible(&asker, &his));
+    cr_expect(order_is_visible(&asker, &his, false));
 }
 
-Test(order_rules, an_order_of_nobody_is_seen_by_whoever_knows_its_id)
+Test(order_rules, an_order_of_a_guest_is_seen_by_who_shows_its_secret_and_by_employees)
 {
-    struct order_asker asker = {.role = ROLE_ANONYMOUS};
-    cr_expect(order_is_visible(&asker, NULL));
+    for (enum role role = ROLE_ANONYMOUS; role <= ROLE_OPERATOR; role++) {
+        struct order_asker asker = {.role = role, .has_user = role != ROLE_ANONYMOUS, .user = person(1)};
+        cr_expect_eq(order_is_visible(&asker, NULL, false), role >= ROLE_EMPLOYEE, "%s", role_name(role));
+        cr_expect(order_is_visible(&asker, NULL, true), "%s", role_name(role));
+    }
 }
 
 Test(order_rules, a_customer_orders_in_his_own_name_and_in_no_other)
