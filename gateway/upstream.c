@@ -33,6 +33,7 @@
 #include <czmq.h>
 
 #include "clock.h"
+#include "link.h"
 #include "log.h"
 #include "message.h"
 #include "metrics.h"
@@ -44,8 +45,7 @@
 #define SEND_MARK 4096
 #define RECEIVE_MARK 8192
 #define BUCKETS 4096
-#define HEARTBEAT_MS 2000
-#define HEARTBEAT_TIMEOUT_MS 6000
+#define GONE_MS 10000
 #define RECONNECT_MS 50
 #define RECONNECT_MAX_MS 1000
 #define LINGER_MS 200
@@ -112,8 +112,7 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
     zsock_set_rcvhwm(peer->socket, RECEIVE_MARK);
     zsock_set_maxmsgsize(peer->socket, WIRE_FRAME_MAX);
     zsock_set_linger(peer->socket, LINGER_MS);
-    zsock_set_heartbeat_ivl(peer->socket, HEARTBEAT_MS);
-    zsock_set_heartbeat_timeout(peer->socket, HEARTBEAT_TIMEOUT_MS);
+    link_notice_loss(peer->socket, GONE_MS);
     zsock_set_reconnect_ivl(peer->socket, RECONNECT_MS);
     zsock_set_reconnect_ivl_max(peer->socket, RECONNECT_MAX_MS);
     if (zsock_connect(peer->socket, "%s", endpoint) != 0) {

@@ -13,7 +13,9 @@
  *   connects when it comes.
  *
  * LIMITS
- *   Heartbeats find a dead peer on tcp after 6 s; inproc has none and needs none.
+ *   A peer that vanished is found by TCP: keep-alive when nothing is under way, ZMQ_TCP_MAXRT when something is, both within
+ *   GONE_MS. Never by ZMTP's heartbeats: in libzmq 4.3.4 their timers abort the process (_io_error, _input_stopped) when the queue
+ *   of a connection is full as it ends. inproc has no link to lose.
  */
 #include "link.h"
 
@@ -25,8 +27,11 @@
 
 #define REQUESTS_HWM 4096
 #define LINGER_MS 200
-#define HEARTBEAT_MS 2000
-#define HEARTBEAT_TIMEOUT_MS 6000
+#define HANDSHAKE_MS 5000
+#define KEEPALIVE_IDLE_S 4
+#define KEEPALIVE_EVERY_S 2
+#define KEEPALIVE_COUNT 3
+#define GONE_MS 10000
 #define RECONNECT_MS 50
 #define RECONNECT_MAX_MS 1000
 
@@ -36,6 +41,17 @@ static void
 leave_signals_alone(void)
 {
     setenv("ZSYS_SIGHANDLER", "false", 0);
+}
+
+void
+link_notice_loss(zsock_t *socket, int unread_ms)
+{
+    zsock_set_tcp_keepalive(socket, 1);
+    zsock_set_tcp_keepalive_idle(socket, KEEPALIVE_IDLE_S);
+    zsock_set_tcp_keepalive_intvl(socket, KEEPALIVE_EVERY_S);
+    zsock_set_tcp_keepalive_cnt(socket, KEEPALIVE_COUNT);
+    zsock_set_tcp_maxrt(socket, unread_ms);
+    zsock_set_handshake_ivl(socket, HANDSHAKE_MS);
 }
 
 static err
@@ -51,9 +67,7 @@ open_socket(int type, const char *endpoint, zsock_t **out, struct err_text *why)
     zsock_set_rcvhwm(socket, hwm);
     zsock_set_linger(socket, LINGER_MS);
     zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
-    zsock_set_heartbeat_ivl(socket, HEARTBEAT_MS);
-    zsock_set_heartbeat_timeout(socket, HEARTBEAT_TIMEOUT_MS);
-    zsock_set_heartbeat_ttl(socket, HEARTBEAT_TIMEOUT_MS);
+    link_notice_loss(socket, GONE_MS);
     zsock_set_reconnect_ivl(socket, RECONNECT_MS);
     zsock_set_reconnect_ivl_max(socket, RECONNECT_MAX_MS);
     if (type == ZMQ_DEALER) {

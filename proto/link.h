@@ -20,6 +20,10 @@ link_requests(const char *endpoint, zsock_t **dealer, struct err_text *why);
 MUST_CHECK err
 link_events(const char *endpoint, zsock_t **sub, struct err_text *why);
 
+/* What tells any socket on tcp that its peer has vanished, or reads nothing for so long; to be set before it binds or connects. */
+void
+link_notice_loss(zsock_t *socket, int unread_ms);
+
 /* Milliseconds that never go back, for waiting; microseconds for measuring; UTC for deadlines that go over the wire. */
 int64_t
 link_steady_ms(void);

@@ -37,7 +37,7 @@ enum {
     HEAD_MS = 1000,
     DB_RETRY_MS = 300,
     SEND_HWM = 4096,
-    HEARTBEAT_MS = 5000
+    UNREAD_MS = 30000
 };
 
 /* --- what handlers ask about where they run --- */
@@ -253,8 +253,7 @@ static void
 set_options(zsock_t *socket)
 {
     zsock_set_linger(socket, 500);
-    zsock_set_heartbeat_ivl(socket, HEARTBEAT_MS);
-    zsock_set_heartbeat_timeout(socket, 2 * HEARTBEAT_MS);
+    link_notice_loss(socket, UNREAD_MS);
     zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
 }
 
