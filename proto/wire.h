@@ -143,6 +143,7 @@ extern const struct wire_body *const wire_bodies[WIRE_BODY_COUNT];
 #define OP_ROUTED 0x2U   /* goes to the shard of its product */
 #define OP_FORWARDS 0x4U /* answered by another actor's answer */
 #define OP_REPEATS 0x8U  /* done twice it is done once, by what it says and not by its id: nobody keeps its answer */
+#define OP_WAITS 0x10U   /* its answer may wait for another actor's: what its id was told is looked up first, on every attempt */
 
 enum op {
 #define OP(owner, verb, request, reply, traits, doc) OP_##owner##_##verb,

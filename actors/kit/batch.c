@@ -62,6 +62,13 @@ is_kept(const struct record *record)
     return is_write(record) && (wire_ops[record->item.op].traits & OP_REPEATS) == 0;
 }
 
+/* Its effect may come in a later batch, which a violated key could not send back to be looked up. */
+static bool
+is_waiting(const struct record *record)
+{
+    return (wire_ops[record->item.op].traits & OP_WAITS) != 0;
+}
+
 /* --- the kit's own requests --- */
 
 static void
@@ -152,7 +159,7 @@ view(struct actor *actor, struct record *records, size_t count, bool only_asked_
         if (record->outcome.status != ERR_COUNT || record->folded_into >= 0) {
             continue;
         }
-        if (only_asked_again && !(is_kept(record) && (record->item.again || actor->is_forced))) {
+        if (only_asked_again && !(is_kept(record) && (record->item.again || actor->is_forced || is_waiting(record)))) {
             continue;
         }
         actor->items[seen] = record->item;

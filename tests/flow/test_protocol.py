@@ -182,6 +182,15 @@ def test_sales_sells_and_shows(sales, stock, product):
     assert (refusal.status, refusal.problem["available"]) == ("out_of_stock", 1)
 
 
+def test_a_final_refusal_is_the_answer_of_a_first_attempt_that_waits_for_another_actor_too(factory, stock, product):
+    request_id = uuid7()
+    assert refused(factory, "factory.produce", {"product": product}, request_id=request_id, again=True).status == "unknown_product"
+    put(stock, product, 1)
+    late = factory.once(factory.header("factory.produce", request_id), {"product": product})
+    assert (late.status, late.replayed) == ("unknown_product", True)
+    assert factory.get("factory.list", {"product": product})["productions"] == []
+
+
 def test_factory_has_one_open_production_per_product(shop, factory, stock, product):
     put(stock, product, 1)
     facts = shop.subscriber("factory", f"test/{product[-30:]}", from_start=False)
