@@ -81,13 +81,15 @@ UNIT_SOURCES := $(sort $(wildcard tests/unit/*_test.c))
 CONTRACT_SOURCES := $(sort $(wildcard tests/contract/*_test.c))
 SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
 FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+RANDOM_SOURCES := $(sort $(wildcard tests/random/*.c))
 SAMPLE_SOURCES := $(sort $(wildcard samples/*.c))
 
 object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 PROTO_OBJECTS := $(call object,$(PROTO_SOURCES))
 SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
 TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
-DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(OUT)/obj/actors/main.o $(call object,$(SAMPLE_SOURCES)))
+RANDOM_OBJECTS := $(call object,$(RANDOM_SOURCES))
+DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(RANDOM_OBJECTS) $(OUT)/obj/actors/main.o $(call object,$(SAMPLE_SOURCES)))
 
 .PHONY: help all deps run test unit contract flow lint fuzz bench bench-against docs install clean format
 
@@ -156,6 +158,10 @@ $(OUT)/contract_tests: $(call object,$(CONTRACT_SOURCES) $(SUPPORT_SOURCES)) $(O
 	@$(if $(V),,echo "  LD  $@")
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcriterion
 
+$(OUT)/random_operations: $(RANDOM_OBJECTS) $(OUT)/libserver.a $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
 $(OUT)/must_fail_test: tests/runner/must_fail_test.c build/config.mk
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< -o $@ -lcriterion
 
@@ -180,7 +186,7 @@ build/promtool:
 	  (cd build/prometheus && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) && \
 	  ln -sf prometheus/usr/bin/promtool $@; fi
 
-test: test-packages build/promtool all $(OUT)/unit_tests $(OUT)/contract_tests $(OUT)/must_fail_test
+test: test-packages build/promtool all $(OUT)/random_operations $(OUT)/unit_tests $(OUT)/contract_tests $(OUT)/must_fail_test
 	@tests/run $(OUT)
 
 unit: test-packages $(OUT)/unit_tests
@@ -193,7 +199,7 @@ contract: test-packages $(OUT)/contract_tests
 	$(SANITIZER_OPTIONS) tests/support/mariadb.sh run $(OUT)/contract_tests -j6 $(FILTER)
 	@tests/reports $(OUT)
 
-flow: test-packages build/promtool all
+flow: test-packages build/promtool all $(OUT)/random_operations
 	@rm -f $(OUT)/report.*
 	LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q -n 4 --dist loadfile tests/flow tests/system $(if $(T),-k '$(T)')
 	@tests/reports $(OUT)

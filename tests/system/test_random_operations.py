@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MPL-2.0
+"""
+Random operations against the whole program: every operation with values from its tables' bounds and from earlier answers, with kills
+where the seed says so. LARDER_SEED=N repeats a sequence, LARDER_LONG=1 goes on for 15 minutes.
+"""
+
+import os
+import random
+import time
+import uuid
+
+import pytest
+
+from processes import Mysql, Shop, Sqlite
+from random_run import run_sequence
+
+LONG_S = 15 * 60 if os.environ.get("LARDER_LONG") else 0
+REQUESTS, KILL_EVERY = (6000, 700) if LONG_S else (1500, 500)
+SETTINGS = {"lead_time_ms": 300, "alarm_repeat_ms": 1000, "payment_delay_ms": 200, "retry_first_ms": 50, "retry_attempts": 3,
+            "order_ttl_ms": 5000, "behind_ms": 1000}
+
+
+def seeds():
+    """One, or as many as there is time for. The same ones in the short form, so that what it finds is new because the code is."""
+    if os.environ.get("LARDER_SEED"):
+        yield int(os.environ["LARDER_SEED"])
+        return
+    yield 1
+    end = time.monotonic() + LONG_S / 4
+    while time.monotonic() < end:
+        yield random.randrange(1 << 40)
+
+
+def make_place(engine, folder, seed):
+    """A folder and a database for one sequence."""
+    place = os.path.join(folder, str(seed))
+    os.makedirs(place)
+    return place, Sqlite(place) if engine == "sqlite" else Mysql(f"{os.environ['LARDER_TEST_DB_TCP']}r_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "mysql"])
+@pytest.mark.parametrize("is_whole, shards", [(True, 1), (False, 3)], ids=["run", "processes"])
+def test_no_sequence_of_operations_ends_a_process_or_breaks_a_promise(engine, is_whole, shards, folder):
+    for seed in seeds():
+        place, database = make_place(engine, folder, seed)
+        shop = Shop(place, database, shards, **SETTINGS)
+        try:
+            run_sequence(shop, seed, REQUESTS, KILL_EVERY, is_whole)
+        finally:
+            shop.close()
