@@ -176,6 +176,8 @@ test-packages:
 # Criterion passes a test that leaks; tests/reports does not.
 SANITIZER_OPTIONS = ASAN_OPTIONS=log_path=$(CURDIR)/$(OUT)/report:detect_leaks=1 LSAN_OPTIONS=exitcode=0 \
   UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(OUT)/report
+# What a test waits for takes longer on a busy machine: measured once for all tests of a run, by patience.py.
+PATIENCE = LARDER_TEST_PATIENCE=$${LARDER_TEST_PATIENCE:-$$(tests/support/patience.py)}
 FILTER = $(if $(T),--filter '*$(T)*/*')
 
 # Checks alert rules. Only the one program of the package is wanted (19 MB to load): installing it would start a server.
@@ -191,17 +193,17 @@ test: test-packages build/promtool all $(OUT)/random_operations $(OUT)/unit_test
 
 unit: test-packages $(OUT)/unit_tests
 	@rm -f $(OUT)/report.*
-	$(SANITIZER_OPTIONS) $(OUT)/unit_tests -j2 $(FILTER)
+	@$(PATIENCE) $(SANITIZER_OPTIONS) V=$(V) tests/quietly $(OUT)/unit_tests -j2 $(FILTER)
 	@tests/reports $(OUT)
 
 contract: test-packages $(OUT)/contract_tests
 	@rm -f $(OUT)/report.*
-	$(SANITIZER_OPTIONS) tests/support/mariadb.sh run $(OUT)/contract_tests -j6 $(FILTER)
+	@$(PATIENCE) $(SANITIZER_OPTIONS) V=$(V) tests/support/mariadb.sh run tests/quietly $(OUT)/contract_tests -j6 $(FILTER)
 	@tests/reports $(OUT)
 
 flow: test-packages build/promtool all $(OUT)/random_operations
 	@rm -f $(OUT)/report.*
-	LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q -n 4 --dist loadfile tests/flow tests/system $(if $(T),-k '$(T)')
+	@$(PATIENCE) LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q -n 4 --dist loadfile tests/flow tests/system $(if $(T),-k '$(T)')
 	@tests/reports $(OUT)
 
 # --- checks, tools ---

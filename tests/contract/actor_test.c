@@ -27,10 +27,11 @@
 #include "log.h"
 #include "message.h"
 #include "metrics.h"
+#include "../support/patience.h"
 #include "shard.h"
 #include "topology.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS patience_ms(10000)
 #define EVENTS_MAX 1200
 #define QUESTIONS_MAX 16
 #define PAGE_MAX 1000

@@ -27,9 +27,10 @@
 #include "log.h"
 #include "message.h"
 #include "metrics.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS patience_ms(20000)
 #define EVENTS_MAX 700
 #define LETTERS_MAX 2000
 #define HEAD_MS 50

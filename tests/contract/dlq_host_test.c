@@ -25,9 +25,10 @@
 #include "larder.h"
 #include "link.h"
 #include "log.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS patience_ms(10000)
 #define BEHIND_MS 300
 #define SOURCE "stock/0"
 #define LAGGARD "factory/0"
@@ -52,7 +53,7 @@ struct span {
     int64_t head;
 };
 
-static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
+#define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
 /* --- life --- */
 

@@ -22,9 +22,10 @@
 #include "larder.h"
 #include "link.h"
 #include "log.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS patience_ms(20000)
 
 struct stage {
     struct place *place;
@@ -34,7 +35,7 @@ struct stage {
     struct scripted_owner *owner;
 };
 
-static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
+#define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
 /* --- life --- */
 

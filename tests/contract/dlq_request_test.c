@@ -23,9 +23,10 @@
 #include "link.h"
 #include "log.h"
 #include "message.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS patience_ms(10000)
 #define ANSWER_MS 700
 
 struct stage {
@@ -94,7 +95,7 @@ finish(struct stage *stage)
 
 /* --- handing over --- */
 
-static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
+#define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
 static struct factory_produce
 three_donuts(void)

@@ -21,9 +21,10 @@
 #include "dlq_client.h"
 #include "larder.h"
 #include "log.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS patience_ms(20000)
 
 struct stage {
     struct place *place;
@@ -33,7 +34,7 @@ struct stage {
     struct arena arena; /* of what is sent */
 };
 
-static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
+#define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
 /* --- life --- */
 

@@ -21,9 +21,12 @@
 #include "order/order.h"
 #include "order/order_saga.h"
 #include "order_client.h"
+#include "../support/patience.h"
 #include "topology.h"
 
-enum { WAIT_MS = 20000, PORT_ORDER = 3, SHARDS_MAX = 2 };
+#define WAIT_MS patience_ms(20000)
+
+enum { PORT_ORDER = 3, SHARDS_MAX = 2 };
 
 /* Of two shards: FIRST lies on the shard 0, SECOND on the shard 1. */
 static char first[24];
@@ -41,7 +44,7 @@ struct stage {
     struct scripted_peer *user;
 };
 
-static const struct larder_options ONCE = {.timeout_ms = WAIT_MS, .attempts = 1};
+#define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
 /* --- life --- */
 

@@ -21,10 +21,11 @@
 #include "larder.h"
 #include "link.h"
 #include "log.h"
+#include "../support/patience.h"
 #include "payment_client.h"
 #include "topology.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS patience_ms(20000)
 #define DELAY_MS 30
 #define PAYMENT_OFFSET 4
 #define MANY 300

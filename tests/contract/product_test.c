@@ -20,10 +20,11 @@
 #include "larder.h"
 #include "link.h"
 #include "log.h"
+#include "../support/patience.h"
 #include "product_client.h"
 #include "topology.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS patience_ms(10000)
 #define QUIET_MS 300
 
 struct stage {

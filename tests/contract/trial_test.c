@@ -30,10 +30,11 @@
 #include "link.h"
 #include "log.h"
 #include "message.h"
+#include "../support/patience.h"
 #include "topology.h"
 #include "trial.h"
 
-#define WAIT_MS 30000
+#define WAIT_MS patience_ms(30000)
 #define STARTS_MAX 40
 #define EVENTS_MAX 600
 #define HEAD_MS 100

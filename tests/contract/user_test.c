@@ -22,10 +22,11 @@
 #include "clock.h"
 #include "log.h"
 #include "metrics.h"
+#include "../support/patience.h"
 #include "token.h"
 #include "topology.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS patience_ms(20000)
 #define USER_OFFSET 1
 #define CPF "529.982.247-25"
 #define OTHER_CPF "111.444.777-35"

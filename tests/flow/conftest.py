@@ -18,6 +18,7 @@ from larder_client import Client, Subscriber, Tail
 from rest import Rest
 
 import processes  # in tests/support, where rest looks
+from patience import Deadline, stretched, wait_child
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300
@@ -61,16 +62,16 @@ class Shop:
             command += [f"--{name}", str(value)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder)
-        deadline = time.monotonic() + START_S
+        deadline = Deadline(START_S)
         while not self.is_ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"larder did not start: {self.log.read_text()[-2000:]}")
+            if self.process.poll() is not None or deadline.has_passed():
+                raise RuntimeError(f"larder did not start within {deadline}: {self.log.read_text()[-2000:]}")
             time.sleep(0.02)
         return self
 
     def is_ready(self):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=stretched(1)) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
@@ -81,7 +82,7 @@ class Shop:
             return None
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(10)
+            return wait_child(self.process, 10)
         finally:
             self.kill()
 

@@ -7,13 +7,20 @@ It is here to show that the document is enough, and to test the running program 
 import hashlib
 import os
 import random
+import sys
 import time
 
 import msgpack
 import zmq
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+# pylint: disable=wrong-import-position
+from patience import stretched
+
 VERSION = 1
 ZERO = bytes(16)
+WAIT_MS, ATTEMPT_MS = int(stretched(5000)), int(stretched(1000))
 
 # Section 5: what may be repeated. Every other status that is not ok is final.
 RETRY = {"unavailable", "overloaded", "deadline_exceeded", "db_busy", "db_lost", "db_unknown", "db_full", "db_readonly"}
@@ -112,31 +119,31 @@ class Client:
     def close(self):
         self.socket.close()
 
-    def header(self, op, request_id, again=False, timeout_ms=5000, **more):
+    def header(self, op, request_id, again=False, timeout_ms=WAIT_MS, **more):
         header = {"v": VERSION, "id": request_id, "op": op, "deadline": utc_ms() + timeout_ms}
         if again:
             header["again"] = True
         return {**header, **more}
 
-    def send_frames(self, frames, timeout_ms=5000):
+    def send_frames(self, frames, timeout_ms=WAIT_MS):
         """Waits for a connection, then sends."""
         if not self.socket.poll(timeout_ms, zmq.POLLOUT):
             raise TimeoutError("nobody is connected")
         self.socket.send_multipart(frames)
 
-    def receive(self, timeout_ms=5000):
+    def receive(self, timeout_ms=WAIT_MS):
         """The next reply, whosesoever it is."""
         if not self.socket.poll(max(timeout_ms, 0), zmq.POLLIN):
             raise TimeoutError("no reply came")
         header, body = self.socket.recv_multipart()
         return Reply(unpack(header), unpack(body))
 
-    def once(self, header, body, timeout_ms=5000):
+    def once(self, header, body, timeout_ms=WAIT_MS):
         """One attempt; whatever is answered comes back as a Reply."""
         self.send_frames([header if isinstance(header, bytes) else pack(header), body if isinstance(body, bytes) else pack(body)])
         return self.receive(timeout_ms)
 
-    def ask(self, op, body=None, request_id=None, again=False, timeout_ms=5000, attempt_ms=1000):
+    def ask(self, op, body=None, request_id=None, again=False, timeout_ms=WAIT_MS, attempt_ms=ATTEMPT_MS):
         """Section 11."""
         request_id = request_id or uuid7()
         header = self.header(op, request_id, timeout_ms=timeout_ms)
@@ -203,7 +210,7 @@ class Tail:
     def close(self):
         self.socket.close()
 
-    def next(self, timeout_ms=5000):
+    def next(self, timeout_ms=WAIT_MS):
         """(topic, Event) or None."""
         if not self.socket.poll(timeout_ms, zmq.POLLIN):
             return None
@@ -280,7 +287,7 @@ class Subscriber:
         self.in_doubt = False
         self.page = [Event(unpack(element["header"]), unpack(element["body"])) for element in page["events"]]
 
-    def next(self, timeout_ms=5000, confirm=True):
+    def next(self, timeout_ms=WAIT_MS, confirm=True):
         """The next durable event in order, or None. With `confirm`, what was given before counts as applied."""
         if confirm:
             self.confirmed = self.position

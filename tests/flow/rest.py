@@ -7,13 +7,17 @@ import json
 import re
 import socket
 import sys
-import time
 import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT / "tests" / "support") not in sys.path:
     sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+# pylint: disable=wrong-import-position
+from patience import stretched, wait_until
+
+until = wait_until
 
 PROBLEM = "urn:larder:problem:"
 
@@ -75,7 +79,7 @@ class Rest:
         self.address = address
         self.host, port = address.rsplit(":", 1)
         self.port = int(port)
-        self.timeout_s = timeout_s
+        self.timeout_s = stretched(timeout_s)
 
     def ask(self, method, path, body=None, headers=None):
         """`body`: bytes as they are, anything else as JSON."""
@@ -114,7 +118,7 @@ class Rest:
         return found, pages
 
     def connect(self, timeout_s=None):
-        made = socket.create_connection((self.host, self.port), timeout=timeout_s or self.timeout_s)
+        made = socket.create_connection((self.host, self.port), timeout=stretched(timeout_s) if timeout_s else self.timeout_s)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
@@ -144,12 +148,3 @@ def read_answer(connection):
         return None
 
 
-def until(condition, deadline_s=10, what="what was waited for", pause_s=0.01):
-    """Asks again until it is so; returns what was so."""
-    end = time.monotonic() + deadline_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
-        time.sleep(pause_s)

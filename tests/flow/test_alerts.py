@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+from patience import stretched
 from processes import request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ def promtool(*arguments):
     program = ROOT / "build" / "promtool"
     found = str(program) if os.access(program, os.X_OK) else shutil.which("promtool")
     assert found, "promtool is not there: make build/promtool"
-    return subprocess.run([found, *arguments], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    return subprocess.run([found, *arguments], capture_output=True, text=True, timeout=stretched(120), check=False, cwd=ROOT)
 
 
 def test_prometheus_takes_the_rules():

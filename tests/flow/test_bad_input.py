@@ -474,7 +474,7 @@ def test_other_shapes_of_messages(shop, shelf, actor):
 
 def test_a_plain_tcp_client_at_an_actors_port(shop, shelf):
     for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00" * 100, b"\xff" * 4096, b""):
-        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", shop.base + 6), timeout=5) as stranger:
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", shop.base + 6), timeout=processes.stretched(5)) as stranger:
             stranger.sendall(data)
 
 
@@ -483,7 +483,7 @@ def test_a_plain_tcp_client_at_an_actors_port(shop, shelf):
 
 def test_everything_agrees(shop):
     database = [f"--db={shop.settings['db']}"] if "db" in shop.settings else [f"--data={shop.folder / 'var'}"]
-    done = subprocess.run([processes.LARDER, "verify", *database], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([processes.LARDER, "verify", *database], capture_output=True, text=True, timeout=processes.stretched(30), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     errors = [line for line in shop.log.read_text().splitlines() if " error " in line]
     assert not errors, errors

@@ -13,6 +13,7 @@ import uuid
 import pytest
 
 from rest import Rest, until
+from patience import wait_child
 
 import processes
 
@@ -42,7 +43,7 @@ class Tail:
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGINT)
             try:
-                return self.child.wait(5)
+                return wait_child(self.child, 5)
             finally:
                 self.child.kill()
         return self.child.returncode

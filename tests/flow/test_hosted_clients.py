@@ -10,6 +10,7 @@ import pytest
 
 from larder_client import Client, Refused, uuid7, unpack
 
+from patience import wait_child
 from processes import LARDER, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -59,7 +60,7 @@ class Sample:
     def kill9(self):
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
-        self.child.wait(5)
+        wait_child(self.child, 5)
 
     def check(self, last):
         """Each event at least once and in order; of those that were processed before a kill only the ones that could not be
@@ -142,7 +143,7 @@ def test_a_sample_misses_nothing_whoever_is_killed(started, make_sample, languag
     started.stock.start()
     head = stock.emit(5)
     sample.start(count=head - acknowledged(started))
-    assert sample.child.wait(20) == 0, sample.errors()
+    assert wait_child(sample.child, 20) == 0, sample.errors()
     sample.check(head)
     assert dlq.get("dlq.subscribe", {"name": "till-7", "source": SOURCE})["position"] == head
     dlq.close()
@@ -165,7 +166,7 @@ def test_of_two_processes_with_one_name_the_newest_goes_on(started, make_sample,
     second = make_sample(language, "till-7")
     second.path += "-second"
     second.start()
-    assert first.child.wait(10) == REPLACED, first.errors()
+    assert wait_child(first.child, 10) == REPLACED, first.errors()
     assert "session_replaced" in first.errors()
     head = stock.emit(3)
     second.wait_for(head)

@@ -13,6 +13,7 @@ import uuid
 
 import pytest
 from fake_dlq import FakeDlq
+from patience import Deadline, stretched, wait_child
 from processes import DONE, FAILED, LARDER, USAGE, free_base_port, wait_until
 
 FIRST = uuid.UUID("3d931d17-b5c5-8136-aed8-b06a5766b58c")
@@ -46,7 +47,7 @@ class Letters:
         return {**kept, "LARDER_BASE_PORT": str(self.base), "USER": "ada", **more}
 
     def run(self, *arguments, **env):
-        done = subprocess.run([LARDER, "letters", *arguments], env=self.env(**env), capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([LARDER, "letters", *arguments], env=self.env(**env), capture_output=True, text=True, timeout=stretched(30), check=False)
         return done.returncode, done.stdout, done.stderr
 
     def start(self, *arguments):
@@ -256,7 +257,7 @@ def test_interrupting_leaves_the_replay_running_and_says_how_to_end_it(letters):
     child = letters.start("replay", "--all")
     wait_until(lambda: len(letters.dlq.bodies("dlq.status")) >= 2, 10, "it follows")
     child.send_signal(signal.SIGINT)
-    out, error = child.communicate(timeout=10)
+    out, error = child.communicate(timeout=stretched(10))
     assert child.returncode == FAILED and "3 of 10" in out
     assert f"larder letters cancel {REPLAY}" in error
     assert letters.dlq.bodies("dlq.cancel") == []
@@ -276,13 +277,13 @@ def test_a_terminal_gets_a_bar(letters):
                           stdin=subprocess.DEVNULL) as child:
         os.close(child_end)
         shown = b""
-        end = time.monotonic() + 20
-        while time.monotonic() < end and select.select([parent], [], [], 1)[0] or child.poll() is None:
+        deadline = Deadline(20)
+        while not deadline.has_passed() and select.select([parent], [], [], 1)[0] or child.poll() is None:
             try:
                 shown += os.read(parent, 4096)
             except OSError:
                 break
-        assert child.wait(10) == DONE
+        assert wait_child(child, 10) == DONE
     os.close(parent)
     assert b"[###############...............]  50%  5 of 10" in shown
     assert b"] 100%  10 of 10" in shown
@@ -299,7 +300,7 @@ def test_watch_prints_the_counts_and_new_letters(letters):
     told = json.loads(child.stdout.readline())
     assert told.get("letter", {}).get("id") == str(SECOND)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=10)
+    child.communicate(timeout=stretched(10))
     assert child.returncode == DONE
     status, out, _ = letters.run("watch", "--count", "1")
     assert status == DONE and out == "2 dead, 2 waiting (the oldest 1m)\n"

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from patience import stretched, wait_child, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEADLINE_S = 15
@@ -28,21 +29,14 @@ def load_shop():
 def post(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=stretched(5)) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
 
 def until(true, what):
-    """Asks again until it is so, with a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        answer = true()
-        if answer:
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {DEADLINE_S} s")
+    return wait_until(true, DEADLINE_S, what, pause_s=0.02)
 
 
 class Factory:
@@ -57,13 +51,13 @@ class Factory:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def seen(self):
-        with urllib.request.urlopen(self.url + "/seen", timeout=5) as answer:
+        with urllib.request.urlopen(self.url + "/seen", timeout=stretched(5)) as answer:
             return json.load(answer)
 
     def stop(self):
         if self.process.poll() is None:
             self.process.stdin.close()
-            self.process.wait(10)
+            wait_child(self.process, 10)
 
 
 class Place:

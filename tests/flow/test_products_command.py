@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from larder_client import Client, Refused, uuid7
+from patience import stretched
 from processes import DONE, FAILED, LARDER, REFUSED, ROOT, USAGE, free_base_port, wait_until
 
 HEAD = "product,name,description,category,amount,currency,images,active\n"
@@ -27,7 +28,7 @@ def run(shop):
     def products(*arguments, given=None, base=None):
         env = {name: value for name, value in os.environ.items() if not name.startswith("LARDER")}
         env["LARDER_BASE_PORT"] = str(base or shop.base)
-        done = subprocess.run([LARDER, "products", *map(str, arguments)], env=env, input=given, capture_output=True, timeout=120, check=False)
+        done = subprocess.run([LARDER, "products", *map(str, arguments)], env=env, input=given, capture_output=True, timeout=stretched(120), check=False)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     return products
@@ -311,7 +312,7 @@ def test_an_actor_that_is_killed_under_a_load_is_waited_for(new_shop, database, 
     wait_until(lambda: has(menu, f"{product}-3000"), 20, "a tenth of the rows")
     actor.kill9()
     actor = shop.actor("product")
-    out, err = load.communicate(timeout=60)
+    out, err = load.communicate(timeout=stretched(60))
     rows, created, changed, unchanged, refused = counts(out)
     assert (load.returncode, rows, changed, refused) == (DONE, 60000, 0, 0), err
     assert shop.sql("SELECT COUNT(*), SUM(version) FROM $product", "product") == [(60000, 60000)]

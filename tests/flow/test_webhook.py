@@ -16,6 +16,7 @@ import pytest
 import zmq
 
 from larder_client import Client, uuid7
+from patience import stretched
 from processes import DONE, REFUSED, USAGE, wait_until
 
 DEMO = "whsec_bGFyZGVyLWRlbW8td2ViaG9vay1zZWNyZXQ="
@@ -54,7 +55,7 @@ class Till:
 
     def post(self, body, headers):
         """(status, document)"""
-        connection = http.client.HTTPConnection(self.shop.http, timeout=10)
+        connection = http.client.HTTPConnection(self.shop.http, timeout=stretched(10))
         try:
             connection.request("POST", "/v1/payments/webhook", body, headers)
             answer = connection.getresponse()
@@ -126,7 +127,7 @@ def test_many_deliveries_of_one_webhook_at_the_same_time_are_one_payment(till):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(stretched(20))
     assert sorted(outcome["outcome"] for _, outcome in outcomes) == ["applied"] + ["ignored"] * 23
     assert till.events() == ["payment.succeeded"]
 

@@ -25,7 +25,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 # pylint: disable=wrong-import-position
 from larder_client import Client, Refused, pack, shard_of, uuid7
-from processes import request, wait_until
+from patience import Deadline, stretched, wait_until
+from processes import request
 
 LATER_HTTP = {0, 503, 504}
 
@@ -67,14 +68,14 @@ class Asker:
 
     def send(self, op, body, request_id=None, again=False, timeout_s=5, endpoint=None):
         """Sends, and does not wait for a reply. Returns the id."""
-        client = self.client(endpoint or self.endpoint(op, body))
+        client, timeout_ms = self.client(endpoint or self.endpoint(op, body)), int(stretched(timeout_s * 1000))
         request_id = request_id or uuid7()
-        client.send_frames([pack(client.header(op, request_id, again, timeout_s * 1000)), pack(body)], timeout_s * 1000)
+        client.send_frames([pack(client.header(op, request_id, again, timeout_ms)), pack(body)], timeout_ms)
         return request_id
 
     def replies(self, ids, endpoint, deadline_s=10):
         """What came for the ids that were sent there: {id: Answer}, less than all when the time is over."""
-        found, end = {}, time.monotonic() + deadline_s
+        found, end = {}, time.monotonic() + stretched(deadline_s)
         while len(found) < len(ids):
             try:
                 reply = self.client(endpoint).receive(int((end - time.monotonic()) * 1000))
@@ -98,7 +99,7 @@ class Asker:
         """Asks until there is a final answer, always under the same id."""
         client = self.client(endpoint or self.endpoint(op, body))
         try:
-            reply = client.ask(op, body, request_id, again, timeout_ms=deadline_s * 1000)
+            reply = client.ask(op, body, request_id, again, timeout_ms=int(stretched(deadline_s * 1000)))
             return Answer("ok", reply.body, reply.replayed)
         except Refused as refusal:
             return Answer(refusal.status, refusal.problem, refusal.replayed)
@@ -111,12 +112,12 @@ class Asker:
     def order(self, method, path, body, deadline_s=30, attempt_s=3):
         """The same by HTTP, under one Idempotency-Key: (status, body)."""
         key = uuid.uuid4().hex
-        end = time.monotonic() + deadline_s
+        deadline = Deadline(deadline_s)
         while True:
             status, _, answer = request(self.shop.http, method, path, json.dumps(body), {"Idempotency-Key": key}, attempt_s)
             if status not in LATER_HTTP:
                 return status, json.loads(answer)
-            assert time.monotonic() < end, f"{method} {path}: no final answer within {deadline_s} s, the last one is {status} {answer}"
+            assert not deadline.has_passed(), f"{method} {path}: no final answer within {deadline}, the last one is {status} {answer}"
             time.sleep(0.02)
 
     # --- what tests say often ---

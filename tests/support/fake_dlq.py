@@ -11,6 +11,7 @@ import threading
 
 import msgpack
 import zmq
+from patience import stretched
 
 WAIT_MS = 50
 
@@ -51,6 +52,6 @@ class FakeDlq:
 
     def close(self):
         self.is_ending = True
-        self.thread.join(5)
+        self.thread.join(stretched(5))
         self.socket.close()
         self.context.term()

@@ -25,6 +25,7 @@ import time
 
 import msgpack
 import zmq
+from patience import Deadline, stretched
 
 HWM = 100_000
 POLL_MS = 1000
@@ -101,7 +102,7 @@ class Route:
         return socket
 
     def _bound(self, kind, port):
-        end = time.monotonic() + BIND_S
+        deadline = Deadline(BIND_S)
         while True:
             socket = self._socket(kind)
             try:
@@ -109,7 +110,7 @@ class Route:
                 return socket
             except zmq.ZMQError:
                 socket.close()
-                assert time.monotonic() < end, f"port {port} does not get free"
+                assert not deadline.has_passed(), f"port {port} does not get free"
                 threading.Event().wait(0.005)
 
     def open(self):
@@ -258,7 +259,7 @@ class FaultProxy:
         """The actor is there again."""
         def change():
             for route in self.of(actor, shard):
-                assert route.dealer.poll(BIND_S * 1000, zmq.POLLOUT), f"{actor} is not there"
+                assert route.dealer.poll(int(stretched(BIND_S * 1000)), zmq.POLLOUT), f"{actor} is not there"
                 route.open()
         self._do(change)
 
@@ -276,7 +277,7 @@ class FaultProxy:
     def close(self):
         self.is_ending = True
         os.eventfd_write(self.bell, 1)
-        self.thread.join(10)
+        self.thread.join(stretched(10))
         self.context.destroy(linger=0)
         os.close(self.bell)
 
@@ -287,7 +288,7 @@ class FaultProxy:
         answers = queue.SimpleQueue()
         self.calls.put((what, answers))
         os.eventfd_write(self.bell, 1)
-        return answers.get(timeout=10)
+        return answers.get(timeout=stretched(10))
 
     def _run(self):
         try:

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "kit_schema.h"
+#include "patience.h"
 
 static bool
 is_port_free(int port)
@@ -100,7 +101,7 @@ void
 place_await_ports_of(const struct place *place, int offset)
 {
     for (int i = 0; !place_are_ports_free(place, offset); i++) {
-        cr_assert(i < 500, "the actor's ports are not given back");
+        cr_assert(i < patience_ms(5000) / 10, "the actor's ports are not given back");
         (void)poll(NULL, 0, 10);
     }
 }

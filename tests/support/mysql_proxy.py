@@ -12,6 +12,8 @@ LIMITS    Plain connections; a client's packet is read whole, so it is for small
 import asyncio
 import threading
 
+from patience import stretched
+
 COM_QUERY = 3
 
 
@@ -37,7 +39,7 @@ class MysqlProxy:
         self.started = threading.Event()
         self.tasks = set()
         self.thread.start()
-        assert self.started.wait(10)
+        assert self.started.wait(stretched(10))
 
     # --- what a test says ---
 
@@ -84,14 +86,14 @@ class MysqlProxy:
     def close(self):
         self._do(self._cut)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(stretched(10))
 
     # --- in the loop ---
 
     def _do(self, what):
         done = threading.Event()
         self.loop.call_soon_threadsafe(lambda: (what(), done.set()))
-        assert done.wait(10)
+        assert done.wait(stretched(10))
 
     def _serve(self):
         asyncio.set_event_loop(self.loop)

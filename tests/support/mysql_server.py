@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 
-from processes import free_port, wait_until
+from patience import wait_child, wait_until
+from processes import free_port
 
 
 class MysqlServer:
@@ -42,7 +43,7 @@ class MysqlServer:
 
     def kill9(self):
         self.child.kill()
-        self.child.wait(10)
+        wait_child(self.child, 10)
 
 
 @contextlib.contextmanager

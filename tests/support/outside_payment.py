@@ -8,6 +8,8 @@ import sys
 import urllib.request
 import uuid
 
+from patience import stretched, wait_child
+
 PROGRAM = pathlib.Path(__file__).resolve().parent / "payment_provider.py"
 TOKEN = "tok_live_0123456789abcdef"
 
@@ -25,7 +27,7 @@ class Provider:
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=stretched(5)) as answer:
             return json.load(answer)
 
     def script(self, **lists):
@@ -43,4 +45,4 @@ class Provider:
     def stop(self):
         if self.process.poll() is None:
             self.process.stdin.close()
-            self.process.wait(10)
+            wait_child(self.process, 10)

@@ -7,7 +7,7 @@ LIFE      A `Shop` is one folder, one database, one block of ports; it starts pr
           is killed by the kernel when the test run dies. Start processes from the main thread only: the kernel takes the end of the
           starting thread for the end of the parent.
 
-FAILURES  AssertionError, with the end of the process's log where there is one. Every wait has a deadline.
+FAILURES  AssertionError, with the end of the process's log where there is one. Every wait has a deadline (patience.py).
 """
 
 import collections
@@ -24,6 +24,8 @@ import subprocess
 import time
 from urllib.parse import urlsplit
 
+from patience import stretched, wait_child, wait_until
+
 # Whoever is started in the background of a script ignores it, and so would every program that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -37,17 +39,6 @@ FAR_MS = 3600 * 1000
 DONE, FAILED, USAGE, FENCED, REFUSED = 0, 1, 2, 3, 4
 OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
 PROBES, EVENTS, SHARD = 5000, 100, 10000
-
-
-def wait_until(condition, deadline_s=10, what="what was waited for", pause_s=0.01):
-    """Polls until the condition is true, and returns what it returned."""
-    end = time.monotonic() + deadline_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, f"{what}: not within {deadline_s} s"
-        time.sleep(pause_s)
 
 
 def free_port():
@@ -90,7 +81,7 @@ def free_base_port(shards=1):
 
 def request(address, method, path, body=None, headers=None, timeout_s=10):
     """One HTTP request on a connection of its own: (status, headers, body); status 0 when no answer came."""
-    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    connection = http.client.HTTPConnection(address, timeout=stretched(timeout_s))
     try:
         connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         answer = connection.getresponse()
@@ -149,7 +140,7 @@ class Process:
 
     def wait_exit(self, expected=None, deadline_s=STOP_S):
         try:
-            status = self.child.wait(deadline_s)
+            status = wait_child(self.child, deadline_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end within {deadline_s} s\n{self.describe()}") from None
         assert expected is None or status == expected, f"exit {status}, expected {expected}\n{self.describe()}"
@@ -168,7 +159,7 @@ class Process:
     def kill9(self):
         if self.is_running():
             self.signal(signal.SIGKILL)
-        self.child.wait(STOP_S)
+        wait_child(self.child, STOP_S)
 
     def freeze(self):
         self.signal(signal.SIGSTOP)
@@ -195,7 +186,7 @@ class Sqlite:
 
     def sql(self, actor, shard, statement):
         """Runs one statement, `$table` is the actor's own; returns the rows."""
-        with contextlib.closing(sqlite3.connect(self.path(actor, shard), timeout=10, isolation_level=None)) as database:
+        with contextlib.closing(sqlite3.connect(self.path(actor, shard), timeout=stretched(10), isolation_level=None)) as database:
             return database.execute(re.sub(r"\$(\w+)", r"`\1`", statement)).fetchall()
 
     def drop(self):
@@ -222,7 +213,7 @@ class Mysql:
                 *([self.database] if use else []), *arguments]
 
     def run(self, statement, use=True):
-        done = subprocess.run(self.client("-e", statement, use=use), capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(self.client("-e", statement, use=use), capture_output=True, text=True, timeout=stretched(30), check=False)
         assert done.returncode == 0, f"{statement}: {done.stderr}"
         return [tuple(_value(text) for text in line.split("\t")) for line in done.stdout.splitlines()]
 
@@ -241,7 +232,7 @@ class Mysql:
                 yield
             finally:
                 client.stdin.close()
-                client.wait(10)
+                wait_child(client, 10)
 
     def drop(self):
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
@@ -294,7 +285,7 @@ class Shop:
     def command(self, *arguments, deadline_s=30, **settings):
         """Runs a command to its end: (exit status, standard output and error)."""
         done = subprocess.run([LARDER, *arguments], env=self.env(**settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=deadline_s, check=False)
+                              stderr=subprocess.STDOUT, timeout=stretched(deadline_s), check=False)
         return done.returncode, done.stdout.decode("utf-8", "replace")
 
     def verify(self):

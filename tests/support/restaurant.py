@@ -24,6 +24,7 @@ import uuid
 from buyers import Answer, Asker
 from fault_proxy import KILLS, FaultProxy
 from larder_client import RETRY, Refused, Unknown, derived, pack, shard_of, uuid7
+from patience import Deadline, stretched
 from processes import DONE, EVENTS, OFFSETS, PROBES, SHARD, Shop, free_base_port, wait_until
 
 SECRET = base64.b64decode("bGFyZGVyLWRlbW8td2ViaG9vay1zZWNyZXQ=")  # the simulated provider's known one
@@ -133,14 +134,14 @@ class Restaurant:
 
     def ok(self, op, body, shard=0, request_id=None, deadline_s=20):
         """The answer's body; whoever is killed meanwhile is started again."""
-        request_id, end, again = request_id or uuid7(), time.monotonic() + deadline_s, False
+        request_id, deadline, again = request_id or uuid7(), Deadline(deadline_s), False
         while True:
             self.tend()
             try:
-                answer = self.asker.client(self.endpoint(op.split(".")[0], shard)).ask(op, body, request_id, again, timeout_ms=ATTEMPT_MS)
+                answer = self.asker.client(self.endpoint(op.split(".")[0], shard)).ask(op, body, request_id, again, timeout_ms=int(stretched(ATTEMPT_MS)))
                 return answer.body
             except Unknown:
-                assert time.monotonic() < end, f"{op} {body}: no answer within {deadline_s} s"
+                assert not deadline.has_passed(), f"{op} {body}: no answer within {deadline}"
             except Refused as refusal:
                 raise AssertionError(f"{op} {body}: {refusal}") from None
             again = True
@@ -149,20 +150,20 @@ class Restaurant:
         """One request for each body, all at once, each asked again with its id until its answer is final: [Answer]."""
         ids = ids or [uuid7() for _ in bodies]
         client = self.asker.client(self.endpoint(op.split(".")[0]))
-        end, answers = time.monotonic() + deadline_s, {}
+        deadline, answers = Deadline(deadline_s), {}
         while len(answers) < len(ids):
-            assert time.monotonic() < end, f"{op}: {len(ids) - len(answers)} of {len(ids)} have no answer within {deadline_s} s\n{self.timelines()}"
+            assert not deadline.has_passed(), f"{op}: {len(ids) - len(answers)} of {len(ids)} have no answer within {deadline}\n{self.timelines()}"
             self.tend()
             if client.socket.poll(ATTEMPT_MS, 2):  # POLLOUT
                 for request_id, body in zip(ids, bodies):
                     if request_id not in answers:
-                        client.socket.send_multipart([pack(client.header(op, request_id, again, 5000)), pack(body)])
+                        client.socket.send_multipart([pack(client.header(op, request_id, again)), pack(body)])
                 self._take_answers(client, ids, answers, again)
             again = True
         return [answers[request_id] for request_id in ids]
 
     def _take_answers(self, client, ids, answers, again):
-        end = time.monotonic() + ATTEMPT_MS / 1000
+        end = time.monotonic() + stretched(ATTEMPT_MS / 1000)
         while len(answers) < len(ids) and time.monotonic() < end:
             self.tend()
             try:

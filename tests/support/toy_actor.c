@@ -8,6 +8,7 @@
  *
  * LIMITS    TOY_PRODUCTS_MAX products, TOY_ASKS_MAX deferred requests in the life of a process.
  */
+#include "patience.h"
 #include "toy_actor.h"
 
 #include <criterion/criterion.h>
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TOY_PRODUCTS_MAX = 512, TOY_ASKS_MAX = 4096, GATE_MAX_S = 10 };
+enum { TOY_PRODUCTS_MAX = 512, TOY_ASKS_MAX = 4096, GATE_MAX_MS = 10000 };
 
 struct tally {
     char product[WIRE_NAME_MAX + 1];
@@ -75,7 +76,7 @@ wait_for(sem_t *semaphore)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += GATE_MAX_S;
+    until.tv_sec += patience_ms(GATE_MAX_MS) / 1000;
     return sem_timedwait(semaphore, &until) == 0;
 }
 

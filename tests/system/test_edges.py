@@ -9,6 +9,7 @@ import time
 import pytest
 from buyers import Asker
 from larder_client import uuid7
+from patience import stretched
 from processes import FENCED, request, wait_until
 
 KEY = {"Idempotency-Key": "once"}
@@ -20,13 +21,13 @@ def at_once(count, work):
     ready = threading.Barrier(count)
 
     def one(number):
-        ready.wait(10)
+        ready.wait(stretched(10))
         found[number] = work(number)
     threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(stretched(30))
     return found
 
 

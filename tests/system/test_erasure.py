@@ -21,6 +21,7 @@ import uuid
 import pytest
 from larder_client import pack, uuid7
 from mysql_server import mysql_server
+from patience import stretched
 from processes import Mysql, Sqlite, request, wait_until
 
 NAME, EMAIL, PHONE = "Aureliana Quaresma", "Aureliana.Quaresma@correio.example", "+55 (21) 97777-1234"
@@ -59,7 +60,7 @@ def rows_of(database):
     """Every row of every table, as bytes: (table, row)."""
     if isinstance(database, Sqlite):
         for path in glob.glob(os.path.join(database.folder, "*.db")):
-            connection = sqlite3.connect(path, timeout=10)
+            connection = sqlite3.connect(path, timeout=stretched(10))
             connection.text_factory = bytes
             for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 for row in connection.execute(f"SELECT * FROM \"{table.decode()}\""):
@@ -166,7 +167,7 @@ def killed_in_the_middle(shop, process, somebody):
         threading.Event().wait(pause_s)
         process.kill9()
         process.start().wait_ready(shop.http)
-        asking.join(40)
+        asking.join(stretched(40))
         assert not asking.is_alive()
     _, people = somebody.ask("GET", "/v1/users", token=somebody.admin, expected=200)
     assert [person["user"] for person in people["data"]] == [somebody.id]

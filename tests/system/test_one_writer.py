@@ -9,6 +9,7 @@ import time
 import pytest
 from buyers import Asker, Book
 from larder_client import uuid7
+from patience import stretched
 from processes import DONE, FENCED, USAGE, Shop, wait_until
 
 
@@ -111,7 +112,7 @@ def load(shop, name, count=4):
         for thread in threads:
             thread.ended.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(stretched(10))
 
 
 def told_ok(threads):

@@ -14,10 +14,11 @@
 #include "arena.h"
 #include "asks.h"
 #include "link.h"
+#include "../support/patience.h"
 #include "topology.h"
 #include "wakeup.h"
 
-#define WAIT_MS 5000
+#define WAIT_MS patience_ms(5000)
 
 struct stage {
     struct settings settings;

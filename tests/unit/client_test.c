@@ -11,10 +11,11 @@
 
 #include "link.h"
 #include "message.h"
+#include "../support/patience.h"
 #include "pending.h"
 #include "stock_client.h"
 
-#define PATIENCE_MS 5000
+#define PATIENCE_MS patience_ms(5000)
 
 struct stub {
     zsock_t *router;

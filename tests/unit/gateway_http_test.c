@@ -21,12 +21,13 @@
 #include "gateway.h"
 #include "message.h"
 #include "metrics.h"
+#include "../support/patience.h"
 #include "topology.h"
 
 #define SHARDS 2
 #define ACTORS (2 + SHARDS)
 #define ANSWER_MAX 16384
-#define WAIT_S 5
+#define WAIT_S (patience_ms(5000) / 1000)
 #define NOT_NEEDED "[\"user/0\",\"product/0\",\"order/0\",\"payment/0\",\"dlq/0\"]"
 #define HEAD " HTTP/1.1\r\nHost: x\r\n"
 

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "message.h"
+#include "../support/patience.h"
 
 #define ENDPOINT "inproc://message"
-#define DEADLINE_MS 5000
+#define DEADLINE_MS patience_ms(5000)
 
 static const struct slice header = {(const uint8_t *)"\x80", 1};
 static const struct slice body = {(const uint8_t *)"\x81\x01\x02", 3};

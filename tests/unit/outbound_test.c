@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* HTTP calls to the outside, against a server of this test that answers by the path it is asked for. */
 #include "outbound.h"
+#include "../support/patience.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -13,7 +14,7 @@
 
 #include <criterion/criterion.h>
 
-#define DEADLINE_MS 5000
+#define DEADLINE_MS patience_ms(5000)
 #define REQUEST_MAX 8192
 
 static int listener = -1;

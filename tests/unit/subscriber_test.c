@@ -7,8 +7,9 @@
 
 #include "link.h"
 #include "message.h"
+#include "../support/patience.h"
 
-#define PATIENCE_MS 5000
+#define PATIENCE_MS patience_ms(5000)
 
 static const struct id ours = {{1}};
 static const struct id theirs = {{2}};

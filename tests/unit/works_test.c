@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Work beside a loop: it is done elsewhere, in order, handed out once, and never lost. */
+#include "../support/patience.h"
 #include "works.h"
 
 #include <poll.h>
@@ -9,7 +10,7 @@
 
 #include <criterion/criterion.h>
 
-#define WAIT_MS 5000
+#define WAIT_MS patience_ms(5000)
 
 struct piece {
     int number;
