@@ -36,10 +36,12 @@
 
 #include <czmq.h>
 
+#include "beat.h"
 #include "clock.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "log.h"
+#include "log_writer.h"
 #include "order/order.h"
 #include "payment/payment.h"
 #include "product/product.h"
@@ -48,7 +50,9 @@
 #include "topology.h"
 #include "user/user.h"
 
-#define STOP_DEADLINE_MS 4800L
+#define STOP_MOST_MS 4900L
+#define STOP_DEADLINE_MS 4300L /* the log's last words may take half a second more */
+#define LOG_LEAST_MS 100
 #define FENCED_PAUSE_MS 2000
 #define OPEN_FILES_BESIDE 1024
 
@@ -85,6 +89,7 @@ err
 process_init(struct process *process, const struct settings *settings, struct err_text *why)
 {
     *process = (struct process){.settings = settings, .signal_fd = -1, .ended_fd = -1};
+    beat_set_limit(settings->stuck_ms);
     raise_open_files(settings);
     prefer_batches();
     sigset_t taken;
@@ -96,6 +101,10 @@ process_init(struct process *process, const struct settings *settings, struct er
     process->ended_fd = eventfd(0, EFD_CLOEXEC);
     if (process->signal_fd < 0 || process->ended_fd < 0) {
         return err_say(why, ERR_internal, "no descriptors for signals: %s", strerror(errno));
+    }
+    err code = log_start(why);
+    if (code != ERR_ok) {
+        return code;
     }
     /* Before threads: czmq makes its context at first use, and that is not safe from two at once. */
     if (zsys_init() == NULL) {
@@ -353,6 +362,7 @@ ended_status(const struct process *process)
 enum exit_status
 process_wait(struct process *process)
 {
+    process->is_open = true;
     struct pollfd fds[] = {{.fd = process->signal_fd, .events = POLLIN}, {.fd = process->ended_fd, .events = POLLIN}};
     while (poll(fds, 2, -1) < 0) {
         assert(errno == EINTR);
@@ -371,15 +381,20 @@ static void
 stop_took_too_long(int signal_number)
 {
     static const char words[] = "larder: the end took too long; what was answered is on disk\n";
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
     (void)signal_number;
-    ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
-    (void)ignored;
+    log_writer_last_words();
+    if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0) {
+        ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
+        (void)ignored;
+    }
     _exit(EXIT_FAILED);
 }
 
 void
 process_stop(struct process *process, enum exit_status status)
 {
+    int64_t began_us = clock_steady_us();
     struct sigaction action = {.sa_handler = stop_took_too_long};
     sigaction(SIGALRM, &action, NULL);
     struct itimerval deadline = {.it_value = {.tv_sec = STOP_DEADLINE_MS / 1000, .tv_usec = STOP_DEADLINE_MS % 1000 * 1000}};
@@ -395,6 +410,11 @@ process_stop(struct process *process, enum exit_status status)
         struct pollfd asked = {.fd = process->signal_fd, .events = POLLIN};
         (void)poll(&asked, 1, FENCED_PAUSE_MS);
     }
+    if (process->is_open) {
+        log_info("stopped", LOG_I64("status", (int64_t)status));
+    }
+    int64_t left_ms = STOP_MOST_MS - (clock_steady_us() - began_us) / 1000;
+    log_stop(left_ms < LOG_LEAST_MS ? LOG_LEAST_MS : left_ms);
 }
 
 enum exit_status

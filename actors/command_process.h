@@ -27,9 +27,11 @@ struct process {
     struct gateway *gateway; /* NULL without one */
     int signal_fd;
     int ended_fd; /* raised by an actor or the gateway when it ends by itself */
+    bool is_open; /* it has come to process_wait() */
 };
 
-/* Raises the limit of open files, and takes SIGINT and SIGTERM for process_wait(): call before any thread starts. */
+/* Raises the limit of open files, takes SIGINT and SIGTERM for process_wait(), and has the log written by a thread of its own: call before
+ * any other thread starts. */
 MUST_CHECK err
 process_init(struct process *process, const struct settings *settings, struct err_text *why);
 
@@ -58,8 +60,8 @@ process_is_ready(void *process);
 enum exit_status
 process_wait(struct process *process);
 
-/* Drains and stops the gateway, then the actors in an order in which nobody asks one that is gone; ends the process by itself if that
- * takes longer than 5 s. After EXIT_FENCED waits 2 s, so that a supervisor does not take the shard back at once. */
+/* Drains and stops the gateway, then the actors in an order in which nobody asks one that is gone, then the log; ends the process by
+ * itself if that takes longer than 5 s. After EXIT_FENCED waits 2 s, so that a supervisor does not take the shard back at once. */
 void
 process_stop(struct process *process, enum exit_status status);
 

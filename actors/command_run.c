@@ -12,6 +12,7 @@
  */
 #include "command_table.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,6 +44,14 @@ shop_address(const struct process *process, char address[SETTING_TEXT_MAX + 16])
     const char *http = process->settings->http;
     int host_size = (int)(strrchr(http, ':') - http);
     snprintf(address, SETTING_TEXT_MAX + 16, "%.*s:%d", host_size, http, gateway_port(process->gateway));
+}
+
+/* A terminal that was stopped by Ctrl-S takes nothing, and a signal has to be heard all the same. */
+static bool
+is_terminal_reading(void)
+{
+    struct pollfd room = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return isatty(STDOUT_FILENO) == 1 && poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0;
 }
 
 static void
@@ -101,12 +110,11 @@ run_run(struct command_line *line)
     shop_address(&process, address);
     log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", address),
              LOG_I64("took_ms", (clock_steady_us() - began_us) / 1000));
-    if (isatty(STDOUT_FILENO)) {
+    if (is_terminal_reading()) {
         print_what_to_try(address);
     }
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
-    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 
@@ -176,7 +184,6 @@ actor_run(struct command_line *line)
     enum exit_status status = process_wait(&process);
     probe_stop(&probe);
     process_stop(&process, status);
-    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 
@@ -216,7 +223,6 @@ gateway_run(struct command_line *line)
     log_info("started", LOG_TEXT("version", LARDER_VERSION), LOG_TEXT("http", address));
     enum exit_status status = process_wait(&process);
     process_stop(&process, status);
-    log_info("stopped", LOG_I64("status", (int64_t)status));
     return status;
 }
 

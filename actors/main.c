@@ -3,17 +3,19 @@
  * PURPOSE
  *   The command `larder`: finds the subcommand, prints help, and sets what must be set before any library or thread starts.
  *
- *   czmq is told to leave SIGINT and SIGTERM alone. glibc is told to keep two arenas: each thread otherwise brings its own, which is
+ *   A standard descriptor that is closed is /dev/null. czmq is told to leave SIGINT and SIGTERM alone. glibc is told to keep two arenas: each thread otherwise brings its own, which is
  *   most of the memory of a process that does little.
  *
  * FAILURES
  *   An unknown subcommand is refused with the nearest name; exit.h says what the exit status means.
  */
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command_table.h"
 
@@ -171,9 +173,24 @@ dispatch(int argc, char **argv)
     return run_named(command, &line, is_help);
 }
 
+/* Whoever starts us may have closed the standard descriptors. The first one that is opened would then be called standard error, and
+ * every line of the log be written into a database, a socket or an eventfd. */
+static void
+open_standard_descriptors(void)
+{
+    int fd = 0;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        (void)close(fd);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
+    open_standard_descriptors();
     setenv("ZSYS_SIGHANDLER", "false", 1);
     mallopt(M_ARENA_MAX, ARENAS_MAX);
     signal(SIGPIPE, SIG_IGN);

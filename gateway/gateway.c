@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "beat.h"
 #include "http.h"
 #include "listener.h"
 #include "log.h"
@@ -102,8 +103,12 @@ run_thread(void *argument)
         thread->listen_fd = -1;
     }
     report_open(gateway, failed, &why);
-    if (failed == ERR_ok && http_serve(http) != ERR_ok) {
-        report_end(gateway);
+    if (failed == ERR_ok) {
+        beat_begin(name);
+        if (http_serve(http) != ERR_ok) {
+            report_end(gateway);
+        }
+        beat_end();
     }
     http_close(&http);
     return NULL;

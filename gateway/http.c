@@ -36,6 +36,7 @@
 #include <microhttpd.h>
 
 #include "auth.h"
+#include "beat.h"
 #include "clock.h"
 #include "exchange.h"
 #include "head_scan.h"
@@ -687,6 +688,7 @@ http_serve(struct http *http)
 {
     for (;;) {
         int64_t now_us = clock_steady_us();
+        beat_turn();
         drain(http);
         sweep(http, now_us);
         if (is_finished(http, now_us)) {

@@ -3,7 +3,7 @@
  * readiness: the probes
  *
  * PURPOSE
- *   /livez: the thread runs its loop. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
+ *   /livez: all loops of the process turn. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
  *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. Stock, sales and factory
  *   are needed. The others are asked too but not needed: without them a shop sells what it has, so they are named and nothing more.
  *   /metrics: everything that this process counts.
@@ -17,8 +17,10 @@
 #include "readiness.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "beat.h"
 #include "metrics.h"
 
 #define PING_TIMEOUT_MS 800
@@ -167,6 +169,20 @@ run_ready(struct exchange *exchange)
     }
 }
 
+static void
+run_live(struct exchange *exchange)
+{
+    char name[BEAT_NAME_SIZE];
+    char json[BEAT_NAME_SIZE + 80];
+    int64_t stuck_ms = 0;
+    if (!beat_find_stuck(name, &stuck_ms)) {
+        say(exchange, 200, "{\"status\":\"alive\"}");
+        return;
+    }
+    (void)snprintf(json, sizeof json, "{\"status\":\"stuck\",\"loop\":\"%s\",\"stuck_ms\":%lld}", name, (long long)stuck_ms);
+    say(exchange, 503, json);
+}
+
 void
 readiness_cancel(struct exchange *exchange)
 {
@@ -188,7 +204,7 @@ readiness_run(struct exchange *exchange)
     case WORK_FORWARD:
         break;
     case WORK_LIVE:
-        say(exchange, 200, "{\"status\":\"alive\"}");
+        run_live(exchange);
         break;
     case WORK_READY:
         run_ready(exchange);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "actor_internal.h"
+#include "beat.h"
 #include "clock.h"
 #include "kit_schema.h"
 #include "link.h"
@@ -37,7 +38,8 @@ enum {
     HEAD_MS = 1000,
     DB_RETRY_MS = 300,
     SEND_HWM = 4096,
-    UNREAD_MS = 30000
+    UNREAD_MS = 30000,
+    READY_LATE_MS = 10000
 };
 
 /* --- what handlers ask about where they run --- */
@@ -81,7 +83,8 @@ actor_outcome(const struct actor *actor)
 bool
 actor_is_ready(const struct actor *actor)
 {
-    return atomic_load(&actor->is_ready);
+    int64_t late_ms = actor->settings->stuck_ms < READY_LATE_MS ? actor->settings->stuck_ms : READY_LATE_MS;
+    return atomic_load(&actor->is_ready) && !beat_is_late(actor->name, late_ms);
 }
 
 void
@@ -415,6 +418,7 @@ static void
 turn(struct actor *actor)
 {
     int64_t now_ms = clock_utc_ms();
+    beat_turn();
     try_database(actor);
     gather_all(actor, now_ms);
     if (actor->record_count > 0) {
@@ -444,7 +448,8 @@ is_anybody_waiting(const struct actor *actor)
 static void
 note_clean_stop(struct actor *actor)
 {
-    if (actor->db == NULL || actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING) {
+    bool has_run = actor->db != NULL && trial_is_started(actor->trial);
+    if (!has_run || actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING) {
         return;
     }
     err code = trial_stop(actor->trial);
@@ -524,6 +529,25 @@ make_records(struct actor *actor)
     if (actor->records == NULL || actor->items == NULL || actor->fold_table == NULL) {
         abort();
     }
+}
+
+/* From here on an end that is not asked for is one of this run. */
+static err
+note_start(struct actor *actor, struct err_text *why)
+{
+    err code = trial_start(actor->trial);
+    if (code == ERR_ok) {
+        code = shard_queue_advance(&actor->shard, 0);
+    }
+    if (code == ERR_ok) {
+        code = db_commit(actor->db);
+    }
+    if (code != ERR_ok) {
+        return err_say(why, code, "%s cannot write down that it runs: %.200s", actor->name, db_error(actor->db));
+    }
+    shard_advanced(&actor->shard, 0);
+    trial_committed(actor->trial);
+    return ERR_ok;
 }
 
 static void
@@ -637,6 +661,9 @@ serve(struct actor *actor)
 {
     struct err_text why = {""};
     err code = open_sockets(actor, &why);
+    if (code == ERR_ok && actor->trial != NULL) {
+        code = note_start(actor, &why);
+    }
     if (code == ERR_ok) {
         log_info("actor_started", LOG_I64("epoch", actor->shard.epoch), LOG_I64("seq", actor->shard.seq),
                  LOG_I64("shards", actor->of));
@@ -644,7 +671,9 @@ serve(struct actor *actor)
     }
     report_stage(actor, STAGE_SERVING, code, &why);
     if (code == ERR_ok) {
+        beat_begin(actor->name);
         loop(actor);
+        beat_end();
         replies_refuse_waiters(actor);
         log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
     }

@@ -329,7 +329,7 @@ actor_stop(struct actor **actor);
 enum actor_outcome
 actor_outcome(const struct actor *actor);
 
-/* Ready to serve: its database answers and no incident holds it. From any thread. */
+/* Ready to serve: its loop turns, its database answers and no incident holds it. From any thread. */
 bool
 actor_is_ready(const struct actor *actor);
 

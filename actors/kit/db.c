@@ -25,6 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beat.h"
+
 #define RESULT_KEEP_MAX ((size_t)1024 * 1024) /* a larger buffer is given back when the read ends */
 
 /* --- results --- */
@@ -362,6 +364,7 @@ queue(struct db_statement *statement, int64_t rows)
 {
     struct db *db = statement->db;
     err code = readiness(db);
+    beat_turn();
     if (code == ERR_ok && db->config.read_only) {
         code = db_fail(db, ERR_db_readonly, "the database was opened for reading only");
     }
@@ -406,6 +409,7 @@ query(struct db_statement *statement)
     struct db *db = statement->db;
     result_clear(&statement->result);
     err code = db_settle(db);
+    beat_turn();
     if (code == ERR_ok && db->config.read_only && !db->begun) {
         code = db->slots->begin(db);
         db->begun = code == ERR_ok;
@@ -523,6 +527,7 @@ db_commit(struct db *db)
     if (code != ERR_ok || !db->writing) {
         return code;
     }
+    beat_turn();
     code = db->slots->commit(db);
     if (code == ERR_ok) {
         db->writing = false;

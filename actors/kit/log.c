@@ -11,7 +11,8 @@
  *   Shape and least level: set once, before threads. The name of the actor: one per thread.
  *
  * FAILURES
- *   A standard error that takes nothing loses the line: a log never stops the work. errno is left as it was.
+ *   A process that does work for others calls log_start(): then a standard error that takes nothing loses lines, counted, and stops
+ *   nobody (log_writer.c). In a command of a few seconds a line is a write. errno is left as it was.
  *
  * LIMITS
  *   A value is cut at 256 bytes, between characters, and marked with "...". A line is at most 4096 bytes, so that lines of several
@@ -27,9 +28,10 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log_writer.h"
 #include "utf8.h"
 
-#define LINE_SIZE 4096
+#define LINE_SIZE LOG_LINE_MAX
 #define LINE_RESERVE 16 /* for cut=1, the closing brace and the end of the line */
 #define VALUE_MAX 256
 #define ACTOR_NAME_SIZE 40
@@ -242,6 +244,18 @@ end_line(struct line *line)
     line->size += size;
 }
 
+static void
+make_line(struct line *line, enum log_level level, const char *event, const struct log_field *fields, size_t count)
+{
+    line->size = 0;
+    line->is_full = false;
+    put_head(line, level, event);
+    for (size_t i = 0; i < count && !line->is_full; i++) {
+        put_field(line, &fields[i]);
+    }
+    end_line(line);
+}
+
 void
 log_write(enum log_level level, const char *event, const struct log_field *fields, size_t count)
 {
@@ -249,15 +263,34 @@ log_write(enum log_level level, const char *event, const struct log_field *field
         return;
     }
     int kept_errno = errno;
-    struct line line = {.size = 0, .is_full = false};
-    put_head(&line, level, event);
-    for (size_t i = 0; i < count && !line.is_full; i++) {
-        put_field(&line, &fields[i]);
+    struct line line;
+    make_line(&line, level, event, fields, count);
+    if (!log_writer_put(line.data, line.size)) {
+        ssize_t written;
+        do {
+            written = write(STDERR_FILENO, line.data, line.size);
+        } while (written < 0 && errno == EINTR);
     }
-    end_line(&line);
-    ssize_t written;
-    do {
-        written = write(STDERR_FILENO, line.data, line.size);
-    } while (written < 0 && errno == EINTR);
     errno = kept_errno;
+}
+
+static size_t
+make_lost_line(char *text, int64_t lost)
+{
+    struct line line;
+    make_line(&line, LOG_LEVEL_WARN, "log_lines_lost", &LOG_I64("n", lost), 1);
+    memcpy(text, line.data, line.size);
+    return line.size;
+}
+
+err
+log_start(struct err_text *why)
+{
+    return log_writer_start(make_lost_line, why);
+}
+
+void
+log_stop(int64_t most_ms)
+{
+    log_writer_stop(most_ms);
 }

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "err.h"
 #include "id.h"
 #include "wire.h"
 
@@ -38,6 +39,14 @@ struct log_field {
 /* Sets the shape and the least level for the whole process; call before threads start. */
 void
 log_init(bool json, enum log_level least);
+
+/* From here on a thread of its own writes, so that nobody waits for whoever reads standard error; call before threads that work. */
+MUST_CHECK err
+log_start(struct err_text *why);
+
+/* Waits until all lines are written, as long as somebody reads, and `most_ms` at the most. */
+void
+log_stop(int64_t most_ms);
 
 /* Names the actor of this thread in its lines, e.g. "stock/0". The text is copied. */
 void

@@ -3,7 +3,7 @@
  * PURPOSE
  *   Answers what a supervisor and a scraper ask of a process: is it alive, is it ready, what are its numbers.
  *
- *   GET or HEAD /livez is 200 while the process runs, /readyz 200 or 503 as the owner says, /metrics Prometheus text. Anything
+ *   GET or HEAD /livez is 200 while all loops of the process turn, 503 with the name of one that does not; /readyz 200 or 503 as the owner says, /metrics Prometheus text. Anything
  *   else is 404, another method 405.
  *
  * STATE
@@ -20,6 +20,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +28,7 @@
 
 #include <microhttpd.h>
 
+#include "beat.h"
 #include "metrics.h"
 
 #define CONNECTIONS_MAX 32U
@@ -66,6 +68,19 @@ answer_text(struct MHD_Connection *connection, unsigned status, const char *text
 }
 
 static enum MHD_Result
+answer_alive(struct MHD_Connection *connection)
+{
+    char name[BEAT_NAME_SIZE];
+    char text[BEAT_NAME_SIZE + 80];
+    int64_t stuck_ms = 0;
+    if (!beat_find_stuck(name, &stuck_ms)) {
+        return answer_text(connection, MHD_HTTP_OK, "alive\n");
+    }
+    (void)snprintf(text, sizeof text, "%s has stood still for %lld ms\n", name, (long long)stuck_ms);
+    return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, text);
+}
+
+static enum MHD_Result
 answer_metrics(struct MHD_Connection *connection)
 {
     struct wire_buffer page = {0};
@@ -95,7 +110,7 @@ handle(void *context, struct MHD_Connection *connection, const char *url, const 
         return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD\n");
     }
     if (strcmp(url, "/livez") == 0) {
-        return answer_text(connection, MHD_HTTP_OK, "alive\n");
+        return answer_alive(connection);
     }
     if (strcmp(url, "/readyz") == 0) {
         bool is_ready = probe->is_ready(probe->context);

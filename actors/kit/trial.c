@@ -2,7 +2,8 @@
 /*
  * PURPOSE   Poison: which message ends its actor whenever it is handled. The name of a message stands on disk while it is handled
  *           alone, so the next start knows it; one that was there TRIAL_DEATHS times is given up. In a run that follows a clean stop
- *           nothing is written but one row at the start and at the stop.
+ *           nothing is written but one row at the start and at the stop. A start that is refused before it serves (a port that is
+ *           taken) is no run: nothing is written, and what the run before left is left.
  *
  * STATE     $trial: the row "running" (deaths: runs in a row that did not end cleanly; is_trying 1: one is running, or ended without
  *           saying so), and a row per message that is being tried (is_trying 1) or that killed its actor (deaths, is_convict 1: it was
@@ -53,7 +54,7 @@ struct trial {
     struct memory committed;
     struct memory working;
     bool is_changed; /* working is not committed */
-    bool is_loaded;
+    bool is_started;
     bool is_on;
     bool is_strict;
     bool is_inside;           /* has the process to itself */
@@ -319,21 +320,34 @@ trial_load(struct trial *trial)
 {
     struct suspect run;
     err code = read_rows(trial, &run);
-    if (code == ERR_ok && !trial->is_loaded) {
-        bool is_unclean = run.is_trying;
-        run = (struct suspect){.deaths = is_unclean ? run.deaths + 1 : 0, .is_trying = true, .at_ms = clock_utc_ms()};
-        if (is_unclean) {
-            turn_on(trial, run.deaths);
-            code = count_deaths(trial);
-        }
-        if (code == ERR_ok) {
-            code = queue_row(trial, slice_of(RUNNING), &run);
-        }
-    }
-    trial->is_loaded = trial->is_loaded || code == ERR_ok;
     copy(&trial->committed, &trial->working);
     trial->is_changed = false;
     return code;
+}
+
+err
+trial_start(struct trial *trial)
+{
+    struct suspect run;
+    err code = read_rows(trial, &run);
+    bool is_unclean = run.is_trying;
+    run = (struct suspect){.deaths = is_unclean ? run.deaths + 1 : 0, .is_trying = true, .at_ms = clock_utc_ms()};
+    if (code == ERR_ok && is_unclean) {
+        turn_on(trial, run.deaths);
+        code = count_deaths(trial);
+    }
+    if (code == ERR_ok) {
+        code = queue_row(trial, slice_of(RUNNING), &run);
+    }
+    trial->is_changed = true;
+    trial->is_started = code == ERR_ok;
+    return code;
+}
+
+bool
+trial_is_started(const struct trial *trial)
+{
+    return trial->is_started;
 }
 
 bool

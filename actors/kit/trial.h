@@ -4,8 +4,8 @@
  * the run before may have seen are handled one by one, each named on disk before it is handled. A name that is found there at the next
  * start is that of the message that killed the actor, and of no other.
  *
- *     trial_load() after the shard was taken -> trial_begin(name) committed -> the message, and trial_queue(next name) in its
- *     transaction -> ... -> trial_clear() when the last was handled -> trial_stop() by a clean stop
+ *     trial_load() after the shard was taken -> trial_start() -> trial_begin(name) committed -> the message, and
+ *     trial_queue(next name) in its transaction -> ... -> trial_clear() when the last was handled -> trial_stop() by a clean stop
  *
  * Nothing is written in a run that follows a clean stop, but the row that says that it runs.
  */
@@ -49,10 +49,18 @@ trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS]);
 void
 trial_destroy(struct trial **trial);
 
-/* After the shard was taken, or taken again. The first time it finds out how the run before ended, counts the death of the message
- * that was being handled then, and queues the row that says that this one runs. */
+/* After the shard was taken, or taken again. */
 MUST_CHECK err
 trial_load(struct trial *trial);
+
+/* Once, when nothing can refuse the start any more and before the first message: finds out how the run before ended, counts the death of
+ * the message that was being handled then, and queues the row that says that this one runs. trial_committed() follows. */
+MUST_CHECK err
+trial_start(struct trial *trial);
+
+/* Whether this run has begun: only then its end has to be written down. */
+bool
+trial_is_started(const struct trial *trial);
 
 /* Whether this is a slow beginning. */
 bool

@@ -449,7 +449,9 @@ load_trial(struct db *db)
     static const size_t most[TRIAL_KINDS] = {[TRIAL_EVENT] = 100, [TRIAL_REQUEST] = 100, [TRIAL_DUE] = 50};
     struct trial *trial = trial_create(db, "stock/0", most);
     place_expect(db, trial_load(trial), ERR_ok);
+    place_expect(db, trial_start(trial), ERR_ok);
     place_expect(db, db_commit(db), ERR_ok);
+    trial_committed(trial);
     return trial;
 }
 
