@@ -34,6 +34,7 @@
 
 #include "command_verify.h"
 #include "order/order_saga.h"
+#include "sum.h"
 
 #define CHUNK 512
 #define SHARDS_MAX 4
@@ -290,8 +291,8 @@ see_charge(struct slot *slot, struct db_statement *row)
     if (!slice_equal(db_bytes(row, 4), slice_of("succeeded"))) {
         return;
     }
-    slot->charged += amount;
-    slot->refunded += refunded;
+    slot->charged = sum_wrapped(slot->charged, amount);
+    slot->refunded = sum_wrapped(slot->refunded, refunded);
     if (refunded < amount || amount == 0) {
         slot->live_charges++;
         slot->live_charge = db_id(row, 1);
@@ -435,9 +436,9 @@ add_up(struct proof *proof, const struct slot *slot)
 {
     struct sum *sum = sum_of(proof, slot->currency);
     proof->ended++;
-    sum->charged += slot->charged;
-    sum->refunded += slot->refunded;
-    sum->totals += slot->is_paid ? slot->total : 0;
+    sum->charged = sum_wrapped(sum->charged, slot->charged);
+    sum->refunded = sum_wrapped(sum->refunded, slot->refunded);
+    sum->totals = sum_wrapped(sum->totals, slot->is_paid ? slot->total : 0);
 }
 
 static void
@@ -817,7 +818,7 @@ print(const struct proof *proof)
     for (size_t i = 0; i < proof->sum_count; i++) {
         const struct sum *sum = &proof->sums[i];
         printf("orders: %s %" PRId64 " charged - %" PRId64 " paid back = %" PRId64 ", the totals of paid orders\n", sum->currency,
-               sum->charged, sum->refunded, sum->totals);
+               sum_shown(sum->charged), sum_shown(sum->refunded), sum_shown(sum->totals));
     }
 }
 

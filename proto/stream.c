@@ -74,7 +74,7 @@ stream_see_event(struct stream *stream, const struct id *incarnation, int64_t se
     if (seq <= stream->position) {
         return STREAM_DUPLICATE;
     }
-    return seq == stream->position + 1 ? STREAM_APPLY : STREAM_GAP;
+    return seq - 1 == stream->position ? STREAM_APPLY : STREAM_GAP;
 }
 
 enum stream_verdict
@@ -93,7 +93,7 @@ stream_see_head(struct stream *stream, const struct id *incarnation, int64_t hea
 void
 stream_take(struct stream *stream, int64_t seq)
 {
-    assert(seq == stream->position + 1);
+    assert(seq - 1 == stream->position);
     stream->position = seq;
     raise_head(stream, seq);
 }

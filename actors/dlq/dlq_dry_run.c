@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "sum.h"
 
 enum { SHARES_MAX = 100, RUNS_MAX = 16, SLICE_MS = 15 };
 
@@ -141,7 +142,7 @@ add(struct dry_run *run, const char *destination, const char *reason, int64_t le
         dlq_copy(share->reason, sizeof share->reason, slice_of(reason));
     }
     share->letters += letters;
-    share->units += units > 0 ? units : 0;
+    share->units = sum_capped(share->units, units > 0 ? units : 0);
 }
 
 static bool
@@ -164,7 +165,7 @@ count_by_tally(const struct dlq *dlq, const struct letter_filter *filter, struct
             (!WIRE_HAS(filter, letter_filter, destination) || slice_equal(slice_of(count->destination), filter->destination)) &&
             (!WIRE_HAS(filter, letter_filter, reason) || slice_equal(slice_of(count->reason), filter->reason));
         if (is_wanted) {
-            add(run, count->destination, count->reason, count->letters, count->units);
+            add(run, count->destination, count->reason, count->letters, sum_shown(count->units));
         }
     }
 }

@@ -93,6 +93,13 @@ dlq_kind_find(struct slice name);
 void
 dlq_copy(char *to, size_t size, struct slice text);
 
+/* Attempts are counted by others as well, and may be as many as a number can say. */
+static inline int64_t
+dlq_one_more(int64_t attempts)
+{
+    return attempts < NUMBER_MAX ? attempts + 1 : attempts;
+}
+
 /* The letter as it goes over the wire. Borrows from `letter`. */
 struct letter
 dlq_letter_body(const struct dlq_letter *letter);

@@ -23,6 +23,7 @@
 #include "dlq_text.h"
 #include "log.h"
 #include "log_often.h"
+#include "sum.h"
 
 #define COUNTS_MAX 1000
 #define HISTORY_MAX 100
@@ -577,9 +578,9 @@ add_count(struct wire_list *list, struct wire_buffer *bytes, const struct dlq_co
     WIRE_SET(&body, letter_count, destination, slice_of(count->destination));
     WIRE_SET(&body, letter_count, reason, slice_of(count->reason));
     WIRE_SET(&body, letter_count, letters, count->letters);
-    WIRE_SET(&body, letter_count, units, count->units);
+    WIRE_SET(&body, letter_count, units, sum_shown(count->units));
     if (count->currency[0] != '\0') {
-        WIRE_SET(&body, letter_count, amount, count->amount);
+        WIRE_SET(&body, letter_count, amount, sum_shown(count->amount));
         WIRE_SET(&body, letter_count, currency, slice_of(count->currency));
     }
     wire_list_add(list, &letter_count_body, &body, bytes);

@@ -14,6 +14,7 @@
 
 #include "dlq_state.h"
 #include "metrics.h"
+#include "sum.h"
 
 enum { VALUES_MAX = 64 };
 
@@ -92,7 +93,7 @@ add_value(struct dlq_meters *meters, const struct dlq_count *count)
         value->metric = metric(METRIC_GAUGE, "larder_letters_value_minor", labels, "Money at stake in letters, in minor units.");
         meters->value_count++;
     }
-    value->amount += count->amount;
+    value->amount = sum_capped(value->amount, sum_shown(count->amount));
 }
 
 static void
@@ -105,7 +106,7 @@ show_stakes(struct dlq *dlq)
     }
     const struct dlq_count *count = NULL;
     for (size_t i = 0; (count = dlq_tally_get(dlq->tally, i)) != NULL; i++) {
-        units[count->state] += count->units;
+        units[count->state] = sum_capped(units[count->state], sum_shown(count->units));
         if (count->currency[0] != '\0') {
             add_value(meters, count);
         }

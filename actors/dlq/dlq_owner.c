@@ -30,7 +30,7 @@
 #include "log_often.h"
 #include "topology.h"
 
-enum { ASK_MS = 4000, BUSY_PAUSE_MS = 1000, HISTORY_MAX = 100, DIFF_MAX = 4096 };
+enum { ASK_MS = 4000, BUSY_PAUSE_MS = 1000, HISTORY_MAX = 100, DIFF_MAX = 4096, ROW_EDIT_HEAD = 1024 };
 
 struct dlq_owner {
     struct askings *askings;
@@ -336,6 +336,9 @@ ask_edit(struct dlq *dlq, struct batch *batch, struct item *item, const struct d
     if (code == ERR_ok && slice_equal(after, frames.body)) {
         code = err_say(&why, ERR_invalid_field, "dlq_edit: nothing would be changed");
     }
+    if (code == ERR_ok && after.size > WIRE_FRAME_MAX - ROW_EDIT_HEAD) {
+        code = err_say(&why, ERR_too_large, "dlq_edit: a body of %zu bytes does not fit into a message to its owner", after.size);
+    }
     if (code != ERR_ok) {
         item_refuse(batch, item, code, "%s", why.text);
         return ERR_ok;
@@ -615,14 +618,14 @@ handle_no_answer(struct dlq *dlq, struct batch *batch, const struct item *item, 
 {
     const struct problem *problem = item->body;
     bool is_later = err_disposition(item->status) == ERR_RETRY;
-    char detail[ERR_TEXT_MAX];
-    (void)snprintf(detail, sizeof detail, "%s: %.*s", letter->destination, (int)problem->detail.size,
-                   (const char *)problem->detail.data);
-    refuse_callers(batch, asking, is_later ? ERR_unavailable : item->status, detail);
+    struct err_text detail;
+    (void)err_say(&detail, item->status, "%s: %.*s", letter->destination, (int)problem->detail.size,
+                  (const char *)problem->detail.data);
+    refuse_callers(batch, asking, is_later ? ERR_unavailable : item->status, detail.text);
     if (asking->verb == ASKING_RETRY && !is_later) {
         log_often(LOG_LEVEL_WARN, "letter_not_replayed", letter->destination, LOG_ID("letter", &letter->id),
-                  LOG_TEXT("status", err_symbol(item->status)), LOG_TEXT("detail", detail));
-        (void)snprintf(letter->error, sizeof letter->error, "%s: %s", err_symbol(item->status), detail);
+                  LOG_TEXT("status", err_symbol(item->status)), LOG_TEXT("detail", detail.text));
+        (void)snprintf(letter->error, sizeof letter->error, "%s: %s", err_symbol(item->status), detail.text);
     }
     return dlq_replay_note(dlq, batch, &(struct dlq_outcome){.letter = letter, .is_later = is_later || asking->verb != ASKING_RETRY});
 }
@@ -661,7 +664,7 @@ add_attempt(struct dlq *dlq, struct batch *batch, const struct dlq_letter *lette
 static err
 mark_failed(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, struct dlq_letter *letter)
 {
-    int64_t attempts = WIRE_HAS(outcome, row_outcome, attempts) ? outcome->attempts : letter->attempts + 1;
+    int64_t attempts = WIRE_HAS(outcome, row_outcome, attempts) ? outcome->attempts : dlq_one_more(letter->attempts);
     bool is_known = attempts <= letter->attempts;
     letter->state = DLQ_DEAD;
     letter->last_ms = is_known ? letter->last_ms : batch->now_ms;
@@ -706,7 +709,7 @@ finish_retry(struct dlq *dlq, struct batch *batch, const struct row_outcome *out
         letter->state = DLQ_DONE;
         if (slice_equal(outcome->outcome, slice_of("done"))) {
             letter->last_ms = batch->now_ms;
-            letter->attempts++;
+            letter->attempts = dlq_one_more(letter->attempts);
         }
     }
     if (code == ERR_ok) {

@@ -37,7 +37,8 @@ enum {
     BEHIND_MAX = 3,
     TICK_MS = 50,
     BURST_MS = 100, /* of a rate: what was not used of it does not gather */
-    PAGE_DEFAULT = 100
+    PAGE_DEFAULT = 100,
+    PAGE_BYTES = 900 * 1024 /* a page ends here, and goes on with the next */
 };
 
 enum slot_state { SLOT_FREE, SLOT_ASKED, SLOT_LATER };
@@ -762,6 +763,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
     struct replay_row row;
     struct wire_list list = {0};
     int64_t count = 0;
+    bool has_more = false;
     err code = load(dlq);
     if (code == ERR_ok) {
         code = replay_store_page(dlq->store.db, before, limit + 1, &rows);
@@ -772,15 +774,18 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
     buffer->size = 0;
     while (replay_store_next(rows, &row)) {
         const struct run *run = find_run(dlq->replays, &row.id);
-        if (count++ < limit) {
+        if (count < limit && buffer->size <= PAGE_BYTES) {
             struct replay body = replay_body_of(run == NULL ? &row : &run->row);
             wire_list_add(&list, &replay_body, &body, buffer);
+            count++;
+        } else {
+            has_more = true;
         }
     }
     wire_list_end(&list, buffer);
     struct replay_page page = {0};
     WIRE_SET(&page, replay_page, replays, list);
-    WIRE_SET(&page, replay_page, has_more, count > limit);
+    WIRE_SET(&page, replay_page, has_more, has_more);
     item_answer(batch, item, &page);
     return ERR_ok;
 }

@@ -284,10 +284,10 @@ static err
 make_stale(struct dlq *dlq, struct batch *batch, const struct dlq_letter *before)
 {
     struct dlq_letter letter = *before;
-    char last[DLQ_ERROR_SIZE];
-    memcpy(last, before->error, sizeof last);
+    char last[401];
+    dlq_copy(last, sizeof last, slice_of(before->error));
     letter.state = DLQ_STALE;
-    (void)snprintf(letter.error, sizeof letter.error, "its time was over before it was delivered: %.400s", last);
+    (void)snprintf(letter.error, sizeof letter.error, "its time was over before it was delivered: %s", last);
     return dlq_change_letter(dlq, batch, &letter, before);
 }
 
@@ -401,7 +401,7 @@ finish(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq
     }
     letter->state = DLQ_DONE;
     letter->status = item->status;
-    letter->attempts++;
+    letter->attempts = dlq_one_more(letter->attempts);
     letter->last_ms = batch->now_ms;
     letter->error[0] = '\0';
     if (item->status != ERR_ok) {
@@ -434,7 +434,7 @@ fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_l
     if (letter->state == DLQ_DONE || letter->state == DLQ_DISCARDED) {
         return ERR_ok;
     }
-    letter->attempts++;
+    letter->attempts = dlq_one_more(letter->attempts);
     letter->last_ms = batch->now_ms;
     say_why(item, letter->error);
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(item->status)));

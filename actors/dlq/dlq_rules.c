@@ -174,7 +174,7 @@ add_units(struct dlq_value *value, int64_t units)
 {
     int64_t sum = 0;
     if (units >= 0 && !__builtin_add_overflow(value->units < 0 ? 0 : value->units, units, &sum)) {
-        value->units = sum;
+        value->units = sum < LEVEL_MAX ? sum : LEVEL_MAX;
     }
 }
 

@@ -8,11 +8,15 @@
  *
  * FAILURES  Errors of the database go up. Out of memory aborts.
  *
- * LIMITS    Groups are never forgotten while the process runs: as many as there were destinations times reasons.
+ * LIMITS    Units and amounts are summed modulo 2^64 (sum.h), so that nothing that is said of letters can stop a burial: what is
+ *           shown of a sum above 2^63 is the largest number there is, and beyond 2^64 it is wrong until letters leave.
+ *           Groups are never forgotten while the process runs: as many as there were destinations times reasons.
  */
 #include "dlq_tally.h"
 
 #include <stdlib.h>
+
+#include "sum.h"
 
 #define NOT_SHOWN SIZE_MAX
 
@@ -203,8 +207,8 @@ dlq_tally_add(struct dlq_tally *tally, const struct dlq_letter *letter, int sign
     dlq_copy(key.currency, sizeof key.currency, slice_of(letter->currency));
     struct group *group = group_of(tally, &key);
     group->now.letters += sign;
-    group->now.units += letter->units > 0 ? sign * letter->units : 0;
-    group->now.amount += letter->amount > 0 ? sign * letter->amount : 0;
+    group->now.units = sum_wrapped(group->now.units, letter->units > 0 ? sign * letter->units : 0);
+    group->now.amount = sum_wrapped(group->now.amount, letter->amount > 0 ? sign * letter->amount : 0);
     tally->letters[key.state] += sign;
     if (!group->is_changed) {
         group->is_changed = true;

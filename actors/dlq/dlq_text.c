@@ -575,6 +575,10 @@ dlq_text_apply(const struct wire_body *body, struct slice frame, struct wire_lis
     if (code == ERR_ok) {
         *edited = arena_encode(arena, body, values);
     }
+    if (code == ERR_ok && edited->size == 0) {
+        arena->has_fault = false;
+        code = wire_fault_say(why, ERR_invalid_field);
+    }
     return code;
 }
 

@@ -10,8 +10,8 @@
  *           in its queue: ERR_deadline_exceeded. A reply nobody waits for is dropped and counted. A reply that cannot be read is
  *           counted; its ask ends by its deadline.
  *
- * LIMITS    ASKS_MAX under way; one more is ERR_overloaded. A batch asks at most UNSENT_MAX times, so that those that were not sent
- *           fit as well until their outcomes are taken out.
+ * LIMITS    ASKS_MAX under way; one more is ERR_overloaded. The slab grows for those that were not sent, whose outcomes are taken out
+ *           batch by batch.
  */
 #include "asks.h"
 
@@ -28,7 +28,7 @@
 #include "topology.h"
 #include "wakeup.h"
 
-enum { PEERS_MAX = 64, ASKS_MAX = 16384, UNSENT_MAX = 8192, SLAB = ASKS_MAX + UNSENT_MAX, NONE = -1 };
+enum { PEERS_MAX = 64, ASKS_MAX = 16384, SLAB = ASKS_MAX + 8192, NONE = -1 };
 
 struct peer {
     char actor[WIRE_NAME_MAX + 1];
@@ -52,7 +52,8 @@ struct asks {
     size_t peer_count;
     size_t turn; /* which peer is looked at first */
     struct entry *entries;
-    int32_t used; /* of the slab, ever */
+    int32_t used;     /* of the slab, ever */
+    int32_t capacity; /* of the slab */
     int32_t free;
     int32_t unsent;
     int32_t *first; /* per slot of `pending`: first entry of the id */
@@ -73,6 +74,7 @@ asks_create(const struct settings *settings, int wakeup_fd)
     }
     *asks = (struct asks){.settings = settings,
                           .wakeup_fd = wakeup_fd,
+                          .capacity = SLAB,
                           .entries = entries,
                           .first = first,
                           .free = NONE,
@@ -142,6 +144,20 @@ asks_connect(struct asks *asks, const char *actor)
     }
 }
 
+static void
+make_room(struct asks *asks)
+{
+    if (asks->used < asks->capacity) {
+        return;
+    }
+    struct entry *grown = asks->capacity > INT32_MAX / 2 ? NULL : realloc(asks->entries, (size_t)asks->capacity * 2 * sizeof *grown);
+    if (grown == NULL) {
+        abort();
+    }
+    asks->entries = grown;
+    asks->capacity *= 2;
+}
+
 static int32_t
 take_entry(struct asks *asks, const struct ask_sent *ask)
 {
@@ -149,7 +165,7 @@ take_entry(struct asks *asks, const struct ask_sent *ask)
     if (taken != NONE) {
         asks->free = asks->entries[taken].next;
     } else {
-        assert(asks->used < SLAB);
+        make_room(asks);
         taken = asks->used++;
     }
     asks->entries[taken] = (struct entry){.ask = *ask, .next = NONE};

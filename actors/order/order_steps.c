@@ -158,19 +158,20 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     char type[64];
-    char error[ERR_TEXT_MAX];
+    struct err_text error;
     reference_of(row, key);
     (void)snprintf(type, sizeof type, "order.%s", saga_steps[row->back].name);
-    (void)snprintf(error, sizeof error, "%s: %s%s%s", news->what, news->outcome, news->detail[0] == '\0' ? "" : ": ", news->detail);
+    (void)err_say(&error, ERR_compensation_failed, "%s: %s%s%s", news->what, news->outcome, news->detail[0] == '\0' ? "" : ": ",
+                  news->detail);
     order->list.size = 0;
     WIRE_SET(&attempt, letter_attempt, time, order->batch->now_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(error));
+    WIRE_SET(&attempt, letter_attempt, error, slice_of(error.text));
     wire_list_add(&history, &letter_attempt_body, &attempt, &order->list);
     wire_list_end(&history, &order->list);
     WIRE_SET(&burial, burial, letter, batch_letter_id(order->batch, &row->id));
     WIRE_SET(&burial, burial, kind, slice_of("saga"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_compensation_failed)));
-    WIRE_SET(&burial, burial, error, slice_of(error));
+    WIRE_SET(&burial, burial, error, slice_of(error.text));
     WIRE_SET(&burial, burial, attempts, row->tries + 1);
     WIRE_SET(&burial, burial, first, row->changed_ms);
     WIRE_SET(&burial, burial, last, order->batch->now_ms);
@@ -183,7 +184,7 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     WIRE_SET(&burial, burial, currency, slice_of(row->currency));
     batch_bury(order->batch, &burial);
     log_error("order_cannot_be_undone", LOG_ID("saga", &row->id), LOG_TEXT("step", saga_steps[row->back].name),
-              LOG_I64("amount", row->total), LOG_TEXT("currency", row->currency), LOG_TEXT("error", error),
+              LOG_I64("amount", row->total), LOG_TEXT("currency", row->currency), LOG_TEXT("error", error.text),
               LOG_TEXT("now", "its letter can be replayed"));
 }
 

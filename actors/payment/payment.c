@@ -270,6 +270,10 @@ static void
 answer_refund(struct payment *payment, struct item *item, const struct payment_payback *payback)
 {
     const struct payment_claim_slot *of = payment_book_claim(&payment->book, &payback->charge);
+    if (of == NULL) {
+        item_refuse(payment->batch, item, ERR_internal, "the refund's charge is gone: larder verify names it");
+        return;
+    }
     struct refund body = refund_body_of(&of->claim, payback);
     item_answer(payment->batch, item, &body);
 }

@@ -11,7 +11,6 @@
  */
 #include "payment_state.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "log.h"
@@ -97,7 +96,10 @@ payment_settle_refund(struct payment *payment, struct payment_payback_slot *slot
 {
     struct payment_payback *payback = &slot->payback;
     struct payment_claim_slot *of = payment_book_claim(&payment->book, &payback->charge);
-    assert(of != NULL && "a refund belongs to a charge");
+    if (of == NULL) {
+        log_error("refund_without_charge", LOG_ID("refund", &payback->id), LOG_ID("charge", &payback->charge));
+        return false;
+    }
     struct payment_claim *claim = &of->claim;
     enum payment_status before = payback->status;
     bool has_room = payment_left(claim->amount, claim->refunded, claim->refunding) >= payback->amount;

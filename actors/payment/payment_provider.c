@@ -23,7 +23,6 @@
  */
 #include "payment_state.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -451,7 +450,10 @@ err
 payment_start_refund(struct payment *payment, struct payment_payback_slot *slot, const struct item *cause)
 {
     struct task task = {.claim = payment_book_claim(&payment->book, &slot->payback.charge), .payback = slot, .cause = cause};
-    assert(task.claim != NULL && "a refund belongs to a charge");
+    if (task.claim == NULL) {
+        log_error("refund_without_charge", LOG_ID("refund", &slot->payback.id), LOG_ID("charge", &slot->payback.charge));
+        return ERR_db_bug;
+    }
     return start(payment, &task);
 }
 

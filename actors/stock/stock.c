@@ -12,7 +12,8 @@
  *           answers the level as decided so far in its batch, and leaves with the commit; list, moves and holds show what was
  *           committed before the batch.
  *
- * FAILURES  An error of the database ends the batch; the kit rolls back, calls dropped(), and comes again with each item alone.
+ * FAILURES  An error of the database ends the batch; the kit rolls back, calls dropped(), and comes again with each item alone. So do
+ *           rows that were changed by hand and do not fit together any more: the item that meets them is `internal`.
  *
  * LIMITS    1,000 lines in a request; a level for each product in memory (stock_levels.c).
  */
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "stock_schema.h"
 #include "stock_state.h"
 
@@ -427,6 +429,7 @@ stock_handle(void *state, struct batch *batch)
     stock->batch = batch;
     stock->held = NULL;
     stock->known_productions = NULL;
+    stock->is_broken = false;
     id_index_clear(&stock->holds);
     id_index_clear(&stock->productions);
     want_all(stock);
@@ -438,6 +441,10 @@ stock_handle(void *state, struct batch *batch)
         return status;
     }
     decide_all(stock);
+    if (stock->is_broken) {
+        log_error("rows_do_not_agree", LOG_TEXT("now", "a hold and its level do not fit together: larder verify names them"));
+        return ERR_db_bug;
+    }
     for (const struct held *held = stock->held; held != NULL; held = held->next) {
         if (held->is_changed) {
             stock_store_add_hold(stock->store, held);

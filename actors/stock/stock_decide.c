@@ -167,6 +167,10 @@ mark(struct stock *stock, struct level *level)
 static void
 apply(struct stock *stock, struct level *level, struct move *move, int64_t delta, int64_t reserved_delta)
 {
+    if (!shelf_can_apply(&level->shelf, delta, reserved_delta)) {
+        stock->is_broken = true;
+        return;
+    }
     stock_levels_touch(stock->levels, level, stock->item);
     move->request = stock->item->id;
     move->line = stock->line++;
@@ -363,21 +367,17 @@ bury_hold(struct stock *stock, struct held *held, struct slice reference)
     held->state = HOLD_RELEASED;
 }
 
-/* The level of a line of an open or committed hold: there, as it was read with the hold. */
-static struct level *
-level_of_hold(const struct stock *stock, const struct held_line *line)
-{
-    struct level *level = stock_levels_find(stock->levels, line->product);
-    assert(level != NULL);
-    return level;
-}
-
-/* Marks the products of a hold. */
+/* Marks the products of an open or committed hold: their levels were read with it. */
 static void
 mark_hold(struct stock *stock, const struct held *held, bool is_freed)
 {
     for (size_t i = 0; i < held->line_count; i++) {
-        struct level *level = mark(stock, level_of_hold(stock, &held->lines[i]));
+        struct level *level = stock_levels_find(stock->levels, held->lines[i].product);
+        if (level == NULL) {
+            stock->is_broken = true;
+            continue;
+        }
+        (void)mark(stock, level);
         if (is_freed) {
             level->freed += held->lines[i].quantity;
         } else {

@@ -2,8 +2,8 @@
 /*
  * PURPOSE   What a shelf allows, when it calls for attention, what may become of a hold, what a fact of the factory changes.
  *           Pure functions over plain values: everything that decides about units stands here and nowhere else.
- * FAILURES  A refusal is returned as the code that the asker gets. Figures that cannot be (reserved above on_hand) are our own
- *           bug and assert.
+ * FAILURES  A refusal is returned as the code that the asker gets. Figures that cannot be (reserved above on_hand) are asked for
+ *           first: to apply them is our own bug and asserts.
  * LIMITS    LEVEL_MAX units on a shelf, as many on their way.
  */
 #include "stock_rules.h"
@@ -42,6 +42,16 @@ err
 shelf_can_expect(const struct shelf *shelf, int64_t quantity)
 {
     return quantity > LEVEL_MAX - shelf->incoming ? ERR_would_overflow : ERR_ok;
+}
+
+bool
+shelf_can_apply(const struct shelf *shelf, int64_t delta, int64_t reserved_delta)
+{
+    int64_t on_hand = 0;
+    int64_t reserved = 0;
+    return !__builtin_add_overflow(shelf->on_hand, delta, &on_hand) &&
+           !__builtin_add_overflow(shelf->reserved, reserved_delta, &reserved) && reserved >= 0 && reserved <= on_hand &&
+           on_hand <= LEVEL_MAX;
 }
 
 void

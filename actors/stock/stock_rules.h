@@ -69,7 +69,11 @@ shelf_can_count(const struct shelf *shelf, int64_t counted, const int64_t *versi
 MUST_CHECK err
 shelf_can_expect(const struct shelf *shelf, int64_t quantity);
 
-/* Applies one line of the ledger, of which `move` is the number. */
+/* Whether the figures stay what a shelf can have. Every decision is such that they do, unless rows were changed by hand. */
+bool
+shelf_can_apply(const struct shelf *shelf, int64_t delta, int64_t reserved_delta);
+
+/* Applies one line of the ledger, of which `move` is the number. It can be applied. */
 void
 shelf_apply(struct shelf *shelf, int64_t delta, int64_t reserved_delta, int64_t move);
 

@@ -31,6 +31,7 @@ struct stock {
     struct held *held;           /* all of them */
     struct id_index productions; /* id -> struct known_production */
     struct known_production *known_productions;
+    bool is_broken; /* the rows do not fit together: they were changed by hand, and the batch must not be committed */
 
     /* of the item that is being decided */
     struct item *item;
