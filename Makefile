@@ -25,14 +25,14 @@ OUT := build/$(VARIANT)
 
 # --- packages ---
 
-PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libmicrohttpd-dev libjansson-dev libcurl4-gnutls-dev \
+PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libjansson-dev libcurl4-gnutls-dev \
   libsodium-dev libjwt-dev libssl-dev libsqlite3-dev default-libmysqlclient-dev
 PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest python3-pytest-xdist curl
 PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 # Where node is not the distribution's, its package brings npm and conflicts with the other one.
 PACKAGES_BENCH := $(filter-out $(if $(shell command -v npm),npm),$(shell cat tests/bench/packages.txt))
 
-PKG_CONFIG_NAMES := libzmq libczmq msgpack libmicrohttpd jansson libcurl libsodium libjwt libcrypto sqlite3 libmariadb
+PKG_CONFIG_NAMES := libzmq libczmq msgpack jansson libcurl libsodium libjwt libcrypto sqlite3 libmariadb
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Installs what is missing of a list of packages, and says what.
@@ -49,10 +49,20 @@ ifneq ($(filter-out help clean deps,$(GOALS)),)
 include build/config.mk
 endif
 
-build/config.mk: Makefile
+# The HTTP parser comes as C sources. Their package would bring node with it, so only its files are taken.
+LLHTTP_SOURCES := llhttp.c api.c http.c
+build/llhttp/llhttp.h:
+	@mkdir -p build/llhttp
+	@if [ -f /usr/share/llhttp/llhttp.c ]; then cp /usr/share/llhttp/*.c /usr/share/include/llhttp/llhttp.h build/llhttp; else \
+	  echo "Loading llhttp from the distribution's package node-llhttp"; \
+	  cd build/llhttp && { apt-get download -q node-llhttp || { $(SUDO) apt-get update -q && apt-get download -q node-llhttp; }; } && \
+	  dpkg-deb -x node-llhttp_*.deb package && cp package/usr/share/llhttp/*.c package/usr/share/include/llhttp/llhttp.h . && \
+	  rm -r package node-llhttp_*.deb; fi
+
+build/config.mk: Makefile build/llhttp/llhttp.h
 	@mkdir -p build
 	@pkg-config --exists $(PKG_CONFIG_NAMES) 2>/dev/null || { $(call install_packages,$(PACKAGES_BUILD)); }
-	@{ echo "CFLAGS_PKG := $$(pkg-config --cflags $(PKG_CONFIG_NAMES) | sed 's/-I/-isystem /g')"; \
+	@{ echo "CFLAGS_PKG := $$(pkg-config --cflags $(PKG_CONFIG_NAMES) | sed 's/-I/-isystem /g') -isystem build/llhttp -DLLHTTP_STRICT_MODE=1"; \
 	   echo "LIBS_PKG := $$(pkg-config --libs $(PKG_CONFIG_NAMES))"; } > $@
 
 # --- flags ---
@@ -86,6 +96,7 @@ SAMPLE_SOURCES := $(sort $(wildcard samples/*.c))
 
 object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 PROTO_OBJECTS := $(call object,$(PROTO_SOURCES))
+LLHTTP_OBJECTS := $(LLHTTP_SOURCES:%.c=$(OUT)/obj/llhttp/%.o)
 SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
 TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
 RANDOM_OBJECTS := $(call object,$(RANDOM_SOURCES))
@@ -112,7 +123,7 @@ help:
 
 all: $(OUT)/larder $(OUT)/liblarder.a $(OUT)/liblarder.so $(patsubst %.c,$(OUT)/%,$(SAMPLE_SOURCES))
 
-deps:
+deps: build/llhttp/llhttp.h
 	@$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_LINT))
 
 run: all
@@ -124,6 +135,11 @@ $(OUT)/obj/%.o: %.c build/config.mk
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  CC  $<")
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(OUT)/obj/llhttp/%.o: build/config.mk
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC  llhttp/$*.c")
+	$(Q)$(CC) $(filter-out $(WARNINGS),$(CFLAGS)) -c build/llhttp/$*.c -o $@
 
 $(OUT)/shared/%.o: %.c build/config.mk
 	@mkdir -p $(@D)
@@ -137,7 +153,7 @@ $(OUT)/liblarder.so: $(patsubst %.c,$(OUT)/shared/%.o,$(PROTO_SOURCES))
 	@$(if $(V),,echo "  LD  $@")
 	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,liblarder.so.0 $^ -o $@ $(LDLIBS)
 
-$(OUT)/libserver.a: $(SERVER_OBJECTS)
+$(OUT)/libserver.a: $(SERVER_OBJECTS) $(LLHTTP_OBJECTS)
 	@$(if $(V),,echo "  AR  $@")
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -221,15 +237,20 @@ format: lint-packages
 SECONDS_EACH ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
 FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/obj/%.o,$(PROTO_SOURCES) $(SERVER_SOURCES))
+FUZZ_LLHTTP := $(LLHTTP_SOURCES:%.c=build/fuzz/obj/llhttp/%.o)
 FUZZ_CFLAGS = $(filter-out -O2 -fcf-protection -fPIE -D_FORTIFY_SOURCE=2,$(CFLAGS)) -O1 -fno-sanitize-recover=all
-$(FUZZ_OBJECTS) $(FUZZ_TARGETS): | lint-packages
+$(FUZZ_OBJECTS) $(FUZZ_LLHTTP) $(FUZZ_TARGETS): | lint-packages
+
+build/fuzz/obj/llhttp/%.o: build/config.mk
+	@mkdir -p $(@D)
+	$(Q)clang $(filter-out $(WARNINGS),$(FUZZ_CFLAGS)) -fsanitize=fuzzer-no-link,address,undefined -c build/llhttp/$*.c -o $@
 
 build/fuzz/obj/%.o: %.c build/config.mk
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  CC  $@")
 	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 
-build/fuzz/libfuzzed.a: $(FUZZ_OBJECTS)
+build/fuzz/libfuzzed.a: $(FUZZ_OBJECTS) $(FUZZ_LLHTTP)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 build/fuzz/%: tests/fuzz/%.c build/fuzz/libfuzzed.a

@@ -89,17 +89,13 @@ exchange_route_name(const struct exchange *exchange)
 /* --- the address --- */
 
 void
-exchange_address(struct exchange *exchange, const char *uri)
+exchange_address(struct exchange *exchange, struct slice uri)
 {
     exchange->uri.size = 0;
-    if (strncmp(uri, "http://", 7) == 0 || strncmp(uri, "https://", 8) == 0) {
-        uri = strchr(uri, ':') + 3;
-        uri += strcspn(uri, "/?");
-    }
-    if (*uri == '?' || *uri == 0) {
+    if (uri.size == 0 || uri.data[0] == '?') {
         wire_buffer_append(&exchange->uri, "/", 1);
     }
-    wire_buffer_append(&exchange->uri, uri, strlen(uri));
+    wire_buffer_append(&exchange->uri, uri.data, uri.size);
 }
 
 /* Splits off the query and normalises the path, which then stands at the start of `uri` with the query right behind it. */
@@ -786,7 +782,7 @@ exchange_clear(struct exchange *exchange)
     exchange->cursor = (struct page_cursor){0};
     empty(&exchange->uri);
     empty(&exchange->text);
-    empty(&exchange->body);
+    exchange->body = NULL;
     empty(&exchange->frame);
     empty(&exchange->kept);
     empty(&exchange->out);
@@ -800,7 +796,6 @@ exchange_fini(struct exchange *exchange)
     json_reader_fini(&exchange->reader);
     wire_buffer_fini(&exchange->uri);
     wire_buffer_fini(&exchange->text);
-    wire_buffer_fini(&exchange->body);
     wire_buffer_fini(&exchange->frame);
     wire_buffer_fini(&exchange->kept);
     wire_buffer_fini(&exchange->out);

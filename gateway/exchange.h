@@ -85,12 +85,12 @@ struct exchange {
     struct page_cursor cursor;
     struct readiness *readiness;
     char traceparent[TRACE_SIZE];
-    size_t path_size; /* of the path at the start of `uri` */
+    const struct wire_buffer *body; /* what the client sent */
+    size_t path_size;               /* of the path at the start of `uri` */
 
     /* buffers */
     struct wire_buffer uri;
     struct wire_buffer text;  /* decoded parameters */
-    struct wire_buffer body;  /* what the client sent */
     struct wire_buffer frame; /* what the actor gets */
     struct wire_buffer kept;  /* what the dlq gets, with `frame` in it, to deliver it later */
     struct wire_buffer out;   /* what the client gets */
@@ -101,11 +101,11 @@ struct exchange {
 void
 exchange_open(struct exchange *exchange, enum route_method method);
 
-/* Takes the address of the request as it stands in its first line, before exchange_open(). */
+/* Takes the address of the request, without scheme and host, before exchange_open(). */
 void
-exchange_address(struct exchange *exchange, const char *uri);
+exchange_address(struct exchange *exchange, struct slice uri);
 
-/* The body is complete in `body`: does what is asked. Afterwards there is an answer, or `is_waiting` is set and `answered` will be
+/* The body is complete, and `body` points to it: does what is asked. Afterwards there is an answer, or `is_waiting` is set and `answered` will be
  * called. */
 void
 exchange_run(struct exchange *exchange);

@@ -208,7 +208,7 @@ read_webhook(struct exchange *exchange, struct err_text *why)
         {"webhook-signature", "signature", exchange->head.webhook_signature},
     };
     struct payment_webhook *webhook = &exchange->request.payment_webhook_value;
-    struct slice body = wire_buffer_slice(&exchange->body);
+    struct slice body = wire_buffer_slice(exchange->body);
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         if (headers[i].value.size > 0 &&
             json_reader_text(&exchange->reader, slice_of(headers[i].field), headers[i].value, why) != ERR_ok) {
@@ -226,7 +226,7 @@ err
 intake_read(struct exchange *exchange, struct err_text *why)
 {
     const struct route *route = exchange->match.route;
-    struct slice body = wire_buffer_slice(&exchange->body);
+    struct slice body = wire_buffer_slice(exchange->body);
     json_reader_begin(&exchange->reader, wire_ops[route->op].request, &exchange->request, route->names);
     exchange->text.size = 0;
     wire_buffer_append(&exchange->text, exchange->uri.data, exchange->uri.size);

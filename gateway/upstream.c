@@ -87,7 +87,7 @@ static const char *const actor_names[] = {
 static err
 peer_watch(const struct peer *peer, int epoll_fd, uint32_t number, struct err_text *why)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, (int)zsock_fd(peer->socket), &event) != 0) {
         return err_say(why, ERR_internal, "cannot watch %s: %s", peer->name, strerror(errno));
     }

@@ -3,124 +3,199 @@
  * PURPOSE
  *   Answers what a supervisor and a scraper ask of a process: is it alive, is it ready, what are its numbers.
  *
- *   GET or HEAD /livez is 200 while all loops of the process turn, 503 with the name of one that does not; /readyz 200 or 503 as the owner says, /metrics Prometheus text. Anything
- *   else is 404, another method 405.
+ *   GET or HEAD /livez is 200 while all loops of the process turn, 503 with the name of one that does not; /readyz 200 or 503 as the
+ *   owner says, /metrics Prometheus text. Anything else is 404, another method 405.
  *
  * STATE
- *   A libmicrohttpd daemon with one thread of its own; it touches nothing of the actors but is_ready() and the atomics.
+ *   A thread of its own over an http_server; it touches nothing of the actors but is_ready() and the atomics.
  *
  * FAILURES
- *   An address that cannot be listened on is refused at start with the reason.
+ *   An address that cannot be listened on is refused at start with the reason. A head that cannot be served is a problem document.
  *
  * LIMITS
- *   32 connections, 10 s idle: this is not the gateway. SO_REUSEPORT is not set, so a second process on the port is refused.
+ *   CONNECTIONS_MAX connections: this is not the gateway. SO_REUSEPORT is not set, so a second process on the port is refused.
  */
 #include "probe.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <microhttpd.h>
-
 #include "beat.h"
+#include "clock.h"
+#include "http_server.h"
+#include "log.h"
 #include "metrics.h"
 
-#define CONNECTIONS_MAX 32U
-#define IDLE_TIMEOUT_SECONDS 10U
-#define POOL_BYTES ((size_t)8192)
+#define CONNECTIONS_MAX 32
+#define BACKLOG 128
+#define BODY_MAX ((uint64_t)65536)
+#define EVENTS_MAX 32
+#define WATCH_WAKE 1U
 
 struct probe {
-    struct MHD_Daemon *daemon;
+    struct http_server *server;
+    pthread_t thread;
+    bool is_started;
+    int epoll_fd;
+    int wake_fd; /* readable: end */
     int port;
+    atomic_int connections;
     bool (*is_ready)(void *);
     void *context;
 };
 
-static enum MHD_Result
-answer(struct MHD_Connection *connection, unsigned status, const char *type, struct slice body)
+/* Kept with a request's record: what its answer points to. */
+struct page {
+    struct wire_buffer text;
+};
+
+/* --- answers --- */
+
+static struct page *
+page_of(struct http_request *request)
 {
-    /* Copied by libmicrohttpd, which only reads; its parameter is not const. */
-    union {
-        const uint8_t *bytes;
-        void *data;
-    } borrowed = {.bytes = body.data};
-    struct MHD_Response *response = MHD_create_response_from_buffer(body.size, borrowed.data, MHD_RESPMEM_MUST_COPY);
-    if (response == NULL) {
-        return MHD_NO;
+    if (request->owner == NULL) {
+        request->owner = calloc(1, sizeof(struct page));
+        assert(request->owner != NULL);
     }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    enum MHD_Result result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
-    return result;
+    return request->owner;
 }
 
-static enum MHD_Result
-answer_text(struct MHD_Connection *connection, unsigned status, const char *text)
+static void
+answer(struct probe *probe, struct http_request *request, int status, const char *type)
 {
-    return answer(connection, status, "text/plain; charset=utf-8", slice_of(text));
+    http_answer_line(request, "Content-Type", type);
+    http_answer_line(request, "Cache-Control", "no-store");
+    http_answer(probe->server, request, status, wire_buffer_slice(&page_of(request)->text));
 }
 
-static enum MHD_Result
-answer_alive(struct MHD_Connection *connection)
+static void
+answer_text(struct probe *probe, struct http_request *request, int status, const char *text)
+{
+    wire_buffer_append(&page_of(request)->text, text, strlen(text));
+    answer(probe, request, status, "text/plain; charset=utf-8");
+}
+
+static void
+answer_alive(struct probe *probe, struct http_request *request)
 {
     char name[BEAT_NAME_SIZE];
     char text[BEAT_NAME_SIZE + 80];
     int64_t stuck_ms = 0;
     if (!beat_find_stuck(name, &stuck_ms)) {
-        return answer_text(connection, MHD_HTTP_OK, "alive\n");
+        answer_text(probe, request, 200, "alive\n");
+        return;
     }
     (void)snprintf(text, sizeof text, "%s has stood still for %lld ms\n", name, (long long)stuck_ms);
-    return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, text);
+    answer_text(probe, request, 503, text);
 }
 
-static enum MHD_Result
-answer_metrics(struct MHD_Connection *connection)
+static void
+on_refusal(void *context, struct http_request *request, err code, const char *reason)
 {
-    struct wire_buffer page = {0};
-    metrics_print(&page);
-    enum MHD_Result result = answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", wire_buffer_slice(&page));
-    wire_buffer_fini(&page);
-    return result;
+    char text[512];
+    int size = snprintf(text, sizeof text, "{\"type\":\"urn:larder:problem:%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
+                        err_symbol(code), err_words(code), err_http(code), reason);
+    wire_buffer_append(&page_of(request)->text, text, (size_t)size);
+    answer(context, request, err_http(code), "application/problem+json");
 }
 
-static enum MHD_Result
-handle(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-       const char *upload_data, size_t *upload_size, void **request)
+static void
+on_head(void *context, struct http_request *request)
 {
-    (void)version;
-    (void)upload_data;
-    static int seen;
-    const struct probe *probe = context;
-    if (*request == NULL) {
-        *request = &seen;
-        return MHD_YES;
-    }
-    if (*upload_size > 0) {
-        *upload_size = 0;
-        return MHD_YES;
-    }
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
-        return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD\n");
-    }
-    if (strcmp(url, "/livez") == 0) {
-        return answer_alive(connection);
-    }
-    if (strcmp(url, "/readyz") == 0) {
+    (void)context;
+    request->is_unwanted = true;
+}
+
+static void
+on_request(void *context, struct http_request *request)
+{
+    struct probe *probe = context;
+    struct slice path = request->head.path;
+    const uint8_t *mark = path.size > 0 ? memchr(path.data, '?', path.size) : NULL;
+    path.size = mark != NULL ? (size_t)(mark - path.data) : path.size;
+    if (!request->head.is_head && !slice_equal(request->head.method, slice_of("GET"))) {
+        http_answer_line(request, "Allow", "GET, HEAD");
+        answer_text(probe, request, 405, "GET or HEAD\n");
+    } else if (slice_equal(path, slice_of("/livez"))) {
+        answer_alive(probe, request);
+    } else if (slice_equal(path, slice_of("/readyz"))) {
         bool is_ready = probe->is_ready(probe->context);
-        return answer_text(connection, is_ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, is_ready ? "ready\n" : "not ready\n");
+        answer_text(probe, request, is_ready ? 200 : 503, is_ready ? "ready\n" : "not ready\n");
+    } else if (slice_equal(path, slice_of("/metrics"))) {
+        metrics_print(&page_of(request)->text);
+        answer(probe, request, 200, "text/plain; version=0.0.4; charset=utf-8");
+    } else {
+        answer_text(probe, request, 404, "/livez, /readyz or /metrics\n");
     }
-    if (strcmp(url, "/metrics") == 0) {
-        return answer_metrics(connection);
-    }
-    return answer_text(connection, MHD_HTTP_NOT_FOUND, "/livez, /readyz or /metrics\n");
 }
+
+static void
+on_over(void *context, struct http_request *request)
+{
+    struct page *page = request->owner;
+    (void)context;
+    if (page != NULL) {
+        page->text.size = 0;
+    }
+}
+
+static void
+on_forget(void *context, struct http_request *request)
+{
+    struct page *page = request->owner;
+    (void)context;
+    if (page != NULL) {
+        wire_buffer_fini(&page->text);
+        free(page);
+    }
+}
+
+/* --- the thread --- */
+
+static bool
+wait_and_serve(struct probe *probe)
+{
+    struct epoll_event events[EVENTS_MAX];
+    bool goes_on = true;
+    int64_t left_us = http_server_next_us(probe->server) - clock_steady_us();
+    int count = epoll_wait(probe->epoll_fd, events, EVENTS_MAX, left_us > 0 ? (int)(left_us / 1000) + 1 : 0);
+    if (count < 0 && errno != EINTR) {
+        log_error("probes_ended", LOG_TEXT("reason", strerror(errno)));
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u64 == WATCH_WAKE) {
+            goes_on = false;
+        } else {
+            http_server_event(probe->server, &events[i]);
+        }
+    }
+    http_server_run(probe->server, clock_steady_us());
+    return goes_on;
+}
+
+static void *
+run(void *argument)
+{
+    struct probe *probe = argument;
+    log_actor("probes");
+    while (wait_and_serve(probe)) {
+    }
+    return NULL;
+}
+
+/* --- life --- */
 
 static int
 listen_on(const struct sockaddr_in *address)
@@ -131,13 +206,32 @@ listen_on(const struct sockaddr_in *address)
     }
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (const struct sockaddr *)address, sizeof *address) != 0 || listen(fd, (int)CONNECTIONS_MAX) != 0) {
+    if (bind(fd, (const struct sockaddr *)address, sizeof *address) != 0 || listen(fd, BACKLOG) != 0) {
         int kept_errno = errno;
         close(fd);
         errno = kept_errno;
         return -1;
     }
     return fd;
+}
+
+/* What the thread needs. The listening socket is taken over when all succeeds. */
+static err
+open_parts(struct probe *probe, int listen_fd, struct err_text *why)
+{
+    const struct http_owner owner = {probe, on_head, on_request, on_refusal, on_over, on_forget};
+    const struct http_limits limits = {.body_max = BODY_MAX,
+                                       .body_drain_max = BODY_MAX,
+                                       .connections = &probe->connections,
+                                       .connections_max = CONNECTIONS_MAX,
+                                       .connections_spare = CONNECTIONS_MAX};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = WATCH_WAKE};
+    probe->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    probe->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (probe->epoll_fd < 0 || probe->wake_fd < 0 || epoll_ctl(probe->epoll_fd, EPOLL_CTL_ADD, probe->wake_fd, &event) != 0) {
+        return err_say(why, ERR_internal, "probes: no descriptor: %s", strerror(errno));
+    }
+    return http_server_open(&owner, &limits, probe->epoll_fd, listen_fd, &probe->server, why);
 }
 
 err
@@ -155,18 +249,21 @@ probe_start(const char *address, int port, bool (*is_ready)(void *), void *conte
     getsockname(fd, (struct sockaddr *)&where, &size);
 
     struct probe *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        abort();
+    assert(made != NULL);
+    made->port = ntohs(where.sin_port);
+    made->is_ready = is_ready;
+    made->context = context;
+    err failed = open_parts(made, fd, why);
+    if (failed != ERR_ok) {
+        (void)close(fd);
+    } else if (pthread_create(&made->thread, NULL, run, made) != 0) {
+        failed = err_say(why, ERR_internal, "probes: no thread");
+    } else {
+        made->is_started = true;
     }
-    *made = (struct probe){.port = ntohs(where.sin_port), .is_ready = is_ready, .context = context};
-    made->daemon =
-        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, &handle, made, MHD_OPTION_LISTEN_SOCKET, fd,
-                         MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_SECONDS,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_END);
-    if (made->daemon == NULL) {
-        close(fd);
-        free(made);
-        return err_say(why, ERR_internal, "probes: the HTTP server does not start");
+    if (failed != ERR_ok) {
+        probe_stop(&made);
+        return failed;
     }
     *probe = made;
     return ERR_ok;
@@ -181,10 +278,24 @@ probe_port(const struct probe *probe)
 void
 probe_stop(struct probe **probe)
 {
-    if (*probe == NULL) {
+    struct probe *stopped = *probe;
+    const uint64_t one = 1;
+    *probe = NULL;
+    if (stopped == NULL) {
         return;
     }
-    MHD_stop_daemon((*probe)->daemon);
-    free(*probe);
-    *probe = NULL;
+    if (stopped->is_started) {
+        if (write(stopped->wake_fd, &one, sizeof one) < 0) {
+            log_error("probes_not_told", LOG_TEXT("reason", strerror(errno)));
+        }
+        pthread_join(stopped->thread, NULL);
+    }
+    http_server_close(&stopped->server);
+    if (stopped->epoll_fd >= 0) {
+        (void)close(stopped->epoll_fd);
+    }
+    if (stopped->wake_fd >= 0) {
+        (void)close(stopped->wake_fd);
+    }
+    free(stopped);
 }

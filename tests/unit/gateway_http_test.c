@@ -576,7 +576,7 @@ ParameterizedTestParameters(gateway_http, judges_heads)
         {"PUT /checkout HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 405, false},
         {"OPTIONS /checkout HTTP/1.1\r\nHost: x\r\n\r\n", 204, false},
         {"POST /nothing HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", 404, true},
-        {"\x16\x03\x01\r\n\r\n", 0, true},
+        {"\x16\x03\x01\r\n\r\n", 400, true},
     };
     return cr_make_param_array(struct head_row, rows, sizeof rows / sizeof *rows);
 }
