@@ -304,6 +304,12 @@ class Shop:
     def probe(self, actor, shard=0):
         return f"127.0.0.1:{self.base_port + OFFSETS[actor] + SHARD * shard + PROBES}"
 
+    def metrics(self):
+        """What the whole shop in one process tells of itself: {name and labels: value}."""
+        status, _, told = request(self.http, "GET", "/metrics")
+        assert status == 200, told
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in told.decode().splitlines() if not line.startswith("#"))}
+
     def sql(self, statement, actor="stock", shard=0):
         return self.database.sql(actor, shard, statement)
 
