@@ -201,8 +201,9 @@ struct ask {
     bool again;
     int64_t deadline_ms;
     struct slice traceparent;
-    const void *body;   /* struct of the op's request; encoded at once */
-    struct slice frame; /* instead of `body`: the frame as it is; copied */
+    const struct item *asker; /* the request in whose name it is asked: its role, user and secret; NULL: the actor's own */
+    const void *body;         /* struct of the op's request; encoded at once */
+    struct slice frame;       /* instead of `body`: the frame as it is; copied */
     void *context;
 };
 

@@ -231,6 +231,18 @@ batch_emit(struct batch *batch, enum event_type type, struct slice key, const vo
     source_emit(batch->actor->source, &batch->actor->arena, &fact);
 }
 
+static void
+name_asker(struct request_header *header, const struct item *asker)
+{
+    WIRE_SET(header, request_header, role, slice_of(role_name(asker->role)));
+    if (asker->has_user) {
+        WIRE_SET(header, request_header, user, asker->user);
+    }
+    if (asker->secret.size > 0) {
+        WIRE_SET(header, request_header, secret, asker->secret);
+    }
+}
+
 void
 batch_ask(struct batch *batch, const struct ask *ask)
 {
@@ -245,6 +257,9 @@ batch_ask(struct batch *batch, const struct ask *ask)
     }
     if (ask->traceparent.size > 0) {
         WIRE_SET(&header, request_header, traceparent, ask->traceparent);
+    }
+    if (ask->asker != NULL) {
+        name_asker(&header, ask->asker);
     }
     struct ask_queued *queued = list_add(&actor->asks_queued, sizeof *queued);
     *queued = (struct ask_queued){.actor = ask->actor, .shard = ask->shard};

@@ -8,7 +8,7 @@
  *   payment.cancel    stops asking; what is paid is not cancelled, and a charge that was never seen is remembered
  *   payment.refund    pays back, never more than was paid
  *   payment.confirm   an employee says whether cash was paid
- *   payment.get, payment.list, payment.refunds
+ *   payment.get, payment.list, payment.refunds   (payment_reading.c)
  *   payment.webhook   the provider tells (payment_webhook.c)
  *   due "charge", "refund", "told"   calls to the provider (payment_provider.c)
  *   Emits payment.succeeded failed refunded refund_failed (payment_money.c).
@@ -22,8 +22,7 @@
  *   Errors of the database end the batch; the kit rolls back and comes again with each item alone, and looks each up.
  *
  * LIMITS
- *   Pages show what was committed before their batch. Whose charge it is, is known to the order alone: here employees and more may
- *   look.
+ *   Pages show what was committed before their batch. Whose charge it is, is known to the order alone, which is asked.
  */
 #include "payment.h"
 
@@ -36,14 +35,12 @@
 #include "payment_schema.h"
 #include "payment_state.h"
 
-#define PAGE_DEFAULT 100
-#define PAGE_MAX 1000
 #define NO_CURRENCY "XXX" /* ISO 4217: no currency */
 
 /* --- words --- */
 
-static struct charge
-charge_body_of(const struct payment_claim *claim)
+struct charge
+payment_tell_charge(const struct payment_claim *claim)
 {
     struct charge body = {0};
     struct money money = {0};
@@ -74,8 +71,8 @@ charge_body_of(const struct payment_claim *claim)
     return body;
 }
 
-static struct refund
-refund_body_of(const struct payment_claim *claim, const struct payment_payback *payback)
+struct refund
+payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback)
 {
     struct refund body = {0};
     struct money money = {0};
@@ -100,12 +97,12 @@ refund_body_of(const struct payment_claim *claim, const struct payment_payback *
 static void
 answer(struct payment *payment, struct item *item, const struct payment_claim *claim)
 {
-    struct charge body = charge_body_of(claim);
+    struct charge body = payment_tell_charge(claim);
     item_answer(payment->batch, item, &body);
 }
 
-static bool
-is_staff(const struct item *item)
+bool
+payment_is_staff(const struct item *item)
 {
     return item->role >= ROLE_EMPLOYEE;
 }
@@ -189,7 +186,7 @@ static err
 handle_charge(struct payment *payment, struct item *item)
 {
     const struct payment_charge *ask = item->body;
-    if (!is_staff(item)) {
+    if (!payment_is_staff(item)) {
         refuse_role(payment, item);
         return ERR_ok;
     }
@@ -239,7 +236,7 @@ handle_cancel(struct payment *payment, struct item *item)
 {
     const struct payment_cancel *ask = item->body;
     struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
-    if (!is_staff(item)) {
+    if (!payment_is_staff(item)) {
         refuse_role(payment, item);
         return ERR_ok;
     }
@@ -274,7 +271,7 @@ answer_refund(struct payment *payment, struct item *item, const struct payment_p
         item_refuse(payment->batch, item, ERR_internal, "the refund's charge is gone: larder verify names it");
         return;
     }
-    struct refund body = refund_body_of(&of->claim, payback);
+    struct refund body = payment_tell_refund(&of->claim, payback);
     item_answer(payment->batch, item, &body);
 }
 
@@ -292,7 +289,7 @@ handle_refund(struct payment *payment, struct item *item)
 {
     const struct payment_refund *ask = item->body;
     int64_t amount = 0;
-    if (!is_staff(item)) {
+    if (!payment_is_staff(item)) {
         refuse_role(payment, item);
         return ERR_ok;
     }
@@ -333,7 +330,7 @@ handle_confirm(struct payment *payment, struct item *item)
     bool is_approved = !WIRE_HAS(ask, payment_confirm, approved) || ask->approved;
     enum payment_status wanted = is_approved ? PAYMENT_SUCCEEDED : PAYMENT_FAILED;
     struct payment_words words = {.reference = slice_of(""), .reason = slice_of(is_approved ? "" : "it was not paid at the counter")};
-    if (!is_staff(item)) {
+    if (!payment_is_staff(item)) {
         refuse_role(payment, item);
     } else if (slot == NULL) {
         refuse_unknown(payment, item, &ask->charge);
@@ -345,88 +342,6 @@ handle_confirm(struct payment *payment, struct item *item)
         (void)payment_settle_charge(payment, slot, is_approved ? VERDICT_SUCCEEDED : VERDICT_FAILED, &words, item);
         answer(payment, item, &slot->claim);
     }
-    return ERR_ok;
-}
-
-/* --- reading --- */
-
-static err
-handle_get(struct payment *payment, struct item *item)
-{
-    const struct payment_get *ask = item->body;
-    const struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
-    if (slot == NULL || !is_staff(item)) {
-        refuse_unknown(payment, item, &ask->charge);
-    } else {
-        answer(payment, item, &slot->claim);
-    }
-    return ERR_ok;
-}
-
-static err
-handle_list(struct payment *payment, struct item *item)
-{
-    static const struct id any = {{0}};
-    const struct payment_list *ask = item->body;
-    const struct id *order = WIRE_HAS(ask, payment_list, order) ? &ask->order : &any;
-    int64_t before = WIRE_HAS(ask, payment_list, before) ? ask->before : INT64_MAX;
-    int64_t limit = WIRE_HAS(ask, payment_list, limit) ? ask->limit : PAGE_DEFAULT;
-    int64_t count = 0;
-    struct db_statement *rows = NULL;
-    struct payment_claim claim;
-    struct wire_list page = {0};
-    if (!is_staff(item)) {
-        refuse_role(payment, item);
-        return ERR_ok;
-    }
-    err code = payment_store_page(&payment->store, order, before, limit + 1, &rows);
-    if (code != ERR_ok) {
-        return code;
-    }
-    payment->page.size = 0;
-    while (payment_store_next_charge(rows, &claim)) {
-        if (count++ < limit) {
-            struct charge body = charge_body_of(&claim);
-            wire_list_add(&page, &charge_body, &body, &payment->page);
-        }
-    }
-    wire_list_end(&page, &payment->page);
-    struct charge_page reply = {0};
-    WIRE_SET(&reply, charge_page, charges, page);
-    WIRE_SET(&reply, charge_page, has_more, count > limit);
-    item_answer(payment->batch, item, &reply);
-    return ERR_ok;
-}
-
-static err
-handle_refunds(struct payment *payment, struct item *item)
-{
-    const struct payment_refunds *ask = item->body;
-    const struct payment_claim_slot *of = payment_book_claim(&payment->book, &ask->charge);
-    int64_t count = 0;
-    struct db_statement *rows = NULL;
-    struct payment_payback payback;
-    struct wire_list page = {0};
-    if (of == NULL || !is_staff(item)) {
-        refuse_unknown(payment, item, &ask->charge);
-        return ERR_ok;
-    }
-    err code = payment_store_page_refunds(&payment->store, &ask->charge, PAGE_MAX + 1, &rows);
-    if (code != ERR_ok) {
-        return code;
-    }
-    payment->page.size = 0;
-    while (payment_store_next_refund(rows, &payback)) {
-        if (count++ < PAGE_MAX) {
-            struct refund body = refund_body_of(&of->claim, &payback);
-            wire_list_add(&page, &refund_body, &body, &payment->page);
-        }
-    }
-    wire_list_end(&page, &payment->page);
-    struct refund_page reply = {0};
-    WIRE_SET(&reply, refund_page, refunds, page);
-    WIRE_SET(&reply, refund_page, has_more, count > PAGE_MAX);
-    item_answer(payment->batch, item, &reply);
     return ERR_ok;
 }
 
@@ -510,6 +425,8 @@ want_all(struct payment *payment)
             want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
         } else if (item->kind == ITEM_CALL) {
             want_by_id(payment, payment_call_is_refund(item), &item->context_id);
+        } else if (item->kind == ITEM_REPLY) {
+            payment_want_of_reader(payment, item);
         }
     }
     return code;
@@ -520,8 +437,8 @@ handle_request(struct payment *payment, struct item *item, const struct payment_
 {
     static err (*const handlers[OP_COUNT])(struct payment * payment, struct item * item) = {
         [OP_payment_charge] = handle_charge,   [OP_payment_cancel] = handle_cancel, [OP_payment_refund] = handle_refund,
-        [OP_payment_confirm] = handle_confirm, [OP_payment_get] = handle_get,       [OP_payment_list] = handle_list,
-        [OP_payment_refunds] = handle_refunds,
+        [OP_payment_confirm] = handle_confirm, [OP_payment_get] = payment_read,     [OP_payment_list] = payment_read,
+        [OP_payment_refunds] = payment_read,
     };
     if (item->op == OP_payment_webhook) {
         return note == NULL ? ERR_ok : payment_handle_webhook(payment, item, note);
@@ -544,8 +461,9 @@ handle_item(struct payment *payment, struct item *item, const struct payment_not
                                                                                            : payment_handle_due(payment, item);
     case ITEM_CALL:
         return payment_handle_outcome(payment, item);
-    case ITEM_EVENT:
     case ITEM_REPLY:
+        return payment_read_on(payment, item);
+    case ITEM_EVENT:
     case ITEM_WORK:
     case ITEM_HEAD:
         return ERR_ok;
@@ -573,10 +491,17 @@ payment_handle(void *state, struct batch *batch)
 /* --- life --- */
 
 static void
+payment_committed(void *state)
+{
+    payment_readers_settle(state, true);
+}
+
+static void
 payment_dropped(void *state)
 {
     struct payment *payment = state;
     payment_book_drop(&payment->book);
+    payment_readers_settle(payment, false);
 }
 
 /* Whether the gateway's address is one that nobody else can reach. */
@@ -654,19 +579,24 @@ payment_close(void **state)
     if (payment == NULL) {
         return;
     }
+    payment_readers_close(payment);
     payment_book_fini(&payment->book);
     wire_buffer_fini(&payment->page);
     sodium_memzero(&payment->key, sizeof payment->key);
     free(payment);
 }
 
+static const char *const peers[] = {"order", NULL};
+
 const struct actor_class payment_class = {
     .name = "payment",
+    .peers = peers,
     .steps = payment_steps,
     .step_count = PAYMENT_STEP_COUNT,
     .makes_calls = true,
     .open = payment_open,
     .close = payment_close,
     .handle = payment_handle,
+    .committed = payment_committed,
     .dropped = payment_dropped,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What the parts of payment share: payment.c (messages), payment_money.c (what becomes of charges and refunds), payment_provider.c
- * (calls to the provider), payment_webhook.c (what it tells by itself). Not for others. */
+ * (calls to the provider), payment_webhook.c (what it tells by itself), payment_reading.c (who reads what). Not for others. */
 #ifndef LARDER_PAYMENT_STATE_H
 #define LARDER_PAYMENT_STATE_H
 
@@ -23,8 +23,10 @@ struct payment {
     struct payment_book book;
     struct payment_key key; /* of webhooks */
     struct wire_buffer page;
-    struct batch *batch;         /* under way */
-    struct payment_note **notes; /* by item: the webhook in it, NULL for none; in the batch's memory */
+    struct batch *batch;            /* under way */
+    struct payment_note **notes;    /* by item: the webhook in it, NULL for none; in the batch's memory */
+    struct payment_reader *readers; /* who waits for order */
+    uint64_t last_reader;
 };
 
 /* What a provider said beside its verdict. */
@@ -32,6 +34,34 @@ struct payment_words {
     struct slice reference;
     struct slice reason;
 };
+
+/* --- payment.c --- */
+
+/* As the wire has them; they borrow. */
+struct charge
+payment_tell_charge(const struct payment_claim *claim);
+struct refund
+payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback);
+bool
+payment_is_staff(const struct item *item);
+
+/* --- payment_reading.c --- */
+
+struct payment_reader;
+
+/* payment.get, payment.list, payment.refunds. */
+MUST_CHECK err
+payment_read(struct payment *payment, struct item *item);
+/* Order has answered. */
+MUST_CHECK err
+payment_read_on(struct payment *payment, const struct item *item);
+/* What that needs of the book. */
+void
+payment_want_of_reader(struct payment *payment, const struct item *item);
+void
+payment_readers_settle(struct payment *payment, bool is_on_disk);
+void
+payment_readers_close(struct payment *payment);
 
 /* --- payment_money.c --- */
 

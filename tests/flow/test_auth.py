@@ -205,10 +205,53 @@ def test_a_charge_tells_nothing_to_others(house):
     charge = until(lambda: house.ask("GET", path, anns).is_ok().get("charge"), 10, "it has a charge")
     employee = house.token("employee")
     until(lambda: house.ask("GET", f"/v1/payments/{charge}", employee).status == 200, 10, "payment has it")
+    nowhere = str(uuid.uuid4())
     for more in ("", "/refunds"):
-        house.ask("GET", f"/v1/payments/{charge}{more}", bobs).is_problem("unknown_charge")
+        refused = house.ask("GET", f"/v1/payments/{charge}{more}", bobs)
+        refused.is_problem("unknown_charge")
+        assert refused.detail.replace(charge, nowhere) == house.ask("GET", f"/v1/payments/{nowhere}{more}", bobs).detail
         is_challenged(house.ask("GET", f"/v1/payments/{charge}{more}"), has_token=False)
     house.ask("POST", f"/v1/payments/{charge}:confirm", anns).is_problem("forbidden")
+
+
+def test_a_customer_reads_what_he_paid_and_got_back(house):
+    (_, anns), (_, bobs) = house.person(), house.person()
+    placed = house.order(anns)
+    path, employee = f"/v1/orders/{placed['id']}", house.token("employee")
+    charge = until(lambda: house.ask("GET", path, anns).is_ok().get("charge"), 10, "it has a charge")
+    until(lambda: house.ask("POST", f"/v1/payments/{charge}:confirm", employee).status == 200, 10, "it is paid")
+    until(lambda: house.ask("GET", path, anns).is_ok()["status"] == "received", 10, "and received")
+    assert house.ask("POST", f"{path}:cancel", employee).is_ok()["status"] == "cancelled"
+    until(lambda: house.ask("GET", f"/v1/payments/{charge}", anns).is_ok()["refunded"] == placed["total"]["amount"], 20, "it is paid back")
+    mine = house.ask("GET", f"/v1/payments/{charge}", anns).is_ok()
+    assert mine == house.ask("GET", f"/v1/payments/{charge}", employee).is_ok() and mine["order"] == placed["id"]
+    (refund,) = house.ask("GET", f"/v1/payments/{charge}/refunds", anns).is_ok()["data"]
+    assert (refund["charge"], refund["amount"]) == (charge, placed["total"])
+    assert house.ask("GET", f"/v1/payments?order={placed['id']}", anns).is_ok()["data"] == [mine]
+    house.ask("GET", f"/v1/payments?order={placed['id']}", bobs).is_problem("unknown_order")
+    for more in ("", "?limit=5"):
+        house.ask("GET", f"/v1/payments{more}", anns).is_problem("invalid_field")
+    is_challenged(house.ask("GET", f"/v1/payments?order={placed['id']}"), has_token=False)
+
+
+def test_whose_a_charge_is_cannot_be_told_while_order_is_away(new_shop, sqlite):
+    shop = new_shop(sqlite, auth="required", request_timeout_ms=2000)
+    for name in ("stock", "factory", "dlq", "sales", "product", "user", "payment"):
+        shop.actor(name)
+    order = shop.actor("order")
+    shop.gateway()
+    house = Guarded(shop)
+    _, anns = house.person()
+    path = f"/v1/orders/{house.order(anns)['id']}"
+    charge = until(lambda: house.ask("GET", path, anns).is_ok().get("charge"), 10, "it has a charge")
+    until(lambda: house.ask("GET", f"/v1/payments/{charge}", anns).status == 200, 10, "payment has it")
+    order.kill9()
+    away = house.ask("GET", f"/v1/payments/{charge}", anns)
+    assert away.status in (503, 504), away
+    assert house.ask("GET", f"/v1/payments/{charge}", house.token("employee")).status == 200, "staff need not be known to order"
+    shop.actor("order")
+    until(lambda: house.ask("GET", f"/v1/payments/{charge}", anns).status == 200, 10, "order is back")
+    house.users.close()
 
 
 def test_nothing_personal_is_kept_for_later(house):

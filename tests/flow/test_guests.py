@@ -79,7 +79,12 @@ def test_a_guest_pays_once_more_as_he_was_invited_to(house):
     again = guest.ask("POST", ":pay", body={"method": "money"}).is_ok()
     assert "secret" not in again
     guest.settle(approved=True)
-    assert guest.await_status("received")["charge"] != failed["charge"]
+    paid = guest.await_status("received")["charge"]
+    shown = {"Order_Secret": guest.secret}
+    listed = house.ask("GET", f"/v1/payments?order={guest.id}", **shown).is_ok()["data"]
+    assert [charge["status"] for charge in listed] == ["succeeded", "failed"] and listed[0]["replaces"] == failed["charge"]
+    assert house.ask("GET", f"/v1/payments/{paid}", **shown).is_ok() == listed[0]
+    assert house.ask("GET", f"/v1/payments/{failed['charge']}/refunds", **shown).is_ok()["data"] == []
     entries = guest.ask("GET", "/timeline").is_ok()["data"]
     assert [entry["what"] for entry in entries].count("order_pay") == 1
 
@@ -98,6 +103,13 @@ def test_without_its_secret_an_order_of_a_guest_is_not_there(house):
     guest, other = Guest(house), Guest(house)
     nowhere = str(uuid.uuid4())
     customer = house.token("customer", house.somebody)
+    charge = until(lambda: guest.ask("GET").is_ok().get("charge"), 20, "it has a charge")
+    until(lambda: house.ask("GET", f"/v1/payments/{charge}", Order_Secret=guest.secret).status == 200, 20, "payment knows it")
+    for what, secret in wrong_secrets(guest, other).items():
+        for path, symbol in ((f"/v1/payments/{charge}", "unknown_charge"), (f"/v1/payments/{charge}/refunds", "unknown_charge"),
+                             (f"/v1/payments?order={guest.id}", "unknown_order")):
+            assert house.ask("GET", path, Order_Secret=secret).is_problem(symbol), what
+    house.ask("GET", f"/v1/payments/{charge}").is_problem("unauthenticated")
     for method, more, body in (("GET", "", None), ("GET", "/timeline", None), ("POST", ":cancel", None), ("POST", ":pay", {"method": "pix"})):
         for what, secret in wrong_secrets(guest, other).items():
             for token in (None, customer):
