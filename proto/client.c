@@ -91,6 +91,7 @@ struct larder_client {
     int64_t next_due_ms; /* not later than that of any slot */
     int64_t strays;
     uint64_t jitter;
+    struct err_text unsaid; /* why the last request was refused here; empty: it was not for what it says */
     struct wire_buffer header;
     zmq_msg_t given; /* the body that the caller was shown */
 };
@@ -390,12 +391,12 @@ keep_bytes(struct larder_client *client, struct slot *slot, const struct larder_
     if (request->body == NULL) {
         wire_buffer_append(&slot->bytes, request->frame.data, request->frame.size);
     } else if (!wire_encode(wire_ops[request->op].request, request->body, &slot->bytes)) {
-        return wire_fault()->field == NULL ? ERR_too_large : ERR_invalid_field;
+        return wire_fault_say(&client->unsaid, wire_fault()->field == NULL ? ERR_too_large : ERR_invalid_field);
     }
     if (body_of(slot).size > WIRE_FRAME_MAX) {
         return ERR_too_large;
     }
-    return encode_header(client, slot) ? ERR_ok : ERR_invalid_field;
+    return encode_header(client, slot) ? ERR_ok : wire_fault_say(&client->unsaid, ERR_invalid_field);
 }
 
 static err
@@ -423,6 +424,7 @@ static err
 submit(struct larder_client *client, const struct larder_request *request, int32_t *out)
 {
     err status = check(client, request);
+    client->unsaid.text[0] = '\0';
     if (status != ERR_ok) {
         return status;
     }
@@ -650,7 +652,7 @@ larder_client_call(struct larder_client *client, const struct larder_request *re
     err status = submit(client, request, &number);
     if (status != ERR_ok) {
         *reply = (struct larder_reply){.status = status, .op = request->op, .id = request->options.id, .tag = request->tag};
-        read_problem(reply, "the client itself refused to send it");
+        read_problem(reply, client->unsaid.text[0] != '\0' ? client->unsaid.text : "the client itself refused to send it");
         return status;
     }
     while (client->slots[number].state != SLOT_DONE) {

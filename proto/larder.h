@@ -50,7 +50,7 @@ struct larder_options {
 
 struct larder_request {
     enum op op;
-    const void *body;   /* struct of the op's request. It must be within its bounds: what is not is a bug, and asserts */
+    const void *body;   /* struct of the op's request. What is not within its bounds is refused here: ERR_invalid_field, ERR_too_large */
     struct slice frame; /* instead, when `body` is NULL: the encoded body, judged by the actor */
     uint64_t tag;       /* the caller's own, comes back with the reply */
     struct larder_options options;

@@ -273,6 +273,11 @@ tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_u
 void
 tried_settle(struct batch *batch, const struct record *record);
 
+/* A due row that was rolled back for what it does, and not for want of a database: it comes again later and later, and after
+ * retry_attempts it is given up, so that it holds nobody up. */
+void
+tried_put_back(struct actor *actor, struct record *record, err code, int64_t now_ms);
+
 /* The last record survived. */
 void
 tried_end(struct actor *actor);

@@ -575,6 +575,8 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     } else if (record->retry != NULL) {
         rows_say_failed(&batch, record, code, err_words(code), record->due->attempts);
         replies_send(actor, record, 1);
+    } else if (record->due != NULL && err_disposition(code) == ERR_BUG) {
+        tried_put_back(actor, record, code, now_ms);
     } else if (record->due != NULL) {
         actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
     } else if (record->ask != NULL) {

@@ -457,8 +457,9 @@ err
 trial_convict(struct trial *trial, const struct trial_name *name)
 {
     struct suspect *suspect = find(&trial->working, name);
-    if (suspect == NULL) {
-        return ERR_ok;
+    err code = suspect == NULL ? add(trial, name, &suspect) : ERR_ok;
+    if (code != ERR_ok) {
+        return code;
     }
     suspect->is_trying = false;
     suspect->is_convict = true;

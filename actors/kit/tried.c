@@ -136,21 +136,29 @@ letter_of_due(const struct batch *batch, const struct due_row *due)
     return batch_letter_id(batch, &what);
 }
 
-/* The row stays and fires only when somebody asks for it. */
+/* The row anew, for this moment. */
 static void
-bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, const char *why)
+set_due(struct actor *actor, struct batch *batch, const struct due_row *due, int64_t due_ms, int64_t attempts)
 {
     char *owner = batch_alloc(batch, due->owner.size + 1);
-    char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
-    int64_t attempts = due->attempts + TRIAL_DEATHS;
     memcpy(owner, due->owner.data, due->owner.size);
     owner[due->owner.size] = '\0';
-    snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.32s", actor->class->name, owner);
+    due_rows_fired(actor->due_rows, due);
+    batch_due(batch, &(struct due){.owner = owner, .key = due->key, .due_ms = due_ms, .attempts = attempts, .payload = due->payload});
+}
+
+/* The row stays and fires only when somebody asks for it. */
+static void
+bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, const struct blame *charge)
+{
+    char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
+    int64_t attempts = due->attempts + charge->attempts;
+    snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.*s", actor->class->name, (int)due->owner.size, (const char *)due->owner.data);
     struct burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_of_due(batch, due));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_poison)));
-    WIRE_SET(&burial, burial, error, slice_of(why));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));
+    WIRE_SET(&burial, burial, error, slice_of(charge->reason));
     WIRE_SET(&burial, burial, attempts, attempts);
     WIRE_SET(&burial, burial, first, batch->now_ms);
     WIRE_SET(&burial, burial, last, batch->now_ms);
@@ -160,9 +168,26 @@ bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, co
     WIRE_SET(&burial, burial, owner, due->owner);
     WIRE_SET(&burial, burial, due_key, due->key);
     batch_bury(batch, &burial);
-    due_rows_fired(actor->due_rows, due);
-    batch_due(batch,
-              &(struct due){.owner = owner, .key = due->key, .due_ms = DUE_NEVER, .attempts = attempts, .payload = due->payload});
+    set_due(actor, batch, due, DUE_NEVER, attempts);
+}
+
+void
+tried_put_back(struct actor *actor, struct record *record, err code, int64_t now_ms)
+{
+    struct batch batch = {.actor = actor, .now_ms = now_ms};
+    const struct due_row *due = record->due;
+    struct blame charge = {.status = code, .reason = err_words(replies_public_status(code)), .attempts = 1};
+    err queued = ERR_ok;
+    if (due->attempts + 1 < actor->settings->retry_attempts) {
+        set_due(actor, &batch, due, now_ms + batch_backoff_ms(&batch, due->attempts + 1), due->attempts + 1);
+    } else {
+        struct trial_name name = trial_name_of_due(due->owner, due->key);
+        queued = trial_convict(actor->trial, &name);
+        bury_due(actor, &batch, due, &charge);
+    }
+    if (!batch_commit_alone(actor, record, queued, now_ms)) {
+        actor->due_pause_ms = now_ms + TRIED_PAUSE_MS;
+    }
 }
 
 /* A request is told; the row of an event or of a timer stays, and a letter says so. */
@@ -187,7 +212,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
         code = rows_charge(&batch, record,
                            &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
     } else if (code == ERR_ok) {
-        bury_due(actor, &batch, record->due, why);
+        bury_due(actor, &batch, record->due, &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS});
         if (record->retry != NULL) {
             rows_say_failed(&batch, record, ERR_poison, why, record->due->attempts + TRIAL_DEATHS);
         }

@@ -1128,6 +1128,30 @@ ON_BOTH(burials, due_row_whose_batch_fails_stays)
     finish(&stage);
 }
 
+ON_BOTH(burials, due_row_that_cannot_be_done_holds_nobody_up_and_becomes_a_letter)
+{
+    struct stage stage;
+    struct row row = due_row("hidden");
+    start_with_dlq(&stage, place);
+    (void)adjust(&stage, "hidden", 1, "later");
+    (void)adjust(&stage, "donut", 300, "later");
+    await_total(&stage, "donut", 1);
+    await_number(&stage, "SELECT COUNT(*) FROM $due WHERE due = 9223372036854775807", 1);
+    await_number(&stage, "SELECT COUNT(*) FROM $burial", 0);
+    cr_assert_eq(stage.told_count, 1);
+    cr_expect_str_eq(stage.told[0].key, "hidden");
+    cr_expect_str_eq(stage.told[0].reason, "internal");
+    cr_expect_eq(stage.told[0].attempts, ATTEMPTS);
+    cr_expect(total_of(&stage, "hidden") == -1, "what it cannot publish was done");
+    toy_heal();
+    expect_outcome(ask(&stage, OP_any_retry, &row), "started");
+    cr_expect(total_of(&stage, "hidden") == 1);
+    await_number(&stage, "SELECT COUNT(*) FROM $burial", 0);
+    cr_assert_eq(stage.told_count, 2);
+    cr_expect(stage.told[1].is_settled, "its letter is closed");
+    finish(&stage);
+}
+
 ON_BOTH(burials, say_that_it_is_settled_with_what_the_letter_says)
 {
     struct stage stage;

@@ -410,6 +410,9 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
             kill_process();
         }
         (void)change(toy, batch, item->key, 1, item);
+        if (is_text(item->key, "hidden") && !atomic_load(&is_healed)) {
+            batch_emit(batch, EVENT_stock_changed, item->key, &(struct stock_level){0}, item);
+        }
         break;
     case ITEM_CALL:
     case ITEM_WORK:

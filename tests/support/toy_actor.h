@@ -19,7 +19,7 @@
  *   stock.get      the total; unknown_product when there is none; of `unsaid` it is out of bounds
  *   factory.produced (event): total += quantity. Of products that begin with `poison` it is refused (internal) until toy_heal(), of
  * `away` (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal(). due row adds 1;
- * that of `kills` ends the process until toy_heal()
+ * that of `kills` ends the process until toy_heal(), that of `hidden` emits until then what cannot be said
  *
  * Its tables: $tally (product, total) and $entry (n, request, product, delta); a request that was done twice has two entries.
  */

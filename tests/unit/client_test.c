@@ -434,6 +434,30 @@ Test(client, calls_until_the_answer_is_final)
     zsock_destroy(&stub.router);
 }
 
+Test(client, does_not_send_what_no_actor_would_take)
+{
+    static char long_text[5000];
+    struct larder_client *client = NULL;
+    struct larder_reply reply;
+    struct err_text why = {""};
+    const char *endpoint = "inproc://nobody";
+    cr_assert_eq(larder_client_create(&endpoint, 1, &client, &why), ERR_ok, "%s", why.text);
+    struct sales_checkout checkout = {0};
+    WIRE_SET(&checkout, sales_checkout, quantity, -1);
+    struct larder_request request = {.op = OP_sales_checkout, .body = &checkout};
+    cr_expect_eq(larder_client_call(client, &request, &reply), ERR_invalid_field);
+    cr_expect(slice_equal(reply.problem.detail, slice_of("sales_checkout.quantity: -1 is not in 1..1000000000")));
+    cr_expect_eq(larder_client_pending(client), 0);
+    checkout.quantity = 1;
+    memset(long_text, 'a', sizeof long_text);
+    request.options.auth = (struct slice){(const uint8_t *)long_text, sizeof long_text};
+    cr_expect_eq(larder_client_call(client, &request, &reply), ERR_invalid_field);
+    request.options = (struct larder_options){.timeout_ms = INT64_MAX, .attempts = 1};
+    cr_expect_eq(larder_client_send(client, &request), ERR_ok, "as long as can be");
+    cr_expect_eq(larder_client_pending(client), 1);
+    larder_client_destroy(&client);
+}
+
 Test(client, routes_by_the_product_of_the_body_or_of_its_first_line)
 {
     struct stock_get get = {0};
