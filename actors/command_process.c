@@ -9,8 +9,9 @@
  *   SQLite's own locks. The descriptors are kept until the process ends.
  *
  * FAILURES
- *   What does not start is said with its reason; what runs already is stopped first. An actor that ends by itself ends the process,
- *   so that a supervisor sees it: nothing here starts an actor again.
+ *   What the machine does not give is refused before anything is begun (command_limits.c). What does not start is said with its
+ *   reason; what runs already is stopped first. An actor that ends by itself ends the process, so that a supervisor sees it: nothing
+ *   here starts an actor again.
  *
  * LIMITS
  *   A signal during the start is taken after it. The end takes 5 s at the most: then the process leaves with EXIT_FAILED, and what
@@ -28,7 +29,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -38,6 +38,7 @@
 
 #include "beat.h"
 #include "clock.h"
+#include "command_limits.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "log.h"
@@ -60,20 +61,6 @@ static const struct actor_class *const classes[] = {
     &user_class, &product_class, &order_class, &payment_class, &stock_class, &sales_class, &factory_class, &dlq_class,
 };
 
-static void
-raise_open_files(const struct settings *settings)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)settings->connections + OPEN_FILES_BESIDE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
-        return;
-    }
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
-        log_warn("few_open_files", LOG_I64("wanted", (int64_t)wanted), LOG_I64("allowed", (int64_t)limit.rlim_cur));
-    }
-}
-
 /* A thread that is woken does not push aside the one that wakes it: what the waker still has to say comes in one batch. With 256
  * HTTP connections on 2 cores that is a quarter more sales a second. Where it is not allowed nothing else changes. */
 static void
@@ -90,7 +77,7 @@ process_init(struct process *process, const struct settings *settings, struct er
 {
     *process = (struct process){.settings = settings, .signal_fd = -1, .ended_fd = -1};
     beat_set_limit(settings->stuck_ms);
-    raise_open_files(settings);
+    limits_raise_files(settings->connections + OPEN_FILES_BESIDE);
     prefer_batches();
     sigset_t taken;
     sigemptyset(&taken);
@@ -287,7 +274,11 @@ open_actors(struct process *process, struct err_text *why)
 err
 process_start(struct process *process, bool is_alone, struct err_text *why)
 {
-    err code = prepare_folder(process, is_alone, why);
+    const struct limits_load load = {(int)process->count, is_alone ? (int)process->settings->gateway_threads : 0};
+    err code = limits_check(&load, why);
+    if (code == ERR_ok) {
+        code = prepare_folder(process, is_alone, why);
+    }
     if (code == ERR_ok) {
         code = open_actors(process, why);
     }
@@ -326,6 +317,11 @@ err
 process_start_gateway(struct process *process, struct err_text *why)
 {
     gateway_set_health(can_serve, process);
+    const struct limits_load load = {0, (int)process->settings->gateway_threads};
+    err code = process->count > 0 ? ERR_ok : limits_check(&load, why);
+    if (code != ERR_ok) {
+        return code;
+    }
     return gateway_start(process->settings, process->ended_fd, &process->gateway, why);
 }
 

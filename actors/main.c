@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command_limits.h"
 #include "command_table.h"
 
 #define ARENAS_MAX 2
@@ -151,8 +152,10 @@ run_named(const struct command *command, struct command_line *line, bool is_help
         print_command_help(command, title);
         return EXIT_DONE;
     }
+    struct err_text why;
     line->command = title;
-    return command->run(line);
+    err code = limits_check_command(&why);
+    return code == ERR_ok ? command->run(line) : command_complain(line, code, &why);
 }
 
 static enum exit_status
@@ -194,6 +197,7 @@ main(int argc, char **argv)
     setenv("ZSYS_SIGHANDLER", "false", 1);
     mallopt(M_ARENA_MAX, ARENAS_MAX);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the database, not the end */
     enum exit_status status = dispatch(argc, argv);
     if (fflush(stdout) != 0 && status == EXIT_DONE) {
         status = EXIT_FAILED;

@@ -268,7 +268,8 @@ log_writer_start(size_t (*lost_line)(char *line, int64_t lost), struct err_text 
                                "Lines of the log that were left out, as whoever reads standard error did not keep up.");
     int failed = create_thread();
     if (failed != 0) {
-        return err_say(why, ERR_internal, "no thread to be had for the log: %s", strerror(failed));
+        return err_say(why, ERR_wrong_setting, "no thread to be had for the log (%s): raise the limit (ulimit -u, TasksMax=)",
+                       strerror(failed));
     }
     atomic_store_explicit(&writer.is_on, true, memory_order_release);
     replace_stream();

@@ -166,3 +166,74 @@ def test_a_refused_start_does_not_hide_that_the_run_before_was_killed(new_shop, 
     process = shop.run()
     assert "stock/0 run_before_did_not_end_cleanly runs=1" in process.log()
     process.stop()
+
+
+# --- what the machine does not give ---
+
+
+def limited(shop, limits, *arguments):
+    """Starts larder under limits of prlimit: "serves" and its exit status when asked to end, or "ended" and the status; and its words."""
+    log = os.path.join(shop.folder, "limited.log")
+    with open(log, "wb") as output:
+        command = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", LARDER, *arguments]
+        child = subprocess.Popen(command, env=shop.env(), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    address = shop.probe(arguments[1]) if arguments[0] == "actor" else shop.http
+    try:
+        end = wait_until(lambda: "ended" if child.poll() is not None else request(address, "GET", "/livez")[0] == 200 and "serves", 30, "an end")
+        if end == "serves":
+            child.send_signal(signal.SIGTERM)
+        status = child.wait(10)
+    finally:
+        child.kill()
+        child.wait()
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return end, status, file.read()
+
+
+def must_serve_or_say(shop, limits, words, *arguments):
+    """True: it serves."""
+    end, status, log = limited(shop, limits, *arguments)
+    if end == "serves":
+        assert status == DONE, (limits, log)
+        return True
+    assert status == USAGE and words in log and "raise the limit" in log, (limits, status, log)
+    assert "Assertion" not in log and not os.path.exists(shop.database.folder), (limits, log)
+    return False
+
+
+FILES = range(10, 257) if os.environ.get("LARDER_LONG") else [10, 20, 40, 63, 64, 70, 80, 100, 130, 150, 160, 180, 200, 225, 256]
+
+
+def test_with_few_descriptors_a_shop_serves_or_says_how_many_it_needs(new_shop, sqlite):
+    shop = new_shop(sqlite)
+    served = [files for files in FILES if must_serve_or_say(shop, [f"--nofile={files}"], "open files are needed", "run")]
+    assert served == [files for files in FILES if served and files >= served[0]], served
+    assert 160 < served[0] <= 256, served
+
+
+@pytest.mark.parametrize("arguments", [["gateway"], ["actor", "stock"], ["actor", "dlq", "factory"]])
+def test_with_few_descriptors_a_part_serves_or_says_how_many_it_needs(new_shop, sqlite, arguments):
+    shop = new_shop(sqlite)
+    assert not must_serve_or_say(shop, ["--nofile=30"], "open files are needed", *arguments)
+    assert not must_serve_or_say(shop, ["--nofile=70"], "open files are needed", *arguments)
+    assert must_serve_or_say(shop, ["--nofile=128"], "", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["ping", "stock"], ["call", "stock.ping"], ["tail"], ["verify"], ["letters", "list"], ["products", "list"], ["demo"]])
+def test_with_few_descriptors_a_command_says_so(new_shop, sqlite, arguments):
+    shop = new_shop(sqlite)
+    for files in range(4, 60, 7):
+        done = subprocess.run(["prlimit", f"--nofile={files}", "--", LARDER, *arguments], env=shop.env(), capture_output=True, timeout=20, check=False)
+        assert done.returncode == USAGE and b"open files are needed" in done.stderr, (files, done)
+
+
+@pytest.mark.parametrize("limit", ["as=100000000", "as=200000000"])
+def test_with_little_address_space_a_shop_says_so(new_shop, sqlite, limit):
+    if "asan" in LARDER:
+        pytest.skip("a sanitizer takes terabytes of it")
+    assert not must_serve_or_say(new_shop(sqlite), [f"--{limit}"], "be had", "run")
+
+
+def test_a_file_that_may_not_grow_ends_a_start_with_words(new_shop, sqlite):
+    end, status, log = limited(new_shop(sqlite), ["--fsize=65536"], "run")
+    assert (end, status) == ("ended", FAILED) and "start_failed" in log, (status, log)
