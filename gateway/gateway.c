@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "beat.h"
+#include "door.h"
 #include "http.h"
 #include "listener.h"
 #include "log.h"
@@ -45,6 +46,7 @@ struct gateway_thread {
 
 struct gateway {
     struct gateway_state state;
+    struct door *door;
     int ended_fd;
     int port;
     int thread_count;
@@ -205,7 +207,11 @@ gateway_start(const struct settings *settings, int ended_fd, struct gateway **ga
     int fds[THREADS_MAX];
     struct gateway *made = create(settings, ended_fd);
     made->state.connections_max = connections_max(settings);
-    err failed = listener_open(settings->http, fds, made->thread_count, &made->port, why);
+    err failed = door_create(settings, &made->door, why);
+    made->state.door = made->door;
+    if (failed == ERR_ok) {
+        failed = listener_open(settings->http, fds, made->thread_count, &made->port, why);
+    }
     if (failed == ERR_ok) {
         for (int i = 0; i < made->thread_count; i++) {
             made->threads[i].listen_fd = fds[i];
@@ -273,6 +279,7 @@ gateway_stop(struct gateway **gateway)
             (void)close(thread->wake_fd);
         }
     }
+    door_destroy(&stopped->door);
     pthread_cond_destroy(&stopped->changed);
     pthread_mutex_destroy(&stopped->lock);
     free(stopped);

@@ -17,11 +17,17 @@ keep_single(struct head_scan *scan, unsigned bit, struct slice value, struct sli
     *kept = value;
 }
 
-/* Several tokens are no error of the message but a token that cannot be known, so they are counted. */
+/* Several tokens are no error of the message but a token that cannot be known, so they are counted; so are origins. */
 static void
 scan_others(struct head_scan *scan, const struct http_header *header)
 {
-    if (http_same(header->name, "traceparent")) {
+    if (http_same(header->name, "Origin")) {
+        scan->origin = header->value;
+        scan->origins++;
+    } else if (http_same(header->name, "Sec-Fetch-Site")) {
+        bool is_own = http_same(header->value, "same-origin") || http_same(header->value, "none");
+        scan->is_from_foreign = scan->is_from_foreign || !is_own;
+    } else if (http_same(header->name, "traceparent")) {
         scan->head->traceparent = header->value;
     } else if (http_same(header->name, "Prefer")) {
         scan->head->prefers_async = scan->head->prefers_async || prefer_is_async(header->value);
@@ -56,18 +62,6 @@ scan_header(struct head_scan *scan, const struct http_header *header)
     } else {
         scan_others(scan, header);
     }
-}
-
-bool
-head_scan_is_json(const struct head_scan *scan)
-{
-    struct slice type = scan->content_type;
-    size_t size = 0;
-    while (size < type.size && type.data[size] != ';' && type.data[size] != ' ') {
-        size++;
-    }
-    type.size = size;
-    return size == 0 || http_same(type, "application/json") || http_same(type, "application/x-www-form-urlencoded");
 }
 
 void

@@ -12,16 +12,15 @@
 struct head_scan {
     struct exchange_head *head;
     struct slice content_type;
-    const char *refusal; /* a header comes twice that may come once; the first one stays */
-    unsigned seen;       /* of those */
+    struct slice origin;
+    int origins;
+    bool is_from_foreign; /* Sec-Fetch-Site says so */
+    const char *refusal;  /* a header comes twice that may come once; the first one stays */
+    unsigned seen;        /* of those */
 };
 
 /* Reads all headers of a head that http_head_read() has found good. */
 void
 head_scan_read(struct head_scan *scan, const struct http_head *head);
-
-/* The body is JSON, or nothing is said; or it is what plain `curl -d` says, as the body is looked at anyway. */
-bool
-head_scan_is_json(const struct head_scan *scan);
 
 #endif

@@ -29,10 +29,12 @@
 #include "auth.h"
 #include "beat.h"
 #include "clock.h"
+#include "door.h"
 #include "exchange.h"
 #include "head_scan.h"
 #include "http_server.h"
 #include "log.h"
+#include "log_often.h"
 #include "metrics.h"
 
 #define BODY_MAX ((uint64_t)1024 * 1024)
@@ -51,9 +53,13 @@ struct request {
     struct exchange exchange; /* first: what its callback gets */
     struct http *http;
     struct http_request *http_request;
-    bool is_opened; /* its address was looked at */
+    bool is_opened;     /* its address was looked at */
+    bool is_wrong_type; /* of a body, if there is one */
     bool is_waiting;
 };
+
+/* Why a request was not even looked at. */
+enum turned_away { AWAY_FRAMING, AWAY_HOST, AWAY_ORIGIN, AWAY_TYPE, AWAY_REASONS };
 
 /* How often a route was answered with a status. */
 struct status_count {
@@ -73,6 +79,8 @@ struct http {
     struct status_count counts[ROUTE_COUNT + 1][STATUSES_MAX];
     struct metric *latency[ROUTE_COUNT + 1];
     struct metric *over_limit;
+    struct metric *turned_away[AWAY_REASONS];
+    int64_t next_flush_us;
 };
 
 /* --- metrics --- */
@@ -169,6 +177,7 @@ send_answer(struct request *request)
         add(to, "Link", (const char *)exchange->link.data);
     }
     bool is_empty = answer->content == CONTENT_NONE;
+    to->must_close = to->must_close || atomic_load_explicit(&request->http->state->is_draining, memory_order_relaxed);
     http_answer(request->http->server, to, answer->status, is_empty ? (struct slice){NULL, 0} : wire_buffer_slice(&exchange->out));
     count_answer(request->http, exchange);
 }
@@ -203,6 +212,28 @@ request_of(struct http *http, struct http_request *from)
     return request;
 }
 
+static const char *const away_words[] = {"framing", "host", "origin", "type"};
+
+static void
+make_away_metrics(struct http *http)
+{
+    char labels[32];
+    for (int i = 0; i < AWAY_REASONS; i++) {
+        (void)snprintf(labels, sizeof labels, "reason=\"%s\"", away_words[i]);
+        http->turned_away[i] =
+            metric(METRIC_COUNTER, "larder_http_turned_away_total", labels,
+                   "Requests refused for how they are framed, the name they ask for, whose page they are of, their body's type.");
+    }
+}
+
+/* Counted, and one line a second for each reason. */
+static void
+turn_away(struct http *http, enum turned_away why, const char *words)
+{
+    metric_add(http->turned_away[why], 1);
+    log_often(LOG_LEVEL_INFO, "turned_away", away_words[why], LOG_TEXT("for", away_words[why]), LOG_TEXT("reason", words));
+}
+
 static void
 on_refusal(void *context, struct http_request *from, err code, const char *reason)
 {
@@ -211,6 +242,7 @@ on_refusal(void *context, struct http_request *from, err code, const char *reaso
     if (!request->is_opened) {
         request->exchange.id = id_new();
         request->exchange.started_us = clock_steady_us();
+        turn_away(http, AWAY_FRAMING, reason);
     }
     request->exchange.answer.allow[0] = 0;
     exchange_refuse(&request->exchange, code, reason);
@@ -237,6 +269,44 @@ method_of(const struct http_head *head)
     return routes_method(name);
 }
 
+static bool
+is_safe(enum route_method method)
+{
+    return method == METHOD_GET || method == METHOD_HEAD || method == METHOD_OPTIONS;
+}
+
+/* Whether the request may go on to its exchange; else that has been answered. */
+static bool
+pass_door(struct request *request, const struct head_scan *scan)
+{
+    struct err_text why;
+    const struct exchange *exchange = &request->exchange;
+    const struct door_visit visit = {
+        .host = request->http_request->head.host,
+        .origin = scan->origin,
+        .origins = scan->origins,
+        .is_from_foreign = scan->is_from_foreign,
+        .is_safe = is_safe(exchange->method),
+        .is_probe = exchange->match.route != NULL && exchange->match.route->work != WORK_FORWARD,
+    };
+    err failed = door_judge(request->http->state->door, &visit, &why);
+    if (failed == ERR_ok) {
+        return true;
+    }
+    turn_away(request->http, failed == ERR_misdirected ? AWAY_HOST : AWAY_ORIGIN, why.text);
+    request->exchange.answer.allow[0] = 0;
+    exchange_refuse(&request->exchange, failed, why.text);
+    return false;
+}
+
+static void
+refuse_type(struct request *request)
+{
+    const char *words = "Content-Type: must be application/json";
+    turn_away(request->http, AWAY_TYPE, words);
+    exchange_refuse(&request->exchange, ERR_unsupported_media_type, words);
+}
+
 static void
 on_head(void *context, struct http_request *from)
 {
@@ -249,6 +319,7 @@ on_head(void *context, struct http_request *from)
     request->is_opened = true;
     head_scan_read(&scan, &from->head);
     if (scan.refusal != NULL) {
+        turn_away(http, AWAY_FRAMING, scan.refusal);
         refuse_head(request, ERR_malformed, scan.refusal);
         return;
     }
@@ -257,12 +328,15 @@ on_head(void *context, struct http_request *from)
         refuse_head(request, ERR_overloaded, "there are as many connections as this gateway takes");
         return;
     }
-    bool has_body = http_head_has_body(&from->head);
-    if (!exchange_is_answered(exchange) && has_body && exchange->match.route->input == INPUT_JSON && !head_scan_is_json(&scan)) {
-        exchange_refuse(exchange, ERR_unsupported_media_type, "Content-Type: must be application/json");
+    if (pass_door(request, &scan) && !exchange_is_answered(exchange)) {
+        bool has_type = exchange->match.route->input == INPUT_RAW || is_safe(exchange->method);
+        request->is_wrong_type = !has_type && !door_is_json(scan.content_type);
+        if (request->is_wrong_type && from->head.length > 0) {
+            refuse_type(request);
+        }
     }
     from->is_unwanted = exchange_is_answered(exchange);
-    if (from->is_unwanted && has_body && from->head.expects_continue) {
+    if (from->is_unwanted && http_head_has_body(&from->head) && from->head.expects_continue) {
         send_answer(request);
     }
 }
@@ -273,6 +347,9 @@ on_request(void *context, struct http_request *from)
     struct http *http = context;
     struct request *request = from->owner;
     struct exchange *exchange = &request->exchange;
+    if (!exchange_is_answered(exchange) && request->is_wrong_type && from->reading.received > 0) {
+        refuse_type(request);
+    }
     if (!exchange_is_answered(exchange)) {
         exchange->body = &from->body;
         exchange_run(exchange);
@@ -293,6 +370,7 @@ on_over(void *context, struct http_request *from)
     if (request != NULL) {
         request->is_waiting = false;
         request->is_opened = false;
+        request->is_wrong_type = false;
         exchange_clear(&request->exchange);
     }
 }
@@ -367,6 +445,7 @@ http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http *
     made->wake_fd = wake_fd;
     made->over_limit =
         metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
+    make_away_metrics(made);
     err failed = open_parts(made, listen_fd, why);
     if (failed != ERR_ok) {
         http_close(&made);
@@ -458,6 +537,10 @@ http_serve(struct http *http)
             return ERR_internal;
         }
         auth_tick(http->auth, now_us);
+        if (now_us >= http->next_flush_us) {
+            http->next_flush_us = now_us + INT64_C(1000000);
+            log_often_flush();
+        }
         http_server_run(http->server, clock_steady_us());
         upstream_flush(http->upstream);
         upstream_receive(http->upstream);
@@ -473,6 +556,7 @@ http_close(struct http **http)
         return;
     }
     http_server_close(&closed->server);
+    log_often_end();
     auth_destroy(&closed->auth);
     upstream_close(&closed->upstream);
     if (closed->epoll_fd >= 0) {

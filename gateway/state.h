@@ -8,8 +8,11 @@
 
 #include "settings.h"
 
+struct door;
+
 struct gateway_state {
     const struct settings *settings;
+    const struct door *door;
     bool is_open;            /* who shows no token may do everything */
     int connections_max;     /* the soft limit, of all threads together */
     atomic_int connections;  /* open ones, of all threads together */

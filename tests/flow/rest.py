@@ -130,7 +130,9 @@ class Rest:
             return read_answer(connection)
 
     def head(self, method, path, *lines):
-        """The bytes of a head; `lines` are headers as they are."""
+        """The bytes of a head; `lines` are headers as they are. A body is JSON unless they say something else."""
+        if method not in ("GET", "HEAD") and not any(line.lower().startswith("content-type") for line in lines):
+            lines = ("Content-Type: application/json", *lines)
         return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {self.address}", *lines, "", ""]).encode("latin-1")
 
 

@@ -467,12 +467,15 @@ def test_the_demo_products_alias(rest):
     assert twice.is_problem("invalid_field")["detail"].split(":")[0] in ("productSku", "product")
 
 
-def test_a_body_may_come_as_plain_curl_sends_it(rest, product):
+def test_a_body_says_that_it_is_json(rest, product):
+    """A page may send a form, a text or nothing said without asking first, so none of these is taken for JSON."""
     sent = json.dumps({"quantity": 5}).encode()
-    for kind in ("application/json; charset=utf-8", "application/x-www-form-urlencoded", "Application/JSON"):
+    for kind in ("application/json; charset=utf-8", "application/json", "Application/JSON"):
         rest.ask("POST", f"/checkout/{product}", sent, {"Content-Type": kind}).is_ok()
-    rest.ask("POST", f"/checkout/{product}", sent, {"Content-Type": None}).is_ok()
-    assert rest.level(product)["on_hand"] == 20
+    for kind in ("application/x-www-form-urlencoded", "text/plain", None):
+        for path in (f"/checkout/{product}", "/checkout", "/", f"/product/{product}", "/v1/users"):
+            rest.ask("POST", path, sent, {"Content-Type": kind}).is_problem("unsupported_media_type")
+    assert rest.level(product)["on_hand"] == 15
 
 
 class Outside(http.server.BaseHTTPRequestHandler):

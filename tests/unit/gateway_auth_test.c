@@ -297,8 +297,10 @@ ask(const char *method, const char *path, const char *lines, const char *body, c
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait), 0);
     cr_assert_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
-    int size = snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s",
-                        method, path, lines, strlen(body), body);
+    const char *type = body[0] != 0 && strstr(lines, "Content-Type") == NULL ? "Content-Type: application/json\r\n" : "";
+    int size = snprintf(request, sizeof request,
+                        "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s%sContent-Length: %zu\r\n\r\n%s", method, path,
+                        type, lines, strlen(body), body);
     cr_assert_eq(send(fd, request, (size_t)size, MSG_NOSIGNAL), size);
     size_t have = 0;
     ssize_t got = 1;

@@ -232,6 +232,7 @@ prepare(void)
     (void)snprintf(settings.http, sizeof settings.http, "127.0.0.1:0");
     settings.stock_shards = SHARDS;
     settings.request_timeout_ms = 2000;
+    (void)snprintf(settings.hosts, sizeof settings.hosts, "x, *.y");
     settings.base_port = 1; /* the factory would be at port 8, where nobody is, whatever runs on this machine */
 }
 
@@ -296,7 +297,9 @@ static void
 post(int fd, const char *path, const char *headers, const char *body)
 {
     char text[4096];
-    int size = snprintf(text, sizeof text, "POST %s" HEAD "%sContent-Length: %zu\r\n\r\n%s", path, headers, strlen(body), body);
+    const char *type = body[0] != 0 ? "Content-Type: application/json\r\n" : "";
+    int size =
+        snprintf(text, sizeof text, "POST %s" HEAD "%s%sContent-Length: %zu\r\n\r\n%s", path, headers, type, strlen(body), body);
     send_bytes(fd, text, (size_t)size);
 }
 
@@ -562,14 +565,21 @@ ParameterizedTestParameters(gateway_http, judges_heads)
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400,
          true},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, true},
-        {"POST /checkout HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 201, false},
+        {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+         201, false},
+        {"POST /checkout HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 415, false},
+        {"POST /checkout HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 201, false},
+        {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 415, false},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a\r\nIdempotency-Key: a\r\n\r\n", 400, true},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a b\r\nContent-Length: 0\r\n\r\n", 400, false},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415, false},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}", 201,
          false},
         {"POST /checkout HTTP/1.1\r\nHost: x\r\nContent-Length: 9437184\r\n\r\n", 413, true},
-        {"POST /v1/stock/a:adjust HTTP/1.1\r\nHost: x\r\nIf-Match: \"1\"\r\nContent-Length: 11\r\n\r\n{\"delta\":1}", 501, false},
+        {"POST /v1/stock/a:adjust HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIf-Match: \"1\"\r\nContent-Length: "
+         "11\r\n\r\n{\"delta\":1}",
+         501, false},
         {"GET /product/a%00b HTTP/1.1\r\nHost: x\r\n\r\n", 400, false},
         {"GET /product/a%2Fb HTTP/1.1\r\nHost: x\r\n\r\n", 400, false},
         {"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404, false},
@@ -614,7 +624,7 @@ Test(gateway_http, reads_a_body_over_1_MiB_to_its_end_and_refuses_it)
     static char piece[65536];
     int fd = open_connection();
     memset(piece, 'x', sizeof piece);
-    int size = snprintf(text, sizeof text, "POST /checkout" HEAD "Content-Length: %d\r\n\r\n", 2 * 1024 * 1024);
+    int size = snprintf(text, sizeof text, "POST /checkout" HEAD "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", 2 * 1024 * 1024);
     send_bytes(fd, text, (size_t)size);
     for (int i = 0; i < 32; i++) {
         send_bytes(fd, piece, sizeof piece);
