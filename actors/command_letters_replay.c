@@ -202,7 +202,14 @@ has_ended(const struct replay *replay)
     return false;
 }
 
-/* Asks until the replay has ended, or Ctrl-C; the slices of `replay` are those of the last answer. */
+/* Whether the counts are final: a replay that was stopped still hears of what it had sent. */
+static bool
+is_settled(const struct replay *replay)
+{
+    return has_ended(replay) && (!WIRE_HAS(replay, replay, under_way) || replay->under_way == 0);
+}
+
+/* Asks until the replay has ended and its counts are final, those that come late awaited for a while, or Ctrl-C; the slices of `replay` are those of the last answer. */
 static err
 follow(struct letters *letters, struct replay *replay, struct err_text *why)
 {
@@ -212,12 +219,15 @@ follow(struct letters *letters, struct replay *replay, struct err_text *why)
     err code = ERR_ok;
     progress.line_us = progress.began_us;
     WIRE_SET(&ref, replay_ref, replay, replay->id);
-    while (is_interrupted == 0 && !(code == ERR_ok && has_ended(replay))) {
+    while (is_interrupted == 0 && !(code == ERR_ok && is_settled(replay))) {
         (void)poll(NULL, 0, POLL_MS);
         code = dlq_client_status(letters->client, &letters->options, &ref, replay, why);
         if (code == ERR_ok) {
-            heard_us = clock_steady_us();
+            heard_us = has_ended(replay) ? heard_us : clock_steady_us();
             show_progress(&progress, replay);
+            if (clock_steady_us() - heard_us > AWAY_MS * INT64_C(1000)) {
+                break;
+            }
         } else if (err_disposition(code) != ERR_RETRY || clock_steady_us() - heard_us > AWAY_MS * INT64_C(1000)) {
             break;
         }

@@ -126,12 +126,19 @@ set_outcome(struct dlq_letter *letter, const struct burial *burial)
     letter->last_ms = burial->last;
 }
 
+/* Of one that is not settled. */
+static enum dlq_state
+state_of(const struct burial *burial)
+{
+    return WIRE_HAS(burial, burial, waiting) && burial->waiting ? DLQ_WAITING : DLQ_DEAD;
+}
+
 static struct dlq_letter
 letter_of(const struct burial *burial, const struct event_header *header)
 {
     struct dlq_letter letter = {
         .id = burial->letter,
-        .state = DLQ_DEAD,
+        .state = state_of(burial),
         .kind = dlq_kind_find(burial->kind),
         .seq = WIRE_HAS(burial, burial, seq) ? burial->seq : DLQ_NONE,
         .to = DLQ_NONE,
@@ -197,12 +204,14 @@ static err
 change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct burial *burial, bool is_done)
 {
     struct dlq_letter before = *letter;
-    letter->state = is_done ? DLQ_DONE : DLQ_DEAD;
+    letter->state = is_done ? DLQ_DONE : state_of(burial);
     if (!is_done) {
         set_outcome(letter, burial);
         if (WIRE_HAS(burial, burial, body)) {
             set_value(letter, burial);
         }
+    }
+    if (letter->state == DLQ_DEAD) {
         tell_dead(dlq, letter);
     }
     err code = dlq_change_letter(dlq, batch, letter, &before);
@@ -228,7 +237,7 @@ bury(struct dlq *dlq, struct batch *batch, struct burying *burying)
             burying->taken--;
             break;
         case DLQ_OPENS:
-            open_buried(dlq, batch, burying, i, DLQ_DEAD);
+            open_buried(dlq, batch, burying, i, state_of(burial));
             break;
         case DLQ_OPENS_DONE:
             open_buried(dlq, batch, burying, i, DLQ_DONE);

@@ -740,20 +740,29 @@ tell_behind(struct dlq *dlq, struct batch *batch, const struct row_outcome *outc
     return code;
 }
 
-/* A call is under way; its burial or its note will tell. A call that fails at once may have been told before this answer came. */
+/* A call is under way, or is held until its outside party is back; its burial or its note will tell. A call that fails at once may
+ * have been told before this answer came. */
 static err
-mark_started(struct dlq *dlq, struct batch *batch, const struct asking *asking, struct dlq_letter *letter)
+mark_started(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, const struct asking *asking,
+             struct dlq_letter *letter)
 {
     struct dlq_letter before = *letter;
+    bool is_held = WIRE_HAS(outcome, row_outcome, held);
     err code = sign(dlq, letter);
     if (letter->state != DLQ_DONE && letter->attempts == asking->attempts) {
-        letter->state = DLQ_REPLAYING;
+        letter->state = is_held ? DLQ_WAITING : DLQ_REPLAYING;
+        if (is_held) {
+            dlq_copy(letter->error, sizeof letter->error, outcome->held);
+        }
     }
     if (code == ERR_ok) {
         code = dlq_change_letter(dlq, batch, letter, &before);
     }
     if (code == ERR_ok) {
-        code = answer_callers(dlq, batch, asking, letter, &(struct deed){.action = "replay", .detail = "started"});
+        code = answer_callers(dlq, batch, asking, letter, &(struct deed){.action = "replay", .detail = is_held ? "held" : "started"});
+    }
+    if (code == ERR_ok && is_held) {
+        code = dlq_replay_note(dlq, batch, &(struct dlq_outcome){.letter = letter, .is_later = true});
     }
     return code;
 }
@@ -766,7 +775,7 @@ handle_retried(struct dlq *dlq, struct batch *batch, const struct item *item, co
         return tell_behind(dlq, batch, outcome, asking, letter);
     }
     if (slice_equal(outcome->outcome, slice_of("started"))) {
-        return mark_started(dlq, batch, asking, letter);
+        return mark_started(dlq, batch, outcome, asking, letter);
     }
     return finish_retry(dlq, batch, outcome, asking, letter);
 }

@@ -253,7 +253,15 @@ set_due(struct batch *batch, const struct run *run)
 
 /* --- outcomes --- */
 
-/* Nothing more is sent; what was sent still comes in. */
+static void
+log_ended(const struct run *run, const char *event)
+{
+    log_info(event, LOG_ID("replay", &run->row.id), LOG_TEXT("state", replay_state_name(run->row.state)),
+             LOG_I64("total", run->row.total), LOG_I64("done", run->row.done), LOG_I64("failed", run->row.failed),
+             LOG_I64("under_way", (int64_t)run->used), LOG_I64("took_ms", run->row.ended_ms - run->row.started_ms));
+}
+
+/* Nothing more is sent; what was sent still comes in, and is counted: the counts are final when nothing is under way. */
 static void
 end_run(struct batch *batch, struct run *run, enum replay_state state)
 {
@@ -265,9 +273,9 @@ end_run(struct batch *batch, struct run *run, enum replay_state state)
             free_slot(run, &run->slots[i]);
         }
     }
-    log_info("replay_ended", LOG_ID("replay", &run->row.id), LOG_TEXT("state", replay_state_name(state)),
-             LOG_I64("total", run->row.total), LOG_I64("done", run->row.done), LOG_I64("failed", run->row.failed),
-             LOG_I64("took_ms", run->row.ended_ms - run->row.started_ms));
+    if (run->used > 0) {
+        log_ended(run, "replay_ends");
+    }
 }
 
 static void
@@ -336,6 +344,14 @@ dlq_replay_of(struct dlq *dlq, int64_t n, struct id *replay)
         }
     }
     return code;
+}
+
+static struct replay
+body_of(const struct run *run)
+{
+    struct replay body = replay_body_of(&run->row);
+    WIRE_SET(&body, replay, under_way, (int64_t)run->used);
+    return body;
 }
 
 /* --- sending --- */
@@ -502,6 +518,7 @@ dlq_replay_advance(struct dlq *dlq, struct batch *batch)
         struct run *run = *at;
         code = advance(dlq, batch, run);
         if (code == ERR_ok && replay_has_ended(run->row.state) && run->used == 0) {
+            log_ended(run, "replay_ended");
             *at = run->next;
             replays->count--;
             free(run);
@@ -682,7 +699,7 @@ begin(struct dlq *dlq, struct batch *batch, struct item *item, struct replay_row
         code = note_audit(dlq, batch, row, "start", slice_of(row->author));
     }
     if (code == ERR_ok) {
-        struct replay body = replay_body_of(row);
+        struct replay body = body_of(run);
         set_due(batch, run);
         item_answer(batch, item, &body);
         log_info("replay_started", LOG_ID("replay", &row->id), LOG_TEXT("author", row->author), LOG_TEXT("reason", row->reason));
@@ -746,7 +763,8 @@ dlq_handle_status(struct dlq *dlq, struct batch *batch, struct item *item)
     bool found = false;
     err code = get_row(dlq, batch, item, &row, &found);
     if (code == ERR_ok && found) {
-        struct replay body = replay_body_of(&row);
+        const struct run *run = find_run(dlq->replays, &row.id);
+        struct replay body = run == NULL ? replay_body_of(&row) : body_of(run);
         item_answer(batch, item, &body);
     }
     return code;
@@ -775,7 +793,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
     while (replay_store_next(rows, &row)) {
         const struct run *run = find_run(dlq->replays, &row.id);
         if (count < limit && buffer->size <= PAGE_BYTES) {
-            struct replay body = replay_body_of(run == NULL ? &row : &run->row);
+            struct replay body = run == NULL ? replay_body_of(&row) : body_of(run);
             wire_list_add(&list, &replay_body, &body, buffer);
             count++;
         } else {
@@ -808,7 +826,7 @@ dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item)
     end_run(batch, run, REPLAY_CANCELLED);
     code = note_audit(dlq, batch, &run->row, "cancel", ref->author);
     if (code == ERR_ok) {
-        struct replay body = replay_body_of(&run->row);
+        struct replay body = body_of(run);
         batch_due_cancel(batch, DLQ_DUE_REPLAY, key_of(&run->row.id));
         item_answer(batch, item, &body);
     }

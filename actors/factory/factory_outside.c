@@ -6,7 +6,8 @@
  *           that ends in the middle calls again. Its payload is what is remembered of the calls (calls.h). $secret is the key
  *           of the callbacks' addresses.
  *
- * FAILURES  Not accepted: called again with back-off. Accepted and silent: called again after a patience that doubles. After
+ * FAILURES  Not accepted: called again with back-off; at once a letter when the answer is a no to this message (4xx). While the factory
+ *           is down, or refuses our address or certificate (party.h), calls wait for their turn and nothing is counted. Accepted and silent: called again after a patience that doubles. After
  *           retry_attempts of either in a row the call is buried: a letter with the answers, the row that fires only when somebody
  *           asks for it, and the production that stays open. One that is asked for is one call: accepted, its letter is closed and
  *           the production goes on by its patience; not accepted, it is buried again. All calls of a production are the same
@@ -147,10 +148,15 @@ bury(struct factory *factory, struct batch *batch, struct factory_production *pr
 
 /* --- calling --- */
 
-/* Calls; the due row says when to look again should the process end before the outcome. */
+/* Calls, or waits for its turn to; the due row says when to look again should the process end before the outcome. */
 static err
-call_outside(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
+call_outside(struct factory *factory, struct batch *batch, const struct item *cause, struct factory_production *production,
+             struct calls *calls)
 {
+    if (!batch_may_call(batch, cause)) {
+        wait_for(batch, production, calls, CALLS_WAIT_TURN, batch_turn_ms(batch));
+        return ERR_ok;
+    }
     char capability[FACTORY_CAPABILITY_SIZE];
     char callback_url[FACTORY_URL_SIZE];
     char url[FACTORY_URL_SIZE];
@@ -192,15 +198,18 @@ take_over(struct factory *factory, struct batch *batch, struct factory_productio
 
 /* Accepted, and the callback did not come. */
 static err
-handle_silence(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
+handle_silence(struct factory *factory, struct batch *batch, const struct item *item, struct factory_production *production,
+               struct calls *calls)
 {
+    err code = ERR_ok;
     calls->accepted++;
     (void)err_say(&production->error, ERR_ok, "the factory accepted the production %" PRId64 " times and never called back",
                   production->accepted);
     calls_add(calls, batch->now_ms, slice_of("accepted, and not called back in time"));
     if (calls_again(calls->accepted, factory->settings->retry_attempts, calls->has_letter)) {
         production->error.text[0] = '\0';
-        return call_outside(factory, batch, production, calls);
+        code = factory_store_update(&factory->store, production);
+        return code == ERR_ok ? call_outside(factory, batch, item, production, calls) : code;
     }
     return bury(factory, batch, production, calls, ERR_unacknowledged);
 }
@@ -226,9 +235,9 @@ handle_call_due(struct factory *factory, struct batch *batch, const struct item 
     if (!factory_is_outside(factory)) {
         code = take_over(factory, batch, production, &calls);
     } else if (calls.wait == CALLS_WAIT_END) {
-        code = handle_silence(factory, batch, production, &calls);
+        code = handle_silence(factory, batch, item, production, &calls);
     } else {
-        code = call_outside(factory, batch, production, &calls);
+        code = call_outside(factory, batch, item, production, &calls);
     }
     calls_fini(&calls);
     return code;
@@ -264,9 +273,36 @@ handle_accepted(struct factory *factory, struct batch *batch, struct factory_pro
     production->accepted++;
     production->error.text[0] = '\0';
     calls->failures = 0;
+    calls->doubted_ms = 0;
     settle_letter(batch, &production->id, calls);
     int64_t patience_ms = factory_patience_ms(production->accepted, factory->settings->call_timeout_ms, randombytes_random());
     wait_for(batch, production, calls, CALLS_WAIT_END, batch->now_ms + patience_ms);
+    return factory_store_update(&factory->store, production);
+}
+
+/* It is not this call's fault: it waits for its turn, as if it had not been made. */
+static err
+handle_held(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls)
+{
+    log_often(LOG_LEVEL_WARN, "outside_call_waits", "", LOG_ID("production", &production->id),
+              LOG_TEXT("error", production->error.text));
+    wait_for(batch, production, calls, CALLS_WAIT_TURN, batch_turn_ms(batch));
+    return factory_store_update(&factory->store, production);
+}
+
+/* Another attempt, or none any more when they are used up or it `is_final`. */
+static err
+handle_failed(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls, bool is_final)
+{
+    calls_add(calls, batch->now_ms, slice_of(production->error.text));
+    calls->failures++;
+    if (is_final || !calls_again(calls->failures, factory->settings->retry_attempts, calls->has_letter)) {
+        return bury(factory, batch, production, calls, ERR_call_failed);
+    }
+    int64_t pause_ms = batch_backoff_ms(batch, calls->failures);
+    log_often(LOG_LEVEL_WARN, "outside_factory_failed", "", LOG_ID("production", &production->id),
+              LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
+    wait_for(batch, production, calls, CALLS_WAIT_CALL, batch->now_ms + pause_ms);
     return factory_store_update(&factory->store, production);
 }
 
@@ -281,16 +317,19 @@ handle_not_accepted(struct factory *factory, struct batch *batch, struct factory
     }
     factory_capability_of(factory->secret, &production->id, capability);
     factory_call_error(item->call_status, item->text, capability, &production->error);
-    calls_add(calls, batch->now_ms, slice_of(production->error.text));
-    calls->failures++;
-    if (!calls_again(calls->failures, factory->settings->retry_attempts, calls->has_letter)) {
-        return bury(factory, batch, production, calls, ERR_call_failed);
+    switch (item->call_blame) {
+    case CALL_ANSWERED:
+        return handle_failed(factory, batch, production, calls, factory_is_refused(item->call_status));
+    case CALL_AT_FAULT:
+        return handle_failed(factory, batch, production, calls, false);
+    case CALL_IN_DOUBT:
+        return calls_doubt(calls, batch->now_ms, batch_others_are_answered(batch, calls->doubted_ms))
+                   ? handle_failed(factory, batch, production, calls, true)
+                   : handle_held(factory, batch, production, calls);
+    case CALL_NOT_CHARGED:
+        return handle_held(factory, batch, production, calls);
     }
-    int64_t pause_ms = batch_backoff_ms(batch, calls->failures);
-    log_often(LOG_LEVEL_WARN, "outside_factory_failed", "", LOG_ID("production", &production->id),
-              LOG_I64("attempts", production->attempts), LOG_I64("again_in_ms", pause_ms), LOG_TEXT("error", production->error.text));
-    wait_for(batch, production, calls, CALLS_WAIT_CALL, batch->now_ms + pause_ms);
-    return factory_store_update(&factory->store, production);
+    return ERR_internal;
 }
 
 err

@@ -113,6 +113,13 @@ factory_is_accepted(int http_status)
     return http_status >= 200 && http_status <= 299;
 }
 
+bool
+factory_is_refused(int http_status)
+{
+    /* Under way with the same key, too early: neither is a no. */
+    return http_status >= 400 && http_status <= 499 && http_status != 409 && http_status != 425;
+}
+
 int64_t
 factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random)
 {

@@ -64,6 +64,10 @@ factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm);
 bool
 factory_is_accepted(int http_status);
 
+/* Whether such an answer is a no to the message itself, that would be given again. */
+bool
+factory_is_refused(int http_status);
+
 /* How long to wait for the callback after the call was accepted for the `accepted`th time, before asking again: ten call time-outs,
  * doubled each time, an hour at the most, and up to a quarter more by `random`. */
 int64_t

@@ -122,6 +122,12 @@ actor_reopen(struct actor *actor)
     if (code == ERR_ok) {
         code = due_rows_load(actor->due_rows);
     }
+    if (code == ERR_ok && actor->outcalls != NULL) {
+        code = due_rows_count_turns(actor->due_rows);
+    }
+    if (code == ERR_ok && actor->outcalls != NULL) {
+        code = outcalls_load(actor->outcalls, actor);
+    }
     if (code == ERR_ok) {
         code = burials_load(actor->burials);
     }
@@ -370,6 +376,11 @@ wait_ms(const struct actor *actor, int64_t now_ms)
         burials_ms = burials_ms < actor->due_pause_ms ? actor->due_pause_ms : burials_ms;
         next_ms = burials_ms < next_ms ? burials_ms : next_ms;
         next_ms = due_ms < next_ms ? due_ms : next_ms;
+        if (actor->outcalls != NULL && due_rows_turns(actor->due_rows) > 0) {
+            int64_t turn_ms = outcalls_next_ms(actor->outcalls, now_ms);
+            turn_ms = turn_ms < actor->due_pause_ms ? actor->due_pause_ms : turn_ms;
+            next_ms = turn_ms < next_ms ? turn_ms : next_ms;
+        }
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
         next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
     }
@@ -397,6 +408,18 @@ is_anything_ready(const struct actor *actor)
 }
 
 static void
+measure_calls(struct actor *actor, int64_t now_ms)
+{
+    if (actor->outcalls == NULL) {
+        return;
+    }
+    if (due_rows_turns(actor->due_rows) > 0 && !gather_is_paused(actor, now_ms) && due_rows_count_turns(actor->due_rows) != ERR_ok) {
+        log_warn("calls_not_counted", LOG_TEXT("database", db_error(actor->db)));
+    }
+    outcalls_measure(actor->outcalls, due_rows_turns(actor->due_rows));
+}
+
+static void
 tick(struct actor *actor, int64_t now_ms)
 {
     int64_t now_us = clock_steady_us();
@@ -404,6 +427,7 @@ tick(struct actor *actor, int64_t now_ms)
     if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
         actor->ticked_us = now_us;
         batch_tick(actor, now_ms);
+        measure_calls(actor, now_ms);
         log_often_flush();
     }
     if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
@@ -559,8 +583,8 @@ make_parts(struct actor *actor)
     wakeup_add_fd(actor->wakeup_fd, &actor->stop_source, actor->stop_fd);
     actor->asks = asks_create(actor->settings, actor->wakeup_fd);
     if (actor->class->makes_calls) {
-        actor->outbound = outbound_create();
-        wakeup_add_fd(actor->wakeup_fd, &actor->outbound_source, outbound_fd(actor->outbound));
+        actor->outcalls = outcalls_create(actor->class->name, actor->settings);
+        wakeup_add_fd(actor->wakeup_fd, &actor->outcalls_source, outcalls_fd(actor->outcalls));
     }
     if (actor->class->works_max > 0) {
         actor->works = works_create((size_t)actor->class->works_max);
@@ -592,7 +616,7 @@ close_everything(struct actor *actor)
     watches_close(&actor->watches);
     unbind(actor, &actor->router, ENDPOINT_REQUESTS);
     unbind(actor, &actor->publisher, ENDPOINT_EVENTS);
-    outbound_destroy(&actor->outbound);
+    outcalls_destroy(&actor->outcalls);
     works_destroy(&actor->works);
     close(actor->wakeup_fd);
     if (actor->state != NULL) {

@@ -20,6 +20,7 @@
 
 #include "db.h"
 #include "err.h"
+#include "party.h"
 #include "role.h"
 #include "settings.h"
 #include "wire.h"
@@ -66,13 +67,15 @@ struct item {
     struct slice payload;
     int64_t attempts; /* ITEM_DUE, ITEM_EVENT: those before this one */
 
-    err status;           /* ITEM_REPLY, ITEM_WORK; ERR_unavailable or ERR_deadline_exceeded when no answer came */
-    bool replayed;        /* ITEM_REPLY: a stored answer */
-    void *context;        /* ITEM_REPLY: as given to batch_ask(); ITEM_WORK: the memory of the work */
-    struct id context_id; /* ITEM_CALL: as given to batch_call() */
-    int64_t call_tag;     /* ITEM_CALL: as given to batch_call() */
-    int call_status;      /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
-    struct slice text;    /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
+    err status;                 /* ITEM_REPLY, ITEM_WORK; ERR_unavailable or ERR_deadline_exceeded when no answer came */
+    bool replayed;              /* ITEM_REPLY: a stored answer */
+    void *context;              /* ITEM_REPLY: as given to batch_ask(); ITEM_WORK: the memory of the work */
+    struct id context_id;       /* ITEM_CALL: as given to batch_call() */
+    int64_t call_tag;           /* ITEM_CALL: as given to batch_call() */
+    int call_status;            /* ITEM_CALL: HTTP status; 0 when there was no answer, then `text` says why */
+    struct slice text;          /* ITEM_CALL: the first 4 KiB of the answer, or the reason */
+    enum call_blame call_blame; /* ITEM_CALL: whose fault it is that it was not answered well */
+    bool has_turn;              /* ITEM_DUE: it waited for its turn to call, and has it */
 
     struct item_outcome *outcome; /* the kit's own */
 };
@@ -90,7 +93,7 @@ struct actor_class {
     const char *name;            /* "stock"; its port and shards are in topology.def */
     const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
     size_t step_count;
-    bool makes_calls;         /* wants batch_call() */
+    bool makes_calls;         /* wants batch_call(); all calls go to one party, and bear the class's name */
     bool erases;              /* what it deletes must not stay in its files, see db_scrub() */
     int works_max;            /* wants batch_work(), so many under way at the most */
     bool watches;             /* hears the HEAD of every other actor, as ITEM_HEAD; the latest of each source in a batch */
@@ -238,10 +241,22 @@ struct call {
     struct id key;        /* another Idempotency-Key; zero: none */
     const char *bearer;   /* NULL or "": no token */
     bool is_once;         /* never sent anew by the library, for the price of a connection of its own */
+    bool expects_missing; /* it asks for something, and 404 is an answer */
 };
 
 void
 batch_call(struct batch *batch, const struct call *call);
+
+/* Whether a call may begin in this batch. Otherwise its due row has to wait for its turn: due at batch_turn_ms(), it comes as an
+ * ITEM_DUE with `has_turn` when there is room, in the order in which such rows were set. */
+bool
+batch_may_call(const struct batch *batch, const struct item *cause);
+int64_t
+batch_turn_ms(const struct batch *batch);
+
+/* A call was CALL_IN_DOUBT first at this moment, and now again: whether another has been answered well since. */
+bool
+batch_others_are_answered(const struct batch *batch, int64_t since_ms);
 
 /* Work that takes long and touches nothing but its own memory: on one thread beside the actor, after the commit, in order. There is
  * exactly one ITEM_WORK with this id and context, unless the actor ends; one whose batch could not be committed comes again, as a

@@ -18,7 +18,7 @@
 #include "inbox.h"
 #include "message.h"
 #include "metrics.h"
-#include "outbound.h"
+#include "outcalls.h"
 #include "shard.h"
 #include "source.h"
 #include "trial.h"
@@ -140,16 +140,16 @@ struct actor {
     bool is_trying;               /* the batch under way has records that are run alone, each named on disk before */
     struct trial_name tried_next; /* that the transaction under way writes down */
     struct asks *asks;
-    struct watches *watches; /* NULL: the class does not watch */
-    struct outbound *outbound;
-    struct works *works; /* NULL: the class wants none */
+    struct watches *watches;   /* NULL: the class does not watch */
+    struct outcalls *outcalls; /* NULL: the class makes no calls */
+    struct works *works;       /* NULL: the class wants none */
     zsock_t *router;
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */
     struct wake_source *events_sources;
     struct wake_source router_source;
     struct wake_source stop_source;
-    struct wake_source outbound_source;
+    struct wake_source outcalls_source;
     struct wake_source works_source;
     int wakeup_fd;
     void *raw_router;

@@ -366,6 +366,9 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
     if (code == ERR_ok) {
         code = settle_records(actor, &batch, records, count);
     }
+    if (code == ERR_ok && actor->outcalls != NULL) {
+        outcalls_write(actor->outcalls, &batch);
+    }
     if (code == ERR_ok && actor->db == NULL && actor->arena.has_fault) {
         code = ERR_internal;
     }
@@ -436,7 +439,10 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     }
     const struct outbound_call *calls = actor->calls_queued.elements;
     for (size_t i = 0; i < actor->calls_queued.count; i++) {
-        outbound_start(actor->outbound, &calls[i]);
+        outcalls_start(actor->outcalls, &calls[i]);
+    }
+    if (actor->outcalls != NULL) {
+        outcalls_committed(actor->outcalls);
     }
     conclude_works(actor, records, count);
     actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
@@ -865,7 +871,8 @@ batch_tick(struct actor *actor, int64_t now_ms)
     }
     assert(actor->record_count == 0);
     err code = ERR_ok;
-    bool is_due = source_is_due(actor->source) || inbox_is_due(actor->inbox) || burials_is_due(actor->burials);
+    bool is_due = source_is_due(actor->source) || inbox_is_due(actor->inbox) || burials_is_due(actor->burials) ||
+                  (actor->outcalls != NULL && outcalls_is_due(actor->outcalls));
     if (is_due || actor->class->tick != NULL) {
         enum after after = attempt_whole(actor, now_ms, &code);
         if (after == AFTER_FAILED && code != ERR_db_stale && code != ERR_db_full) {

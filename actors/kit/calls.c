@@ -3,8 +3,8 @@
  * PURPOSE  Outside calls (of the factory, of payment) outlive the process as the payload of their due row: 32 bytes of counts,
  *          big-endian, and the attempts that failed as they go into a letter.
  *
- * STATE    payload = version, wait, has_letter, count of attempts (a byte each), 4 bytes of 0, failures, accepted, told (8 bytes
- *          each), then the attempts, one encoded letter_attempt after the other.
+ * STATE    payload = version, wait, has_letter, count of attempts (a byte each), doubted (4 bytes of seconds), failures, accepted,
+ *          told (8 bytes each), then the attempts, one encoded letter_attempt after the other.
  *
  * LIMITS   CALLS_HISTORY_MAX attempts: of more the first and the latest. An attempt's error is as long as an err_text: all of it
  *          stays below the size of a due row's payload.
@@ -63,6 +63,7 @@ calls_init(struct calls *calls, struct slice payload)
     }
     calls->wait = (enum calls_wait)payload.data[1];
     calls->has_letter = payload.data[2] != 0;
+    calls->doubted_ms = (get_i64(payload.data) & UINT32_MAX) * 1000;
     calls->failures = get_i64(payload.data + 8);
     calls->accepted = get_i64(payload.data + 16);
     calls->told = get_i64(payload.data + 24);
@@ -93,6 +94,16 @@ calls_add(struct calls *calls, int64_t time_ms, struct slice error)
     calls->past = past;
 }
 
+bool
+calls_doubt(struct calls *calls, int64_t now_ms, bool others_are_answered)
+{
+    if (calls->doubted_ms > 0 && others_are_answered) {
+        return true;
+    }
+    calls->doubted_ms = calls->doubted_ms > 0 ? calls->doubted_ms : now_ms / 1000 * 1000 + 1000;
+    return false;
+}
+
 int64_t
 calls_first_ms(const struct calls *calls, int64_t otherwise)
 {
@@ -111,6 +122,9 @@ void
 calls_encode(const struct calls *calls, struct wire_buffer *out)
 {
     uint8_t fixed[FIXED_SIZE] = {VERSION, (uint8_t)calls->wait, calls->has_letter ? 1 : 0, (uint8_t)calls->past.count};
+    for (int i = 0; i < 4; i++) {
+        fixed[4 + i] = (uint8_t)((uint64_t)(calls->doubted_ms / 1000) >> (24 - 8 * i));
+    }
     put_i64(fixed + 8, calls->failures);
     put_i64(fixed + 16, calls->accepted);
     put_i64(fixed + 24, calls->told);

@@ -12,10 +12,12 @@
 
 /* What the due row waits for. */
 enum calls_wait {
-    CALLS_WAIT_CALL,   /* the moment to call; or, behind a call's time-out, its outcome was lost */
-    CALLS_WAIT_END,    /* the other side has accepted it: it did not end in time */
-    CALLS_WAIT_NOBODY, /* it was given up: somebody asked for it */
-    CALLS_WAIT_PAUSE,  /* the end of the pause after a call without an outcome */
+    CALLS_WAIT_CALL,       /* the moment to call; or, behind a call's time-out, its outcome was lost */
+    CALLS_WAIT_END,        /* the other side has accepted it: it did not end in time */
+    CALLS_WAIT_NOBODY,     /* it was given up: somebody asked for it */
+    CALLS_WAIT_PAUSE,      /* the end of the pause after a call without an outcome */
+    CALLS_WAIT_TURN,       /* its turn to call: the other side takes no more now, is down, or refuses us */
+    CALLS_WAIT_TURN_FIRST, /* the same; it was never called in this way */
     CALLS_WAIT_COUNT
 };
 
@@ -25,6 +27,7 @@ struct calls {
     int64_t failures;       /* calls in a row that were not accepted, or had no outcome */
     int64_t accepted;       /* times in a row that it was accepted and had not ended */
     int64_t told;           /* attempts that the latest letter was told of */
+    int64_t doubted_ms;     /* when it was answered first with what may mean all calls; 0: it was not; whole seconds */
     struct wire_list past;  /* struct letter_attempt, the oldest first; of many the first and the latest */
     struct wire_buffer own; /* the bytes of `past` and of the payload; calls_fini() frees it */
 };
@@ -37,6 +40,11 @@ calls_fini(struct calls *calls);
 
 void
 calls_add(struct calls *calls, int64_t time_ms, struct slice error);
+
+/* An answer that may be about this call or about all of them: true, and it is about this one, when `others_are_answered` since it came
+ * first; false: the call is to wait, and this is noted. */
+bool
+calls_doubt(struct calls *calls, int64_t now_ms, bool others_are_answered);
 
 /* When the first of them failed; `otherwise` when none did. */
 int64_t

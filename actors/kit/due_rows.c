@@ -3,7 +3,9 @@
  * PURPOSE   One table for everything that has to happen later, and one number in memory: when the next one is due.
  *
  * STATE     $due (owner, due_key) -> due, attempts, payload. In memory the changes of the batch and a lower bound of the next
- *           moment; it may be early (the read then finds nothing and learns the true one), never late.
+ *           moment; it may be early (the read then finds nothing and learns the true one), never late. A row that waits for its turn
+ *           has its place in the same column, behind all moments: DUE_TURN plus when it came. One index serves both, and neither
+ *           meets the rows of the other, however many there are.
  *
  * FAILURES  A row goes away only in the transaction of what it caused, so a batch that is rolled back fires again.
  *
@@ -27,6 +29,8 @@ struct due_rows {
     int64_t next_ms;
     int64_t next_of_batch_ms;
     bool is_next_unknown; /* a row that was due has fired */
+    int64_t turns;        /* that wait for their turn */
+    int64_t turns_of_batch;
     struct change *changes;
     size_t count;
     size_t capacity;
@@ -70,19 +74,35 @@ due_rows_load(struct due_rows *rows)
 }
 
 int64_t
+due_rows_turns(const struct due_rows *rows)
+{
+    return rows->turns;
+}
+
+err
+due_rows_count_turns(struct due_rows *rows)
+{
+    struct db_statement *read = db_statement(rows->db, "SELECT COUNT(*) FROM $due WHERE due >= ? AND due < ?");
+    db_bind_i64(read, DUE_TURN);
+    db_bind_i64(read, DUE_ASIDE);
+    err code = db_query(read);
+    if (code == ERR_ok && db_next(read)) {
+        rows->turns = db_i64(read, 0);
+        db_done(read);
+    }
+    return code;
+}
+
+int64_t
 due_rows_next_ms(const struct due_rows *rows)
 {
     return rows->next_ms;
 }
 
-err
-due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct due_row *out, size_t max, size_t *count)
+static err
+read_rows(struct db_statement *read, struct arena *arena, struct due_row *out, size_t max, size_t *count)
 {
     *count = 0;
-    struct db_statement *read =
-        db_statement(rows->db, "SELECT owner, due_key, due, attempts, payload FROM $due WHERE due <= ? ORDER BY due LIMIT ?");
-    db_bind_i64(read, now_ms);
-    db_bind_i64(read, (int64_t)max);
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct due_row *row = &out[(*count)++];
@@ -96,8 +116,34 @@ due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct
             break;
         }
     }
+    return code;
+}
+
+err
+due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct due_row *out, size_t max, size_t *count)
+{
+    struct db_statement *read =
+        db_statement(rows->db, "SELECT owner, due_key, due, attempts, payload FROM $due WHERE due <= ? ORDER BY due LIMIT ?");
+    db_bind_i64(read, now_ms);
+    db_bind_i64(read, (int64_t)max);
+    err code = read_rows(read, arena, out, max, count);
     if (code == ERR_ok && *count == 0) {
         code = due_rows_load(rows);
+    }
+    return code;
+}
+
+err
+due_rows_read_turns(struct due_rows *rows, struct arena *arena, struct due_row *out, size_t max, size_t *count)
+{
+    struct db_statement *read = db_statement(
+        rows->db, "SELECT owner, due_key, due, attempts, payload FROM $due WHERE due >= ? AND due < ? ORDER BY due LIMIT ?");
+    db_bind_i64(read, DUE_TURN);
+    db_bind_i64(read, DUE_ASIDE);
+    db_bind_i64(read, (int64_t)max);
+    err code = read_rows(read, arena, out, max, count);
+    if (code == ERR_ok && *count < max) {
+        rows->turns = (int64_t)*count;
     }
     return code;
 }
@@ -148,7 +194,7 @@ due_rows_fired(struct due_rows *rows, const struct due_row *row)
     struct change *change = change_of(rows, row->owner, row->key);
     change->due_ms = -1;
     change->fired_ms = row->due_ms;
-    rows->is_next_unknown = true;
+    rows->is_next_unknown = rows->is_next_unknown || !due_is_turn(row->due_ms);
 }
 
 void
@@ -204,12 +250,14 @@ queue_forget(struct due_rows *rows, const struct change *change)
 err
 due_rows_queue(struct due_rows *rows)
 {
+    rows->turns_of_batch = 0;
     if (rows->count == 0) {
         return ERR_ok;
     }
     struct db_rows *set = db_rows(rows->db, "REPLACE INTO $due (owner, due_key, due, attempts, payload)", 5);
     for (size_t i = 0; i < rows->count; i++) {
         const struct change *change = &rows->changes[i];
+        rows->turns_of_batch += (due_is_turn(change->due_ms) ? 1 : 0) - (due_is_turn(change->fired_ms) ? 1 : 0);
         if (change->due_ms < 0) {
             err code = queue_forget(rows, change);
             if (code != ERR_ok) {
@@ -235,6 +283,9 @@ due_rows_committed(struct due_rows *rows)
     if (rows->is_next_unknown) {
         rows->next_ms = 0; /* the next read tells */
     }
+    rows->turns += rows->turns_of_batch;
+    rows->turns = rows->turns < 0 ? 0 : rows->turns;
+    rows->turns_of_batch = 0;
     rows->count = 0;
     rows->next_of_batch_ms = INT64_MAX;
     rows->is_next_unknown = false;

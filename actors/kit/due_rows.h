@@ -27,13 +27,33 @@ due_rows_destroy(struct due_rows **rows);
 MUST_CHECK err
 due_rows_load(struct due_rows *rows);
 
-/* UTC milliseconds of the next one; INT64_MAX when there is none. */
+/* UTC milliseconds of the next one; far away when there is none. */
 int64_t
 due_rows_next_ms(const struct due_rows *rows);
 
 /* Reads up to `max` rows that are due, the longest due first. They stay until due_rows_fired() is committed. */
 MUST_CHECK err
 due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct due_row *out, size_t max, size_t *count);
+
+/* A row that waits for its turn, not for a time: it is due behind this moment, those that came first the earliest, and is read by
+ * due_rows_read_turns() alone. */
+#define DUE_TURN (INT64_C(1) << 61)
+
+static inline bool
+due_is_turn(int64_t due_ms)
+{
+    return due_ms >= DUE_TURN && due_ms < INT64_MAX - 1;
+}
+
+/* Reads up to `max` of those that wait for their turn, in order. */
+MUST_CHECK err
+due_rows_read_turns(struct due_rows *rows, struct arena *arena, struct due_row *out, size_t max, size_t *count);
+
+/* How many wait for their turn; after a turn was taken away by something else too many, until they are counted. */
+int64_t
+due_rows_turns(const struct due_rows *rows);
+MUST_CHECK err
+due_rows_count_turns(struct due_rows *rows);
 
 /* Set aside by somebody: fires no more, also when it is asked for, until it is taken back. */
 #define DUE_ASIDE (INT64_MAX - 1)

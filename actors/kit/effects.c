@@ -12,8 +12,7 @@
 #include <stdlib.h>
 
 #include "actor_internal.h"
-
-enum { BACKOFF_MAX_MS = 60000 };
+#include "backoff.h"
 
 void *
 list_add(struct list *list, size_t element_size)
@@ -309,7 +308,29 @@ batch_call(struct batch *batch, const struct call *call)
                                      .tag = call->tag,
                                      .key = call->key,
                                      .bearer = call->bearer == NULL ? NULL : copy_text(actor, call->bearer),
-                                     .is_once = call->is_once};
+                                     .is_once = call->is_once,
+                                     .expects_missing = call->expects_missing};
+}
+
+/* What waits goes first; one that was under way and goes on has the place that it just had. */
+bool
+batch_may_call(const struct batch *batch, const struct item *cause)
+{
+    const struct actor *actor = batch->actor;
+    bool is_next = (cause->kind == ITEM_DUE && cause->has_turn) || cause->kind == ITEM_CALL || due_rows_turns(actor->due_rows) == 0;
+    return is_next && outcalls_room(actor->outcalls) > (int)actor->calls_queued.count;
+}
+
+int64_t
+batch_turn_ms(const struct batch *batch)
+{
+    return DUE_TURN + batch->now_ms;
+}
+
+bool
+batch_others_are_answered(const struct batch *batch, int64_t since_ms)
+{
+    return outcalls_good_ms(batch->actor->outcalls) > since_ms;
 }
 
 bool
@@ -363,12 +384,5 @@ batch_settle(struct batch *batch, const struct id *letter)
 int64_t
 batch_backoff_ms(const struct batch *batch, int64_t attempts)
 {
-    int64_t pause_ms = batch->actor->settings->retry_first_ms;
-    for (int64_t i = 1; i < attempts && pause_ms < BACKOFF_MAX_MS; i++) {
-        pause_ms *= 2;
-    }
-    pause_ms = pause_ms > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : pause_ms;
-    int64_t quarter = pause_ms / 4;
-    struct id random = id_new();
-    return pause_ms - quarter + (quarter == 0 ? 0 : (int64_t)(id_hash(&random) % (uint64_t)(2 * quarter + 1)));
+    return backoff_ms(batch->actor->settings->retry_first_ms, attempts);
 }

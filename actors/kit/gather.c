@@ -455,6 +455,7 @@ gather_fill_due(struct record *record, const struct due_row *row, const struct i
     item->key = row->key;
     item->payload = row->payload;
     item->attempts = row->attempts;
+    item->has_turn = due_is_turn(row->due_ms);
 }
 
 static void
@@ -476,24 +477,52 @@ add_parked(struct actor *actor, const struct inbox_event *event)
     }
 }
 
+/* Outside calls whose turn has come: as many as the other side takes now, and as there is room for beside what is due. */
+static void
+collect_turns(struct actor *actor, size_t due, int64_t now_ms)
+{
+    if (actor->outcalls == NULL || due_rows_turns(actor->due_rows) == 0) {
+        return;
+    }
+    size_t max = (size_t)outcalls_room(actor->outcalls);
+    size_t left = most(actor, GATHER_DUE_MAX) - due;
+    max = max < left ? max : left;
+    if (max == 0) {
+        return;
+    }
+    struct due_row *rows = arena_alloc(&actor->arena, max * sizeof *rows);
+    size_t count = 0;
+    err code = due_rows_read_turns(actor->due_rows, &actor->arena, rows, max, &count);
+    if (code != ERR_ok) {
+        database_failed(actor, code, now_ms);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!rows_is_due_taken(actor, rows[i].owner, rows[i].key)) {
+            add_due(actor, &rows[i]);
+        }
+    }
+}
+
 static void
 collect_due(struct actor *actor, int64_t now_ms)
 {
+    size_t due = 0;
     if (actor->db == NULL || actor->is_db_away || now_ms < actor->due_pause_ms) {
         return;
     }
     if (due_rows_next_ms(actor->due_rows) <= now_ms) {
         struct due_row *rows = arena_alloc(&actor->arena, GATHER_DUE_MAX * sizeof *rows);
-        size_t count = 0;
-        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, most(actor, GATHER_DUE_MAX), &count);
+        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, most(actor, GATHER_DUE_MAX), &due);
         if (code != ERR_ok) {
             database_failed(actor, code, now_ms);
             return;
         }
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < due; i++) {
             add_due(actor, &rows[i]);
         }
     }
+    collect_turns(actor, due, now_ms);
     if (inbox_next_parked_ms(actor->inbox) <= now_ms) {
         struct inbox_event *events = arena_alloc(&actor->arena, GATHER_PARKED_MAX * sizeof *events);
         size_t count = 0;
@@ -531,14 +560,16 @@ static void
 collect_calls(struct actor *actor)
 {
     struct outbound_result result;
-    actor->outbound_source.is_ready = false;
-    while (actor->outbound != NULL && has_room(actor) && outbound_next(actor->outbound, &result)) {
+    enum call_blame blame = CALL_ANSWERED;
+    actor->outcalls_source.is_ready = false;
+    while (actor->outcalls != NULL && has_room(actor) && outcalls_next(actor->outcalls, &result, &blame)) {
         struct item *item = &batch_add(actor)->item;
         item->kind = ITEM_CALL;
         item->id = result.context_id;
         item->context_id = result.context_id;
         item->call_tag = result.tag;
         item->call_status = result.status;
+        item->call_blame = blame;
         item->text = arena_copy(&actor->arena, result.text);
     }
 }

@@ -16,14 +16,22 @@
  * LIMITS
  *   http and https only; no redirects, no cookies, no compression. Certificates and names are verified. A proxy is taken from the
  *   environment, but never for a loopback address. An answer is read to OUTBOUND_TEXT_MAX bytes, then the connection is closed:
- *   what it said counts. At most 32 connections, further calls wait for one, and their time runs meanwhile. A POST that meets a
- *   kept connection just closed by the other side is sent anew by libcurl, which is why each carries an Idempotency-Key, unless
- *   `is_once` gives it a new connection. A token is sent to the host of the URL and nowhere else.
+ *   what it said counts. A POST that meets a kept connection just closed by the other side is sent anew by libcurl, which is why each
+ *   carries an Idempotency-Key, unless `is_once` gives it a new connection. A token is sent to the host of the URL and nowhere else.
+ *   The number of connections is not bounded here: a call that libcurl lets wait for one is a call whose time runs before it begins.
+ *
+ *   Times are kept here and not by libcurl, which looks at the clock before it looks at the socket: a loop that was busy for longer
+ *   than a call may take would throw away the answer that has come meanwhile. Here sockets are read first, and a time that was looked
+ *   at late is extended by as much.
+ *
+ *   Names are looked up by threads of libcurl (its Debian build). Without CURLOPT_QUICK_EXIT it joins that thread when a call ends
+ *   early, and the loop stands for as long as the resolver takes.
  */
 #include "outbound.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,9 +41,12 @@
 
 #include <curl/curl.h>
 
-#define CONNECTIONS_MAX 32L
-#define CONNECTIONS_KEPT 8L
+#include "clock.h"
+
+#define CONNECTIONS_KEPT 32L
 #define CONNECT_TIMEOUT_MS 2000
+#define RETRY_AFTER_MAX_S 86400
+#define LATE_US 20000 /* a time that is looked at so much later was not the other side's alone */
 #define EVENTS_EACH 16
 
 struct transfer {
@@ -45,6 +56,11 @@ struct transfer {
     struct curl_slist *headers;
     struct id context_id;
     int64_t tag;
+    int64_t started_us;
+    int64_t timeout_us;  /* as given, for words */
+    int64_t deadline_us; /* of the answer */
+    int64_t connect_us;  /* of the connection; INT64_MAX once it is there */
+    bool expects_missing;
     bool is_cut;
     size_t text_size;
     char text[OUTBOUND_TEXT_MAX];
@@ -59,6 +75,8 @@ struct outbound {
     struct transfer *failed;     /* could not be started */
     struct transfer *handed_out; /* owns the text of the last result */
     size_t count;
+    int64_t library_us; /* when libcurl wants to be called; INT64_MAX: never */
+    int64_t armed_us;   /* what the timer is set to */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -113,15 +131,24 @@ transfer_destroy(struct transfer **transfer)
 
 /* --- what libcurl wants to be woken for --- */
 
+/* Steady time of the next thing to do, whosever it is. */
 static void
-timer_set(const struct outbound *outbound, int64_t timeout_ms)
+set_timer(struct outbound *outbound)
 {
     struct itimerspec spec = {0};
-    if (timeout_ms == 0) {
-        spec.it_value.tv_nsec = 1; /* 0 would disarm it */
-    } else if (timeout_ms > 0) {
-        spec.it_value.tv_sec = (time_t)(timeout_ms / 1000);
-        spec.it_value.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
+    int64_t next_us = outbound->failed != NULL ? 0 : outbound->library_us;
+    for (const struct transfer *transfer = outbound->transfers; transfer != NULL; transfer = transfer->next) {
+        next_us = transfer->deadline_us < next_us ? transfer->deadline_us : next_us;
+        next_us = transfer->connect_us < next_us ? transfer->connect_us : next_us;
+    }
+    if (next_us == outbound->armed_us) {
+        return;
+    }
+    outbound->armed_us = next_us;
+    if (next_us != INT64_MAX) {
+        int64_t left_us = next_us - clock_steady_us();
+        spec.it_value.tv_sec = (time_t)(left_us > 0 ? left_us / 1000000 : 0);
+        spec.it_value.tv_nsec = left_us > 0 ? (long)(left_us % 1000000) * 1000 : 1; /* 0 would disarm it */
     }
     if (timerfd_settime(outbound->timer_fd, 0, &spec, NULL) != 0) {
         abort();
@@ -132,7 +159,9 @@ static int
 on_timer(CURLM *multi, long timeout_ms, void *user)
 {
     (void)multi;
-    timer_set(user, timeout_ms);
+    struct outbound *outbound = user;
+    outbound->library_us = timeout_ms < 0 ? INT64_MAX : clock_steady_us() + (int64_t)timeout_ms * 1000;
+    set_timer(outbound);
     return 0;
 }
 
@@ -187,6 +216,7 @@ outbound_create(void)
     if (outbound == NULL) {
         abort();
     }
+    outbound->library_us = outbound->armed_us = INT64_MAX;
     outbound->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     outbound->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (outbound->epoll_fd < 0 || outbound->timer_fd < 0) {
@@ -255,7 +285,6 @@ set_up_multi(struct outbound *outbound)
     (void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, outbound);
     (void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
     (void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, outbound);
-    (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX);
     (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
     outbound->multi = multi;
 }
@@ -318,16 +347,13 @@ static void
 set_options(struct transfer *transfer, const struct outbound_call *call)
 {
     CURL *easy = transfer->easy;
-    long timeout_ms = (long)call->timeout_ms;
-    long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
     (void)curl_easy_setopt(easy, CURLOPT_URL, call->url);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms);
-    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "larder");
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_text);
@@ -337,6 +363,13 @@ set_options(struct transfer *transfer, const struct outbound_call *call)
     if (is_loopback(call->url)) {
         (void)curl_easy_setopt(easy, CURLOPT_PROXY, "");
     }
+}
+
+static int64_t
+connect_us_of(const struct transfer *transfer)
+{
+    int64_t most_us = (int64_t)CONNECT_TIMEOUT_MS * 1000;
+    return transfer->timeout_us < most_us ? transfer->timeout_us : most_us;
 }
 
 void
@@ -354,6 +387,11 @@ outbound_start(struct outbound *outbound, const struct outbound_call *call)
     }
     transfer->context_id = call->context_id;
     transfer->tag = call->tag;
+    transfer->expects_missing = call->expects_missing;
+    transfer->timeout_us = call->timeout_ms * 1000;
+    transfer->started_us = clock_steady_us();
+    transfer->deadline_us = transfer->started_us + transfer->timeout_us;
+    transfer->connect_us = transfer->started_us + connect_us_of(transfer);
     transfer->headers = headers_of(call);
     set_options(transfer, call);
     set_request(transfer, call);
@@ -361,25 +399,25 @@ outbound_start(struct outbound *outbound, const struct outbound_call *call)
     CURLMcode code = curl_multi_add_handle(outbound->multi, transfer->easy);
     if (code == CURLM_OK) {
         transfer_link(&outbound->transfers, transfer);
+        set_timer(outbound);
         return;
     }
     transfer->text_size = strlen(curl_multi_strerror(code));
     memcpy(transfer->text, curl_multi_strerror(code), transfer->text_size);
     transfer_link(&outbound->failed, transfer);
-    timer_set(outbound, 0);
+    set_timer(outbound);
 }
 
 /* --- ending --- */
 
 static void
-hand_out(struct outbound *outbound, struct transfer *transfer, int status, struct outbound_result *result)
+hand_out(struct outbound *outbound, struct transfer *transfer, struct outbound_result *result)
 {
-    *result = (struct outbound_result){
-        .context_id = transfer->context_id,
-        .tag = transfer->tag,
-        .status = status,
-        .text = {(const uint8_t *)transfer->text, transfer->text_size},
-    };
+    result->context_id = transfer->context_id;
+    result->tag = transfer->tag;
+    result->started_us = transfer->started_us;
+    result->expects_missing = transfer->expects_missing;
+    result->text = (struct slice){(const uint8_t *)transfer->text, transfer->text_size};
     outbound->handed_out = transfer;
     outbound->count--;
 }
@@ -392,8 +430,37 @@ take_failed(struct outbound *outbound, struct outbound_result *result)
         return false;
     }
     transfer_unlink(&outbound->failed, transfer);
-    hand_out(outbound, transfer, 0, result);
+    *result = (struct outbound_result){.failure = OUTBOUND_MISLED};
+    hand_out(outbound, transfer, result);
     return true;
+}
+
+static enum outbound_failure
+failure_of(CURLcode code)
+{
+    switch ((int)code) {
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+        return OUTBOUND_MISLED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return OUTBOUND_TIMED_OUT;
+    default:
+        return OUTBOUND_BROKEN;
+    }
+}
+
+static void
+say(struct transfer *transfer, const char *reason)
+{
+    transfer->text_size = strlen(reason) < sizeof transfer->text ? strlen(reason) : sizeof transfer->text;
+    memcpy(transfer->text, reason, transfer->text_size);
 }
 
 static void
@@ -401,19 +468,23 @@ finish(struct outbound *outbound, CURL *easy, CURLcode code, struct outbound_res
 {
     char *private_data = NULL;
     long status = 0;
+    curl_off_t retry_after_s = 0;
     (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private_data);
     struct transfer *transfer = (struct transfer *)(void *)private_data;
     bool is_answered = code == CURLE_OK || (transfer->is_cut && code == CURLE_WRITE_ERROR);
     if (is_answered) {
         (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     } else {
-        const char *reason = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
-        transfer->text_size = strlen(reason);
-        memcpy(transfer->text, reason, transfer->text_size);
+        say(transfer, transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code));
     }
     (void)curl_multi_remove_handle(outbound->multi, easy);
     transfer_unlink(&outbound->transfers, transfer);
-    hand_out(outbound, transfer, (int)status, result);
+    *result = (struct outbound_result){.status = (int)status,
+                                       .failure = is_answered ? OUTBOUND_ANSWERED : failure_of(code),
+                                       .retry_after_ms =
+                                           retry_after_s > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S * 1000 : retry_after_s * 1000};
+    hand_out(outbound, transfer, result);
 }
 
 static bool
@@ -430,22 +501,98 @@ take_done(struct outbound *outbound, struct outbound_result *result)
     return false;
 }
 
+/* Whether everything is there that a request needs before it leaves: the name, the connection, TLS. */
+static bool
+is_connected(const struct transfer *transfer)
+{
+    curl_off_t ready_us = 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+    return ready_us > 0;
+}
+
 static void
-drive(struct outbound *outbound, const struct epoll_event *event)
+say_timeout(struct transfer *transfer, bool is_answer_late)
+{
+    char words[128];
+    curl_off_t name_us = 0;
+    int64_t waited_us = is_answer_late ? transfer->timeout_us : connect_us_of(transfer);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &name_us);
+    const char *what = is_answer_late ? "no answer" : name_us > 0 ? "no connection" : "its name was not resolved";
+    (void)snprintf(words, sizeof words, "%s within %lld ms", what, (long long)waited_us / 1000);
+    say(transfer, words);
+}
+
+/* Whose time is over. One that we look at late gets as much more: meanwhile nobody here has listened. */
+static bool
+take_expired(struct outbound *outbound, struct outbound_result *result)
+{
+    int64_t now_us = clock_steady_us();
+    for (struct transfer *transfer = outbound->transfers; transfer != NULL; transfer = transfer->next) {
+        transfer->connect_us = transfer->connect_us <= now_us && is_connected(transfer) ? INT64_MAX : transfer->connect_us;
+        bool is_answer_late = transfer->deadline_us <= now_us && transfer->connect_us > now_us;
+        int64_t *over_us = is_answer_late ? &transfer->deadline_us : &transfer->connect_us;
+        int64_t late_us = now_us - *over_us;
+        if (late_us < 0) {
+            continue;
+        }
+        if (late_us > LATE_US) {
+            transfer->deadline_us = transfer->deadline_us <= now_us ? now_us + late_us : transfer->deadline_us;
+            *over_us = now_us + late_us;
+            continue;
+        }
+        say_timeout(transfer, is_answer_late);
+        (void)curl_multi_remove_handle(outbound->multi, transfer->easy);
+        transfer_unlink(&outbound->transfers, transfer);
+        *result = (struct outbound_result){.failure = OUTBOUND_TIMED_OUT};
+        hand_out(outbound, transfer, result);
+        return true;
+    }
+    return false;
+}
+
+static void
+drive_socket(struct outbound *outbound, const struct epoll_event *event)
 {
     int running = 0;
-    if (event->data.fd == outbound->timer_fd) {
-        uint64_t expirations = 0;
-        if (read(outbound->timer_fd, &expirations, sizeof expirations) > 0) {
-            (void)curl_multi_socket_action(outbound->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        }
-        return;
-    }
     int mask = 0;
     mask |= (event->events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0;
     mask |= (event->events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0;
     mask |= (event->events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0;
     (void)curl_multi_socket_action(outbound->multi, event->data.fd, mask, &running);
+}
+
+static void
+drive_library(struct outbound *outbound)
+{
+    uint64_t expirations = 0;
+    int running = 0;
+    if (read(outbound->timer_fd, &expirations, sizeof expirations) > 0) {
+        outbound->armed_us = INT64_MAX;
+    }
+    if (outbound->library_us <= clock_steady_us()) {
+        outbound->library_us = INT64_MAX;
+        (void)curl_multi_socket_action(outbound->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+}
+
+/* Everything that has come. False: nothing had. */
+static bool
+drive(struct outbound *outbound)
+{
+    struct epoll_event events[EVENTS_EACH];
+    int count = epoll_wait(outbound->epoll_fd, events, EVENTS_EACH, 0);
+    bool is_timer = false;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.fd == outbound->timer_fd) {
+            is_timer = true;
+        } else {
+            drive_socket(outbound, &events[i]);
+        }
+    }
+    if (is_timer) {
+        drive_library(outbound);
+    }
+    return count > 0;
 }
 
 bool
@@ -457,15 +604,14 @@ outbound_next(struct outbound *outbound, struct outbound_result *result)
     }
     for (;;) {
         if (take_failed(outbound, result) || take_done(outbound, result)) {
+            set_timer(outbound);
             return true;
         }
-        struct epoll_event events[EVENTS_EACH];
-        int count = epoll_wait(outbound->epoll_fd, events, EVENTS_EACH, 0);
-        if (count <= 0) {
-            return false;
+        if (drive(outbound)) {
+            continue;
         }
-        for (int i = 0; i < count; i++) {
-            drive(outbound, &events[i]);
-        }
+        bool has_expired = take_expired(outbound, result);
+        set_timer(outbound);
+        return has_expired;
     }
 }

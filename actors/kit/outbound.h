@@ -29,6 +29,15 @@ struct outbound_call {
     struct id key;        /* Idempotency-Key of a POST; zero: context_id */
     const char *bearer;   /* a token of printable characters without blanks; NULL or "": none */
     bool is_once;         /* a connection of its own, so that the library never sends it a second time by itself */
+    bool expects_missing; /* the caller's own; comes back with the result */
+};
+
+/* Why there was no answer. */
+enum outbound_failure {
+    OUTBOUND_ANSWERED,
+    OUTBOUND_BROKEN,    /* no connection could be made, or it ended without a whole answer */
+    OUTBOUND_TIMED_OUT, /* there was one, and no answer in time */
+    OUTBOUND_MISLED     /* the address is none, or who is there has no certificate that we believe: a setting of ours is wrong */
 };
 
 /* How a call ended. `status` is that of HTTP, 0 when there was no answer; `text` is the first OUTBOUND_TEXT_MAX bytes of the answer as
@@ -36,7 +45,11 @@ struct outbound_call {
 struct outbound_result {
     struct id context_id;
     int64_t tag;
+    int64_t started_us;     /* steady */
+    int64_t retry_after_ms; /* as the answer said; 0: it did not */
     int status;
+    enum outbound_failure failure;
+    bool expects_missing; /* as given */
     struct slice text;
 };
 
@@ -53,7 +66,8 @@ int
 outbound_fd(const struct outbound *outbound);
 
 /* Starts a POST of application/json, with an `Idempotency-Key` so that a receiver can tell a repeated call, or a GET. Everything is
- * copied. Exactly one result comes, also when the URL is not one: after `timeout_ms` at the latest. */
+ * copied. Exactly one result comes, also when the URL is not one: after `timeout_ms` at the latest, counted from here. How many are
+ * under way is the caller's to bound. */
 void
 outbound_start(struct outbound *outbound, const struct outbound_call *call);
 

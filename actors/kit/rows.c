@@ -59,6 +59,21 @@ rows_say_failed(struct batch *batch, struct record *record, err status, const ch
     say(batch, record, &outcome);
 }
 
+/* It goes, now or when the outside party is back; that one is tried soon. */
+static void
+say_held(struct batch *batch, struct record *record)
+{
+    struct row_outcome outcome = {0};
+    struct slice why = {0};
+    struct outcalls *outcalls = batch->actor->outcalls;
+    WIRE_SET(&outcome, row_outcome, outcome, slice_of("started"));
+    if (outcalls != NULL && !outcalls_is_up(outcalls, &why)) {
+        (void)outcalls_probe(outcalls);
+        WIRE_SET(&outcome, row_outcome, held, why);
+    }
+    say(batch, record, &outcome);
+}
+
 /* --- charging --- */
 
 /* The attempts of an event with one more; of many the first and the latest. */
@@ -180,7 +195,7 @@ settle_due(struct batch *batch, struct record *record)
     const struct due_row *row = record->due;
     err status = record->outcome.status;
     if (status == ERR_ok || status == ERR_COUNT) {
-        say_word(batch, record, "started");
+        say_held(batch, record);
         return;
     }
     due_rows_keep(batch->actor->due_rows, row);
@@ -374,10 +389,13 @@ retry_due(struct batch *batch, struct record *record, const struct row *row)
     if (code != ERR_ok) {
         return code;
     }
+    bool is_party = is_there && actor->outcalls != NULL && slice_equal(row->owner, slice_of(OUTCALLS_OWNER));
     if (!is_there) {
         say_word(batch, record, "gone");
     } else if (due->due_ms == DUE_ASIDE) {
         refuse(batch, record, ERR_letter_closed, is_aside);
+    } else if (is_party || due_is_turn(due->due_ms)) {
+        say_held(batch, record);
     } else if (due->due_ms != DUE_NEVER || rows_is_due_taken(actor, row->owner, row->key)) {
         say_word(batch, record, "started"); /* it goes by itself, or for somebody else */
     } else {

@@ -277,6 +277,7 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
     int64_t now_ms = payment->batch->now_ms;
     close_letter(payment, id_of(task), &task->calls);
     task->calls.failures = 0;
+    task->calls.doubted_ms = 0;
     task->calls.accepted++;
     if (task->payback == NULL && words->reference.size > 0) {
         task->claim->claim.reference = words->reference;
@@ -309,6 +310,15 @@ take_unknown(struct payment *payment, struct task *task, struct slice error)
     log_often(LOG_LEVEL_WARN, "payment_call_without_outcome", owner_of(task), LOG_ID(owner_of(task), id_of(task)),
               LOG_I64("attempts", *attempts_of(task)), LOG_I64("again_in_ms", pause_ms), LOG_SLICE("error", error));
     wait_for(payment, task, CALLS_WAIT_PAUSE, payment->batch->now_ms + pause_ms);
+}
+
+/* What went wrong is the provider's, or a setting's of ours: nothing is counted, and when its turn comes it is asked for. */
+static void
+take_held(struct payment *payment, struct task *task, struct slice error)
+{
+    set_reason(task, error);
+    log_often(LOG_LEVEL_WARN, "payment_call_waits", owner_of(task), LOG_ID(owner_of(task), id_of(task)), LOG_SLICE("error", error));
+    wait_for(payment, task, CALLS_WAIT_TURN, batch_turn_ms(payment->batch));
 }
 
 static err
@@ -409,6 +419,7 @@ call_outside(struct payment *payment, struct task *task, enum payment_step step)
                                    .tag = tag_of(task, step),
                                    .bearer = settings->payment_token,
                                    .is_once = step == PAYMENT_CREATE,
+                                   .expects_missing = step == PAYMENT_ASK,
                                });
     return ERR_ok;
 }
@@ -416,6 +427,11 @@ call_outside(struct payment *payment, struct task *task, enum payment_step step)
 static err
 call(struct payment *payment, struct task *task, enum payment_step step)
 {
+    bool is_outside = task->claim->claim.provider != PAYMENT_SIMULATED && payment->settings->payment_url[0] != '\0';
+    if (is_outside && !batch_may_call(payment->batch, task->cause)) {
+        wait_for(payment, task, step == PAYMENT_CREATE ? CALLS_WAIT_TURN_FIRST : CALLS_WAIT_TURN, batch_turn_ms(payment->batch));
+        return ERR_ok;
+    }
     (*attempts_of(task))++;
     touch(task);
     return task->claim->claim.provider == PAYMENT_SIMULATED ? call_simulated(payment, task, step) : call_outside(payment, task, step);
@@ -498,8 +514,11 @@ payment_handle_due(struct payment *payment, const struct item *item)
     }
     err code = ERR_ok;
     calls_init(&task.calls, item->payload);
-    if (!is_wanted(&task)) {
+    bool is_first = task.calls.wait == CALLS_WAIT_TURN_FIRST;
+    if (!is_wanted(&task) || (is_first && is_cancelled(&task))) {
         end(payment, &task);
+    } else if (is_first) {
+        code = call(payment, &task, PAYMENT_CREATE);
     } else {
         if (task.calls.wait == CALLS_WAIT_CALL) {
             calls_add(&task.calls, payment->batch->now_ms, slice_of("there was no answer in time"));
@@ -554,11 +573,18 @@ judge(struct payment *payment, const struct item *item, struct payment_words *wo
     if (verdict == VERDICT_UNKNOWN || verdict == VERDICT_NOT_TAKEN || is_unexplained) {
         words->reason = describe(payment, item);
     }
-    if (step == PAYMENT_CREATE && (item->call_status == 401 || item->call_status == 403)) {
-        log_often(LOG_LEVEL_ERROR, "provider_refuses_us", "", LOG_I64("http_status", item->call_status),
-                  LOG_SLICE("error", words->reason));
-    }
     return verdict;
+}
+
+/* Whether the call counts as not made. */
+static bool
+is_held(const struct payment *payment, struct task *task, const struct item *item)
+{
+    if (item->call_blame == CALL_IN_DOUBT) {
+        bool others_are_answered = batch_others_are_answered(payment->batch, task->calls.doubted_ms);
+        return !calls_doubt(&task->calls, payment->batch->now_ms, others_are_answered);
+    }
+    return item->call_blame == CALL_NOT_CHARGED;
 }
 
 err
@@ -579,7 +605,12 @@ payment_handle_outcome(struct payment *payment, const struct item *item)
     }
     *called_flag(&task) = true;
     calls_init(&task.calls, wire_buffer_slice(&payload));
-    code = take_verdict(payment, &task, judge(payment, item, &words), &words);
+    enum payment_verdict verdict = judge(payment, item, &words);
+    if (is_held(payment, &task, item)) {
+        take_held(payment, &task, describe(payment, item));
+    } else {
+        code = take_verdict(payment, &task, verdict, &words);
+    }
     calls_fini(&task.calls);
     wire_buffer_fini(&payload);
     return code;

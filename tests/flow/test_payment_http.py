@@ -133,15 +133,25 @@ def test_a_4xx_is_a_refusal_with_its_reason(till):
     assert till.wait(till.charge(), "failed")["reason"] == "this card is not taken"
 
 
-def test_a_wrong_token_fails_the_charge_loudly_and_is_told_to_nobody(till):
+def test_a_wrong_token_is_an_incident_and_told_to_nobody_and_the_charge_waits(till):
     till = till(payment_token="tok_wrong_9876543210")
-    failed = till.wait(till.charge(), "failed")
-    assert failed["reason"] == "the provider answered HTTP 401 and repeated the token, which is left out"
-    assert "error payment/0 provider_refuses_us" in till.process.log()
+    charge = till.charge()
+    letter = till.letter("waiting")
+    assert (letter["reason"], letter["key"], letter["destination"]) == ("party_refuses_us", "payment", "payment/0")
+    assert "it answers HTTP 401" in letter["error"]
+    waits = wait_until(lambda: till.get(charge) if till.get(charge).get("reason") else None, what="the charge says why")
+    assert (waits["status"], waits["reason"]) == ("pending", "the provider answered HTTP 401 and repeated the token, which is left out")
+    assert "error payment/0 outside_party_refuses_us" in till.process.log()
     assert "tok_wrong" not in till.process.log()
     for table, column in (("charge", "reason"), ("due", "payload"), ("outbox", "body"), ("answer", "body")):
         count = f"SELECT COUNT(*) FROM ${table} WHERE HEX({column}) LIKE '%{b'tok_wrong'.hex().upper()}%'"
         assert till.shop.sql(count, actor="payment") == [(0,)], table
+    till.kill()
+    till.settings["payment_token"] = TOKEN
+    till.start()
+    till.wait(charge, "succeeded")
+    till.letter("done")
+    assert till.shop.sql("SELECT COUNT(*) FROM $due", actor="payment") == [(0,)]
 
 
 @pytest.mark.parametrize("word, calls", [

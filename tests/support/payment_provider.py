@@ -13,6 +13,7 @@ Prints `port N` when it listens. What it does with the next calls is a list of w
     drop      not taken, closed without a word      hang       taken as succeeded, and answered when nobody listens any more
     garbage   taken as succeeded, 200 with a body that is no JSON       busy   429, and not taken
     twice     taken as succeeded, with two answers on one connection
+    forbidden, nowhere, moved   403, 404, 302, and not taken
     answer    (ask only) what is so: 404 or the status                  deaf   (ask only) closed without a word
 
 Something that was taken before under the same Idempotency-Key is answered as what it is and not taken again. `POST /settle` with
@@ -127,6 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         provider = self.provider
         statuses = {"approve": "succeeded", "refuse": "failed", "pending": "pending", "lose": "succeeded", "hang": "succeeded",
                     "garbage": "succeeded", "twice": "succeeded"}
+        refusals = {"forbidden": 403, "nowhere": 404, "moved": 302}
         if provider.token and self.headers.get("Authorization") != f"Bearer {provider.token}":
             return self.answer(401, {"error": f"not {self.headers.get('Authorization')}"})
         with provider.lock:
@@ -139,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(500, {"error": "out of order"})
         if word == "busy":
             return self.answer(429, {"error": "too many"})
+        if word in refusals:
+            return self.answer(refusals[word], {"error": word})
         if word in ("lose", "drop"):
             return self.hang_up()
         if word == "hang":
