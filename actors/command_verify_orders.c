@@ -63,6 +63,7 @@ struct slot {
     uint64_t committed[SHARDS_MAX];
     int64_t open_holds;
     int64_t live_charges; /* succeeded, and not all paid back */
+    int64_t free_charges; /* of these, those of nothing: there is nothing to pay back */
     int64_t pending_charges;
     int64_t charged;
     int64_t refunded;
@@ -295,6 +296,7 @@ see_charge(struct slot *slot, struct db_statement *row)
     slot->refunded = sum_wrapped(slot->refunded, refunded);
     if (refunded < amount || amount == 0) {
         slot->live_charges++;
+        slot->free_charges += amount == 0 ? 1 : 0;
         slot->live_charge = db_id(row, 1);
         copy_text(slot->live_currency, sizeof slot->live_currency, db_bytes(row, 3));
     }
@@ -398,7 +400,7 @@ is_charged_once(const struct slot *slot)
 static bool
 is_uncharged(const struct slot *slot)
 {
-    return slot->live_charges == 0 && slot->pending_charges == 0 && slot->charged == slot->refunded;
+    return slot->live_charges == slot->free_charges && slot->pending_charges == 0 && slot->charged == slot->refunded;
 }
 
 static enum verdict

@@ -284,3 +284,14 @@ def test_verify_is_quiet_while_orders_come_and_go(database, make_shop, ask):
         guests.join(60)
         assert guests.error is None, guests.error
     shop.verify()
+
+
+def test_an_order_that_costs_nothing_and_is_given_up_leaves_nothing_to_pay_back(database, make_shop, ask):
+    shop = make_shop(database)
+    shop.run()
+    client = ask(shop)
+    put(client, A, 0)
+    kept = ended(client, place(client, A), "received")
+    cancelled(client, ended(client, place(client, A), "received"))
+    shop.verify()
+    assert seen(client, kept)["status"] == "received"
