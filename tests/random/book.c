@@ -144,23 +144,32 @@ by_version(const void *a, const void *b)
     return first->version < second->version ? -1 : first->version > second->version;
 }
 
-bool
-book_has_gap(const struct book *book, size_t product)
+static void
+sort_changes(struct book_shelf *shelf)
 {
-    const struct book_shelf *shelf = &book->shelves[product];
-    int64_t last = shelf->version;
-    for (size_t i = 0; i < shelf->count; i++) {
-        last = shelf->changes[i].version > last ? shelf->changes[i].version : last;
+    if (shelf->count > 0) {
+        qsort(shelf->changes, shelf->count, sizeof shelf->changes[0], by_version);
     }
-    return last - shelf->version > (int64_t)shelf->count;
+}
+
+bool
+book_has_gap(struct book *book, size_t product)
+{
+    struct book_shelf *shelf = &book->shelves[product];
+    int64_t last = shelf->version;
+    bool has_gap = false;
+    sort_changes(shelf);
+    for (size_t i = 0; i < shelf->count; i++) {
+        has_gap = has_gap || shelf->changes[i].version > last + 1;
+        last = shelf->changes[i].version;
+    }
+    return has_gap;
 }
 
 static bool
 settle_shelf(struct book_shelf *shelf, const char *product, struct err_text *why)
 {
-    if (shelf->count > 0) {
-        qsort(shelf->changes, shelf->count, sizeof shelf->changes[0], by_version);
-    }
+    sort_changes(shelf);
     for (size_t i = 0; i < shelf->count; i++) {
         const struct book_change *change = &shelf->changes[i];
         if (i > 0 && change->version == shelf->changes[i - 1].version && change->delta == 0) {

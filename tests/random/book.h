@@ -48,7 +48,7 @@ book_refill(struct book *book, size_t product, const struct stock_move *move);
 
 /* Whether changes before the last one are missing, so that the ledger has to be asked for refills. */
 bool
-book_has_gap(const struct book *book, size_t product);
+book_has_gap(struct book *book, size_t product);
 
 /* Adds up all that was written. False: `why` says which shelf does not agree, and how. */
 bool

@@ -90,11 +90,13 @@ check_status(struct sequence *sequence, const struct request *request, err statu
 
 /* --- what was said before --- */
 
-/* An answer that says nothing about the request itself. */
+/* An answer that says nothing about the request itself; or that is for whoever asked it in this role. */
 static bool
-is_about_now(err status)
+is_about_now(const struct request *request, err status)
 {
-    return err_disposition(status) == ERR_RETRY || status == ERR_forbidden;
+    bool is_theirs = status == ERR_forbidden || status == ERR_unknown_order || status == ERR_unknown_user ||
+                     status == ERR_unknown_charge || status == ERR_wrong_transition;
+    return err_disposition(status) == ERR_RETRY || (is_theirs && WIRE_HAS(&request->told, request_header, role));
 }
 
 static void
@@ -121,7 +123,7 @@ check_told(struct sequence *sequence, struct request *request, err status, struc
     } else if (status == ERR_ok && told->refusal != ERR_ok && is_same && operations[request->op].asked_again == SAME) {
         sequence_complain(sequence, request, "done, though its final refusal was %s (%llu)", err_symbol(told->refusal),
                           (unsigned long long)told->number);
-    } else if (status != ERR_ok && told->is_done && is_same && request->again && !is_about_now(status)) {
+    } else if (status != ERR_ok && told->is_done && is_same && request->again && !is_about_now(request, status)) {
         sequence_complain(sequence, request, "%s, though it was done before (%llu)", err_symbol(status),
                           (unsigned long long)told->number);
     }
@@ -132,7 +134,7 @@ check_told(struct sequence *sequence, struct request *request, err status, struc
         told->answer = told_hash(body);
         told->number = request->number;
     } else if (request->again && !told->is_done && told->refusal == ERR_ok && err_disposition(status) == ERR_REFUSE &&
-               !is_about_now(status) && status != ERR_idempotency_mismatch) {
+               !is_about_now(request, status) && status != ERR_idempotency_mismatch) {
         told->refusal = status;
         told->op = request->op;
         told->asked = asked;
@@ -180,9 +182,11 @@ take_stock(struct sequence *sequence, struct request *request, const void *answe
     }
     book_write(&sequence->book, request->op, &request->id, &asked, done);
     struct wire_list lines = asked.stock_reserve_value.lines;
-    if (request->op == OP_stock_reserve && wire_list_next(&lines, &stock_line_body, &line)) {
-        struct known hold = {.id = request->id};
+    struct known hold = {.id = request->id};
+    while (request->op == OP_stock_reserve && wire_list_next(&lines, &stock_line_body, &line)) {
         memcpy(hold.product, line.product.data, line.product.size);
+        hold.product[line.product.size] = '\0';
+        hold.is_booked = hold.is_booked || values_product_number(line.product) < VALUES_BOOK_PRODUCTS;
         memory_put(&sequence->memory, THING_HOLD, request->slot, &hold);
     }
 }

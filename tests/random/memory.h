@@ -36,6 +36,7 @@ struct known {
     struct id id;
     char product[WIRE_NAME_MAX + 1]; /* of a hold: one that says its shard */
     int64_t version;                 /* of a person */
+    bool is_booked;                  /* of a hold: it holds units of a shelf that the book counts */
     bool is_known;
 };
 

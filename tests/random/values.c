@@ -461,11 +461,19 @@ has_field(const struct wire_body *body, const char *name)
     return false;
 }
 
+/* What is done beside the book ends no hold that the book counts on. */
+static const struct known *
+thing_of(const struct maker *maker, enum thing thing)
+{
+    const struct known *known = memory_get(maker->memory, thing, maker->picks.slots[thing]);
+    return known->is_booked && maker->is_beside_book ? &maker->memory->nobody[thing] : known;
+}
+
 /* The product of a body that names a hold is the hold's. */
 static void
 put_product(struct maker *maker, const struct wire_body *body, bool is_menu, msgpack_packer *packer)
 {
-    const struct known *hold = memory_get(maker->memory, THING_HOLD, maker->picks.slots[THING_HOLD]);
+    const struct known *hold = thing_of(maker, THING_HOLD);
     uint64_t first = is_menu || maker->is_beside_book ? VALUES_BOOK_PRODUCTS : 0;
     uint64_t drawn = chance_below(&maker->chance, MEMORY_PRODUCTS - first) + first;
     bool is_in_line = strstr(body->name, "_line") != NULL || strcmp(body->name, "product_row") == 0;
@@ -627,7 +635,7 @@ put_hinted(struct maker *maker, const struct wire_body *body, const struct wire_
         put_text_hinted(maker, body, hint, packer);
         break;
     case FROM_THING:
-        id = &memory_get(maker->memory, hint->thing, maker->picks.slots[hint->thing])->id;
+        id = &thing_of(maker, hint->thing)->id;
         break;
     case FROM_NUMBER:
         if (hint->thing == THING_NONE) {

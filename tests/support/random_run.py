@@ -19,6 +19,8 @@ KEPT = os.path.join(os.path.dirname(LARDER), "random")
 
 # Errors in the log that the sequence means to cause, each with the reason why it is right.
 EXPECTED_ERRORS = {
+    "order_cannot_be_undone": "the simulated provider refuses to pay back amounts that end in 08",
+    "event_cannot_be_applied": "a shelf was filled up to what it can count, and a refill came",
     "message_ended_its_actor": "it was killed while it handled its first messages one by one",
     "hosting_is_stale": "a subscriber that was behind was unsubscribed by somebody",
     "kept_events_are_lost": "somebody else told the source in the dlq's name that events are kept",
