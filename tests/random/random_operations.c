@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_asker.h"
 #include "judge.h"
+#include "junk.h"
 #include "windows.h"
 
 struct options {
@@ -127,6 +129,7 @@ run(struct windows *windows, const struct options *options)
 {
     struct sequence *sequence = windows->sequence;
     uint64_t next_kill = options->kill_every;
+    struct junk junk = {.post = windows->post, .sequence = sequence, .http = options->http, .base_port = options->base_port};
     while (sequence->number < options->requests) {
         if (!windows_send(windows)) {
             return false;
@@ -141,6 +144,7 @@ run(struct windows *windows, const struct options *options)
         if (!windows_settle(windows)) {
             return false;
         }
+        junk_throw(&junk, sequence->number);
     }
     return true;
 }
@@ -158,7 +162,9 @@ main(int argc, char **argv)
     struct err_text why;
     sequence_init(&sequence, options.seed, options.shards);
     sequence.log = options.log == NULL ? NULL : fopen(options.log, "w");
-    struct windows windows = {.sequence = &sequence, .post = &post, .patience_ms = 12000};
+    struct http_asker asker = {&sequence, options.http};
+    struct windows windows = {.sequence = &sequence, .post = &post, .patience_ms = 12000, .ask_http = http_ask, .context = &asker};
+    sequence.has_http = options.http != NULL;
     if (post_open(&post, &(struct post_addresses){tcp_address, &options}, options.shards, &why) != ERR_ok) {
         fprintf(stderr, "random_operations: %s\n", why.text);
         return 2;
