@@ -239,7 +239,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
 FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/obj/%.o,$(PROTO_SOURCES) $(SERVER_SOURCES))
 FUZZ_LLHTTP := $(LLHTTP_SOURCES:%.c=build/fuzz/obj/llhttp/%.o)
 FUZZ_CFLAGS = $(filter-out -O2 -fcf-protection -fPIE -D_FORTIFY_SOURCE=2,$(CFLAGS)) -O1 -fno-sanitize-recover=all
-$(FUZZ_OBJECTS) $(FUZZ_LLHTTP) $(FUZZ_TARGETS): | lint-packages
+$(FUZZ_OBJECTS) $(FUZZ_LLHTTP) $(FUZZ_TARGETS) $(patsubst %.c,build/fuzz/obj/%.o,$(RANDOM_SOURCES)): | lint-packages
 
 build/fuzz/obj/llhttp/%.o: build/config.mk
 	@mkdir -p $(@D)
@@ -253,14 +253,17 @@ build/fuzz/obj/%.o: %.c build/config.mk
 build/fuzz/libfuzzed.a: $(FUZZ_OBJECTS) $(FUZZ_LLHTTP)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+# Stands on the random sequence, and on the actors themselves.
+build/fuzz/fuzz_operations: $(patsubst %.c,build/fuzz/obj/%.o,$(filter-out %/random_operations.c,$(RANDOM_SOURCES)))
+
 build/fuzz/%: tests/fuzz/%.c build/fuzz/libfuzzed.a
 	@$(if $(V),,echo "  LD  $@")
-	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined $^ -o $@ $(LDLIBS)
+	$(Q)clang $(FUZZ_CFLAGS) -Itests/random -fsanitize=fuzzer,address,undefined $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS)
 
 fuzz: $(FUZZ_TARGETS)
 	@for target in $(patsubst tests/fuzz/%.c,%,$(FUZZ_SOURCES)); do \
 	  mkdir -p build/corpus/$$target; \
-	  build/fuzz/$$target -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1 -verbosity=0 \
+	  build/fuzz/$$target -max_total_time=$(SECONDS_EACH) -max_len=4096 -len_control=0 -print_final_stats=1 -verbosity=0 \
 	    -artifact_prefix=build/corpus/$$target- build/corpus/$$target >build/corpus/$$target.log 2>&1 \
 	    || { tail -n 60 build/corpus/$$target.log; echo "$$target found a fault"; exit 1; }; \
 	  echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/corpus/$$target.log) runs in $(SECONDS_EACH) s, no fault"; \
@@ -303,4 +306,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(DEPENDENCIES) $(FUZZ_OBJECTS:.o=.d)
+-include $(DEPENDENCIES) $(FUZZ_OBJECTS:.o=.d) $(patsubst %.c,build/fuzz/obj/%.d,$(RANDOM_SOURCES))

@@ -482,7 +482,8 @@ db_bytes(struct db_statement *statement, int column)
 {
     const struct db_cell *cell = cell_at(statement, column);
     assert(cell->kind == DB_BYTES || cell->kind == DB_NULL);
-    return (struct slice){statement->result.bytes + cell->number, cell->size};
+    /* A result of nothing but empty values has no bytes to point into. */
+    return cell->size == 0 ? slice_of("") : (struct slice){statement->result.bytes + cell->number, cell->size};
 }
 
 struct id

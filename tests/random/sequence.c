@@ -20,7 +20,7 @@
 #include "link.h"
 #include "role.h"
 
-#define PRELUDE (3 * MEMORY_PRODUCTS) /* requests that fill the menu and the shelves, so that there is something to do */
+#define PRELUDE (2 * MEMORY_PRODUCTS) /* requests that fill the menu and the shelves, so that there is something to do */
 #define STRANGE_OP_ONE_IN 80
 #define HEADER_BAD_ONE_IN 80
 
@@ -248,8 +248,8 @@ static void
 draw_header(struct sequence *sequence, struct request *request, struct chance *chance)
 {
     struct request_header *told = &request->told;
-    uint64_t strange = chance_below(chance, 160);
-    uint64_t late = chance_below(chance, 60);
+    uint64_t strange = request->number < PRELUDE ? 100 : chance_below(chance, 160);
+    uint64_t late = request->number < PRELUDE ? 100 : chance_below(chance, 60);
     *told = (struct request_header){0};
     snprintf(request->words[0], sizeof request->words[0], "%s", wire_ops[request->op].name);
     if (strange == 2) {
@@ -266,8 +266,10 @@ draw_header(struct sequence *sequence, struct request *request, struct chance *c
     } else if (chance_one_in(chance, 8)) {
         WIRE_SET(told, request_header, again, false);
     }
-    draw_role(sequence, request, chance);
-    draw_trace(request, chance);
+    if (request->number >= PRELUDE) {
+        draw_role(sequence, request, chance);
+        draw_trace(request, chance);
+    }
     request->header.size = 0;
     wire_encode(&request_header_body, told, &request->header);
 }
@@ -344,6 +346,7 @@ make_body(struct sequence *sequence, struct request *request, struct chance *cha
     values_begin(&maker);
     if (request->number < PRELUDE) {
         maker.is_wild = false;
+        maker.is_plain = true;
         maker.break_at = VALUES_NEVER;
         maker.picks.product = request->number % MEMORY_PRODUCTS;
     }
@@ -413,8 +416,13 @@ draw_envelope(struct request *request, bool is_alone, struct chance *chance)
 struct request *
 sequence_next(struct sequence *sequence)
 {
+    return sequence_next_of(sequence, chance_of(sequence->seed, sequence->number));
+}
+
+struct request *
+sequence_next_of(struct sequence *sequence, struct chance chance)
+{
     uint64_t number = sequence->number++;
-    struct chance chance = chance_of(sequence->seed, number);
     struct request *request = kept(sequence, number);
     uint64_t back = 1 + chance_below(&chance, SEQUENCE_KEPT / 2);
     uint64_t kind = chance_below(&chance, 100);

@@ -98,6 +98,10 @@ sequence_fini(struct sequence *sequence);
 struct request *
 sequence_next(struct sequence *sequence);
 
+/* The same from another chance than that of the seed and its number: a fuzzer's. */
+struct request *
+sequence_next_of(struct sequence *sequence, struct chance chance);
+
 /* The same once more, with `again` and a new deadline: nobody has answered it, or with words that say to ask again. */
 void
 sequence_repeat(struct sequence *sequence, struct request *request);

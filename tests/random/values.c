@@ -60,9 +60,14 @@ struct hint {
     const char *words; /* with | between them */
 };
 
+#define NAMES                                                                                \
+    "Donut|P\xc3\xa3o de queijo|\xf0\x9f\x8d\xa9|'; DROP TABLE x; --|<b>x</b>|\xe2\x80\xae|" \
+    "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d|e\xcc\x81\xcc\x81\xcc\x81|%s%n|\"\\"
 #define METHODS "pix|credit_card|debit_card|money|pix|credit_card|debit_card|money|cheque"
 #define STATUSES "placed|awaiting_payment|received|in_preparation|ready|completed|cancelled|payment_failed|gone"
-#define OWNERS "stock/0|stock/1|factory/0|order/0|payment/0|product/0|user/0|sales/0|nobody/0|dlq/0|stock/9|stock|dlq.x"
+#define OWNERS                                                                                                                       \
+    "stock/0|stock/0|stock/0|stock/0|factory/0|factory/0|factory/0|order/0|order/0|order/0|payment/0|payment/0|payment/0|product/0|" \
+    "user/0|sales/0|nobody/0|dlq/0|stock/1|stock/9|stock|dlq.x"
 
 static const struct hint hints[] = {
     {"sales_show", "product", FROM_MENU, THING_NONE, NULL},
@@ -116,7 +121,7 @@ static const struct hint hints[] = {
     {NULL, "method", FROM_WORDS, THING_NONE, METHODS},
     {"order_advance", "to", FROM_WORDS, THING_NONE, STATUSES},
     {"order_list", "status", FROM_WORDS, THING_NONE, STATUSES},
-    {NULL, "role", FROM_WORDS, THING_NONE, "customer|customer|employee|admin|operator|anonymous|king"},
+    {NULL, "role", FROM_WORDS, THING_NONE, "customer|customer|customer|customer|employee|employee|admin|operator|anonymous|king"},
     {NULL, "category", FROM_WORDS, THING_NONE,
      "burger|side|beverage|dessert|other|burger|side|other|burger|side|beverage|dessert|other|burger|side|soup"},
     {NULL, "email", FROM_WORDS, THING_NONE,
@@ -129,9 +134,16 @@ static const struct hint hints[] = {
     {NULL, "password", FROM_WORDS, THING_NONE,
      "correct horse|correct horse|correct horse|correct horse|battery staple|\xf0\x9f\x90\xb4\xf0\x9f\x90\xb4\xf0\x9f\x90\xb4|       "
      " "},
-    {NULL, "phone", FROM_WORDS, THING_NONE, "+55 (11) 99999-0000|123|+++|119"},
+    {"product_put", "name", FROM_WORDS, THING_NONE, NAMES},
+    {"product_patch", "name", FROM_WORDS, THING_NONE, NAMES},
+    {"product_category", "name", FROM_WORDS, THING_NONE, NAMES},
+    {"user_register", "name", FROM_WORDS, THING_NONE, NAMES},
+    {"user_change", "name", FROM_WORDS, THING_NONE, NAMES},
+    {"product_row", "name", FROM_WORDS, THING_NONE, NAMES},
+    {NULL, "phone", FROM_WORDS, THING_NONE, "+55 (11) 99999-0000|123|119|119|119|+++"},
     {"product_row", "images", FROM_WORDS, THING_NONE, "https://example.com/a.png|http://a.b/c https://d.e/f|ftp://x| "},
-    {NULL, "url", FROM_WORDS, THING_NONE, "https://example.com/a.png|http://a.b/c|ftp://x|https://"},
+    {NULL, "url", FROM_WORDS, THING_NONE,
+     "https://example.com/a.png|http://a.b/c|https://example.com/b.png|http://a.b/d|https://d.e/f|ftp://x|https://"},
     {"dlq_fetch", "subscriber", FROM_WORDS, THING_NONE, "r0|r1|r2|r3|dlq.n0|nobody"},
     {NULL, "subscriber", FROM_NAME, THING_NONE, "r"},
     {"dlq_subscribe", "name", FROM_NAME, THING_NONE, "n"},
@@ -234,7 +246,7 @@ draw_number(struct maker *maker, int64_t lo, int64_t hi)
     case 3:
         return hi - (hi > lo ? 1 : 0);
     case 4:
-        return hi - lo > 300 || hi - lo < 0 ? lo + (int64_t)chance_below(chance, 300) : chance_between(chance, lo, hi);
+        return (uint64_t)hi - (uint64_t)lo > 300 ? lo + (int64_t)chance_below(chance, 300) : chance_between(chance, lo, hi);
     default:
         return chance_between(chance, lo, hi);
     }
@@ -319,8 +331,8 @@ draw_count(struct maker *maker, const struct wire_field *field)
     if (chance_one_in(&maker->chance, 150) && maker->depth <= 1) {
         return hi;
     }
-    uint64_t count = lo + chance_below(&maker->chance, 4);
-    return count > hi ? hi : count;
+    uint64_t count = chance_one_in(&maker->chance, 2) ? 1 : lo + chance_below(&maker->chance, 4);
+    return count < lo ? lo : count > hi ? hi : count;
 }
 
 static void
@@ -506,7 +518,7 @@ draw_near(struct maker *maker, int64_t number)
 static int64_t
 draw_small(struct maker *maker, const struct wire_field *field, bool is_delta)
 {
-    static const int64_t amounts[] = {0, 1, 2, 3, 5, 10, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 2406};
+    static const int64_t amounts[] = {0, 1, 2, 3, 5, 10, 100, 101, 101, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 110, 2406};
     int64_t number = strcmp(field->name, "amount") == 0 ? amounts[chance_below(&maker->chance, sizeof amounts / sizeof amounts[0])]
                                                         : (int64_t)chance_below(&maker->chance, 5) + (field->lo < 1 ? 0 : field->lo);
     if (is_delta) {
@@ -695,7 +707,7 @@ static void
 put_value(struct maker *maker, const struct wire_body *body, const struct wire_field *field, msgpack_packer *packer)
 {
     const struct hint *hint = find_hint(body, field);
-    bool is_by_table = chance_one_in(&maker->chance, maker->is_wild ? 2 : 24);
+    bool is_by_table = chance_one_in(&maker->chance, maker->is_wild ? 2 : 80) && !maker->is_plain;
     if (hint != NULL && !is_by_table) {
         put_hinted(maker, body, field, hint, packer);
     } else {
@@ -712,9 +724,18 @@ draw_fields(struct maker *maker, const struct wire_body *body)
 {
     uint64_t has = 0;
     bool is_rare = body == &letter_filter_body;
+    bool is_by_email = chance_one_in(&maker->chance, 2);
     for (size_t i = 0; i < body->field_count; i++) {
         uint64_t drawn = chance_below(&maker->chance, 8);
         bool is_there = drawn < (is_rare ? 1 : strcmp(body->fields[i].name, "version") == 0 ? 2 : 4);
+        if ((body == &user_find_body || body == &user_sign_in_body) && drawn != 0) {
+            is_there = strcmp(body->fields[i].name, is_by_email ? "email" : "cpf") == 0;
+        }
+        if (strcmp(body->fields[i].name, "customer") == 0 || strcmp(body->fields[i].name, "shard") == 0) {
+            is_there = drawn == 0;
+        } else if (body == &burial_body) {
+            is_there = drawn < 7;
+        }
         has |= (uint64_t)(body->fields[i].need == REQUIRED || is_there || body == &payment_webhook_body) << i;
     }
     return has;
@@ -791,7 +812,7 @@ values_begin(struct maker *maker)
     uint64_t near = chance_below(chance, 4);
     uint64_t source = chance_next(chance);
     picks->source = near < 2 ? source : near == 2 ? 0 : 3;
-    picks->name = chance_below(chance, chance_one_in(chance, 2) ? MEMORY_NAMES : 2);
+    picks->name = chance_below(chance, chance_one_in(chance, 4) ? MEMORY_NAMES : 2);
     picks->later = draw_later(chance);
     picks->event = (enum event_type)chance_below(chance, EVENT_COUNT);
     maker->is_wild = chance_one_in(chance, 8);

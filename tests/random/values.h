@@ -29,6 +29,7 @@ struct maker {
     struct picks picks;
     int own_source;      /* of the actor that it goes to, as memory has it; -1: it publishes nothing */
     bool is_wild;        /* every value from the bounds, none that is sensible */
+    bool is_plain;       /* nothing but what makes sense */
     bool is_reversed;    /* fields in the opposite order */
     bool is_beside_book; /* names no shelf that the book counts */
     int break_at;        /* the field that is broken, counted as they are written; VALUES_NEVER */

@@ -52,6 +52,17 @@ windows_send(struct windows *windows)
 }
 
 bool
+windows_send_of(struct windows *windows, const struct chance *chances, size_t count)
+{
+    windows->window++;
+    for (windows->count = 0; windows->count < count && is_fine(windows); windows->count++) {
+        windows->under_way[windows->count] = sequence_next_of(windows->sequence, chances[windows->count]);
+        send_one(windows, windows->under_way[windows->count]);
+    }
+    return is_fine(windows);
+}
+
+bool
 windows_send_again(struct windows *windows)
 {
     for (size_t i = 0; i < windows->count && is_fine(windows); i++) {

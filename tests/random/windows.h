@@ -24,6 +24,10 @@ struct windows {
 bool
 windows_send(struct windows *windows);
 
+/* Sends these requests; up to WINDOW_MAX. */
+bool
+windows_send_of(struct windows *windows, const struct chance *chances, size_t count);
+
 /* Sends everything that has no answer once more: what it went to has ended. */
 bool
 windows_send_again(struct windows *windows);
