@@ -324,7 +324,11 @@ take_outside(struct sequence *sequence, const struct request *request, const uni
         add_outside(sequence, &asked->dlq_hand_over_value.request);
     }
     while (request->op == OP_dlq_bury && wire_list_next(&burials, &burial_body, &burial)) {
+        struct known letter = {.id = burial.letter};
         add_outside(sequence, &burial.letter);
+        if (slice_equal(burial.kind, slice_of("event"))) {
+            memory_put(&sequence->memory, THING_BURIED, request->slot, &letter);
+        }
     }
 }
 

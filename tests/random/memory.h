@@ -27,6 +27,7 @@ enum thing {
     THING_PRODUCTION,
     THING_USER,
     THING_LETTER,
+    THING_BURIED, /* a letter that dlq.bury has brought */
     THING_REPLAY,
     THING_COUNT,
     THING_NONE = THING_COUNT

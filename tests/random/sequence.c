@@ -258,7 +258,7 @@ draw_header(struct sequence *sequence, struct request *request, struct chance *c
     WIRE_SET(told, request_header, v, strange == 0 ? 2 : strange == 1 ? 0 : WIRE_VERSION);
     WIRE_SET(told, request_header, id, request->id);
     WIRE_SET(told, request_header, op, slice_of(request->words[0]));
-    request->patience_ms = request->op == OP_dlq_receive ? 300 : SEQUENCE_TIMEOUT_MS;
+    request->patience_ms = request->op == OP_dlq_receive ? 220 : SEQUENCE_TIMEOUT_MS;
     int64_t deadline = late == 0 ? 0 : late == 1 ? link_utc_ms() - 1000 : link_utc_ms() + request->patience_ms;
     WIRE_SET(told, request_header, deadline, deadline);
     if (request->again) {

@@ -45,6 +45,9 @@ enum from {
     FROM_SESSION,
     FROM_INCARNATION,
     FROM_SOURCE,
+    FROM_FOLLOWED, /* a source that the actor follows */
+    FROM_EVENT,    /* type of an event */
+    FROM_SEQ,      /* its position */
     FROM_NAME,
     FROM_LATER,
     FROM_FRAME, /* a frame of what is handed over, buried or edited */
@@ -111,6 +114,7 @@ static const struct hint hints[] = {
     {NULL, "customer", FROM_THING, THING_USER, NULL},
     {NULL, "user", FROM_THING, THING_USER, NULL},
     {"burial", "letter", FROM_NUMBER, THING_NONE, NULL}, /* an id of its own */
+    {"dlq_edit", "letter", FROM_THING, THING_BURIED, NULL},
     {NULL, "letter", FROM_THING, THING_LETTER, NULL},
     {NULL, "replay", FROM_THING, THING_REPLAY, NULL},
     {"factory_get", "id", FROM_THING, THING_PRODUCTION, NULL},
@@ -160,21 +164,24 @@ static const struct hint hints[] = {
     {"letter_filter", "kind", FROM_WORDS, THING_NONE, "event|subscriber|request|call|saga|other"},
     {"letter_filter", "destination", FROM_WORDS, THING_NONE, OWNERS},
     {"letter_filter", "reason", FROM_WORDS, THING_NONE, "internal|call_failed|unacknowledged|unavailable|none"},
-    {"burial", "kind", FROM_WORDS, THING_NONE, "event|call|saga|event|call|saga|event|call|saga|event|call|request|other"},
+    {"burial", "kind", FROM_WORDS, THING_NONE, "event|call|saga|event|event|event|event|call|saga|event|event|request|other"},
     {"burial", "destination", FROM_WORDS, THING_NONE, OWNERS},
     {"burial", "reason", FROM_WORDS, THING_NONE, "internal|call_failed|poison|ok|invalid_field|internal|call_failed|poison|none"},
-    {"burial", "type", FROM_WORDS, THING_NONE, "stock.out|factory.produced|factory.call|order.placed|none"},
+    {"burial", "type", FROM_EVENT, THING_NONE, NULL},
+    {"burial", "seq", FROM_SEQ, THING_NONE, NULL},
+    {"event_header", "seq", FROM_SEQ, THING_NONE, NULL},
+    {"row", "source", FROM_FOLLOWED, THING_NONE, NULL},
     {"burial", "header", FROM_FRAME, THING_NONE, NULL},
     {"burial", "body", FROM_FRAME, THING_NONE, NULL},
     {"burial", "attempts", FROM_SMALL, THING_NONE, NULL},
-    {"event_header", "type", FROM_FRAME, THING_NONE, NULL},
+    {"event_header", "type", FROM_EVENT, THING_NONE, NULL},
     {"event_header", "v", FROM_WORDS, THING_NONE, NULL},
     {"row", "owner", FROM_WORDS, THING_NONE, "call|charge|refund|saga|hold|order|letter|answers|x"},
     {"row", "seq", FROM_SMALL, THING_NONE, NULL},
     {"row_edit", "body", FROM_FRAME, THING_NONE, NULL},
     {"dlq_edit", "body", FROM_FRAME, THING_NONE, NULL},
-    {"letter_field", "name", FROM_WORDS, THING_NONE, "quantity|product|lines[0].quantity|price.amount|x|reference|"},
-    {"letter_field", "value", FROM_WORDS, THING_NONE, "1|12|-1|donut|true||99999999999999999999|1.0"},
+    {"letter_field", "name", FROM_WORDS, THING_NONE, "quantity|quantity|product|product|lines[0].quantity|price.amount|version|x"},
+    {"letter_field", "value", FROM_WORDS, THING_NONE, "1|12|7|3|-1|donut|true||99999999999999999999|1.0"},
     {"dlq_hand_over", "op", FROM_LATER, THING_NONE, NULL},
     {"dlq_hand_over", "shard", FROM_WORDS, THING_NONE, NULL},
     {"dlq_hand_over", "request", FROM_NUMBER, THING_NONE, NULL},
@@ -571,10 +578,6 @@ body_within(const struct maker *maker, const struct wire_body *body, const struc
 static void
 put_frame(struct maker *maker, const struct wire_body *body, const struct wire_field *field, msgpack_packer *packer)
 {
-    if (maker->depth > 3 || strcmp(body->name, "event_header") == 0) {
-        put_text(packer, slice_of(wire_events[maker->picks.event].name));
-        return;
-    }
     struct wire_buffer frame = {0};
     bool was_beside = maker->is_beside_book;
     maker->is_beside_book = true;
@@ -620,6 +623,10 @@ put_text_hinted(struct maker *maker, const struct wire_body *body, const struct 
     char text[32];
     if (hint->from == FROM_SOURCE) {
         put_text(packer, slice_of(sources[maker->picks.source % MEMORY_SOURCES]));
+    } else if (hint->from == FROM_FOLLOWED) {
+        put_text(packer, slice_of(maker->own_source == 3 ? "stock/0" : maker->own_source == 6 ? "payment/0" : "factory/0"));
+    } else if (hint->from == FROM_EVENT) {
+        put_text(packer, slice_of(wire_events[maker->picks.event].name));
     } else if (hint->from == FROM_NAME) {
         snprintf(text, sizeof text, "%s%d", hint->words, (int)maker->picks.name);
         put_text(packer, slice_of(text));
@@ -642,6 +649,8 @@ put_hinted(struct maker *maker, const struct wire_body *body, const struct wire_
     case FROM_PRODUCT:
     case FROM_MENU:
     case FROM_SOURCE:
+    case FROM_FOLLOWED:
+    case FROM_EVENT:
     case FROM_NAME:
     case FROM_LATER:
         put_text_hinted(maker, body, hint, packer);
@@ -656,6 +665,9 @@ put_hinted(struct maker *maker, const struct wire_body *body, const struct wire_
             int64_t number = draw_near(maker, maker->memory->numbers[hint->thing]);
             msgpack_pack_int64(packer, number < field->lo ? field->lo : number);
         }
+        break;
+    case FROM_SEQ:
+        msgpack_pack_int64(packer, 1 + (int64_t)(maker->picks.product % 4));
         break;
     case FROM_SMALL:
     case FROM_DELTA:
@@ -719,22 +731,44 @@ put_value(struct maker *maker, const struct wire_body *body, const struct wire_f
 
 enum trouble { TROUBLE_VALUE, TROUBLE_MISSING, TROUBLE_TWICE, TROUBLE_UNKNOWN, TROUBLE_COUNT };
 
+/* Of bodies that say a thing in one of two ways: a row is an event's or a due one, an edit has changes or a body. */
+static bool
+is_of_first_way(const char *field)
+{
+    return strcmp(field, "source") == 0 || strcmp(field, "seq") == 0 || strcmp(field, "changes") == 0;
+}
+
+/* What is mostly refused, or takes long. */
+static bool
+is_seldom(const char *field)
+{
+    return strcmp(field, "version") == 0 || strcmp(field, "password") == 0;
+}
+
 static uint64_t
 draw_fields(struct maker *maker, const struct wire_body *body)
 {
     uint64_t has = 0;
     bool is_rare = body == &letter_filter_body;
     bool is_by_email = chance_one_in(&maker->chance, 2);
+    bool is_first_way = !chance_one_in(&maker->chance, 4);
     for (size_t i = 0; i < body->field_count; i++) {
         uint64_t drawn = chance_below(&maker->chance, 8);
-        bool is_there = drawn < (is_rare ? 1 : strcmp(body->fields[i].name, "version") == 0 ? 2 : 4);
+        bool is_there = drawn < (is_rare ? 1 : is_seldom(body->fields[i].name) ? 2 : 4);
         if ((body == &user_find_body || body == &user_sign_in_body) && drawn != 0) {
             is_there = strcmp(body->fields[i].name, is_by_email ? "email" : "cpf") == 0;
         }
         if (strcmp(body->fields[i].name, "customer") == 0 || strcmp(body->fields[i].name, "shard") == 0) {
             is_there = drawn == 0;
-        } else if (body == &burial_body) {
+        } else if (body == &burial_body &&
+                   (strcmp(body->fields[i].name, "header") == 0 || strcmp(body->fields[i].name, "body") == 0)) {
+            is_there = is_first_way;
+        } else if (body == &letter_filter_body && maker->depth > 1 && i >= letter_filter_BIT_before) {
+            is_there = false;
+        } else if (body == &burial_body || strcmp(body->fields[i].name, "rate") == 0) {
             is_there = drawn < 7;
+        } else if ((body == &row_body || body == &dlq_edit_body) && drawn != 0) {
+            is_there = is_first_way == is_of_first_way(body->fields[i].name);
         }
         has |= (uint64_t)(body->fields[i].need == REQUIRED || is_there || body == &payment_webhook_body) << i;
     }
