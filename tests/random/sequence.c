@@ -20,7 +20,8 @@
 #include "link.h"
 #include "role.h"
 
-#define PRELUDE (2 * MEMORY_PRODUCTS) /* requests that fill the menu and the shelves, so that there is something to do */
+#define PRELUDE \
+    (2 * MEMORY_PRODUCTS + 6) /* requests that fill the menu and the shelves and make people known, so that there is something to do */
 #define STRANGE_OP_ONE_IN 80
 #define HEADER_BAD_ONE_IN 80
 
@@ -364,7 +365,8 @@ make_new(struct sequence *sequence, struct request *request, struct chance *chan
 {
     request->op = draw_op(chance);
     if (request->number < PRELUDE) {
-        request->op = request->number < MEMORY_PRODUCTS ? OP_product_put : OP_stock_adjust;
+        static const enum op first[] = {OP_product_put, OP_stock_adjust, OP_user_register};
+        request->op = first[request->number / MEMORY_PRODUCTS];
     }
     draw_address(sequence, request, chance);
     uint64_t key[2] = {sequence->seed, request->number};

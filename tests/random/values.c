@@ -765,6 +765,8 @@ draw_fields(struct maker *maker, const struct wire_body *body)
             is_there = is_first_way;
         } else if (body == &letter_filter_body && maker->depth > 1 && i >= letter_filter_BIT_before) {
             is_there = false;
+        } else if (maker->is_plain) {
+            is_there = !is_seldom(body->fields[i].name) || body == &user_register_body;
         } else if (body == &burial_body || strcmp(body->fields[i].name, "rate") == 0) {
             is_there = drawn < 7;
         } else if ((body == &row_body || body == &dlq_edit_body) && drawn != 0) {

@@ -15,7 +15,7 @@ from processes import Mysql, Shop, Sqlite
 from random_run import run_sequence
 
 LONG_S = 15 * 60 if os.environ.get("LARDER_LONG") else 0
-REQUESTS, KILL_EVERY = (6000, 700) if LONG_S else (1500, 500)
+REQUESTS, KILL_EVERY = (6000, 700) if LONG_S else (2000, 700)
 SETTINGS = {"lead_time_ms": 300, "alarm_repeat_ms": 1000, "payment_delay_ms": 200, "retry_first_ms": 50, "retry_attempts": 3,
             "order_ttl_ms": 5000, "behind_ms": 1000}
 
