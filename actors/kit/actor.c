@@ -24,11 +24,13 @@
 #include "actor_internal.h"
 #include "beat.h"
 #include "clock.h"
+#include "door.h"
 #include "kit_schema.h"
 #include "link.h"
 #include "log.h"
 #include "log_often.h"
 #include "topology.h"
+#include "zmtp.h"
 
 enum {
     TAKE_MAX_MS = 15000,
@@ -264,6 +266,7 @@ set_options(zsock_t *socket)
     zsock_set_linger(socket, 500);
     link_notice_loss(socket, UNREAD_MS);
     zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
+    zsock_set_backlog(socket, DOOR_CONNECTIONS_MAX);
 }
 
 static err
@@ -275,6 +278,7 @@ bind_both(struct actor *actor, zsock_t *socket, enum endpoint_kind kind, struct 
         return err_say(why, ERR_wrong_setting, "cannot bind %.100s: %s", endpoint, zmq_strerror(zmq_errno()));
     }
     topology_bind(actor->settings, actor->class->name, actor->shard_number, kind, endpoint);
+    door_open(actor->name, topology_port(actor->settings, actor->class->name, actor->shard_number, kind), kind == ENDPOINT_EVENTS);
     if (zsock_bind(socket, "%s", endpoint) < 0) {
         return err_say(why, ERR_wrong_setting,
                        "cannot bind %.100s for %s: %s (is another larder running? --base-port moves all ports)", endpoint, actor->name,
@@ -320,6 +324,7 @@ open_sockets(struct actor *actor, struct err_text *why)
     zsock_set_sndhwm(actor->router, SEND_HWM);
     zsock_set_rcvhwm(actor->router, SEND_HWM);
     zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
+    zsock_set_maxmsgsize(actor->publisher, ZMTP_HANDSHAKE_MAX);
     actor->raw_router = zsock_resolve(actor->router);
     actor->raw_publisher = zsock_resolve(actor->publisher);
     wakeup_add_socket(actor->wakeup_fd, &actor->router_source, actor->raw_router);

@@ -60,8 +60,8 @@ port_of(const struct settings *settings, const char *actor, int shard)
     return (int)settings->base_port + place_get(actor)->offset + PORTS_PER_SHARD * shard;
 }
 
-static int
-endpoint_port(const struct settings *settings, const char *actor, int shard, enum endpoint_kind kind)
+int
+topology_port(const struct settings *settings, const char *actor, int shard, enum endpoint_kind kind)
 {
     return port_of(settings, actor, shard) + (kind == ENDPOINT_EVENTS ? EVENTS_OFFSET : 0);
 }
@@ -97,7 +97,7 @@ topology_connect(const struct settings *settings, const char *actor, int shard, 
         topology_inproc(actor, shard, kind, endpoint);
         return;
     }
-    snprintf(endpoint, ENDPOINT_MAX, "tcp://%s:%d", settings->host, endpoint_port(settings, actor, shard, kind));
+    snprintf(endpoint, ENDPOINT_MAX, "tcp://%s:%d", settings->host, topology_port(settings, actor, shard, kind));
 }
 
 void
@@ -105,7 +105,7 @@ topology_bind(const struct settings *settings, const char *actor, int shard, enu
 {
     /* libzmq resolves no names for bind. */
     const char *address = strcasecmp(settings->bind, "localhost") == 0 ? "127.0.0.1" : settings->bind;
-    snprintf(endpoint, ENDPOINT_MAX, "tcp://%s:%d", address, endpoint_port(settings, actor, shard, kind));
+    snprintf(endpoint, ENDPOINT_MAX, "tcp://%s:%d", address, topology_port(settings, actor, shard, kind));
 }
 
 void

@@ -33,6 +33,9 @@ topology_connect(const struct settings *settings, const char *actor, int shard, 
 void
 topology_bind(const struct settings *settings, const char *actor, int shard, enum endpoint_kind kind, char endpoint[ENDPOINT_MAX]);
 
+int
+topology_port(const struct settings *settings, const char *actor, int shard, enum endpoint_kind kind);
+
 /* The inproc name, bound by the actor itself. */
 void
 topology_inproc(const char *actor, int shard, enum endpoint_kind kind, char endpoint[ENDPOINT_MAX]);

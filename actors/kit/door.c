@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Stands between the kernel and libzmq on the connections that peers open to us: how many there are, and what they send
+ *           (zmtp.h). A connection that breaks a bound is at its end for libzmq, which closes it as if the peer had left.
+ *
+ *           libzmq 4.3.4 has no place for this. What a peer sends is in memory, in the trie of a PUB (which the thread that publishes
+ *           fills, for as long as a peer subscribes) or in an abort before a socket's owner hears of it, and no option bounds the parts
+ *           of a message, the number of subscriptions or of connections. A proxy in front would cost every message two more system
+ *           calls. So this file defines accept4(), recv() and close(): the program's own come before libc's for every library it is
+ *           linked to. They do what libc's do, and on connections of a port that was given to door_open() they look first.
+ *
+ * STATE     `guards` by descriptor: made by accept4(), looked at by recv() in the I/O thread that owns the connection, unmade by close().
+ *           Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that whoever holds
+ *           it may shut a connection down by its descriptor.
+ *
+ * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port the connection goes that has
+ *           not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
+ *
+ * LIMITS    DOORS_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its guard.
+ */
+#include "door.h"
+
+#include <assert.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "metrics.h"
+#include "zmtp.h"
+
+enum { DOORS_MAX = 64, GUARDS_MAX = 1 << 17, IDLE_MS = 60000, SAY_MS = 1000, FULL = DOOR_CONNECTIONS_MAX - DOOR_CONNECTIONS_MAX / 8 };
+
+struct door {
+    int port; /* 0: free */
+    bool is_events;
+    char name[80];
+    size_t count;
+    int fds[DOOR_CONNECTIONS_MAX];
+    int64_t prefix_bytes; /* of all of them */
+    int64_t cut;          /* since the last line about it */
+    int64_t said_ms;
+    struct metric *connections;
+    struct metric *cuts;
+};
+
+struct guard {
+    struct door *door;
+    size_t place; /* in door->fds */
+    struct zmtp *zmtp;
+    int64_t since_ms;
+    int64_t prefix_bytes; /* that the door has counted */
+    bool is_cut;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct door doors[DOORS_MAX];
+static atomic_int door_count;
+static _Atomic(struct guard *) guards[GUARDS_MAX];
+
+static int64_t
+steady_ms(void)
+{
+    return clock_steady_us() / 1000;
+}
+
+void
+door_open(const char *name, int port, bool is_events)
+{
+    pthread_mutex_lock(&lock);
+    size_t at = 0;
+    while (at < DOORS_MAX && doors[at].port != 0 && doors[at].port != port) {
+        at++;
+    }
+    assert(at < DOORS_MAX);
+    struct door *door = &doors[at];
+    if (door->port == 0) {
+        *door = (struct door){.port = port, .is_events = is_events};
+        atomic_fetch_add(&door_count, 1);
+    }
+    snprintf(door->name, sizeof door->name, "%s %s", name, is_events ? "events" : "requests");
+    char labels[128];
+    snprintf(labels, sizeof labels, "actor=\"%s\",socket=\"%s\"", name, is_events ? "events" : "requests");
+    door->connections = metric(METRIC_GAUGE, "larder_peers", labels, "Connections of ZeroMQ peers from other processes.");
+    door->cuts = metric(METRIC_COUNTER, "larder_peers_cut_total", labels, "Connections that were ended for breaking a bound.");
+    pthread_mutex_unlock(&lock);
+}
+
+/* --- cutting; under the lock --- */
+
+static void
+say_cut(struct door *door, const char *why)
+{
+    int64_t now_ms = steady_ms();
+    metric_add(door->cuts, 1);
+    door->cut++;
+    if (door->said_ms == 0 || now_ms - door->said_ms >= SAY_MS) {
+        door->said_ms = now_ms;
+        log_warn("peer_cut", LOG_TEXT("socket", door->name), LOG_TEXT("reason", why), LOG_I64("count", door->cut),
+                 LOG_I64("connections", (int64_t)door->count));
+        door->cut = 0;
+    }
+}
+
+static void
+cut(struct guard *guard, const char *why)
+{
+    if (!guard->is_cut) {
+        guard->is_cut = true;
+        say_cut(guard->door, why);
+        (void)shutdown(guard->door->fds[guard->place], SHUT_RDWR);
+    }
+}
+
+/* How easily a connection is given up for another: 0 is first, 3 is never. */
+static int
+worth(const struct guard *guard, int64_t now_ms)
+{
+    if (!zmtp_is_ready(guard->zmtp)) {
+        return 0;
+    }
+    if (zmtp_spoke_ms(guard->zmtp) == 0 || (guard->door->is_events && zmtp_prefix_bytes(guard->zmtp) == 0)) {
+        return 1;
+    }
+    return !guard->door->is_events && now_ms - zmtp_spoke_ms(guard->zmtp) > IDLE_MS ? 2 : 3;
+}
+
+/* False: all are in use. What is cut leaves when libzmq has heard of it; there is room for those that have not left yet. */
+static bool
+make_room(struct door *door)
+{
+    int64_t now_ms = steady_ms();
+    struct guard *least = NULL;
+    size_t living = 0;
+    for (size_t i = 0; i < door->count; i++) {
+        struct guard *guard = atomic_load(&guards[door->fds[i]]);
+        if (guard->is_cut) {
+            continue;
+        }
+        living++;
+        if (least == NULL || worth(guard, now_ms) < worth(least, now_ms) ||
+            (worth(guard, now_ms) == worth(least, now_ms) && guard->since_ms < least->since_ms)) {
+            least = guard;
+        }
+    }
+    if (living >= FULL && worth(least, now_ms) < 3) {
+        cut(least, "too many connections");
+    }
+    return door->count < DOOR_CONNECTIONS_MAX;
+}
+
+/* The prefixes of all peers of a PUB together: who has most of them goes. */
+static void
+count_prefixes(struct guard *guard)
+{
+    struct door *door = guard->door;
+    pthread_mutex_lock(&lock);
+    door->prefix_bytes += zmtp_prefix_bytes(guard->zmtp) - guard->prefix_bytes;
+    guard->prefix_bytes = zmtp_prefix_bytes(guard->zmtp);
+    while (door->prefix_bytes > DOOR_PREFIX_BYTES_MAX) {
+        struct guard *most = NULL;
+        for (size_t i = 0; i < door->count; i++) {
+            struct guard *other = atomic_load(&guards[door->fds[i]]);
+            most = most == NULL || other->prefix_bytes > most->prefix_bytes ? other : most;
+        }
+        door->prefix_bytes -= most->prefix_bytes;
+        most->prefix_bytes = 0;
+        cut(most, "too many subscriptions of all together");
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* --- what libc's functions do, and a look before --- */
+
+typedef int (*accept_function)(int, __SOCKADDR_ARG, socklen_t *, int);
+typedef ssize_t (*receive_function)(int, void *, size_t, int);
+typedef int (*close_function)(int);
+
+static accept_function libc_accept;
+static receive_function libc_receive;
+static close_function libc_close;
+static pthread_once_t found = PTHREAD_ONCE_INIT;
+
+static void
+find_libc(void)
+{
+    /* POSIX: a function's address comes as a pointer to an object. */
+    *(void **)&libc_accept = dlsym(RTLD_NEXT, "accept4");
+    *(void **)&libc_receive = dlsym(RTLD_NEXT, "recv");
+    *(void **)&libc_close = dlsym(RTLD_NEXT, "close");
+    assert(libc_accept != NULL && libc_receive != NULL && libc_close != NULL);
+}
+
+static struct guard *
+guard_of(int fd)
+{
+    return fd >= 0 && fd < GUARDS_MAX ? atomic_load_explicit(&guards[fd], memory_order_acquire) : NULL;
+}
+
+static int
+port_of(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+        return 0;
+    }
+    if (address.ss_family == AF_INET6) {
+        struct sockaddr_in6 inet;
+        memcpy(&inet, &address, sizeof inet);
+        return ntohs(inet.sin6_port);
+    }
+    struct sockaddr_in inet;
+    memcpy(&inet, &address, sizeof inet);
+    return address.ss_family == AF_INET ? ntohs(inet.sin_port) : 0;
+}
+
+/* False: there is no place for it. */
+static bool
+admit(int fd)
+{
+    bool is_admitted = true;
+    int port = port_of(fd);
+    pthread_mutex_lock(&lock);
+    struct door *door = NULL;
+    for (size_t i = 0; i < DOORS_MAX && door == NULL; i++) {
+        door = doors[i].port == port && port != 0 ? &doors[i] : NULL;
+    }
+    if (door != NULL && fd < GUARDS_MAX && make_room(door)) {
+        struct guard *guard = calloc(1, sizeof *guard);
+        assert(guard != NULL);
+        *guard = (struct guard){
+            .door = door, .place = door->count, .zmtp = zmtp_create(door->is_events, steady_ms()), .since_ms = steady_ms()};
+        door->fds[door->count++] = fd;
+        metric_set(door->connections, (int64_t)door->count);
+        atomic_store_explicit(&guards[fd], guard, memory_order_release);
+    } else if (door != NULL) {
+        say_cut(door, "too many connections");
+        is_admitted = false;
+    }
+    pthread_mutex_unlock(&lock);
+    return is_admitted;
+}
+
+static void
+dismiss(int fd, struct guard *guard)
+{
+    pthread_mutex_lock(&lock);
+    struct door *door = guard->door;
+    int last = door->fds[--door->count];
+    door->fds[guard->place] = last;
+    atomic_load(&guards[last])->place = guard->place;
+    door->prefix_bytes -= guard->prefix_bytes;
+    metric_set(door->connections, (int64_t)door->count);
+    atomic_store(&guards[fd], NULL);
+    pthread_mutex_unlock(&lock);
+    zmtp_destroy(&guard->zmtp);
+    free(guard);
+}
+
+int
+accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags)
+{
+    (void)pthread_once(&found, find_libc);
+    int accepted = libc_accept(fd, address, size, flags);
+    if (accepted >= 0 && atomic_load(&door_count) > 0 && !admit(accepted)) {
+        (void)libc_close(accepted);
+        errno = ECONNABORTED;
+        return -1;
+    }
+    return accepted;
+}
+
+ssize_t
+recv(int fd, void *buffer, size_t size, int flags)
+{
+    (void)pthread_once(&found, find_libc);
+    ssize_t received = libc_receive(fd, buffer, size, flags);
+    struct guard *guard = guard_of(fd);
+    if (guard == NULL || received <= 0) {
+        return received;
+    }
+    enum zmtp_verdict verdict = zmtp_see(guard->zmtp, buffer, (size_t)received, steady_ms());
+    if (verdict == ZMTP_FINE) {
+        if (guard->prefix_bytes != zmtp_prefix_bytes(guard->zmtp)) {
+            count_prefixes(guard);
+        }
+        return received;
+    }
+    pthread_mutex_lock(&lock);
+    cut(guard, zmtp_word(verdict));
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+int
+close(int fd)
+{
+    (void)pthread_once(&found, find_libc);
+    struct guard *guard = guard_of(fd);
+    if (guard != NULL) {
+        dismiss(fd, guard);
+    }
+    return libc_close(fd);
+}
