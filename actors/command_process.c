@@ -22,6 +22,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -55,7 +56,10 @@
 #define STOP_DEADLINE_MS 4300L /* the log's last words may take half a second more */
 #define LOG_LEAST_MS 100
 #define FENCED_PAUSE_MS 2000
-#define OPEN_FILES_BESIDE 1024
+#define OPEN_FILES_BESIDE 2048
+#define TRIM_MS 2000
+#define TRIM_BYTES ((size_t)24 << 20)
+#define MAP_BYTES (256 << 10)
 
 static const struct actor_class *const classes[] = {
     &user_class, &product_class, &order_class, &payment_class, &stock_class, &sales_class, &factory_class, &dlq_class,
@@ -78,6 +82,7 @@ process_init(struct process *process, const struct settings *settings, struct er
     *process = (struct process){.settings = settings, .signal_fd = -1, .ended_fd = -1};
     beat_set_limit(settings->stuck_ms);
     limits_raise_files(settings->connections + OPEN_FILES_BESIDE);
+    (void)mallopt(M_MMAP_THRESHOLD, MAP_BYTES); /* else it grows with what is freed, and large answers stay in the heap */
     prefer_batches();
     sigset_t taken;
     sigemptyset(&taken);
@@ -355,12 +360,34 @@ ended_status(const struct process *process)
     return status;
 }
 
+/* What a burst has taken goes back to the system: libc would keep most of it for ever. */
+static void
+trim_memory(void)
+{
+    if (mallinfo2().fordblks > TRIM_BYTES) {
+        (void)malloc_trim(0);
+    }
+}
+
+static int
+poll_and_trim(struct pollfd *fds, nfds_t count)
+{
+    int ready = 0;
+    while (ready == 0) {
+        ready = poll(fds, count, TRIM_MS);
+        if (ready == 0) {
+            trim_memory();
+        }
+    }
+    return ready;
+}
+
 enum exit_status
 process_wait(struct process *process)
 {
     process->is_open = true;
     struct pollfd fds[] = {{.fd = process->signal_fd, .events = POLLIN}, {.fd = process->ended_fd, .events = POLLIN}};
-    while (poll(fds, 2, -1) < 0) {
+    while (poll_and_trim(fds, 2) < 0) {
         assert(errno == EINTR);
     }
     if ((fds[1].revents & POLLIN) != 0) {

@@ -144,9 +144,9 @@ send_bytes(void *socket, struct slice bytes, int flags)
 }
 
 static int
-send_frame(void *socket, zmq_msg_t *frame)
+send_frame(void *socket, zmq_msg_t *frame, int flags)
 {
-    while (zmq_msg_send(frame, socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0) {
+    while (zmq_msg_send(frame, socket, ZMQ_DONTWAIT | flags) < 0) {
         if (errno != EINTR) {
             return errno;
         }
@@ -157,9 +157,6 @@ send_frame(void *socket, zmq_msg_t *frame)
 enum message_sent
 message_send(void *socket, struct slice header, struct slice body)
 {
-    if (header.size == 0 || body.size == 0) {
-        return MESSAGE_UNSAID;
-    }
     int failure = send_bytes(socket, header, ZMQ_SNDMORE);
     if (failure != 0) {
         return sent_of(failure);
@@ -168,24 +165,51 @@ message_send(void *socket, struct slice header, struct slice body)
     return failure == 0 ? MESSAGE_SENT : sent_of(failure);
 }
 
+/* Sends the envelope but for its end, which is the header; it is consumed when its first frame went out. */
+static int
+send_envelope(void *socket, struct message *request, bool *is_begun)
+{
+    int failure = send_frame(socket, &request->envelope[0], ZMQ_SNDMORE);
+    *is_begun = failure == 0;
+    for (int i = 1; *is_begun && i < request->envelope_count; i++) {
+        int later = send_frame(socket, &request->envelope[i], ZMQ_SNDMORE);
+        failure = failure == 0 ? later : failure;
+    }
+    if (*is_begun) {
+        close_frames(request->envelope, 0, request->envelope_count);
+        request->envelope_count = 0;
+    }
+    return failure;
+}
+
 enum message_sent
 message_reply(void *socket, struct message *request, struct slice header, struct slice body)
 {
-    if (request->envelope_count == 0 || header.size == 0 || body.size == 0) {
+    if (request->envelope_count == 0) {
         return message_send(socket, header, body);
     }
-    int failure = send_frame(socket, &request->envelope[0]);
-    if (failure != 0) {
+    bool is_begun = false;
+    int failure = send_envelope(socket, request, &is_begun);
+    if (!is_begun) {
         return sent_of(failure);
     }
-    for (int i = 1; i < request->envelope_count; i++) {
-        int later = send_frame(socket, &request->envelope[i]);
-        failure = failure == 0 ? later : failure;
-    }
-    close_frames(request->envelope, 0, request->envelope_count);
-    request->envelope_count = 0;
     enum message_sent rest = message_send(socket, header, body);
     return failure == 0 || rest == MESSAGE_ENDED ? rest : MESSAGE_GONE;
+}
+
+enum message_sent
+message_reply_frame(void *socket, struct message *request, struct slice header, zmq_msg_t *body)
+{
+    bool is_begun = request->envelope_count == 0;
+    int failure = is_begun ? 0 : send_envelope(socket, request, &is_begun);
+    if (is_begun) {
+        int later = send_bytes(socket, header, ZMQ_SNDMORE);
+        failure = failure == 0 ? later : failure;
+        later = send_frame(socket, body, 0);
+        failure = failure == 0 ? later : failure;
+    }
+    zmq_msg_close(body);
+    return failure == 0 ? MESSAGE_SENT : is_begun && failure != ETERM ? MESSAGE_GONE : sent_of(failure);
 }
 
 /* --- what it holds --- */

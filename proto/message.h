@@ -50,6 +50,10 @@ message_receive(void *socket, bool router, struct message *message);
 MUST_CHECK enum message_sent
 message_reply(void *socket, struct message *request, struct slice header, struct slice body);
 
+/* The same with a body that is a frame already; it is consumed in every case. */
+MUST_CHECK enum message_sent
+message_reply_frame(void *socket, struct message *request, struct slice header, zmq_msg_t *body);
+
 /* Sends [header][body] without waiting, e.g. a request on a DEALER. */
 MUST_CHECK enum message_sent
 message_send(void *socket, struct slice header, struct slice body);

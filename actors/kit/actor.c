@@ -40,6 +40,7 @@ enum {
     HEAD_MS = 1000,
     DB_RETRY_MS = 300,
     SEND_HWM = 4096,
+    RECEIVE_HWM = 1024,
     UNREAD_MS = 30000,
     READY_LATE_MS = 10000
 };
@@ -322,7 +323,7 @@ open_sockets(struct actor *actor, struct err_text *why)
     set_options(actor->publisher);
     zsock_set_router_mandatory(actor->router, 1);
     zsock_set_sndhwm(actor->router, SEND_HWM);
-    zsock_set_rcvhwm(actor->router, SEND_HWM);
+    zsock_set_rcvhwm(actor->router, RECEIVE_HWM);
     zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
     zsock_set_maxmsgsize(actor->publisher, ZMTP_HANDSHAKE_MAX);
     actor->raw_router = zsock_resolve(actor->router);
@@ -587,6 +588,7 @@ make_parts(struct actor *actor)
     actor->wakeup_fd = wakeup_open();
     wakeup_add_fd(actor->wakeup_fd, &actor->stop_source, actor->stop_fd);
     actor->asks = asks_create(actor->settings, actor->wakeup_fd);
+    actor->unread = unread_create();
     if (actor->class->makes_calls) {
         actor->outcalls = outcalls_create(actor->class->name, actor->settings);
         wakeup_add_fd(actor->wakeup_fd, &actor->outcalls_source, outcalls_fd(actor->outcalls));
@@ -618,6 +620,7 @@ close_everything(struct actor *actor)
     free(actor->events);
     free(actor->events_sources);
     asks_destroy(&actor->asks);
+    unread_destroy(&actor->unread);
     watches_close(&actor->watches);
     unbind(actor, &actor->router, ENDPOINT_REQUESTS);
     unbind(actor, &actor->publisher, ENDPOINT_EVENTS);
@@ -748,6 +751,7 @@ make_actor(const struct actor_class *class, const struct settings *settings, int
     actor->settings = settings;
     actor->shard_number = shard;
     actor->of = topology_shards(settings, class->name);
+    actor->port = topology_port(settings, class->name, shard, ENDPOINT_REQUESTS);
     actor->ended_fd = ended_fd;
     actor->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     assert(actor->stop_fd >= 0);

@@ -22,6 +22,7 @@
 #include "shard.h"
 #include "source.h"
 #include "trial.h"
+#include "unread.h"
 #include "wakeup.h"
 #include "watches.h"
 #include "works.h"
@@ -112,6 +113,7 @@ struct actor {
     int of;
     int ended_fd;
     int stop_fd;
+    int port; /* of its requests */
     char name[WIRE_NAME_MAX + 16]; /* "stock/0" */
     pthread_t thread;
 
@@ -143,6 +145,7 @@ struct actor {
     struct watches *watches;   /* NULL: the class does not watch */
     struct outcalls *outcalls; /* NULL: the class makes no calls */
     struct works *works;       /* NULL: the class wants none */
+    struct unread *unread;
     zsock_t *router;
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,6 +40,14 @@
 
 enum { DOORS_MAX = 64, GUARDS_MAX = 1 << 17, IDLE_MS = 60000, SAY_MS = 1000, FULL = DOOR_CONNECTIONS_MAX - DOOR_CONNECTIONS_MAX / 8 };
 
+/* So many at once, and so many more each second. */
+struct pace {
+    int64_t left;
+    int64_t burst;
+    int64_t per_second;
+    int64_t since_ms;
+};
+
 struct door {
     int port; /* 0: free */
     bool is_events;
@@ -46,7 +55,11 @@ struct door {
     size_t count;
     int fds[DOOR_CONNECTIONS_MAX];
     int64_t prefix_bytes; /* of all of them */
-    int64_t cut;          /* since the last line about it */
+    struct pace prefixes; /* bytes that may be subscribed to beyond what is free */
+    struct pace subscribers;
+    int64_t unread;  /* bytes of large requests */
+    int64_t emptied; /* how often it was found that nothing is unread */
+    int64_t cut;     /* since the last line about it */
     int64_t said_ms;
     struct metric *connections;
     struct metric *cuts;
@@ -57,14 +70,26 @@ struct guard {
     size_t place; /* in door->fds */
     struct zmtp *zmtp;
     int64_t since_ms;
-    int64_t prefix_bytes; /* that the door has counted */
+    int64_t prefix_bytes;     /* that the door has counted */
+    int64_t subscribed_bytes; /* likewise */
+    int64_t large_bytes;
+    int64_t unread; /* of large requests, since the door was emptied for the time that follows */
+    int64_t emptied;
     bool is_cut;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct door doors[DOORS_MAX];
+static size_t connections; /* to all doors */
 static atomic_int door_count;
+static atomic_int doors_unread; /* that have unread large requests */
 static _Atomic(struct guard *) guards[GUARDS_MAX];
+
+static struct guard *
+guard_of(int fd)
+{
+    return fd >= 0 && fd < GUARDS_MAX ? atomic_load_explicit(&guards[fd], memory_order_acquire) : NULL;
+}
 
 static int64_t
 steady_ms(void)
@@ -83,7 +108,12 @@ door_open(const char *name, int port, bool is_events)
     assert(at < DOORS_MAX);
     struct door *door = &doors[at];
     if (door->port == 0) {
-        *door = (struct door){.port = port, .is_events = is_events};
+        *door = (struct door){
+            .port = port,
+            .is_events = is_events,
+            .prefixes = {DOOR_PREFIX_BURST, DOOR_PREFIX_BURST, DOOR_PREFIX_PER_SECOND, steady_ms()},
+            .subscribers = {DOOR_SUBSCRIBERS_BURST, DOOR_SUBSCRIBERS_BURST, DOOR_SUBSCRIBERS_PER_SECOND, steady_ms()},
+        };
         atomic_fetch_add(&door_count, 1);
     }
     snprintf(door->name, sizeof door->name, "%s %s", name, is_events ? "events" : "requests");
@@ -133,6 +163,14 @@ worth(const struct guard *guard, int64_t now_ms)
     return !guard->door->is_events && now_ms - zmtp_spoke_ms(guard->zmtp) > IDLE_MS ? 2 : 3;
 }
 
+/* Of all doors together: a quarter of the descriptors that the process may have; the gateway's clients need most. */
+static size_t
+connections_max(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 4 : DOOR_CONNECTIONS_MAX;
+}
+
 /* False: all are in use. What is cut leaves when libzmq has heard of it; there is room for those that have not left yet. */
 static bool
 make_room(struct door *door)
@@ -151,18 +189,47 @@ make_room(struct door *door)
             least = guard;
         }
     }
-    if (living >= FULL && worth(least, now_ms) < 3) {
+    bool is_full = living >= FULL || connections >= connections_max();
+    if (is_full && least != NULL && worth(least, now_ms) < 3) {
         cut(least, "too many connections");
     }
-    return door->count < DOOR_CONNECTIONS_MAX;
+    return door->count < DOOR_CONNECTIONS_MAX && connections < connections_max();
 }
 
-/* The prefixes of all peers of a PUB together: who has most of them goes. */
-static void
+static bool
+take(struct pace *pace, int64_t wanted)
+{
+    int64_t now_ms = steady_ms();
+    int64_t more = (now_ms - pace->since_ms) * pace->per_second / 1000;
+    if (more > 0) {
+        pace->left = pace->left + more < pace->burst ? pace->left + more : pace->burst;
+        pace->since_ms = now_ms;
+    }
+    if (pace->left < wanted) {
+        return false;
+    }
+    pace->left -= wanted;
+    return true;
+}
+
+static int64_t
+beyond_free(int64_t bytes)
+{
+    return bytes > DOOR_PREFIX_FREE ? bytes - DOOR_PREFIX_FREE : 0;
+}
+
+/* False: there is no more. Of the prefixes that all have together, who has most goes. */
+static bool
 count_prefixes(struct guard *guard)
 {
     struct door *door = guard->door;
+    int64_t subscribed = zmtp_subscribed_bytes(guard->zmtp);
     pthread_mutex_lock(&lock);
+    bool is_taken = take(&door->prefixes, beyond_free(subscribed) - beyond_free(guard->subscribed_bytes));
+    guard->subscribed_bytes = subscribed;
+    if (!is_taken) {
+        cut(guard, "subscriptions of all peers too often");
+    }
     door->prefix_bytes += zmtp_prefix_bytes(guard->zmtp) - guard->prefix_bytes;
     guard->prefix_bytes = zmtp_prefix_bytes(guard->zmtp);
     while (door->prefix_bytes > DOOR_PREFIX_BYTES_MAX) {
@@ -173,7 +240,88 @@ count_prefixes(struct guard *guard)
         }
         door->prefix_bytes -= most->prefix_bytes;
         most->prefix_bytes = 0;
-        cut(most, "too many subscriptions of all together");
+        cut(most, "too many subscriptions of all peers");
+    }
+    is_taken = is_taken && !guard->is_cut;
+    pthread_mutex_unlock(&lock);
+    return is_taken;
+}
+
+/* --- large requests that are not read --- */
+
+/* Under the lock. */
+static struct door *
+find_door(int port)
+{
+    for (size_t i = 0; i < DOORS_MAX && doors[i].port != 0; i++) {
+        if (doors[i].port == port) {
+            return &doors[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+set_unread(struct door *door, int64_t unread)
+{
+    atomic_fetch_add(&doors_unread, (unread > 0) - (door->unread > 0));
+    door->unread = unread;
+}
+
+static int64_t *
+unread_of(struct guard *guard)
+{
+    if (guard->emptied != guard->door->emptied) {
+        guard->emptied = guard->door->emptied;
+        guard->unread = 0;
+    }
+    return &guard->unread;
+}
+
+static void
+count_large(struct guard *guard)
+{
+    struct door *door = guard->door;
+    int64_t more = zmtp_large_bytes(guard->zmtp) - guard->large_bytes;
+    pthread_mutex_lock(&lock);
+    guard->large_bytes += more;
+    *unread_of(guard) += more;
+    set_unread(door, door->unread + more);
+    if (guard->unread > DOOR_UNREAD_MAX || (door->unread > DOOR_UNREAD_ALL_MAX && guard->unread > DOOR_UNREAD_MAX / 16)) {
+        cut(guard, "too many bytes that were not read yet");
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* A connection that has left may have given its descriptor to another: that one is then believed to have a little less unread. What
+ * libzmq threw away when a connection left stays counted until the socket is found empty. */
+void
+door_read(int port, int fd, int64_t bytes)
+{
+    pthread_mutex_lock(&lock);
+    struct door *door = find_door(port);
+    struct guard *guard = guard_of(fd);
+    if (door != NULL) {
+        set_unread(door, door->unread > bytes ? door->unread - bytes : 0);
+    }
+    if (guard != NULL && guard->door == door) {
+        int64_t *unread = unread_of(guard);
+        *unread = *unread > bytes ? *unread - bytes : 0;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void
+door_emptied(int port)
+{
+    if (atomic_load(&doors_unread) == 0) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    struct door *door = find_door(port);
+    if (door != NULL && door->unread > 0) {
+        door->emptied++;
+        set_unread(door, 0);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -197,12 +345,6 @@ find_libc(void)
     *(void **)&libc_receive = dlsym(RTLD_NEXT, "recv");
     *(void **)&libc_close = dlsym(RTLD_NEXT, "close");
     assert(libc_accept != NULL && libc_receive != NULL && libc_close != NULL);
-}
-
-static struct guard *
-guard_of(int fd)
-{
-    return fd >= 0 && fd < GUARDS_MAX ? atomic_load_explicit(&guards[fd], memory_order_acquire) : NULL;
 }
 
 static int
@@ -230,16 +372,14 @@ admit(int fd)
     bool is_admitted = true;
     int port = port_of(fd);
     pthread_mutex_lock(&lock);
-    struct door *door = NULL;
-    for (size_t i = 0; i < DOORS_MAX && door == NULL; i++) {
-        door = doors[i].port == port && port != 0 ? &doors[i] : NULL;
-    }
-    if (door != NULL && fd < GUARDS_MAX && make_room(door)) {
+    struct door *door = find_door(port);
+    if (door != NULL && fd < GUARDS_MAX && (!door->is_events || take(&door->subscribers, 1)) && make_room(door)) {
         struct guard *guard = calloc(1, sizeof *guard);
         assert(guard != NULL);
         *guard = (struct guard){
             .door = door, .place = door->count, .zmtp = zmtp_create(door->is_events, steady_ms()), .since_ms = steady_ms()};
         door->fds[door->count++] = fd;
+        connections++;
         metric_set(door->connections, (int64_t)door->count);
         atomic_store_explicit(&guards[fd], guard, memory_order_release);
     } else if (door != NULL) {
@@ -256,6 +396,7 @@ dismiss(int fd, struct guard *guard)
     pthread_mutex_lock(&lock);
     struct door *door = guard->door;
     int last = door->fds[--door->count];
+    connections--;
     door->fds[guard->place] = last;
     atomic_load(&guards[last])->place = guard->place;
     door->prefix_bytes -= guard->prefix_bytes;
@@ -289,16 +430,20 @@ recv(int fd, void *buffer, size_t size, int flags)
         return received;
     }
     enum zmtp_verdict verdict = zmtp_see(guard->zmtp, buffer, (size_t)received, steady_ms());
-    if (verdict == ZMTP_FINE) {
-        if (guard->prefix_bytes != zmtp_prefix_bytes(guard->zmtp)) {
-            count_prefixes(guard);
-        }
-        return received;
+    if (verdict != ZMTP_FINE) {
+        pthread_mutex_lock(&lock);
+        cut(guard, zmtp_word(verdict));
+        pthread_mutex_unlock(&lock);
+        return 0;
     }
-    pthread_mutex_lock(&lock);
-    cut(guard, zmtp_word(verdict));
-    pthread_mutex_unlock(&lock);
-    return 0;
+    if ((guard->prefix_bytes != zmtp_prefix_bytes(guard->zmtp) || guard->subscribed_bytes != zmtp_subscribed_bytes(guard->zmtp)) &&
+        !count_prefixes(guard)) {
+        return 0;
+    }
+    if (guard->large_bytes != zmtp_large_bytes(guard->zmtp)) {
+        count_large(guard);
+    }
+    return received;
 }
 
 int

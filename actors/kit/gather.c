@@ -9,16 +9,19 @@
  * FAILURES  A message that cannot be read is refused at once, counted, and never becomes an item; one that has no envelope to answer
  *           along is dropped. A database that cannot be read leaves due rows for later.
  *
- * LIMITS    batch_max requests, and room for one page of events beside them, a batch.
+ * LIMITS    batch_max requests, and room for one page of events beside them, a batch; REFUSED_MAX that are refused here do not keep a
+ *           batch from its commit.
  */
 #include <assert.h>
 #include <stdio.h>
 
 #include "actor_internal.h"
 #include "clock.h"
+#include "door.h"
 #include "log.h"
+#include "zmtp.h"
 
-enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32 };
+enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
 
 static void
 database_failed(struct actor *actor, err code, int64_t now_ms)
@@ -153,17 +156,30 @@ fold(struct actor *actor, size_t number)
 }
 
 static void
+note_read(const struct actor *actor, struct message *message)
+{
+    size_t size = message->has_frames ? message_header(message).size + message_body(message).size : 0;
+    int fd = size >= ZMTP_LARGE ? zmq_msg_get(&message->body, ZMQ_SRCFD) : -1; /* none on inproc */
+    if (fd >= 0) {
+        door_read(actor->port, fd, (int64_t)size);
+    }
+}
+
+static void
 collect_requests(struct actor *actor, int64_t now_ms)
 {
     bool is_first = true;
-    while (actor->router_source.is_ready && actor->record_count < (size_t)actor->settings->batch_max) {
+    int64_t refused = 0;
+    while (actor->router_source.is_ready && actor->record_count < (size_t)actor->settings->batch_max && refused < REFUSED_MAX) {
         struct record *record = batch_add(actor);
         enum message_result result = message_receive(actor->raw_router, true, &record->message);
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
             actor->router_source.is_ready = false;
             actor->record_count--;
+            door_emptied(actor->port);
             return;
         }
+        note_read(actor, &record->message);
         struct request_header header = {0};
         struct err_text why = {"a request is an envelope and two frames"};
         err code = result == MESSAGE_OK ? read_request(actor, record, &header, now_ms, &why) : ERR_malformed;
@@ -171,6 +187,7 @@ collect_requests(struct actor *actor, int64_t now_ms)
             refuse_message(actor, &record->message, &header, code, why.text);
             message_fini(&record->message);
             actor->record_count--;
+            refused++;
             continue;
         }
         record->has_message = true;

@@ -33,7 +33,7 @@ replies_send_frames(struct actor *actor, struct message *message, const struct r
 {
     actor->reply_header.size = 0;
     wire_encode(&reply_header_body, header, &actor->reply_header);
-    if (message_reply(actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
+    if (unread_reply(actor->unread, actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
         metric_add(actor->replies_dropped, 1);
     }
     actor->router_source.is_ready = true;

@@ -40,6 +40,8 @@ struct zmtp {
     int64_t message_bytes;
     int message_frames;
     int64_t spoke_ms;
+    int64_t large_bytes;
+    int64_t subscribed_bytes;
     int64_t tokens;
     int64_t tokens_ms;
     uint64_t *hashes; /* of prefixes, in no order */
@@ -89,6 +91,18 @@ int64_t
 zmtp_spoke_ms(const struct zmtp *zmtp)
 {
     return zmtp->spoke_ms;
+}
+
+int64_t
+zmtp_large_bytes(const struct zmtp *zmtp)
+{
+    return zmtp->large_bytes;
+}
+
+int64_t
+zmtp_subscribed_bytes(const struct zmtp *zmtp)
+{
+    return zmtp->subscribed_bytes;
 }
 
 int64_t
@@ -144,6 +158,7 @@ subscribe(struct zmtp *zmtp, uint64_t hash, size_t size)
         return ZMTP_FINE;
     }
     zmtp->prefix_bytes += (int64_t)size;
+    zmtp->subscribed_bytes += (int64_t)size;
     if (zmtp->hash_count == ZMTP_PREFIXES_MAX || zmtp->prefix_bytes > ZMTP_PREFIX_BYTES_MAX) {
         return ZMTP_TOO_MANY;
     }
@@ -235,6 +250,7 @@ end_frame(struct zmtp *zmtp, int64_t now_ms)
         return ZMTP_FOREIGN;
     }
     if (is_message && (zmtp->flags & MORE) == 0) {
+        zmtp->large_bytes += zmtp->message_bytes >= ZMTP_LARGE ? zmtp->message_bytes : 0;
         zmtp->message_bytes = 0;
         zmtp->message_frames = 0;
         zmtp->spoke_ms = now_ms;

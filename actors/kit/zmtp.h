@@ -10,13 +10,14 @@
 #include "wire.h"
 
 enum {
+    ZMTP_LARGE = 16 * 1024,   /* messages below it are bounded by their number */
     ZMTP_HANDSHAKE_MAX = 512, /* bytes of a READY: bounds the routing id and the properties, which stay in memory */
     ZMTP_FRAMES_MAX = 64,     /* of one message; an envelope has 8 */
     ZMTP_MESSAGE_MAX = WIRE_FRAME_MAX + 64 * 1024, /* bytes of all frames of one message */
     ZMTP_SUBSCRIPTION_MAX = 256,                   /* bytes of a frame to a PUB */
-    ZMTP_PREFIXES_MAX = 1000,                      /* subscriptions of one connection */
-    ZMTP_PREFIX_BYTES_MAX = 32 * 1024,             /* all of them together */
-    ZMTP_BURST = 2500,                             /* frames to a PUB at once, and */
+    ZMTP_PREFIXES_MAX = 250,                       /* subscriptions of one connection */
+    ZMTP_PREFIX_BYTES_MAX = 8 * 1024,              /* all of them together */
+    ZMTP_BURST = 1000,                             /* frames to a PUB at once, and */
     ZMTP_PER_SECOND = 100                          /* so many more each second */
 };
 
@@ -49,6 +50,14 @@ zmtp_is_ready(const struct zmtp *zmtp);
 /* When the last message, or change of subscriptions, was complete; 0: there was none. */
 int64_t
 zmtp_spoke_ms(const struct zmtp *zmtp);
+
+/* Bytes of its messages of ZMTP_LARGE bytes and more that were complete, ever. */
+int64_t
+zmtp_large_bytes(const struct zmtp *zmtp);
+
+/* Bytes of all prefixes that it ever subscribed to, again and again. */
+int64_t
+zmtp_subscribed_bytes(const struct zmtp *zmtp);
 
 /* Bytes of the prefixes it has subscribed to. */
 int64_t
