@@ -26,6 +26,7 @@
 #include <msgpack.h>
 
 #define BUFFER_START 256
+#define NAME_ROOM 32
 
 /* --- buffer --- */
 
@@ -212,6 +213,16 @@ pack_value(struct writing *writing, const struct wire_body *body, const struct w
 
 /* --- maps --- */
 
+/* Names are short (wire.c): their head is one byte. Most of a body is names, so they do not go through the packer. */
+static inline void
+put_name(struct wire_buffer *out, const struct wire_field *field)
+{
+    buffer_reserve(out, NAME_ROOM);
+    out->data[out->size] = (uint8_t)(0xa0 | field->name_size);
+    memcpy(out->data + out->size + 1, field->name, field->name_size);
+    out->size += 1 + (size_t)field->name_size;
+}
+
 static void
 pack_body(struct writing *writing, const struct wire_body *body, const void *source)
 {
@@ -221,12 +232,13 @@ pack_body(struct writing *writing, const struct wire_body *body, const void *sou
     if (missing != 0) {
         refuse(writing, WIRE_FAULT_MISSING, body, &body->fields[__builtin_ctzll(missing)], 0);
     }
+    struct wire_buffer *out = writing->packer.data;
     msgpack_pack_map(&writing->packer, (size_t)__builtin_popcountll(has));
     for (; has != 0; has &= has - 1) {
         size_t index = (size_t)__builtin_ctzll(has);
         assert(index < body->field_count);
         const struct wire_field *field = &body->fields[index];
-        msgpack_pack_str_with_body(&writing->packer, field->name, field->name_size);
+        put_name(out, field);
         pack_value(writing, body, field, (const uint8_t *)source + field->offset);
     }
 }
