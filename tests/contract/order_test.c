@@ -42,6 +42,7 @@ struct stage {
     struct scripted_peer *product;
     struct scripted_peer *dlq;
     struct scripted_peer *user;
+    const char *reason; /* that payment gives with what it tells; NULL: none */
 };
 
 #define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
@@ -353,6 +354,9 @@ tell(struct stage *stage, enum event_type type, const struct seen *order, const 
     WIRE_SET(&fact, payment_fact, method, slice_of("pix"));
     if (refund != NULL) {
         WIRE_SET(&fact, payment_fact, refund, *refund);
+    }
+    if (stage->reason != NULL) {
+        WIRE_SET(&fact, payment_fact, reason, slice_of(stage->reason));
     }
     scripted_peer_emit(stage->payment, type, slice_of(key), &fact);
 }
@@ -939,6 +943,26 @@ ON_BOTH(order, whose_refund_is_refused_is_a_letter_and_is_tried_again_under_a_ne
     tell_refund(&stage, EVENT_payment_refunded, &order);
     await_order(&stage, &order.id, "cancelled", "ended");
     await_settled(&stage);
+    finish(&stage);
+}
+
+/* The letter puts words before the provider's own: what is cut off then is not half a character. */
+ON_BOTH(order, whose_refund_is_refused_in_many_words_is_a_letter_that_can_be_read)
+{
+    struct stage stage;
+    char reason[256] = "x";
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    cancel_order(&stage, &order.id);
+    await_asked(stage.payment, OP_payment_refund, 1);
+    for (size_t size = 1; size + 3 < sizeof reason; size += 3) {
+        memcpy(reason + size, "\u20ac", 4);
+    }
+    stage.reason = reason;
+    tell_refund(&stage, EVENT_payment_refund_failed, &order);
+    await_order(&stage, &order.id, "cancelled", "stuck");
+    struct burial burial = latest_letter(&stage, 1);
+    cr_expect(burial.error.size > 250 && wire_is_utf8(burial.error), "%zu bytes", burial.error.size);
     finish(&stage);
 }
 

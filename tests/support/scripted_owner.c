@@ -62,6 +62,10 @@ scripted_owner_destroy(struct scripted_owner **owner)
     *owner = NULL;
 }
 
+/* 253 bytes: whoever puts a word before it and cuts it at 255 again is in the middle of a character. */
+#define TWELVE "\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac"
+#define LONGEST "x" TWELVE TWELVE TWELVE TWELVE TWELVE TWELVE TWELVE
+
 static void
 say(struct scripted_owner *owner, struct message *message, const struct request_header *asked, err status, const char *outcome)
 {
@@ -87,7 +91,7 @@ say(struct scripted_owner *owner, struct message *message, const struct request_
         }
         wire_encode(&row_outcome_body, &body, &owner->body);
     } else {
-        WIRE_SET(&problem, problem, detail, slice_of("the owner is told to refuse"));
+        WIRE_SET(&problem, problem, detail, slice_of(status == ERR_internal ? LONGEST : "the owner is told to refuse"));
         wire_encode(&problem_body, &problem, &owner->body);
     }
     wire_encode(&reply_header_body, &header, &owner->header);

@@ -16,7 +16,7 @@ enum owner_script {
     OWNER_WAITS,  /* waiting, behind seq 7 */
     OWNER_STARTS, /* started */
     OWNER_BUSY,   /* refused: unavailable */
-    OWNER_BREAKS, /* refused: internal */
+    OWNER_BREAKS, /* refused: internal, in as many words as there may be */
     OWNER_SILENT  /* no answer at all */
 };
 
