@@ -179,7 +179,7 @@ show(const struct outcalls *outcalls)
 void
 outcalls_start(struct outcalls *outcalls, const struct outbound_call *call)
 {
-    party_started(&outcalls->party);
+    party_started(&outcalls->party, clock_steady_us());
     outbound_start(outcalls->outbound, call);
     show(outcalls);
 }
@@ -241,6 +241,9 @@ keep_words(struct outcalls *outcalls, const struct outbound_result *result)
     } else {
         int size = result->text.size < 300 ? (int)result->text.size : 300;
         (void)snprintf(outcalls->words, sizeof outcalls->words, "%.*s", size, (const char *)result->text.data);
+    }
+    for (char *at = outcalls->words; *at != '\0'; at++) {
+        *at = *at < ' ' || *at > '~' ? '?' : *at; /* a host's name may be cut between the bytes of a character */
     }
 }
 

@@ -78,9 +78,12 @@ party_next_us(const struct party *party)
 }
 
 void
-party_started(struct party *party)
+party_started(struct party *party, int64_t now_us)
 {
     party->under_way++;
+    if ((int64_t)(party->under_way + 1) * ONE > party->window) {
+        party->full_us = now_us;
+    }
 }
 
 void
@@ -135,7 +138,7 @@ measure(struct party *party, int64_t took_us, int64_t now_us)
     party->smooth_us = party->smooth_us == 0 ? took_us : party->smooth_us + (took_us - party->smooth_us) / 8;
 }
 
-/* `was_full`: as many were under way as the window allowed; otherwise nothing was learned about a larger one. */
+/* `was_full`: meanwhile as many were under way as the window allowed; otherwise nothing was learned about a larger one. */
 static void
 grow(struct party *party, bool was_full)
 {
@@ -245,7 +248,7 @@ fail(struct party *party, const struct party_answer *answer, int64_t now_us)
 enum call_blame
 party_ended(struct party *party, const struct party_answer *answer, int64_t now_us)
 {
-    bool was_full = (int64_t)(party->under_way + 1) * ONE > party->window;
+    bool was_full = answer->started_us <= party->full_us;
     party->under_way--;
     if (answer->retry_after_ms > 0 && answer->result == PARTY_BUSY) {
         party->held_us = now_us + earlier(answer->retry_after_ms, RETRY_AFTER_MAX_MS) * 1000;

@@ -3,7 +3,7 @@
  * How many calls an outside party gets at once: a window that grows while it answers well and shrinks when it is slow or busy, and a
  * breaker that holds all calls but one while it is down or refuses us. Pure: no clock, no I/O; moments are steady microseconds.
  *
- *     if (party_room(&party, now_us) > 0) { party_started(&party); ... call ... }
+ *     if (party_room(&party, now_us) > 0) { party_started(&party, now_us); ... call ... }
  *     blame = party_ended(&party, &(struct party_answer){...}, now_us);
  */
 #ifndef LARDER_KIT_PARTY_H
@@ -52,6 +52,7 @@ struct party {
     /* the window, in thousandths of a call */
     int64_t window;
     int64_t threshold; /* up to here it grows by one with each answer */
+    int64_t full_us;   /* when the last call began that left no room */
     int64_t cut_us;    /* calls that began before do not shrink it once more */
 
     /* the least time that an answer took, of this period and the one before */
@@ -92,7 +93,7 @@ int64_t
 party_next_us(const struct party *party);
 
 void
-party_started(struct party *party);
+party_started(struct party *party, int64_t now_us);
 
 enum call_blame
 party_ended(struct party *party, const struct party_answer *answer, int64_t now_us);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """A small outside factory for tests: real HTTP, in a process of its own.
 
-    outside_factory.py [--port 0] [--delay-ms 0] [--fail N] [--slow-ms MS] [--callbacks 0|1|2] [--status S] [--at-once N] [--poison P]
+    outside_factory.py [--port 0] [--delay-ms 0] [--fail N] [--slow-ms MS] [--callbacks 0|1|2] [--status S] [--at-once N] [--poison P] [--cert FILE]
 
 Prints `port N` when it listens. `POST /api/manufactures` is answered `201 {"data":{"id":...}}`, and after the delay the same body is
 posted to its CallbackUrl. The first --fail requests are answered 500 instead, and nothing is produced for them; every answer is
@@ -18,6 +18,7 @@ same production: it is answered with the same id, and called back again.
 import argparse
 import collections
 import json
+import ssl
 import sys
 import threading
 import urllib.error
@@ -149,11 +150,16 @@ def main():
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=0)
     parser.add_argument("--poison", default="")
+    parser.add_argument("--cert", default="")  # a certificate and its key: it speaks TLS
     options = parser.parse_args()
     Handler.factory = Factory(options)
     ThreadingHTTPServer.request_queue_size = 256
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     server.daemon_threads = True
+    if options.cert:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.cert)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print("port", server.server_address[1], flush=True)
     sys.stdin.read()

@@ -4,6 +4,7 @@ own queue is nobody's fault, an outage is one letter and a handful of lines, and
 
 import os
 import re
+import subprocess
 import time
 
 import pytest
@@ -283,11 +284,22 @@ def test_an_answer_that_means_all_calls_is_an_incident_and_no_calls_own(sqlite, 
     expect_over(works, 20)
 
 
-@pytest.mark.parametrize("wrong", ["https", "path"])
-def test_a_wrong_address_is_an_incident_and_mended_by_a_restart(sqlite, works, factory, wrong):
+def self_signed(folder):
+    path = os.path.join(folder, "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-keyout", path, "-out", path + ".crt"],
+                   check=True, capture_output=True)
+    with open(path, "a", encoding="ascii") as whole, open(path + ".crt", encoding="ascii") as certificate:
+        whole.write(certificate.read())
+    return path
+
+
+@pytest.mark.parametrize("wrong", ["https", "path", "certificate"])
+def test_a_wrong_address_is_an_incident_and_mended_by_a_restart(sqlite, folder, works, factory, wrong):
     party = factory()
-    works = works(sqlite, factory_url=party.url.replace("http:", "https:") if wrong == "https" else party.url + "/elsewhere",
-                  retry_attempts=1)
+    url = {"https": party.url.replace("http:", "https:"), "path": party.url + "/elsewhere"}.get(wrong)
+    if wrong == "certificate":
+        url = factory(cert=self_signed(folder)).url.replace("http:", "https:")
+    works = works(sqlite, factory_url=url, retry_attempts=1)
     works.produce(20)
     await_outage(works, 20, "party_refuses_us")
     works.processes["factory"].stop()

@@ -123,3 +123,17 @@ Test(calls, what_cannot_be_read_was_never_called)
         calls_fini(&calls);
     }
 }
+
+Test(calls, a_doubt_is_kept_and_ends_when_others_are_answered)
+{
+    struct calls calls;
+    calls_init(&calls, (struct slice){0});
+    cr_expect_not(calls_doubt(&calls, 1795212000123, true), "the first time nothing is known of the others since");
+    store_and_load(&calls);
+    cr_expect_geq(calls.doubted_ms, 1795212000123);
+    cr_expect_leq(calls.doubted_ms, 1795212001123);
+    cr_expect_not(calls_doubt(&calls, 1795212005000, false));
+    cr_expect_leq(calls.doubted_ms, 1795212001123, "the first time counts");
+    cr_expect(calls_doubt(&calls, 1795212009000, true));
+    calls_fini(&calls);
+}

@@ -4,6 +4,8 @@
 #include "../support/patience.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -194,6 +196,29 @@ check_call(const char *path, int64_t timeout_ms, int status, const char *text)
     cr_expect_not(outbound_next(outbound, &result));
     cr_expect_eq(outbound_count(outbound), 0);
     outbound_destroy(&outbound);
+}
+
+/* --- a resolver that takes its time --- */
+
+#define SLOW_HOST "slow.test"
+#define RESOLVER_MS 3000
+
+typedef int
+resolver(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+/* Stands before the C library's, also for libcurl. */
+int
+getaddrinfo(const char *restrict node, const char *restrict service, const struct addrinfo *restrict hints,
+            struct addrinfo **restrict found)
+{
+    resolver *real = NULL;
+    void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+    memcpy(&real, &symbol, sizeof real);
+    if (node != NULL && strcmp(node, SLOW_HOST) == 0) {
+        (void)poll(NULL, 0, RESOLVER_MS);
+        return EAI_AGAIN;
+    }
+    return real(node, service, hints, found);
 }
 
 TestSuite(outbound, .init = start_server, .timeout = 20);
@@ -408,5 +433,94 @@ Test(outbound, is_idle_without_calls)
     cr_expect_not(outbound_next(outbound, &result));
     cr_expect_eq(poll(&ready, 1, 0), 0);
     outbound_destroy(&outbound);
+    outbound_destroy(&outbound);
+}
+
+/* --- whose time it is --- */
+
+static void
+expect_words(const struct outbound_result *result, const char *words)
+{
+    cr_expect(memmem(result->text.data, result->text.size, words, strlen(words)) != NULL, "'%.*s'", (int)result->text.size,
+              (const char *)result->text.data);
+}
+
+Test(outbound, words_tell_no_answer_from_no_connection)
+{
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    start_call(outbound, "/silent", 200);
+    cr_assert(wait_result(outbound, &result));
+    cr_expect_eq(result.failure, OUTBOUND_TIMED_OUT);
+    expect_words(&result, "no answer within 200 ms");
+    outbound_destroy(&outbound);
+}
+
+/* A listener whose queue is full drops what would connect, as a host that is not there does. */
+Test(outbound, a_connection_that_does_not_come_about_says_so)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    char url[64];
+    int full = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert(bind(full, (struct sockaddr *)&address, size) == 0 && listen(full, 0) == 0);
+    cr_assert(getsockname(full, (struct sockaddr *)&address, &size) == 0);
+    for (int i = 0; i < 4; i++) {
+        int taken = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(taken, (struct sockaddr *)&address, size);
+    }
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/", ntohs(address.sin_port));
+    outbound_start(outbound, &(struct outbound_call){.url = url, .json = slice_of("{}"), .timeout_ms = 400, .context_id = id_new()});
+    cr_assert(wait_result(outbound, &result));
+    cr_expect_eq(result.failure, OUTBOUND_TIMED_OUT);
+    expect_words(&result, "no connection within 400 ms");
+    outbound_destroy(&outbound);
+    close(full);
+}
+
+Test(outbound, an_answer_that_came_while_nobody_here_listened_counts)
+{
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    struct pollfd unread = {.fd = -1};
+    start_call(outbound, "/ok", 100);
+    cr_assert_eq(poll(&unread, 1, 400), 0, "a loop that is busy with something else");
+    cr_assert(wait_result(outbound, &result));
+    cr_expect_eq(result.status, 201, "%.*s", (int)result.text.size, (const char *)result.text.data);
+    outbound_destroy(&outbound);
+}
+
+Test(outbound, a_slow_resolver_holds_up_neither_the_loop_nor_its_end)
+{
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    int64_t start_ms = now_ms();
+    outbound_start(outbound, &(struct outbound_call){
+                                 .url = "http://" SLOW_HOST "/", .json = slice_of("{}"), .timeout_ms = 300, .context_id = id_new()});
+    cr_assert(wait_result(outbound, &result));
+    expect_words(&result, "its name was not resolved within 300 ms");
+    struct id quick = start_call(outbound, "/ok", 3000);
+    cr_assert(wait_result(outbound, &result));
+    cr_expect(id_equal(&result.context_id, &quick));
+    outbound_start(outbound, &(struct outbound_call){
+                                 .url = "http://" SLOW_HOST "/", .json = slice_of("{}"), .timeout_ms = 3000, .context_id = id_new()});
+    cr_expect_not(outbound_next(outbound, &result));
+    outbound_destroy(&outbound);
+    cr_expect_lt(now_ms() - start_ms, RESOLVER_MS, "nobody waited for the resolver");
+}
+
+Test(outbound, an_address_that_is_none_is_our_own_fault)
+{
+    static const char *const urls[] = {"nonsense://host/x", "http://"};
+    struct outbound *outbound = outbound_create();
+    struct outbound_result result;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        outbound_start(outbound,
+                       &(struct outbound_call){.url = urls[i], .json = slice_of("{}"), .timeout_ms = 3000, .context_id = id_new()});
+        cr_assert(wait_result(outbound, &result));
+        cr_expect_eq(result.failure, OUTBOUND_MISLED, "%s", urls[i]);
+    }
     outbound_destroy(&outbound);
 }
