@@ -49,11 +49,12 @@ KILLS = KINDS[-4:]
 
 
 class Fault:
-    """What becomes of the requests of one operation. `victim` is the process to kill; `wanted` is how many requests to gather before."""
+    """What becomes of the requests of one operation. `victim` is the process to kill; `wanted` is how many requests to gather before;
+    a request that is kept for later is delivered `early_s` before its deadline."""
 
-    def __init__(self, kind, op, wanted=1, victim=None, status=None, chosen=None):
+    def __init__(self, kind, op, wanted=1, victim=None, status=None, chosen=None, early_s=EARLY_S):
         assert kind in KINDS and (victim is not None) == (kind in KILLS)
-        self.kind, self.op, self.wanted, self.victim, self.status = kind, op, wanted, victim, status
+        self.kind, self.op, self.wanted, self.victim, self.status, self.early_s = kind, op, wanted, victim, status, early_s
         self.chosen = chosen or (lambda body: True)
         self.met = {}  # id of a request: its frames
         self.swallowed = set()  # ids whose replies are lost
@@ -377,7 +378,7 @@ class FaultProxy:
 
     def _request_request_late(self, fault, route, frames, header):
         """It comes at the last moment at which it may still be done."""
-        self._later(self._until_deadline_s(fault, header["id"]) - EARLY_S, lambda: route.forward(frames))
+        self._later(self._until_deadline_s(fault, header["id"]) - fault.early_s, lambda: route.forward(frames))
 
     def _request_killed_before(self, fault, route, frames, header):
         if not fault.is_gathering:

@@ -17,7 +17,8 @@ import time
 import uuid
 
 from buyers import Asker, People
-from processes import request, wait_until
+from patience import wait_until
+from processes import request
 from restaurant import ENDS, PAID, signed
 
 SIDE = "bread"
@@ -120,6 +121,10 @@ class Evening(People):
             if self.errors():
                 return
             break_it(self.random)
+
+    def go_on_until(self, condition, deadline_s, what):
+        """While orders come."""
+        wait_until(lambda: condition() or self.errors(), deadline_s, what, pause_s=0.2)
 
 
 # --- the shop ---

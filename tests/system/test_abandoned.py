@@ -3,7 +3,7 @@
 
 import pytest
 from larder_client import utc_ms, uuid7
-from patience import Deadline, wait_until
+from patience import Deadline, stretched, wait_until
 from restaurant import WAITS_FOR_WEBHOOK
 
 ORDERS = 1000
@@ -83,7 +83,7 @@ def check_in_time(shop, asker, begin, alone=0):
 
 
 def test_nothing_is_held_one_second_after_the_deadline(database, make_shop, ask):
-    shop = make_shop(database, order_ttl_ms=3000, **RESTAURANT)
+    shop = make_shop(database, order_ttl_ms=int(stretched(3000)), **RESTAURANT)
     shop.run()
     asker = ask(shop)
     prepare(asker)
@@ -94,7 +94,7 @@ def test_nothing_is_held_one_second_after_the_deadline(database, make_shop, ask)
 
 @pytest.mark.parametrize("end, is_late", [("stop", True), ("kill9", False), ("kill9", True)])
 def test_nothing_is_held_one_second_after_the_deadline_over_a_restart(end, is_late, database, make_shop, ask):
-    shop = make_shop(database, order_ttl_ms=4000, **RESTAURANT)
+    shop = make_shop(database, order_ttl_ms=int(stretched(4000)), **RESTAURANT)
     running = shop.run()
     asker = ask(shop)
     prepare(asker)

@@ -7,7 +7,8 @@ import pytest
 from fault_proxy import (ASKER_KILLED_AFTER, ASKER_KILLED_BEFORE, KILLED_AFTER, KILLED_BEFORE, KILLS, REFUSED, REPLY_LATE, REPLY_LOST,
                          REQUEST_LATE, REQUEST_LOST, TWICE, FaultProxy)
 from larder_client import RETRY, Subscriber, uuid7
-from processes import EVENTS, OFFSETS, free_base_port, wait_until
+from patience import stretched, wait_until
+from processes import EVENTS, OFFSETS, free_base_port
 
 UNITS = 100
 
@@ -78,9 +79,9 @@ def test_each_fault_meets_the_first_attempt(kind, counter):
 
 @pytest.mark.parametrize("kind", [REQUEST_LATE, ASKER_KILLED_BEFORE])
 def test_a_request_that_is_kept_for_later_arrives_behind_the_one_that_came_later(kind, counter):
-    fault = counter.proxy.arm(kind, "stock.take", victim=counter.sales if kind in KILLS else None)
+    fault = counter.proxy.arm(kind, "stock.take", victim=counter.sales if kind in KILLS else None, early_s=stretched(2))
     request_id, began = uuid7(), time.monotonic()
-    counter.asker.send("sales.checkout", {"product": "donut"}, request_id, timeout_s=3)
+    counter.asker.send("sales.checkout", {"product": "donut"}, request_id, timeout_s=6)  # in 4 s another is sold, in 2 s it arrives
     wait_until(lambda: fault.met, what="the request")
     if kind in KILLS:
         counter.start_killed()

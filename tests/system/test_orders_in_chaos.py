@@ -9,25 +9,32 @@ import time
 import pytest
 from guests import Evening, Told, check, offer, settle
 from outside_payment import TOKEN, Provider
-from processes import Sqlite, wait_until
+from patience import stretched, wait_until
+from processes import Sqlite
 from test_outage import fill, small_disk
 
 IS_LONG = bool(os.environ.get("LARDER_LONG"))
 BREAKS = 60 if IS_LONG else 6
 UNITS = 20000 if IS_LONG else 150     # few enough that some guests are refused
 PATIENCE_S = 600 if IS_LONG else 60
-ORDER_TTL_MS = 1500
+ORDER_TTL_MS = int(stretched(1500))
 RESTAURANT = {"order_ttl_ms": ORDER_TTL_MS, "payment_delay_ms": 100, "retry_first_ms": 20, "behind_ms": 3600_000}
 ACTORS = ("user", "product", "order", "payment", "sales", "stock", "factory", "dlq")
+
+
+def has_every_end(shop):
+    """How many orders come to which end is a matter of speed, that some do is none: the evening goes on until they have."""
+    ends = {status for status, in shop.sql("SELECT DISTINCT status FROM $order", "order")}
+    return ends >= {"received", "cancelled", "payment_failed"}
 
 
 def spend_evening(shop, client, break_it, has_bank=True):
     told, put = Told(), offer(client, UNITS)
     with Evening(shop, told, ORDER_TTL_MS, has_bank) as evening:
         evening.break_now_and_then(BREAKS, break_it)
+        evening.go_on_until(lambda: has_every_end(shop), PATIENCE_S, "an order for every end")
     settle(shop, has_bank, PATIENCE_S)
-    ends = check(shop, told, put)
-    assert ends["received"] > 0 and ends["cancelled"] > 0 and ends["payment_failed"] > 0, ends
+    check(shop, told, put)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -98,7 +105,7 @@ def moody_provider():
 def test_orders_end_and_add_up_when_the_provider_is_moody_and_payment_is_killed(provider, database, make_shop, ask):
     def moods(seed, weights, last):
         return random.Random(seed).choices(list(weights), list(weights.values()), k=20000) + [last]
-    shop = make_shop(database, payment_url=provider.url, payment_token=TOKEN, call_timeout_ms=300, retry_attempts=50, **RESTAURANT)
+    shop = make_shop(database, payment_url=provider.url, payment_token=TOKEN, call_timeout_ms=int(stretched(300)), retry_attempts=50, **RESTAURANT)
     seed = int(os.environ.get("LARDER_SEED") or random.randrange(1 << 30))
     provider.script(charges=moods(seed, ANSWERS, "approve"), refunds=moods(seed + 1, REFUNDS, "approve"), ask=moods(seed + 2, ASKED, "answer"))
     actors = {name: shop.actor(name) for name in ACTORS}
