@@ -113,7 +113,7 @@ def is_quiet(shop):
     each other. An alarm that a refused buyer has raised is on its way until then, and ordered when all else looks done."""
     heard = dict(shop.sql("SELECT source, position FROM $cursor", actor="factory"))
     told = shop.sql("SELECT seq FROM $shard", actor="factory")[0][0]
-    return (not shop.sql("SELECT id FROM $production WHERE status <> 'produced'", actor="factory")
+    return (not shop.sql("SELECT n FROM $production WHERE status <> 'produced'", actor="factory")
             and all(not shop.sql(f"SELECT product FROM $level WHERE incoming > 0 OR alarm > {ALARM_NONE}", shard=shard)
                     and shop.sql("SELECT seq FROM $shard", shard=shard) == [(heard.get(f"stock/{shard}", 0),)]
                     and dict(shop.sql("SELECT source, position FROM $cursor", shard=shard)).get("factory/0", 0) == told
