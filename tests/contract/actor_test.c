@@ -2038,7 +2038,7 @@ ON_BOTH(actor, gives_a_class_that_watches_the_latest_head_of_each_source)
     struct toy_heads seen = toy_heads_seen();
     cr_expect(seen.head == MANY);
     cr_expect(seen.most == 1, "%lld in a batch", (long long)seen.most);
-    cr_expect(seen.count - before < MANY, "%lld", (long long)(seen.count - before));
+    cr_expect(seen.count - before < MANY, "%lld were seen", (long long)(seen.count - before));
     cr_expect(seen.other_count == 0);
     finish(&stage);
 }

@@ -679,7 +679,7 @@ ON_BOTH(dlq_subscription, what_was_acknowledged_is_not_sent_again)
     stop(&stage.dlq);
     stage.dlq = run_actor(&stage, &dlq_class);
     struct session second = subscribe(stage.to_dlq, "till-1", true);
-    cr_expect(second.position >= 6, "%lld", (long long)second.position);
+    cr_expect(second.position >= 6, "position %lld", (long long)second.position);
     struct span span = receive(&second, second.position, 256);
     cr_expect(span.first == second.position + 1 && span.last == 9);
     finish(&stage);

@@ -166,8 +166,8 @@ ON_BOTH(dlq_verify, tells_some_and_counts_all)
     for (const char *at = stage.said; (at = strchr(at, '\n')) != NULL; at++) {
         lines++;
     }
-    cr_expect_eq(report.faults, LETTERS, "%d", (int)report.faults);
-    cr_expect_eq(lines, 20, "%d", (int)lines);
+    cr_expect_eq(report.faults, LETTERS, "%d faults", (int)report.faults);
+    cr_expect_eq(lines, 20, "%d lines", (int)lines);
     db_rollback(stage.db);
     db_close(&stage.db);
 }

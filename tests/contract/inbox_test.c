@@ -132,7 +132,7 @@ static void
 apply(struct stage *stage, int64_t seq, const char *key)
 {
     struct inbox_event event;
-    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "seq %lld", (long long)seq);
     cr_expect(event.header.seq == seq);
     cr_expect(event.type == EVENT_factory_produced);
     cr_expect(!inbox_must_park(stage->inbox, &event));
@@ -151,7 +151,7 @@ static void
 park(struct stage *stage, int64_t seq, const char *key, int64_t due_ms)
 {
     struct inbox_event event;
-    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "seq %lld", (long long)seq);
     place_expect(stage->db, park_for(stage, &event, 1, due_ms), ERR_ok);
     commit(stage);
 }
@@ -160,8 +160,8 @@ static void
 park_follower(struct stage *stage, int64_t seq, const char *key)
 {
     struct inbox_event event;
-    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "%lld", (long long)seq);
-    cr_assert(inbox_must_park(stage->inbox, &event), "%lld", (long long)seq);
+    cr_assert(see(stage, seq, key, &event) == INBOX_APPLY, "seq %lld", (long long)seq);
+    cr_assert(inbox_must_park(stage->inbox, &event), "seq %lld", (long long)seq);
     place_expect(stage->db, park_for(stage, &event, 0, INT64_MAX), ERR_ok);
     commit(stage);
 }
@@ -194,7 +194,7 @@ expect_dlq_asked(struct stage *stage, int64_t position)
 {
     struct inbox_question question = {0};
     cr_assert(inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, &question) == INBOX_ASKS_DLQ);
-    cr_expect(question.dlq_fetch.position == position, "%lld", (long long)question.dlq_fetch.position);
+    cr_expect(question.dlq_fetch.position == position, "asked from position %lld", (long long)question.dlq_fetch.position);
     cr_expect(slice_equal(question.dlq_fetch.source, slice_of("factory/0")));
     cr_expect(slice_equal(question.dlq_fetch.subscriber, slice_of("stock/0")));
     cr_expect(question.dlq_fetch.limit == INBOX_PAGE_EVENTS);
@@ -239,7 +239,7 @@ confirm_start(struct stage *stage, int64_t position)
 {
     struct fetch fetch;
     cr_assert(wants_fetch(stage, &fetch));
-    cr_assert(fetch.position == position, "%lld", (long long)fetch.position);
+    cr_assert(fetch.position == position, "asked from position %lld", (long long)fetch.position);
     page_comes(stage, position, 0);
 }
 
@@ -603,7 +603,7 @@ ON_BOTH(inbox, gives_up_on_a_lost_position_though_the_dlq_is_away)
         pass_ms(&stage, 200);
         rounds++;
     }
-    cr_expect(rounds == 5, "%d", rounds);
+    cr_expect(rounds == 5, "%d rounds", rounds);
     cr_expect(incidents() == 1);
     stop(&stage);
 }
@@ -703,7 +703,7 @@ ON_BOTH(inbox, tries_parked_events_of_a_key_in_order)
     for (int64_t seq = 2; seq <= 4; seq += 2) {
         cr_assert(read_parked(&stage, events) == 2);
         first = slice_equal(events[0].header.key, slice_of("bad")) ? &events[0] : &events[1];
-        cr_expect(first->header.seq == seq, "%lld", (long long)first->header.seq);
+        cr_expect(first->header.seq == seq, "not seq %lld", (long long)first->header.seq);
         cr_expect(first->attempts == 0);
         inbox_applied_event(stage.inbox, first);
         commit(&stage);
@@ -891,7 +891,7 @@ ON_BOTH(inbox, finds_what_is_due_among_thousands_of_keys)
         cr_expect(inbox_next_parked_ms(stage.inbox) == START_MS + 1);
         size_t count = 0;
         place_expect(stage.db, inbox_read_parked(stage.inbox, &stage.arena, START_MS + 3, events, 8, &count), ERR_ok);
-        cr_expect(count == 3, "%zu", count);
+        cr_expect(count == 3, "%zu of 3", count);
         for (size_t i = 0; i < count; i++) {
             inbox_applied_event(stage.inbox, &events[i]);
         }

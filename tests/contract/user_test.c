@@ -508,7 +508,7 @@ ON_BOTH(user, a_page_ends_before_its_frame_is_full)
         }
         cr_assert(seen > before);
     } while (page.has_more);
-    cr_expect(seen == 2000, "%d", seen);
+    cr_expect(seen == 2000, "%d of 2000 people", seen);
     finish(&stage);
 }
 
@@ -763,7 +763,8 @@ ON_BOTH(user, time_does_not_tell_who_is_known)
         int64_t took_us = time_of(&stage, emails[i % 4]);
         best_us[i % 4] = took_us < best_us[i % 4] ? took_us : best_us[i % 4];
     }
-    cr_expect(are_alike(best_us), "%d, %d, %d and %d us", (int)best_us[0], (int)best_us[1], (int)best_us[2], (int)best_us[3]);
+    cr_expect(are_alike(best_us), "known %d, without a password %d, unknown %d, no address %d us", (int)best_us[0], (int)best_us[1],
+              (int)best_us[2], (int)best_us[3]);
     finish(&stage);
 }
 
@@ -837,7 +838,8 @@ ON_BOTH(user, time_does_not_tell_who_has_registered)
         cr_expect(status == (is_known ? ERR_user_exists : ERR_ok));
         best_us[i % 4] = took_us < best_us[i % 4] ? took_us : best_us[i % 4];
     }
-    cr_expect(are_alike(best_us), "%d, %d, %d and %d us", (int)best_us[0], (int)best_us[1], (int)best_us[2], (int)best_us[3]);
+    cr_expect(are_alike(best_us), "known e-mail %d, unknown %d, known CPF %d, unknown %d us", (int)best_us[0], (int)best_us[1],
+              (int)best_us[2], (int)best_us[3]);
     finish(&stage);
 }
 

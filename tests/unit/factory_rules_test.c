@@ -96,7 +96,7 @@ Test(factory_rules, only_2xx_is_accepted)
     static const int refused[] = {0, 100, 199, 300, 302, 400, 404, 429, 500, 503};
     cr_expect(factory_is_accepted(200) && factory_is_accepted(201) && factory_is_accepted(299));
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        cr_expect_not(factory_is_accepted(refused[i]), "%d", refused[i]);
+        cr_expect_not(factory_is_accepted(refused[i]), "status %d", refused[i]);
     }
 }
 

@@ -255,7 +255,7 @@ Test(gateway_json, writes_times_that_it_reads)
     for (int64_t utc_ms = 0; utc_ms <= INT64_C(253402300799999); utc_ms += INT64_C(86400000) * 29 + 12345) {
         int64_t back = -1;
         json_time_format(utc_ms, text);
-        cr_assert(json_time_parse((struct slice){(const uint8_t *)text, sizeof text}, &back) && back == utc_ms, "%lld",
+        cr_assert(json_time_parse((struct slice){(const uint8_t *)text, sizeof text}, &back) && back == utc_ms, "time %lld",
                   (long long)utc_ms);
     }
 }

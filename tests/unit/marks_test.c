@@ -35,7 +35,7 @@ Test(marks, never_exaggerates_and_is_late_by_a_share)
     for (int64_t second = 1; second < 86400; second++) {
         int64_t age_ms = marks_age_ms(&marks, second - 1, 86400000);
         int64_t truth_ms = 86400000 - second * 1000;
-        cr_assert(age_ms <= truth_ms, "%lld", (long long)second);
+        cr_assert(age_ms <= truth_ms, "second %lld", (long long)second);
         cr_assert(truth_ms - age_ms <= 86400000 / 24, "%lld: %lld", (long long)second, (long long)age_ms);
     }
 }

@@ -150,7 +150,7 @@ Test(product_rules, every_field_makes_a_difference)
     others[7].is_active = false;
     cr_expect(product_is_same(&said, &said));
     for (size_t i = 0; i < 8; i++) {
-        cr_expect_not(product_is_same(&said, &others[i]), "%zu", i);
+        cr_expect_not(product_is_same(&said, &others[i]), "row %zu", i);
     }
 }
 
