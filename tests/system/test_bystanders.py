@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bystanders import Bystanders
+from patience import stretched
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_shop_that_stands_still_is_seen(shop):
         others.calm(1)
         with others.attack():
             process.freeze()
-            time.sleep(0.5)
+            time.sleep(stretched(0.5))
             process.thaw()
             time.sleep(0.5)
     with pytest.raises(AssertionError, match="p99 over"):
