@@ -12,6 +12,7 @@
 
 #include "docs.h"
 #include "order/order_saga.h"
+#include "topology.h"
 
 static enum exit_status
 docs_run(struct command_line *line)
@@ -26,11 +27,13 @@ docs_run(struct command_line *line)
     }
     if (strcmp(line->argv[0], "settings") == 0) {
         settings_print(stdout, 1);
+    } else if (strcmp(line->argv[0], "ports") == 0) {
+        topology_print(stdout, &line->settings);
     } else if (strcmp(line->argv[0], "saga") == 0) {
         saga_print(stdout);
     } else if (docs_print(stdout, line->argv[0]) != ERR_ok) {
-        code =
-            err_say(&why, ERR_wrong_setting, "\"%.60s\" is none of errors, operations, events, bodies, settings, saga", line->argv[0]);
+        code = err_say(&why, ERR_wrong_setting, "\"%.60s\" is none of errors, operations, events, bodies, ports, settings, saga",
+                       line->argv[0]);
         return command_complain(line, code, &why);
     }
     if (ferror(stdout) != 0) {
@@ -42,8 +45,8 @@ docs_run(struct command_line *line)
 
 const struct command docs_command = {
     .name = "docs",
-    .arguments = "errors|operations|events|bodies|settings|saga",
-    .summary = "print a table of the protocol, of the settings or of an order's saga as Markdown",
+    .arguments = "errors|operations|events|bodies|ports|settings|saga",
+    .summary = "print a table of the protocol, of the ports, of the settings or of an order's saga as Markdown",
     .help = "The tables are those that the program itself is made of.\n",
     .run = docs_run,
 };

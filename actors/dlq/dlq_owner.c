@@ -11,7 +11,8 @@
  *           batch under way are about, read at once. Nothing is written when a question is sent: a dlq that is killed meanwhile finds
  *           the letter as it was, and whoever asks again gets the owner's answer, `gone` where it was done.
  *
- * FAILURES  An owner that is away, or does not answer in ASK_MS: refused as unavailable, the letter stays as it was. An edit that the
+ * FAILURES  An owner that is away, or does not answer in ASK_MS: refused as unavailable, the letter stays as it was. Burials are taken
+ *           from anybody: where the destination is nobody, or never had the row, the letter can be discarded and nothing else. An edit that the
  *           owner took and the dlq could not store shows the old message until it is made again. A purge is repeated until it is
  *           answered.
  *
@@ -176,7 +177,8 @@ ask_owner(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter,
 static void
 refuse_ownerless(struct batch *batch, struct item *item, const struct dlq_letter *letter)
 {
-    item_refuse(batch, item, ERR_unavailable, "there is no actor %s here", letter->destination);
+    item_refuse(batch, item, ERR_letter_closed, "there is no actor %s here, so nobody has its row; it can be discarded",
+                letter->destination);
 }
 
 static void
@@ -383,8 +385,9 @@ set_purge(const struct dlq *dlq, struct batch *batch, const struct id *letter)
     batch_due(batch, &(struct due){.owner = DLQ_DUE_PURGE, .key = key_of(letter), .due_ms = batch->now_ms + dlq->settings->undo_ms});
 }
 
+/* Nobody else has anything of it. */
 static err
-discard_request(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
+discard_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
 {
     const struct dlq_discard *discard = item->body;
     const struct deed deed = {"discard", discard->author, discard->reason, "discarded"};
@@ -421,7 +424,7 @@ dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     if (letter.kind == DLQ_REQUEST) {
-        return discard_request(dlq, batch, item, &letter);
+        return discard_here(dlq, batch, item, &letter);
     }
     if (!may_ask(dlq, batch, item, &letter)) {
         return ERR_ok;
@@ -430,27 +433,28 @@ dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
     WIRE_SET(&asked, row_discard, row, row_of(&letter));
     struct asking *asking = ask_owner(dlq, batch, &letter, ASKING_DISCARD, &asked);
     if (asking == NULL) {
-        refuse_ownerless(batch, item, &letter);
-    } else {
-        askings_add_caller(dlq->owner->askings, asking, item_defer(batch, item), discard->author, discard->reason);
+        return discard_here(dlq, batch, item, &letter);
     }
+    askings_add_caller(dlq->owner->askings, asking, item_defer(batch, item), discard->author, discard->reason);
     return ERR_ok;
 }
 
+/* A request is delivered again; a letter whose owner nobody is, is dead again. */
 static err
-restore_request(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
+restore_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
 {
     const struct dlq_restore *restore = item->body;
-    const struct deed deed = {"restore", restore->author, restore->reason, "delivered again"};
+    bool is_request = letter->kind == DLQ_REQUEST;
+    const struct deed deed = {"restore", restore->author, restore->reason, is_request ? "delivered again" : "restored"};
     struct dlq_letter before = *letter;
-    letter->state = DLQ_WAITING;
+    letter->state = is_request ? DLQ_WAITING : DLQ_DEAD;
     err code = dlq_change_letter(dlq, batch, letter, &before);
     if (code == ERR_ok) {
         code = note_deed(dlq, batch, letter, &deed);
     }
     if (code == ERR_ok) {
         dlq_answer_letter(dlq, batch, item, letter);
-        code = deliver(dlq, batch, letter);
+        code = is_request ? deliver(dlq, batch, letter) : ERR_ok;
     }
     return code;
 }
@@ -474,15 +478,14 @@ dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     if (letter.kind == DLQ_REQUEST) {
-        return restore_request(dlq, batch, item, &letter);
+        return restore_here(dlq, batch, item, &letter);
     }
     struct row row = row_of(&letter);
     struct asking *asking = ask_owner(dlq, batch, &letter, ASKING_RESTORE, &row);
     if (asking == NULL) {
-        refuse_ownerless(batch, item, &letter);
-    } else {
-        askings_add_caller(dlq->owner->askings, asking, item_defer(batch, item), restore->author, restore->reason);
+        return restore_here(dlq, batch, item, &letter);
     }
+    askings_add_caller(dlq->owner->askings, asking, item_defer(batch, item), restore->author, restore->reason);
     return ERR_ok;
 }
 
@@ -612,11 +615,28 @@ answer_callers(struct dlq *dlq, struct batch *batch, const struct asking *asking
     return ERR_ok;
 }
 
+/* Its owner never had such a row, or keeps none: the letter is all there is, and ends here. */
+static err
+discard_rowless(struct dlq *dlq, struct batch *batch, const struct asking *asking, struct dlq_letter *letter)
+{
+    struct dlq_letter before = *letter;
+    letter->state = DLQ_DISCARDED;
+    err code = dlq_change_letter(dlq, batch, letter, &before);
+    if (code == ERR_ok) {
+        const struct deed deed = {.action = "discard", .detail = "discarded; its owner has no such row"};
+        code = answer_callers(dlq, batch, asking, letter, &deed);
+    }
+    return code == ERR_ok ? dlq_replay_note(dlq, batch, &(struct dlq_outcome){.letter = letter, .is_later = true}) : code;
+}
+
 /* The question was not answered: nothing is known, nothing is changed. */
 static err
 handle_no_answer(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
     const struct problem *problem = item->body;
+    if (asking->verb == ASKING_DISCARD && (item->status == ERR_not_found || item->status == ERR_not_implemented)) {
+        return discard_rowless(dlq, batch, asking, letter);
+    }
     bool is_later = err_disposition(item->status) == ERR_RETRY;
     struct err_text detail;
     (void)err_say(&detail, item->status, "%s: %.*s", letter->destination, (int)problem->detail.size,

@@ -169,6 +169,26 @@ check_receive(struct batch *batch, struct item *item, const struct hosting *host
     return true;
 }
 
+/* What was acknowledged once and is wanted again is given as long as it is kept: what the page lacks is never passed over. */
+static err
+check_kept(struct dlq *dlq, struct batch *batch, struct item *item, const struct hosting *hosting)
+{
+    const struct dlq_receive *body = item->body;
+    struct fetched page;
+    int64_t last = 0;
+    if (body->position >= hosting->now.row.position || body->credit == 0) {
+        return ERR_ok;
+    }
+    err code = host_read_page(dlq, hosting, body->position, body->credit, &page, &last);
+    if (code == ERR_ok && (page.events.count == 0 || last - body->position != (int64_t)page.events.count)) {
+        item_refuse(batch, item, ERR_position_lost,
+                    "dlq_receive.position: %lld, but %.*s has acknowledged up to %lld, and what is before is not kept any more",
+                    (long long)body->position, (int)body->name.size, (const char *)body->name.data,
+                    (long long)hosting->now.row.position);
+    }
+    return code;
+}
+
 err
 dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
 {
@@ -176,6 +196,10 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
     struct hosting *hosting = find_client(dlq, body->source, body->name);
     if (!check_receive(batch, item, hosting)) {
         return ERR_ok;
+    }
+    err kept = check_kept(dlq, batch, item, hosting);
+    if (kept != ERR_ok || item_outcome(item) != ERR_COUNT) {
+        return kept;
     }
     struct hosting_values *now = &hosting->now;
     host_touch(dlq->hosts, hosting);
@@ -191,10 +215,6 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
     int64_t after = body->position;
     int64_t last = 0;
     code = code == ERR_ok ? host_read_page(dlq, hosting, after, body->credit, &page, &last) : code;
-    if (code == ERR_ok && last == after && after < now->row.position) {
-        after = now->row.position; /* what it wants again is not kept any more */
-        code = host_read_page(dlq, hosting, after, body->credit, &page, &last);
-    }
     if (code != ERR_ok) {
         return code;
     }

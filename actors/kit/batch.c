@@ -87,6 +87,32 @@ answer_ping(struct batch *batch, struct item *item)
     item_answer(batch, item, &pong);
 }
 
+/* Who has left under this id has left. The subscriber is gone then, so nothing else tells it from one that never was. */
+static err
+unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
+{
+    struct actor *actor = batch->actor;
+    struct answer before;
+    size_t found = 0;
+    const struct nothing nothing = {0};
+    err code = answers_find(actor->answers, &actor->arena, &item->id, 1, &before, &found);
+    if (code == ERR_ok && found > 0) {
+        item_replay(batch, item, before.fingerprint, before.status, before.frame);
+        return ERR_ok;
+    }
+    if (code == ERR_ok) {
+        code = source_unsubscribe(actor->source, item->body, why);
+    }
+    if (code == ERR_ok) {
+        item_answer(batch, item, &nothing);
+        answers_add(actor->answers,
+                    &(struct answer){
+                        .request = item->id, .fingerprint = item->fingerprint, .status = ERR_ok, .frame = item_answered_frame(item)},
+                    batch->now_ms);
+    }
+    return code;
+}
+
 static err
 answer_stream(struct batch *batch, struct item *item)
 {
@@ -108,10 +134,12 @@ answer_stream(struct batch *batch, struct item *item)
         code = source_subscribe(actor->source, item->body, &subscribed, &why);
         reply = &subscribed;
     } else if (item->op == OP_any_unsubscribe) {
-        code = source_unsubscribe(actor->source, item->body, &why);
+        code = unsubscribe(batch, item, &why);
     }
-    if (code == ERR_ok) {
+    if (code == ERR_ok && item_outcome(item) == ERR_COUNT) {
         item_answer(batch, item, reply);
+    } else if (code == ERR_ok) {
+        return ERR_ok;
     } else if (replies_public_status(code) == code) {
         item_refuse(batch, item, code, "%s", why.text);
         code = ERR_ok;
@@ -216,6 +244,51 @@ recall(struct actor *actor, struct batch *batch, struct record *records, size_t 
         return ERR_ok;
     }
     return actor->class->recall == NULL ? recall_answers(actor, batch) : actor->class->recall(actor->state, batch);
+}
+
+/* Whether a first attempt's refusal may be the echo of its own effect: somebody asked again and did not say so. A shelf that is sold out
+ * is answered from memory, and what may not be asked was not asked with success before. */
+static bool
+may_be_echo(const struct actor *actor, const struct record *record)
+{
+    err status = record->outcome.status;
+    return is_kept(record) && record->folded_into < 0 && record->given.status == ERR_COUNT && status < ERR_COUNT &&
+           err_disposition(status) == ERR_REFUSE && status != ERR_out_of_stock && status != ERR_forbidden &&
+           status != ERR_idempotency_mismatch && !record->outcome.is_replayed && !record->item.again && !actor->is_forced &&
+           !is_waiting(record) && strcmp(wire_ops[record->item.op].owner, "any") != 0;
+}
+
+/* Before a refusal of a first attempt leaves, its id is looked up: one read for all. What was done under it is answered. */
+static err
+recall_refused(struct actor *actor, struct batch *batch, struct record *records, size_t count)
+{
+    struct item_outcome *refusals = NULL;
+    size_t seen = 0;
+    for (size_t i = 0; actor->db != NULL && i < count; i++) {
+        if (!may_be_echo(actor, &records[i])) {
+            continue;
+        }
+        if (refusals == NULL) {
+            refusals = batch_alloc(batch, count * sizeof *refusals);
+        }
+        refusals[seen] = records[i].outcome;
+        records[i].outcome = (struct item_outcome){.status = ERR_COUNT};
+        actor->items[seen] = records[i].item;
+        actor->items[seen].again = true;
+        actor->items[seen].outcome = &records[i].outcome;
+        seen++;
+    }
+    batch->count = seen;
+    if (seen == 0) {
+        return ERR_ok;
+    }
+    err code = actor->class->recall == NULL ? recall_answers(actor, batch) : actor->class->recall(actor->state, batch);
+    for (size_t i = 0; i < seen; i++) {
+        if (actor->items[i].outcome->status == ERR_COUNT) {
+            *actor->items[i].outcome = refusals[i];
+        }
+    }
+    return code;
 }
 
 /* Events that have to wait behind parked ones of their key never reach the class. */
@@ -359,6 +432,9 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
     if (code == ERR_ok) {
         batch.count = view(actor, records, count, false);
         code = batch.count == 0 ? ERR_ok : actor->class->handle(actor->state, &batch);
+    }
+    if (code == ERR_ok) {
+        code = recall_refused(actor, &batch, records, count);
     }
     if (code == ERR_ok && count == 0 && actor->class->tick != NULL) {
         code = actor->class->tick(actor->state, &batch);

@@ -180,8 +180,9 @@ settle_applied(struct batch *batch, struct record *record)
     }
     inbox_applied_event(actor->inbox, event);
     if (event->state == PARKED_BURIED) {
+        /* Whoever asked: the dlq hears it in its answer, but another's answer it would never hear. */
         struct id letter = batch_letter_id(batch, &event->header.id);
-        burials_settle(actor->burials, &actor->arena, &letter, NULL);
+        batch_settle(batch, &letter);
     }
     if (record->retry != NULL) {
         say_word(batch, record, "done");

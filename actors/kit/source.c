@@ -22,6 +22,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <zmq.h>
 
@@ -137,17 +138,32 @@ source_destroy(struct source **source)
     }
 }
 
+static const struct {
+    const char *source;
+    const char *subscriber;
+} named[] = {
+#define SUBSCRIBER(source_name, subscriber_name) {#source_name, #subscriber_name},
+#include "events.def"
+};
+
+/* Whether events.def says that it follows this source. */
+static bool
+is_named(const struct source *source, const struct subscriber *subscriber)
+{
+    size_t size = strcspn(subscriber->name, "/");
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
+        if (strcmp(named[i].source, source->actor) == 0 && strlen(named[i].subscriber) == size &&
+            strncmp(named[i].subscriber, subscriber->name, size) == 0 && subscriber->name[size] == '/') {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Those of events.def count from 0 before they first come. */
 static err
 add_named_subscribers(struct source *source)
 {
-    static const struct {
-        const char *source;
-        const char *subscriber;
-    } named[] = {
-#define SUBSCRIBER(source_name, subscriber_name) {#source_name, #subscriber_name},
-#include "events.def"
-    };
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
         int shards = strcmp(named[i].source, source->actor) == 0 ? topology_shards(source->settings, named[i].subscriber) : 0;
         for (int shard = 0; shard < shards; shard++) {
@@ -529,10 +545,35 @@ source_fetch(struct source *source, struct arena *arena, const struct fetch *fet
     return code;
 }
 
+/* Names of the form actor/shard are the house's own: whoever else took one would confirm in an actor's name, or be taken for it. */
+static bool
+is_name_of_actor(struct slice name)
+{
+    char actor[WIRE_NAME_MAX + 1];
+    const uint8_t *slash = memchr(name.data, '/', name.size);
+    size_t size = slash == NULL ? 0 : (size_t)(slash - name.data);
+    if (size == 0 || size >= sizeof actor) {
+        return false;
+    }
+    memcpy(actor, name.data, size);
+    actor[size] = '\0';
+    return topology_knows(actor);
+}
+
+static err
+refuse_name(struct slice name, struct err_text *why)
+{
+    return err_say(why, ERR_forbidden, "%.*s is a name of an actor: they subscribe by themselves, and stay subscribed", (int)name.size,
+                   (const char *)name.data);
+}
+
 err
 source_subscribe(struct source *source, const struct subscribe *subscribe, struct subscribed *reply, struct err_text *why)
 {
     struct subscriber *subscriber = find_subscriber(source, subscribe->subscriber);
+    if (subscriber == NULL && is_name_of_actor(subscribe->subscriber)) {
+        return refuse_name(subscribe->subscriber, why);
+    }
     /* MySQL takes `a` and `a ` for the same key. */
     if (subscribe->subscriber.data[subscribe->subscriber.size - 1] == ' ') {
         return err_say(why, ERR_invalid_field, "subscribe.subscriber: ends with a blank");
@@ -561,6 +602,9 @@ err
 source_unsubscribe(struct source *source, const struct unsubscribe *unsubscribe, struct err_text *why)
 {
     struct subscriber *subscriber = find_subscriber(source, unsubscribe->subscriber);
+    if (subscriber != NULL && is_named(source, subscriber)) {
+        return refuse_name(unsubscribe->subscriber, why);
+    }
     if (subscriber == NULL) {
         return err_say(why, ERR_unknown_subscriber, "%.*s is no durable subscriber of %s", (int)unsubscribe->subscriber.size,
                        (const char *)unsubscribe->subscriber.data, source->name);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Makes endpoints of the actors' names: the port is base_port, plus the actor's offset of topology.def, plus 10000 per shard,
- *   plus 100 for events or 5000 for probes.
+ *   Makes endpoints of the actors' names: the port is base_port, plus the actor's offset of topology.def, plus 200 per shard, plus
+ *   100 for events or 5000 for probes. So no two of them meet, and all lie below 32768, where Linux begins to give ports to whoever
+ *   connects: a port there may be taken whenever a shard starts.
  *
  * STATE
  *   Which actors run in this process: set before threads start, only read after that.
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define PORTS_PER_SHARD 10000
+#define PORTS_PER_SHARD 200
 #define EVENTS_OFFSET 100
 #define PROBE_OFFSET 5000
 
@@ -119,4 +120,21 @@ int
 topology_probe_port(const struct settings *settings, const char *actor, int shard)
 {
     return port_of(settings, actor, shard) + PROBE_OFFSET;
+}
+
+void
+topology_print(FILE *out, const struct settings *settings)
+{
+    fprintf(out, "| actor | requests | events | probes and metrics | shards |\n| --- | --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        int port = port_of(settings, places[i].name, 0);
+        bool has_shards = strcmp(places[i].name, "stock") == 0;
+        fprintf(out, "| %s | %d | %d | %d | ", places[i].name, port, port + EVENTS_OFFSET, port + PROBE_OFFSET);
+        if (has_shards) {
+            fprintf(out, "`LARDER_STOCK_SHARDS`; shard k is %d k higher: %d, %d, %d, ... |\n", PORTS_PER_SHARD, port + PORTS_PER_SHARD,
+                    port + PORTS_PER_SHARD + EVENTS_OFFSET, port + PORTS_PER_SHARD + PROBE_OFFSET);
+        } else {
+            fprintf(out, "one |\n");
+        }
+    }
 }

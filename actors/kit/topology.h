@@ -4,6 +4,7 @@
 #define LARDER_KIT_TOPOLOGY_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "settings.h"
 
@@ -43,5 +44,9 @@ topology_inproc(const char *actor, int shard, enum endpoint_kind kind, char endp
 /* Port of the process's own probes and metrics. */
 int
 topology_probe_port(const struct settings *settings, const char *actor, int shard);
+
+/* The table of all ports as Markdown. */
+void
+topology_print(FILE *out, const struct settings *settings);
 
 #endif

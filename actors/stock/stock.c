@@ -356,6 +356,10 @@ answer_hold(struct stock *stock, struct item *item)
 {
     const struct stock_find_hold *ask = item->body;
     const struct held *held = stock_held(stock, &ask->hold);
+    if (WIRE_HAS(ask, stock_find_hold, product) && !stock_is_here(stock, ask->product)) {
+        stock_refuse_product(stock, ERR_wrong_shard, ask->product);
+        return ERR_ok;
+    }
     if (!held->exists) {
         stock_refuse_hold(stock, ERR_unknown_hold, &ask->hold);
         return ERR_ok;

@@ -792,6 +792,24 @@ ON_BOTH(burials, do_not_make_events_without_a_key_wait_for_each_other)
 
 /* --- retry --- */
 
+/* Whoever asked: the dlq may have been told of it by nobody else. */
+ON_BOTH(burials, retry_that_is_done_closes_the_letter)
+{
+    struct stage stage;
+    start_with_dlq(&stage, place);
+    int64_t bad = bury_one(&stage, "bad");
+    struct id letter = find_told(&stage, bad)->letter;
+    size_t told_before = stage.told_count;
+    toy_heal();
+    expect_outcome(retry(&stage, bad), "done");
+    await_number(&stage, "SELECT COUNT(*) FROM $burial", 0);
+    cr_assert_eq(stage.told_count, told_before + 1);
+    cr_expect(stage.told[told_before].is_settled && id_equal(&stage.told[told_before].letter, &letter));
+    expect_outcome(retry(&stage, bad), "gone");
+    cr_expect_eq(stage.told_count, told_before + 1, "and once");
+    finish(&stage);
+}
+
 ON_BOTH(burials, retry_does_what_could_not_be_done_and_lets_its_followers_go)
 {
     struct stage stage;

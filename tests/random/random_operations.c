@@ -38,7 +38,7 @@ static void
 tcp_address(const void *context, int actor, int shard, bool is_events, char *endpoint, size_t size)
 {
     const struct options *options = context;
-    snprintf(endpoint, size, "tcp://127.0.0.1:%d", options->base_port + actor + 1 + 10000 * shard + (is_events ? 100 : 0));
+    snprintf(endpoint, size, "tcp://127.0.0.1:%d", options->base_port + actor + 1 + 200 * shard + (is_events ? 100 : 0));
 }
 
 static bool

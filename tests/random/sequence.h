@@ -20,7 +20,7 @@
 #define SEQUENCE_ACTORS 8
 #define SEQUENCE_SHARDS_MAX 4
 #define SEQUENCE_KEPT 512       /* requests that can be repeated or are under way */
-#define SEQUENCE_ENVELOPE_MAX 7 /* and the identity that ROUTER puts before it */
+#define SEQUENCE_ENVELOPE_MAX 8 /* and the identity that ROUTER puts before it */
 #define SEQUENCE_TIMEOUT_MS 8000
 
 enum asked_again { READS, SAME, AS_IT_IS };

@@ -38,7 +38,7 @@ FAR_MS = 3600 * 1000
 
 DONE, FAILED, USAGE, FENCED, REFUSED = 0, 1, 2, 3, 4
 OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
-PROBES, EVENTS, SHARD = 5000, 100, 10000
+PROBES, EVENTS, SHARD = 5000, 100, 200
 
 
 def free_port():

@@ -115,7 +115,7 @@ Test(command, endpoint_is_an_address_or_an_actor)
         {"tcp://127.0.0.1:9", "tcp://127.0.0.1:9"},
         {"ipc:///tmp/x", "ipc:///tmp/x"},
         {"stock", "tcp://127.0.0.1:4006"},
-        {"stock/2", "tcp://127.0.0.1:24006"},
+        {"stock/2", "tcp://127.0.0.1:4406"},
         {"sales/0", "tcp://127.0.0.1:4005"},
         {"stok", ""},
         {"stock/", ""},

@@ -2,6 +2,9 @@
 /* Where the actors are. */
 #include <criterion/criterion.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "topology.h"
 
 static struct settings settings;
@@ -27,16 +30,63 @@ Test(topology, ports_count_from_the_base, .init = with_defaults)
     char endpoint[ENDPOINT_MAX];
     settings.base_port = 5000;
     topology_connect(&settings, "stock", 2, ENDPOINT_REQUESTS, endpoint);
-    cr_assert_str_eq(endpoint, "tcp://127.0.0.1:25006");
+    cr_assert_str_eq(endpoint, "tcp://127.0.0.1:5406");
     topology_connect(&settings, "factory", 0, ENDPOINT_EVENTS, endpoint);
     cr_assert_str_eq(endpoint, "tcp://127.0.0.1:5107");
     cr_assert_eq(topology_probe_port(&settings, "sales", 0), 10005);
 }
 
-Test(topology, highest_port_of_all_is_a_port, .init = with_defaults)
+enum { PORTS_MAX = 128, EPHEMERAL = 32768 };
+
+static int
+port_of(const char *endpoint)
 {
+    return atoi(strrchr(endpoint, ':') + 1);
+}
+
+/* Requests, events and probes of every actor and shard. */
+static int
+all_ports(int ports[PORTS_MAX])
+{
+    static const char *const actors[] = {
+#define ACTOR(name, offset) #name,
+#include "topology.def"
+    };
+    int count = 0;
+    for (size_t i = 0; i < sizeof actors / sizeof actors[0]; i++) {
+        for (int shard = 0; shard < topology_shards(&settings, actors[i]); shard++) {
+            char endpoint[ENDPOINT_MAX];
+            topology_bind(&settings, actors[i], shard, ENDPOINT_REQUESTS, endpoint);
+            ports[count++] = port_of(endpoint);
+            topology_bind(&settings, actors[i], shard, ENDPOINT_EVENTS, endpoint);
+            ports[count++] = port_of(endpoint);
+            ports[count++] = topology_probe_port(&settings, actors[i], shard);
+        }
+    }
+    return count;
+}
+
+Test(topology, all_ports_lie_below_those_that_are_given_to_whoever_connects, .init = with_defaults)
+{
+    int ports[PORTS_MAX];
     settings.base_port = 20000;
-    cr_assert_leq(topology_probe_port(&settings, "factory", 3), 65535);
+    settings.stock_shards = 4;
+    int count = all_ports(ports);
+    for (int i = 0; i < count; i++) {
+        cr_expect_lt(ports[i], EPHEMERAL);
+    }
+}
+
+Test(topology, no_two_sockets_share_a_port, .init = with_defaults)
+{
+    int ports[PORTS_MAX];
+    settings.stock_shards = 4;
+    int count = all_ports(ports);
+    for (int i = 0; i < count; i++) {
+        for (int k = 0; k < i; k++) {
+            cr_expect_neq(ports[i], ports[k]);
+        }
+    }
 }
 
 Test(topology, only_stock_has_shards, .init = with_defaults)
@@ -59,7 +109,7 @@ Test(topology, local_actor_is_reached_by_inproc_and_still_binds_tcp, .init = wit
     topology_inproc("stock", 1, ENDPOINT_EVENTS, inproc);
     topology_bind(&settings, "stock", 1, ENDPOINT_EVENTS, bound);
     cr_assert_str_eq(connect, inproc);
-    cr_assert_str_eq(bound, "tcp://127.0.0.1:14106");
+    cr_assert_str_eq(bound, "tcp://127.0.0.1:4306");
 }
 
 Test(topology, other_host_is_connected_to_and_not_bound, .init = with_defaults)
