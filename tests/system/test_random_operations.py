@@ -63,6 +63,29 @@ def test_no_sequence_of_operations_ends_a_process_or_breaks_a_promise(engine, is
             answered[operation] = (so_far[0] + is_ok, so_far[1] + is_refused)
 
 
+def asked(shop):
+    """What was asked first under each number, without what is only known from answers: way, operation, actor."""
+    found = {}
+    with open(os.path.join(shop.folder, "sequence.log"), encoding="utf-8", errors="replace") as log:
+        for number, *words in (line.split(" ", 4)[:4] for line in log if " <- " not in line):
+            found.setdefault(int(number), words)
+    return found
+
+
+def test_a_seed_gives_the_same_sequence_whatever_is_answered(folder):
+    sequences = []
+    for number, lead_time_ms in enumerate((0, 3600000)):
+        place, database = make_place("sqlite", folder, number)
+        shop = Shop(place, database, **{**SETTINGS, "lead_time_ms": lead_time_ms})
+        try:
+            run_sequence(shop, seed=5, requests=300, kill_every=0)
+        finally:
+            shop.close()
+        sequences.append(asked(shop))
+    assert len(sequences[0]) >= 300
+    assert sequences[0] == sequences[1]
+
+
 def test_every_operation_was_done_and_refused_in_some_sequence():
     if os.environ.get("LARDER_SEED") or not answered:
         pytest.skip("it looks at the sequences that ran before it")
