@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "door.h"
+#include "../../gateway/door.h" /* the kit has one as well */
 
 static struct err_text why;
 
