@@ -102,7 +102,7 @@ actor_end(struct actor *actor, enum actor_outcome outcome, const char *why)
 /* --- database --- */
 
 err
-actor_reopen(struct actor *actor)
+actor_reopen(struct actor *actor, struct err_text *reason)
 {
     struct err_text why = {""};
     if (actor->state != NULL) {
@@ -148,6 +148,10 @@ actor_reopen(struct actor *actor)
     }
     if (code != ERR_ok) {
         log_error("cannot_open", LOG_TEXT("why", why.text), LOG_TEXT("database", db_error(actor->db)));
+        if (reason != NULL) {
+            const char *words = why.text[0] != '\0' ? why.text : db_error(actor->db);
+            (void)err_say(reason, code, "%.400s", words[0] != '\0' ? words : err_words(code));
+        }
         db_rollback(actor->db);
         actor->is_db_away = true;
         return code;
@@ -192,7 +196,7 @@ try_database(struct actor *actor)
     bool happened = false;
     err code = actor_recover(actor, &happened);
     if (code == ERR_ok) {
-        code = actor_reopen(actor);
+        code = actor_reopen(actor, NULL);
     }
     if (code == ERR_db_stale) {
         actor_end(actor, ACTOR_FENCED, "another process has taken this shard while its database was away");
@@ -231,7 +235,6 @@ migrate(struct actor *actor, struct err_text *why)
 static err
 open_database(struct actor *actor, struct err_text *why)
 {
-    struct err_text detail = {""};
     err code = settings_db(actor->settings, actor->class->name, actor->shard_number, &actor->db_config, why);
     actor->db_config.erases = actor->class->erases;
     if (code == ERR_ok) {
@@ -254,9 +257,7 @@ open_database(struct actor *actor, struct err_text *why)
     const size_t tried_most[TRIAL_KINDS] = {
         [TRIAL_EVENT] = actor->record_capacity, [TRIAL_REQUEST] = actor->record_capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
     actor->trial = trial_create(actor->db, actor->name, tried_most);
-    code = actor_reopen(actor);
-    snprintf(detail.text, sizeof detail.text, "%.200s", db_error(actor->db));
-    return code == ERR_ok ? code : err_say(why, code, "%s cannot read its tables: %s", actor->name, detail.text);
+    return actor_reopen(actor, why);
 }
 
 /* --- sockets --- */

@@ -344,9 +344,9 @@ gather_missing(struct actor *actor, int64_t now_ms);
 MUST_CHECK err
 actor_recover(struct actor *actor, bool *happened);
 
-/* Makes the class's state anew from the database. */
+/* Makes the class's state anew from the database. `reason` may be NULL: the log has it as well. */
 MUST_CHECK err
-actor_reopen(struct actor *actor);
+actor_reopen(struct actor *actor, struct err_text *reason);
 
 void
 actor_end(struct actor *actor, enum actor_outcome outcome, const char *why);

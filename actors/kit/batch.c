@@ -703,12 +703,12 @@ attempt_and_settle(struct actor *actor, struct record *records, size_t count, in
         if (recovered == ERR_ok && happened && is_unknown) {
             log_warn("commit_found_again", LOG_I64("batch", actor->shard.batch));
             conclude(actor, records, count, now_ms);
-            *code = actor_reopen(actor);
+            *code = actor_reopen(actor, NULL);
             return AFTER_DONE;
         }
         drop(actor, records, count);
         if (recovered == ERR_ok) {
-            recovered = actor_reopen(actor);
+            recovered = actor_reopen(actor, NULL);
         }
         if (recovered == ERR_ok) {
             return AFTER_AGAIN;
@@ -961,7 +961,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
             bool happened = false;
             code = actor_recover(actor, &happened);
             if (code == ERR_ok) {
-                code = actor_reopen(actor);
+                code = actor_reopen(actor, NULL);
             }
         }
     }

@@ -23,6 +23,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include <sodium.h>
+
+#include "utf8.h"
+
 #define NAME_MAX_SIZE 64
 #define SHOWN_VALUE_MAX 60
 
@@ -96,10 +100,43 @@ number_put(struct settings *settings, const struct setting *setting, int64_t num
     memcpy((char *)settings + setting->offset, &number, sizeof number);
 }
 
+/* What is wrong in every setting: values come out of files and variables, with the ends of their lines. The value is not repeated. */
+static err
+check_characters(const char *given, const char *value, bool may_have_blanks, struct err_text *why)
+{
+    size_t size = strlen(value);
+    for (const char *at = value; *at != '\0'; at++) {
+        bool is_end = strspn(at, "\r\n\t ") == strlen(at);
+        if (is_end && (*at != ' ' || !may_have_blanks || strpbrk(at, "\r\n\t") != NULL)) {
+            return err_say(why, ERR_wrong_setting, "%s: ends in a %s, as the text of a file does: leave it out", given,
+                           strpbrk(at, "\r\n") != NULL ? "line break" : "blank");
+        }
+        if ((unsigned char)*at < 0x20 || *at == 0x7f) {
+            return err_say(why, ERR_wrong_setting, "%s: has a control character (%d) at byte %zu", given, *at,
+                           (size_t)(at - value) + 1);
+        }
+    }
+    if (value[0] == ' ' && !may_have_blanks) {
+        return err_say(why, ERR_wrong_setting, "%s: begins with a blank", given);
+    }
+    for (size_t at = 0; at < size;) {
+        size_t length = utf8_character((const uint8_t *)value + at, size - at);
+        if (length == 0) {
+            return err_say(why, ERR_wrong_setting, "%s: is not UTF-8 at byte %zu", given, at + 1);
+        }
+        at += length;
+    }
+    return ERR_ok;
+}
+
 /* `given` is the name by which the user gave it. */
 static err
 setting_put(struct settings *settings, const struct setting *setting, const char *given, const char *value, struct err_text *why)
 {
+    err code = check_characters(given, value, setting->kind == SETTING_IS_NUMBER, why);
+    if (code != ERR_ok) {
+        return code;
+    }
     if (setting->kind == SETTING_IS_TEXT) {
         if (strlen(value) >= SETTING_TEXT_MAX) {
             return err_say(why, ERR_wrong_setting, "%s: longer than %d bytes", given, SETTING_TEXT_MAX - 1);
@@ -240,51 +277,141 @@ split_address(const char *text, char host[SETTING_TEXT_MAX], const char **port)
     return true;
 }
 
+static bool
+is_host(const char *host)
+{
+    struct in6_addr v6;
+    static const char characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    return host[0] != '\0' && (strspn(host, characters) == strlen(host) || inet_pton(AF_INET6, host, &v6) == 1);
+}
+
+/* --- what the content of a text must be; the settings are there for what one cannot say without another --- */
+
 /* Whoever can reach the gateway of an open house may do everything, so only this machine may reach it. */
 static err
-check_http(const char *address, const char *auth, struct err_text *why)
+check_http(const char *name, const char *address, const struct settings *settings, struct err_text *why)
 {
     char host[SETTING_TEXT_MAX];
     const char *port = NULL;
-    if (!split_address(address, host, &port) || !is_port(port)) {
-        return err_say(why, ERR_wrong_setting, "LARDER_HTTP: \"%.*s\" is not ADDRESS:PORT", SHOWN_VALUE_MAX, address);
+    if (!split_address(address, host, &port) || !is_port(port) || !is_host(host)) {
+        return err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is not ADDRESS:PORT", name, SHOWN_VALUE_MAX, address);
     }
-    if (!is_loopback(host) && strcmp(auth, "required") != 0) {
-        return err_say(why, ERR_wrong_setting,
-                       "LARDER_HTTP: %.*s is not a loopback address; others need credentials: LARDER_AUTH=required", SHOWN_VALUE_MAX,
-                       host);
+    if (!is_loopback(host) && strcmp(settings->auth, "required") != 0) {
+        return err_say(why, ERR_wrong_setting, "%s: %.*s is not a loopback address; others need credentials: LARDER_AUTH=required",
+                       name, SHOWN_VALUE_MAX, host);
     }
     return ERR_ok;
 }
 
 static err
-check_bind(const char *address, struct err_text *why)
+check_bind(const char *name, const char *address, const struct settings *settings, struct err_text *why)
 {
     struct in_addr v4;
+    (void)settings;
     if (strcasecmp(address, "localhost") != 0 && inet_pton(AF_INET, address, &v4) != 1) {
-        return err_say(why, ERR_wrong_setting, "LARDER_BIND: \"%.*s\" is not an IPv4 address", SHOWN_VALUE_MAX, address);
+        return err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is not an IPv4 address", name, SHOWN_VALUE_MAX, address);
     }
     if (!is_loopback(address)) {
         return err_say(why, ERR_wrong_setting,
-                       "LARDER_BIND: %.*s is not a loopback address; others need credentials, and these are not there yet",
+                       "%s: %.*s is not a loopback address; others need credentials, and these are not there yet", name,
                        SHOWN_VALUE_MAX, address);
     }
     return ERR_ok;
 }
 
-static err
-check_url(const char *name, const char *url, struct err_text *why)
+/* HOST, HOST:PORT, [V6] or [V6]:PORT, with who signs in there before it. */
+static bool
+is_authority(const char *text, size_t size)
 {
-    size_t scheme = 0;
-    if (strncmp(url, "http://", 7) == 0) {
-        scheme = 7;
-    } else if (strncmp(url, "https://", 8) == 0) {
-        scheme = 8;
+    char authority[SETTING_TEXT_MAX];
+    char host[SETTING_TEXT_MAX];
+    const char *port = NULL;
+    snprintf(authority, sizeof authority, "%.*s", (int)size, text);
+    const char *at = strrchr(authority, '@');
+    const char *rest = at == NULL ? authority : at + 1;
+    bool is_bare_v6 = rest[0] == '[' && rest[strlen(rest) - 1] == ']';
+    if (strchr(rest, ':') == NULL || is_bare_v6) {
+        snprintf(host, sizeof host, "%.*s", (int)(is_bare_v6 ? strlen(rest) - 2 : strlen(rest)), rest + (is_bare_v6 ? 1 : 0));
+        return is_host(host);
     }
-    if (url[0] == '\0' || (scheme > 0 && url[scheme] != '\0' && url[scheme] != '/' && strpbrk(url, " \t\r\n\"") == NULL)) {
+    return split_address(rest, host, &port) && is_port(port) && strcmp(port, "0") != 0 && is_host(host);
+}
+
+/* Paths are put behind it. The value is not repeated: it may hold a password. */
+static err
+check_url(const char *name, const char *url, const struct settings *settings, struct err_text *why)
+{
+    size_t scheme = strncmp(url, "http://", 7) == 0 ? 7 : strncmp(url, "https://", 8) == 0 ? 8 : 0;
+    (void)settings;
+    if (url[0] == '\0') {
         return ERR_ok;
     }
-    return err_say(why, ERR_wrong_setting, "%s: not a URL that begins with http:// or https://", name);
+    if (scheme == 0) {
+        return err_say(why, ERR_wrong_setting, "%s: not a URL that begins with http:// or https://", name);
+    }
+    if (strpbrk(url, " \"<>\\^`{|}?#") != NULL) {
+        return err_say(why, ERR_wrong_setting, "%s: has a character that no address of a server has", name);
+    }
+    if (!is_authority(url + scheme, strcspn(url + scheme, "/"))) {
+        return err_say(why, ERR_wrong_setting, "%s: not a URL with a host, and a port of 1 to 65535 if any", name);
+    }
+    return ERR_ok;
+}
+
+static err
+check_token(const char *name, const char *token, const struct settings *settings, struct err_text *why)
+{
+    (void)settings;
+    for (const char *at = token; *at != '\0'; at++) {
+        if (*at <= ' ' || *at > '~') {
+            return err_say(why, ERR_wrong_setting, "%s: must be printable characters without blanks", name);
+        }
+    }
+    return ERR_ok;
+}
+
+/* As payment reads it, see payment_signature.c. */
+static err
+check_secret(const char *name, const char *secret, const struct settings *settings, struct err_text *why)
+{
+    static const char prefix[] = "whsec_";
+    uint8_t key[64];
+    size_t size = 0;
+    const char *end = NULL;
+    (void)settings;
+    if (secret[0] == '\0') {
+        return ERR_ok;
+    }
+    const char *base64 = secret + sizeof prefix - 1;
+    bool is_good =
+        strncmp(secret, prefix, sizeof prefix - 1) == 0 &&
+        sodium_base642bin(key, sizeof key, base64, strlen(base64), NULL, &size, &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+        *end == '\0' && size >= 16;
+    sodium_memzero(key, sizeof key);
+    return is_good ? ERR_ok : err_say(why, ERR_wrong_setting, "%s: must be whsec_ and the base64 of 16 to 64 bytes", name);
+}
+
+static err
+check_folder(const char *name, const char *folder, const struct settings *settings, struct err_text *why)
+{
+    (void)settings;
+    return folder[0] != '\0' ? ERR_ok : err_say(why, ERR_wrong_setting, "%s: must name a folder", name);
+}
+
+static err
+check_host(const char *name, const char *host, const struct settings *settings, struct err_text *why)
+{
+    (void)settings;
+    return is_host(host) ? ERR_ok : err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is no host", name, SHOWN_VALUE_MAX, host);
+}
+
+static err
+check_db(const char *name, const char *url, const struct settings *settings, struct err_text *why)
+{
+    struct db_config config;
+    (void)name;
+    (void)url;
+    return settings_db(settings, "stock", 0, &config, why);
 }
 
 static err
@@ -300,43 +427,40 @@ check_choice(const char *name, const char *value, const char *const *choices, st
     return err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is none of %s", name, SHOWN_VALUE_MAX, value, all);
 }
 
+static const char *const shapes[] = {"text", "json", NULL};
+static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const houses[] = {"open", "required", NULL};
+
+/* One row for each text: `choices`, or what looks at it. */
+static const struct {
+    const char *name;
+    size_t offset;
+    const char *const *choices;
+    err (*check)(const char *name, const char *value, const struct settings *settings, struct err_text *why);
+} contents[] = {
+    {"LARDER_AUTH", offsetof(struct settings, auth), houses, NULL},
+    {"LARDER_HTTP", offsetof(struct settings, http), NULL, check_http},
+    {"LARDER_BIND", offsetof(struct settings, bind), NULL, check_bind},
+    {"LARDER_HOST", offsetof(struct settings, host), NULL, check_host},
+    {"LARDER_PUBLIC_URL", offsetof(struct settings, public_url), NULL, check_url},
+    {"LARDER_FACTORY_URL", offsetof(struct settings, factory_url), NULL, check_url},
+    {"LARDER_PAYMENT_URL", offsetof(struct settings, payment_url), NULL, check_url},
+    {"LARDER_PAYMENT_TOKEN", offsetof(struct settings, payment_token), NULL, check_token},
+    {"LARDER_WEBHOOK_SECRET", offsetof(struct settings, webhook_secret), NULL, check_secret},
+    {"LARDER_LOG", offsetof(struct settings, log), shapes, NULL},
+    {"LARDER_LOG_LEVEL", offsetof(struct settings, log_level), levels, NULL},
+    {"LARDER_DATA", offsetof(struct settings, data), NULL, check_folder},
+    {"LARDER_DB", offsetof(struct settings, db), NULL, check_db},
+};
+
 err
 settings_check(const struct settings *settings, struct err_text *why)
 {
-    static const char *const shapes[] = {"text", "json", NULL};
-    static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
-    static const char *const houses[] = {"open", "required", NULL};
-    err code = check_choice("LARDER_AUTH", settings->auth, houses, why);
-    if (code == ERR_ok) {
-        code = check_http(settings->http, settings->auth, why);
-    }
-    if (code == ERR_ok) {
-        code = check_bind(settings->bind, why);
-    }
-    if (code == ERR_ok) {
-        code = check_url("LARDER_PUBLIC_URL", settings->public_url, why);
-    }
-    if (code == ERR_ok) {
-        code = check_url("LARDER_FACTORY_URL", settings->factory_url, why);
-    }
-    if (code == ERR_ok) {
-        code = check_url("LARDER_PAYMENT_URL", settings->payment_url, why);
-    }
-    if (code == ERR_ok) {
-        code = check_choice("LARDER_LOG", settings->log, shapes, why);
-    }
-    if (code == ERR_ok) {
-        code = check_choice("LARDER_LOG_LEVEL", settings->log_level, levels, why);
-    }
-    if (code == ERR_ok && settings->data[0] == '\0') {
-        code = err_say(why, ERR_wrong_setting, "LARDER_DATA: must name a folder");
-    }
-    if (code == ERR_ok && (settings->host[0] == '\0' || strpbrk(settings->host, " /") != NULL)) {
-        code = err_say(why, ERR_wrong_setting, "LARDER_HOST: \"%.*s\" is no host", SHOWN_VALUE_MAX, settings->host);
-    }
-    if (code == ERR_ok) {
-        struct db_config config;
-        code = settings_db(settings, "stock", 0, &config, why);
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < sizeof contents / sizeof contents[0]; i++) {
+        const char *value = (const char *)settings + contents[i].offset;
+        code = contents[i].choices != NULL ? check_choice(contents[i].name, value, contents[i].choices, why)
+                                           : contents[i].check(contents[i].name, value, settings, why);
     }
     return code;
 }
@@ -348,7 +472,7 @@ variable_or_empty(const char *name)
     return value == NULL ? "" : value;
 }
 
-/* Copies one of the donut shop's variables; `optional` ones may be empty. */
+/* Copies one of the donut shop's variables; the `optional` one is the password: it may be empty, and have blanks anywhere. */
 static err
 shop_copy(const char *name, char *target, size_t size, bool optional, struct err_text *why)
 {
@@ -358,6 +482,10 @@ shop_copy(const char *name, char *target, size_t size, bool optional, struct err
     }
     if (strlen(value) >= size) {
         return err_say(why, ERR_wrong_setting, "%s: longer than %zu bytes", name, size - 1);
+    }
+    err code = check_characters(name, value, optional, why);
+    if (code != ERR_ok) {
+        return code;
     }
     memcpy(target, value, strlen(value) + 1);
     return ERR_ok;
@@ -373,6 +501,10 @@ shop_host(struct db_config *config, struct err_text *why)
         given = "127.0.0.1";
     }
     char host[SETTING_TEXT_MAX];
+    err code = check_characters("HOSTNAME", given, false, why);
+    if (code != ERR_ok) {
+        return code;
+    }
     if (strlen(given) >= sizeof host - 16) {
         return err_say(why, ERR_wrong_setting, "HOSTNAME: longer than %zu bytes", sizeof host - 17);
     }

@@ -106,7 +106,7 @@ commit_name(struct actor *actor, err queued)
     if (code == ERR_db_lost || code == ERR_db_unknown) {
         bool happened = false;
         err recovered = actor_recover(actor, &happened);
-        recovered = recovered == ERR_ok ? actor_reopen(actor) : recovered;
+        recovered = recovered == ERR_ok ? actor_reopen(actor, NULL) : recovered;
         code = recovered == ERR_db_stale ? recovered : ERR_db_lost;
     }
     return code;

@@ -168,6 +168,19 @@ def test_a_refused_start_does_not_hide_that_the_run_before_was_killed(new_shop, 
     process.stop()
 
 
+@pytest.mark.parametrize("name, value", [
+    ("WEBHOOK_SECRET", "abc"), ("PAYMENT_TOKEN", "a b"), ("PAYMENT_TOKEN", "token\n"), ("PAYMENT_URL", "http://pay.example\r\n"),
+    ("FACTORY_URL", "http://:1"), ("HTTP", "nowhere"), ("HOST", "a b"), ("DATA", "var\n"), ("LOG", "loud"), ("DB", "mysql://x"),
+    ("BASE_PORT", "4000\n")])
+def test_a_wrong_setting_is_refused_by_its_name_before_anything_is_begun(new_shop, sqlite, name, value):
+    shop = new_shop(sqlite)
+    for command in (["run"], ["actor", "payment"], ["gateway"]):
+        done = subprocess.run([LARDER, *command], env={**shop.env(), f"LARDER_{name}": value}, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == USAGE, done
+        assert f"LARDER_{name}: " in done.stderr and "actor_started" not in done.stderr, done.stderr
+        assert not os.path.exists(sqlite.folder)
+
+
 # --- what the machine does not give ---
 
 

@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +172,26 @@ ParameterizedTestParameters(settings, checks)
         {"--data=", "LARDER_DATA: must name"},
         {"--host=", "LARDER_HOST: \"\" is no"},
         {"--db=postgres://x", "LARDER_DB: "},
+        {"--http=exa mple:80", "LARDER_HTTP: \"exa mple"},
+        {"--host=a/b", "LARDER_HOST: \"a/b\""},
+        {"--host=::1", ""},
+        {"--factory-url=http://:80/x", "LARDER_FACTORY_URL: not"},
+        {"--factory-url=http://a:99999", "LARDER_FACTORY_URL: not"},
+        {"--factory-url=http://a:b", "LARDER_FACTORY_URL: not"},
+        {"--factory-url=http://u:p@a:80/x", ""},
+        {"--factory-url=http://[::1]:80", ""},
+        {"--factory-url=http://[::1]", ""},
+        {"--factory-url=http://a?b", "LARDER_FACTORY_URL: has"},
+        {"--payment-url=http://a#b", "LARDER_PAYMENT_URL: has"},
+        {"--payment-url=https://a.example/v1", ""},
+        {"--payment-token=a b", "LARDER_PAYMENT_TOKEN: must"},
+        {"--payment-token=a-b", ""},
+        {"--webhook-secret=abc", "LARDER_WEBHOOK_SECRET: must"},
+        {"--webhook-secret=whsec_", "LARDER_WEBHOOK_SECRET: must"},
+        {"--webhook-secret=whsec_AAAA", "LARDER_WEBHOOK_SECRET: must"},
+        {"--webhook-secret=whsec_AAAAAAAAAAAAAAAAAAAAAA==", ""},
+        {"--webhook-secret=whsec_AAAAAAAAAAAAAAAAAAAAAA==!", "LARDER_WEBHOOK_SECRET: must"},
+        {"--webhook-secret=", ""},
     };
     return cr_make_param_array(struct check, rows, sizeof rows / sizeof rows[0]);
 }
@@ -182,6 +204,78 @@ ParameterizedTest(struct check *row, settings, checks, .init = without_environme
     if (row->says[0] != '\0') {
         cr_assert_eq(strncmp(why.text, row->says, strlen(row->says)), 0, "%s", why.text);
     }
+}
+
+/* Out of a file, or of a variable that was cut badly: in each setting, and before it is asked what the value means. */
+Test(settings, ends_of_lines_and_control_characters_are_refused_in_every_setting_by_its_name)
+{
+    static const char *const names[] = {
+#define SETTING_TEXT(name, fallback, doc) #name,
+#define SETTING_NUMBER(name, fallback, lo, hi, doc) #name,
+#include "settings.def"
+    };
+    static const struct {
+        const char *value;
+        const char *says;
+    } rows[] = {
+        {"4000\n", "line break"}, {"4000\r\n", "line break"}, {"4000\t", "blank"},  {"40\n00", "control character"},
+        {"\x1b[2J", "control"},   {"\x7f", "control"},        {"\n", "line break"}, {"4000 \n", "line break"},
+        {"\xff\xfe", "UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+            char variable[80];
+            snprintf(variable, sizeof variable, "LARDER_%s", names[i]);
+            for (char *at = variable; *at != '\0'; at++) {
+                *at = (char)toupper((unsigned char)*at);
+            }
+            setenv(variable, rows[k].value, 1);
+            cr_expect_eq(settings_init(&settings, &why), ERR_wrong_setting, "%s row %zu", variable, k);
+            cr_expect_eq(strncmp(why.text, variable, strlen(variable)), 0, "%s", why.text);
+            cr_expect_not_null(strstr(why.text, rows[k].says), "%s", why.text);
+            unsetenv(variable);
+        }
+    }
+}
+
+Test(settings, blanks_around_a_text_are_refused)
+{
+    setenv("LARDER_DATA", "var ", 1);
+    cr_expect_eq(settings_init(&settings, &why), ERR_wrong_setting);
+    cr_expect_str_eq(why.text, "LARDER_DATA: ends in a blank, as the text of a file does: leave it out");
+    setenv("LARDER_DATA", " var", 1);
+    cr_expect_eq(settings_init(&settings, &why), ERR_wrong_setting);
+    cr_expect_str_eq(why.text, "LARDER_DATA: begins with a blank");
+    setenv("LARDER_DATA", "my var", 1);
+    cr_expect_eq(settings_init(&settings, &why), ERR_ok);
+}
+
+Test(settings, secret_is_in_no_refusal)
+{
+    static const char *const flags_of[] = {"--webhook-secret=whsec_s3cret", "--payment-token=s3cret s3cret",
+                                           "--factory-url=http://u:s3cret@a:x"};
+    for (size_t i = 0; i < sizeof flags_of / sizeof flags_of[0]; i++) {
+        char flag[80];
+        snprintf(flag, sizeof flag, "%s", flags_of[i]);
+        cr_assert_eq(flags(1, (char *[]){flag}), ERR_ok);
+        cr_expect_eq(settings_check(&settings, &why), ERR_wrong_setting);
+        cr_expect_null(strstr(why.text, "s3cret"), "%s", why.text);
+    }
+}
+
+Test(settings, donut_shops_password_may_have_blanks_and_no_line_break)
+{
+    struct db_config config;
+    setenv("DATABASE", "donut", 1);
+    setenv("USERNAME", "baker", 1);
+    setenv("PASSWORD", " two words ", 1);
+    cr_assert_eq(settings_init(&settings, &why), ERR_ok);
+    cr_expect_eq(settings_db(&settings, "stock", 0, &config, &why), ERR_ok, "%s", why.text);
+    cr_expect_str_eq(config.password, " two words ");
+    setenv("PASSWORD", "secret\n", 1);
+    cr_expect_eq(settings_db(&settings, "stock", 0, &config, &why), ERR_wrong_setting);
+    cr_expect_eq(strncmp(why.text, "PASSWORD: ends in a line break", 30), 0, "%s", why.text);
+    cr_expect_null(strstr(why.text, "secret"));
 }
 
 Test(settings, listening_wide_is_refused_in_an_open_house)
