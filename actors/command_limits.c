@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Refuses to start with a sentence where libzmq, czmq or a thread that cannot be had would end the process by SIGABRT. It is tried
- *   and not calculated: descriptors are opened and threads started, and all given back. So it does not matter which limit is in the way
- *   (of the shell, of a service manager, of a container), and what was inherited counts.
+ *   Refuses to start with a sentence where libzmq, czmq or a thread that cannot be had would end the process by SIGABRT. It is
+ *   tried and not calculated: descriptors are opened and threads started, and all given back. So it does not matter which limit is
+ *   in the way (of the shell, of a service manager, of a container), and what was inherited counts.
  *
  * LIMITS
  *   The figures are what was counted on a running shop, and more: 132 files, 13 threads and 234 MiB of addresses for `larder run`

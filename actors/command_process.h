@@ -30,8 +30,8 @@ struct process {
     bool is_open; /* it has come to process_wait() */
 };
 
-/* Raises the limit of open files, takes SIGINT and SIGTERM for process_wait(), and has the log written by a thread of its own: call before
- * any other thread starts. */
+/* Raises the limit of open files, takes SIGINT and SIGTERM for process_wait(), and has the log written by a thread of its own:
+ * call before any other thread starts. */
 MUST_CHECK err
 process_init(struct process *process, const struct settings *settings, struct err_text *why);
 

@@ -3,8 +3,8 @@
  * PURPOSE
  *   The command `larder`: finds the subcommand, prints help, and sets what must be set before any library or thread starts.
  *
- *   A standard descriptor that is closed is /dev/null. czmq is told to leave SIGINT and SIGTERM alone. glibc is told to keep two arenas: each thread otherwise brings its own, which is
- *   most of the memory of a process that does little.
+ *   A standard descriptor that is closed is /dev/null. czmq is told to leave SIGINT and SIGTERM alone. glibc is told to keep two
+ *   arenas: each thread otherwise brings its own, which is most of the memory of a process that does little.
  *
  * FAILURES
  *   An unknown subcommand is refused with the nearest name; exit.h says what the exit status means.
@@ -155,7 +155,9 @@ run_named(const struct command *command, struct command_line *line, bool is_help
     struct err_text why;
     line->command = title;
     err code = limits_check_command(&why);
-    return code == ERR_ok ? command->run(line) : command_complain(line, code, &why);
+    enum exit_status status = code == ERR_ok ? command->run(line) : command_complain(line, code, &why);
+    line->command = NULL; /* the title ends here */
+    return status;
 }
 
 static enum exit_status

@@ -10,8 +10,8 @@
 #include "err.h"
 #include "wire.h"
 
-/* The identity that our ROUTER puts before everything, and 8 frames of the sender: what proxies and REQ sockets put before the message,
- * the empty delimiter included. */
+/* The identity that our ROUTER puts before everything, and 8 frames of the sender: what proxies and REQ sockets put before the
+ * message, the empty delimiter included. */
 #define MESSAGE_ENVELOPE_MAX (1 + 8)
 
 /* One message as it came. The first `envelope_count` frames of `envelope`, the header and the body are open after

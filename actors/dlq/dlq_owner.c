@@ -11,10 +11,10 @@
  *           batch under way are about, read at once. Nothing is written when a question is sent: a dlq that is killed meanwhile finds
  *           the letter as it was, and whoever asks again gets the owner's answer, `gone` where it was done.
  *
- * FAILURES  An owner that is away, or does not answer in ASK_MS: refused as unavailable, the letter stays as it was. Burials are taken
- *           from anybody: where the destination is nobody, or never had the row, the letter can be discarded and nothing else. An edit that the
- *           owner took and the dlq could not store shows the old message until it is made again. A purge is repeated until it is
- *           answered.
+ * FAILURES  An owner that is away, or does not answer in ASK_MS: refused as unavailable, the letter stays as it was. Burials are
+ *           taken from anybody: where the destination is nobody, or never had the row, the letter can be discarded and nothing
+ *           else. An edit that the owner took and the dlq could not store shows the old message until it is made again. A purge is
+ *           repeated until it is answered.
  *
  * LIMITS    One question per letter at a time: a replay joins the one that is out, anything else is told to come again.
  */

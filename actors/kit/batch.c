@@ -246,8 +246,8 @@ recall(struct actor *actor, struct batch *batch, struct record *records, size_t 
     return actor->class->recall == NULL ? recall_answers(actor, batch) : actor->class->recall(actor->state, batch);
 }
 
-/* Whether a first attempt's refusal may be the echo of its own effect: somebody asked again and did not say so. A shelf that is sold out
- * is answered from memory, and what may not be asked was not asked with success before. */
+/* Whether a first attempt's refusal may be the echo of its own effect: somebody asked again and did not say so. A shelf that is
+ * sold out is answered from memory, and what may not be asked was not asked with success before. */
 static bool
 may_be_echo(const struct actor *actor, const struct record *record)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Finds a loop that hangs, so that a supervisor can end the process: a thread that answers probes says nothing of the others.
+ * PURPOSE   Finds a loop that hangs, so that a supervisor can end the process: a thread that answers probes says nothing of the
+ *           others.
  *
- * STATE     A list of the loops of this process. The list is under `lock`; the moment of a loop's last turn is an atomic, written by its
- *           thread alone.
+ * STATE     A list of the loops of this process. The list is under `lock`; the moment of a loop's last turn is an atomic, written
+ *           by its thread alone.
  *
  * LIMITS    A process that was stopped as a whole (SIGSTOP, a frozen container) looks as if all its loops hung until they have turned
  *           once: a supervisor must not act upon a single answer. A statement of a database counts as a step (db.c), as the state of a

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Keeps a standard error that takes nothing (a pipe that nobody reads, a stopped terminal, a full disk) from holding the threads that
- *   do the work: they put their lines into a ring, and one thread writes them in their order.
+ *   Keeps a standard error that takes nothing (a pipe that nobody reads, a stopped terminal, a full disk) from holding the threads
+ *   that do the work: they put their lines into a ring, and one thread writes them in their order.
  *
- *   The descriptor itself stays as it was given: O_NONBLOCK would be set for whoever shares it with us, the shell that started us above
- *   all. The stream `stderr` is replaced by one that ends in the ring, as assert() and libraries write there too. A process that
- *   aborts or crashes waits a moment for its last lines.
+ *   The descriptor itself stays as it was given: O_NONBLOCK would be set for whoever shares it with us, the shell that started us
+ *   above all. The stream `stderr` is replaced by one that ends in the ring, as assert() and libraries write there too. A process
+ *   that aborts or crashes waits a moment for its last lines.
  *
  * STATE
- *   One per process, shared under `lock`. A ring that is empty begins at its front again: only as much of its memory is ever touched as
- *   was waiting at once.
+ *   One per process, shared under `lock`. A ring that is empty begins at its front again: only as much of its memory is ever
+ *   touched as was waiting at once.
  *
  * FAILURES
  *   A line that does not fit is counted, and so are all behind it until half of the ring is free again: then one line says how many
  *   were lost, in their place. A write that fails is tried again each second; nothing is lost by it but what then does not fit.
  *
  * LIMITS
- *   RING_SIZE bytes. What kills the process without a signal to handle (SIGKILL, _exit) loses what is in the ring, as does a sanitizer's
- *   handler.
+ *   RING_SIZE bytes. What kills the process without a signal to handle (SIGKILL, _exit) loses what is in the ring, as does a
+ *   sanitizer's handler.
  */
 #include "log_writer.h"
 

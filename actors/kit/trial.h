@@ -53,8 +53,9 @@ trial_destroy(struct trial **trial);
 MUST_CHECK err
 trial_load(struct trial *trial);
 
-/* Once, when nothing can refuse the start any more and before the first message: finds out how the run before ended, counts the death of
- * the message that was being handled then, and queues the row that says that this one runs. trial_committed() follows. */
+/* Once, when nothing can refuse the start any more and before the first message: finds out how the run before ended, counts the
+ * death of the message that was being handled then, and queues the row that says that this one runs. trial_committed()
+ * follows. */
 MUST_CHECK err
 trial_start(struct trial *trial);
 
