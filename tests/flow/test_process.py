@@ -12,6 +12,7 @@ import time
 import pytest
 
 from frozen_thread import frozen_thread
+from patience import stretched, wait_child
 from processes import DONE, FAILED, LARDER, USAGE, request, wait_until
 
 
@@ -63,7 +64,7 @@ def test_a_log_that_nobody_reads_stops_neither_the_work_nor_the_end(new_shop, sq
         assert request(shop.http, "GET", "/livez")[0] == 200
         began = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        assert child.wait(5) == DONE
+        assert wait_child(child, 5) == DONE
         assert time.monotonic() - began < 5
 
 
@@ -76,7 +77,7 @@ def test_a_log_that_is_read_late_is_whole(new_shop, sqlite):
         words = b""
         while not words.endswith(b"\n") or b'"stopped"' not in words:
             words += os.read(reading, 65536)
-        assert child.wait(5) == DONE
+        assert wait_child(child, 5) == DONE
     events = [json.loads(line)["event"] for line in words.lstrip(b"x").decode().splitlines()]
     assert [event for event in events if event in ("started", "stopping", "stopped")] == ["started", "stopping", "stopped"]
     assert events.count("actor_started") == events.count("actor_ended") == 8
@@ -91,7 +92,7 @@ def test_a_standard_descriptor_that_is_closed_is_dev_null(new_shop, sqlite, clos
         wait_ready(child, shop.http)
         assert [os.readlink(f"/proc/{child.pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
         child.send_signal(signal.SIGTERM)
-        assert child.wait(5) == DONE
+        assert wait_child(child, 5) == DONE
     finally:
         child.kill()
         child.wait()
@@ -100,7 +101,7 @@ def test_a_standard_descriptor_that_is_closed_is_dev_null(new_shop, sqlite, clos
 @pytest.mark.parametrize("arguments", [["version"], ["docs"], ["ping", "stock"], ["nonsense"]])
 def test_a_command_works_without_standard_descriptors(new_shop, sqlite, arguments):
     shop = new_shop(sqlite)
-    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', LARDER, *arguments], env=shop.env(), timeout=30, check=False)
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', LARDER, *arguments], env=shop.env(), timeout=stretched(30), check=False)
     assert done.returncode in (DONE, FAILED, USAGE, 4)
 
 
@@ -195,7 +196,7 @@ def limited(shop, limits, *arguments):
         end = wait_until(lambda: "ended" if child.poll() is not None else request(address, "GET", "/livez")[0] == 200 and "serves", 30, "an end")
         if end == "serves":
             child.send_signal(signal.SIGTERM)
-        status = child.wait(10)
+        status = wait_child(child, 10)
     finally:
         child.kill()
         child.wait()
@@ -236,7 +237,7 @@ def test_with_few_descriptors_a_part_serves_or_says_how_many_it_needs(new_shop, 
 def test_with_few_descriptors_a_command_says_so(new_shop, sqlite, arguments):
     shop = new_shop(sqlite)
     for files in range(4, 60, 7):
-        done = subprocess.run(["prlimit", f"--nofile={files}", "--", LARDER, *arguments], env=shop.env(), capture_output=True, timeout=20, check=False)
+        done = subprocess.run(["prlimit", f"--nofile={files}", "--", LARDER, *arguments], env=shop.env(), capture_output=True, timeout=stretched(20), check=False)
         assert done.returncode == USAGE and b"open files are needed" in done.stderr, (files, done)
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import urllib.request
 
+from patience import stretched, wait_child
+
 PROGRAM = pathlib.Path(__file__).resolve().parent / "outside_factory.py"
 
 
@@ -20,7 +22,7 @@ class Factory:
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=stretched(30)) as answer:
             return json.load(answer)
 
     def mode(self, **mode):
@@ -38,4 +40,4 @@ class Factory:
     def stop(self):
         if self.process.poll() is None:
             self.process.stdin.close()
-            self.process.wait(10)
+            wait_child(self.process, 10)

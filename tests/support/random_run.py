@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 
+from patience import wait_child
 from processes import DONE, LARDER
 
 PROGRAM = os.path.join(os.path.dirname(LARDER), "random_operations")
@@ -115,7 +116,7 @@ def run_sequence(shop, seed, requests, kill_every, is_whole=True):
                 program.stdin.write("go\n")
                 program.stdin.flush()
             words = program.stderr.read()
-            status = program.wait(30)
+            status = wait_child(program, 30)
         finally:
             if program.poll() is None:
                 program.kill()
