@@ -827,11 +827,13 @@ actor_wait_open(struct actor **actor, int64_t timeout_ms, struct err_text *why)
 err
 actor_serve(struct actor **actor, struct err_text *why)
 {
-    pthread_mutex_lock(&(*actor)->lock);
-    assert((*actor)->stage == STAGE_OPENED);
-    (*actor)->stage = STAGE_BINDING;
-    pthread_cond_broadcast(&(*actor)->stage_changed);
-    pthread_mutex_unlock(&(*actor)->lock);
+    struct actor *told = *actor;
+    assert(told != NULL);
+    pthread_mutex_lock(&told->lock);
+    assert(told->stage == STAGE_OPENED);
+    told->stage = STAGE_BINDING;
+    pthread_cond_broadcast(&told->stage_changed);
+    pthread_mutex_unlock(&told->lock);
     return wait_stage(actor, STAGE_BINDING, ACTOR_START_MS, why);
 }
 

@@ -112,7 +112,7 @@ class Route:
             except zmq.ZMQError:
                 socket.close()
                 assert not deadline.has_passed(), f"port {port} does not get free"
-                threading.Event().wait(0.005)
+                time.sleep(0.005)
 
     def open(self):
         if self.router is None:
