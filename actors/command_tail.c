@@ -20,6 +20,7 @@
 #include <czmq.h>
 
 #include "json.h"
+#include "link.h"
 #include "message.h"
 #include "topology.h"
 
@@ -50,6 +51,7 @@ tail_connect(struct tail *tail, const struct command_line *line, struct err_text
         return err_say(why, ERR_internal, "no socket: %s", zmq_strerror(zmq_errno()));
     }
     zsock_set_linger(tail->socket, 0);
+    link_notice_loss(tail->socket, LINK_GONE_MS);
     zsock_set_rcvhwm(tail->socket, EVENTS_HWM);
     for (int i = 0; i < line->argc; i++) {
         zsock_set_subscribe(tail->socket, line->argv[i]);

@@ -45,7 +45,7 @@
 #define SEND_MARK 4096
 #define RECEIVE_MARK 8192
 #define BUCKETS 4096
-#define GONE_MS 10000
+
 #define RECONNECT_MS 50
 #define RECONNECT_MAX_MS 1000
 #define LINGER_MS 200
@@ -58,6 +58,7 @@ struct peer {
     zsock_t *socket;
     void *raw;
     int outstanding;
+    struct link_pulse pulse;
     bool may_have; /* its descriptor was reported, or something was sent: only then is it worth a look */
 };
 
@@ -112,7 +113,7 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
     zsock_set_rcvhwm(peer->socket, RECEIVE_MARK);
     zsock_set_maxmsgsize(peer->socket, WIRE_FRAME_MAX);
     zsock_set_linger(peer->socket, LINGER_MS);
-    link_notice_loss(peer->socket, GONE_MS);
+    link_notice_loss(peer->socket, LINK_GONE_MS);
     zsock_set_reconnect_ivl(peer->socket, RECONNECT_MS);
     zsock_set_reconnect_ivl_max(peer->socket, RECONNECT_MAX_MS);
     if (zsock_connect(peer->socket, "%s", endpoint) != 0) {
@@ -442,6 +443,7 @@ take_reply(struct upstream *upstream, int peer, struct message *message)
         log_error("unreadable_reply", LOG_TEXT("peer", upstream->peers[peer].name), LOG_TEXT("why", why.text));
         return;
     }
+    link_heard(&upstream->peers[peer].pulse, clock_steady_us() / 1000);
     bool again = WIRE_HAS(&header, reply_header, again) && header.again;
     struct upstream_call *call = table_find(upstream, &header.id, again, peer);
     if (call == NULL) {
@@ -495,6 +497,11 @@ upstream_expire(struct upstream *upstream, int64_t now_us)
 {
     const struct upstream_reply reply = {.status = ERR_deadline_exceeded, .why = "the actor did not answer in time"};
     while (upstream->soonest != NULL && upstream->soonest->expires_us <= now_us) {
+        struct peer *peer = &upstream->peers[upstream->soonest->peer];
+        if (link_missed(peer->socket, &peer->pulse, now_us / 1000)) {
+            log_warn("peer_silent", LOG_TEXT("peer", peer->name), LOG_TEXT("now", "it is connected anew"));
+            peer->may_have = true;
+        }
         end_call(upstream, upstream->soonest, &reply);
     }
 }

@@ -38,6 +38,7 @@
 struct address {
     zsock_t *dealer;
     void *socket;
+    struct link_pulse pulse;
 };
 
 struct peer {
@@ -332,7 +333,10 @@ static void
 expire(struct larder_client *client, struct slot *slot, int64_t now_ms)
 {
     if (slot->state == SLOT_SENT) {
+        struct peer *peer = &client->peers[slot->shard];
+        struct address *address = &client->addresses[peer->first + peer->current];
         slot->unknown = true;
+        (void)link_missed(address->dealer, &address->pulse, now_ms);
         move_on(&client->peers[slot->shard]);
     }
     if (now_ms >= slot->deadline_ms || slot->attempts >= slot->attempts_max) {
@@ -530,6 +534,7 @@ drain(struct larder_client *client, int64_t now_ms)
             struct message message;
             enum message_result result = message_receive(client->addresses[i].socket, false, &message);
             if (result == MESSAGE_OK) {
+                link_heard(&client->addresses[i].pulse, now_ms);
                 hear(client, &message, now_ms);
             } else if (result == MESSAGE_BROKEN) {
                 client->strays++;

@@ -14,13 +14,14 @@
  *
  * LIMITS
  *   A peer that vanished is found by TCP: keep-alive when nothing is under way, ZMQ_TCP_MAXRT when something is, both within
- *   GONE_MS. Never by ZMTP's heartbeats: in libzmq 4.3.4 their timers abort the process (_io_error, _input_stopped) when the queue
+ *   LINK_GONE_MS. Never by ZMTP's heartbeats: in libzmq 4.3.4 their timers abort the process (_io_error, _input_stopped) when the queue
  *   of a connection is full as it ends. inproc has no link to lose.
  */
 #include "link.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "wire.h"
@@ -31,7 +32,9 @@
 #define KEEPALIVE_IDLE_S 4
 #define KEEPALIVE_EVERY_S 2
 #define KEEPALIVE_COUNT 3
-#define GONE_MS 10000
+
+#define HEADS_MISSED_MS 3500
+#define ANSWERS_MISSED 3
 #define RECONNECT_MS 50
 #define RECONNECT_MAX_MS 1000
 
@@ -67,7 +70,7 @@ open_socket(int type, const char *endpoint, zsock_t **out, struct err_text *why)
     zsock_set_rcvhwm(socket, hwm);
     zsock_set_linger(socket, LINGER_MS);
     zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
-    link_notice_loss(socket, GONE_MS);
+    link_notice_loss(socket, LINK_GONE_MS);
     zsock_set_reconnect_ivl(socket, RECONNECT_MS);
     zsock_set_reconnect_ivl_max(socket, RECONNECT_MAX_MS);
     if (type == ZMQ_DEALER) {
@@ -91,6 +94,53 @@ err
 link_events(const char *endpoint, zsock_t **sub, struct err_text *why)
 {
     return open_socket(ZMQ_SUB, endpoint, sub, why);
+}
+
+/* --- peers that are not heard --- */
+
+void
+link_heard(struct link_pulse *pulse, int64_t now_ms)
+{
+    pulse->heard_ms = now_ms;
+    pulse->missed = 0;
+}
+
+/* On tcp: inproc has no connection that could be lost. */
+static bool
+connect_anew(zsock_t *socket)
+{
+    char *endpoint = zsock_last_endpoint(socket);
+    bool is_tcp = endpoint != NULL && strncmp(endpoint, "tcp://", 6) == 0;
+    if (is_tcp) {
+        (void)zsock_disconnect(socket, "%s", endpoint);
+        is_tcp = zsock_connect(socket, "%s", endpoint) == 0;
+    }
+    zstr_free(&endpoint);
+    return is_tcp;
+}
+
+bool
+link_renew_events(zsock_t *sub, struct link_pulse *pulse, int64_t now_ms)
+{
+    if (pulse->heard_ms == 0 || now_ms - pulse->heard_ms < HEADS_MISSED_MS) {
+        return false;
+    }
+    pulse->heard_ms = now_ms;
+    return connect_anew(sub);
+}
+
+bool
+link_missed(zsock_t *dealer, struct link_pulse *pulse, int64_t now_ms)
+{
+    if (pulse->missed++ == 0) {
+        pulse->missed_ms = now_ms;
+    }
+    int64_t since_ms = pulse->heard_ms > 0 ? pulse->heard_ms : pulse->missed_ms;
+    if (pulse->missed < ANSWERS_MISSED || now_ms - since_ms < LINK_SILENT_MS) {
+        return false;
+    }
+    *pulse = (struct link_pulse){.heard_ms = now_ms};
+    return connect_anew(dealer);
 }
 
 static int64_t

@@ -42,6 +42,7 @@ enum asked { ASKED_NOTHING, ASKED_SUBSCRIBE, ASKED_FETCH, ASKED_DLQ };
 
 struct larder_subscriber {
     zsock_t *sub;
+    struct link_pulse pulse;
     zsock_t *dealer; /* NULL without a name */
     zsock_t *dlq;    /* NULL without an endpoint of it */
     void *events;
@@ -674,6 +675,7 @@ take_published(struct larder_subscriber *subscriber, struct larder_event *event)
     int count = 0;
     for (int read = 0; read < READ_MAX && subscriber->held == ERR_ok && receive_frames(subscriber, &count); read++) {
         struct event_header header;
+        link_heard(&subscriber->pulse, link_steady_ms());
         if (count != 3 || wire_decode(&event_header_body, frame_of(subscriber, 1), &header, NULL) != ERR_ok) {
             continue;
         }
@@ -751,6 +753,10 @@ larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms,
         int64_t now_ms = link_steady_ms();
         if (subscriber->requests != NULL) {
             ask(subscriber, now_ms);
+        }
+        bool hears_heads = subscriber->requests != NULL || subscriber->topic_count == 0;
+        if (hears_heads && is_listening(subscriber)) {
+            (void)link_renew_events(subscriber->sub, &subscriber->pulse, now_ms);
         }
         if (subscriber->must_confirm) {
             return ERR_overloaded;

@@ -337,7 +337,8 @@ open_sockets(struct actor *actor, struct err_text *why)
     size_t streams = actor->inbox == NULL ? 0 : inbox_stream_count(actor->inbox);
     actor->events = calloc(streams + 1, sizeof *actor->events);
     actor->events_sources = calloc(streams + 1, sizeof *actor->events_sources);
-    if (actor->events == NULL || actor->events_sources == NULL) {
+    actor->events_pulses = calloc(streams + 1, sizeof *actor->events_pulses);
+    if (actor->events == NULL || actor->events_sources == NULL || actor->events_pulses == NULL) {
         abort();
     }
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
@@ -426,6 +427,21 @@ measure_calls(struct actor *actor, int64_t now_ms)
     outcalls_measure(actor->outcalls, due_rows_turns(actor->due_rows));
 }
 
+/* Sources that have said nothing for three HEADs are connected anew. What waits in the socket while a page is fetched was heard. */
+static void
+renew_streams(struct actor *actor, int64_t now_us)
+{
+    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+        if (actor->events_sources[i].is_ready) {
+            link_heard(&actor->events_pulses[i], now_us / 1000);
+        } else if (link_renew_events(actor->events[i], &actor->events_pulses[i], now_us / 1000)) {
+            log_warn("source_silent", LOG_TEXT("source", inbox_stream_actor(actor->inbox, i)),
+                     LOG_TEXT("now", "it is connected anew"));
+            actor->events_sources[i].is_ready = true;
+        }
+    }
+}
+
 static void
 tick(struct actor *actor, int64_t now_ms)
 {
@@ -434,6 +450,7 @@ tick(struct actor *actor, int64_t now_ms)
     if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
         actor->ticked_us = now_us;
         batch_tick(actor, now_ms);
+        renew_streams(actor, now_us);
         measure_calls(actor, now_ms);
         log_often_flush();
     }
@@ -620,6 +637,7 @@ close_everything(struct actor *actor)
     }
     free(actor->events);
     free(actor->events_sources);
+    free(actor->events_pulses);
     asks_destroy(&actor->asks);
     unread_destroy(&actor->unread);
     watches_close(&actor->watches);

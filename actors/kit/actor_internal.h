@@ -16,6 +16,7 @@
 #include "burials.h"
 #include "due_rows.h"
 #include "inbox.h"
+#include "link.h"
 #include "message.h"
 #include "metrics.h"
 #include "outcalls.h"
@@ -113,7 +114,7 @@ struct actor {
     int of;
     int ended_fd;
     int stop_fd;
-    int port; /* of its requests */
+    int port;                      /* of its requests */
     char name[WIRE_NAME_MAX + 16]; /* "stock/0" */
     pthread_t thread;
 
@@ -150,6 +151,7 @@ struct actor {
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */
     struct wake_source *events_sources;
+    struct link_pulse *events_pulses;
     struct wake_source router_source;
     struct wake_source stop_source;
     struct wake_source outcalls_source;

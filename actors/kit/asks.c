@@ -36,13 +36,15 @@ struct peer {
     zsock_t *dealer;
     void *raw;
     struct wake_source source;
+    struct link_pulse pulse;
 };
 
 struct entry {
     struct ask_sent ask;
-    err failure;   /* of an unsent one */
-    int32_t next;  /* in the list of its id, of the free ones, or of the unsent ones */
-    bool is_taken; /* waits for a reply */
+    err failure;       /* of an unsent one */
+    int32_t next;      /* in the list of its id, of the free ones, or of the unsent ones */
+    bool is_taken;     /* waits for a reply */
+    struct peer *peer; /* of such a one */
 };
 
 struct asks {
@@ -237,6 +239,7 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
         return;
     }
     peer->source.is_ready = true;
+    asks->entries[index].peer = peer;
     await_reply(asks, index);
 }
 
@@ -296,6 +299,7 @@ take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
             peer->source.is_ready = false;
             return false;
         }
+        link_heard(&peer->pulse, link_steady_ms());
         struct reply_header header;
         struct err_text why;
         int32_t index = NONE;
@@ -335,6 +339,10 @@ take_late(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)
         }
         if (entry->ask.deadline_ms <= now_ms) {
             *outcome = (struct ask_outcome){.ask = entry->ask, .status = ERR_deadline_exceeded};
+            if (link_missed(entry->peer->dealer, &entry->peer->pulse, link_steady_ms())) {
+                log_warn("peer_silent", LOG_TEXT("peer", entry->peer->actor), LOG_TEXT("now", "it is connected anew"));
+                entry->peer->source.is_ready = true;
+            }
             forget(asks, pending_find(&asks->pending, &entry->ask.id), index);
             give_back(asks, index);
             return true;

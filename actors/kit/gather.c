@@ -277,6 +277,9 @@ receive_event(struct actor *actor, size_t stream)
         }
         count++;
     }
+    if (count > 0) {
+        link_heard(&actor->events_pulses[stream], clock_steady_us() / 1000);
+    }
     if (count == 3) {
         struct inbox_event event;
         struct slice header = {zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1])};

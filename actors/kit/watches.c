@@ -36,6 +36,7 @@ struct watch {
     struct wake_source wake;
     zmq_msg_t header; /* of the latest HEAD */
     zmq_msg_t body;
+    struct link_pulse pulse;
     bool is_new; /* it was not given on yet */
     bool is_complained_of;
 };
@@ -167,6 +168,13 @@ watches_read(struct watches *watches)
         struct watch *watch = &watches->watches[i];
         for (int taken = 0; watch->wake.is_ready && taken < READ_MAX; taken++) {
             watch->wake.is_ready = read_one(watch);
+            if (watch->wake.is_ready) {
+                link_heard(&watch->pulse, watches->read_us / 1000);
+            }
+        }
+        if (link_renew_events(watch->sub, &watch->pulse, watches->read_us / 1000)) {
+            log_warn("source_silent", LOG_TEXT("source", watch->source), LOG_TEXT("now", "it is connected anew"));
+            watch->wake.is_ready = true;
         }
     }
 }

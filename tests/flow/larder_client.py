@@ -203,18 +203,28 @@ class Tail:
     """What is published from now on, under a prefix."""
 
     def __init__(self, events, prefix="", context=None):
-        self.prefix = prefix.encode()
+        self.events, self.prefix = events, prefix.encode()
+        self.heard = None
         self.socket = connect(context or zmq.Context.instance(), zmq.SUB, events)
         self.socket.setsockopt(zmq.SUBSCRIBE, self.prefix)
 
     def close(self):
         self.socket.close()
 
+    def _renew(self):
+        """Section 1: a source that was heard and has then said nothing for three HEADs is connected anew. Only who hears HEAD can tell."""
+        if not self.prefix and self.heard is not None and time.monotonic() - self.heard > 3.5:
+            self.socket.disconnect(self.events)
+            self.socket.connect(self.events)
+            self.heard = time.monotonic()
+
     def next(self, timeout_ms=WAIT_MS):
         """(topic, Event) or None."""
         if not self.socket.poll(timeout_ms, zmq.POLLIN):
+            self._renew()
             return None
         topic, header, body = self.socket.recv_multipart()
+        self.heard = time.monotonic()
         return topic.decode(), Event(unpack(header), unpack(body))
 
 
