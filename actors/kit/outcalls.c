@@ -8,7 +8,7 @@
  *
  * FAILURES  A batch that is dropped leaves the letter to the next one. A process that ends while the party is down begins with a probe.
  *
- * LIMITS    What a party is was true when a call ended: it is believed until the next one ends.
+ * LIMITS    A call that is ready when the party breaks comes back as one that was not made. What a party is was true when a call ended: it is believed until the next one ends.
  */
 #include "outcalls.h"
 
@@ -36,8 +36,17 @@ enum outcome {
 
 static const char *const outcome_names[OUTCOME_COUNT] = {"answered", "busy", "failed", "no_answer", "no_connection", "refuses_us"};
 
+/* A call whose due row is on disk, and that begins when another ends. */
+struct ready {
+    struct ready *next;
+    struct outbound_call call; /* its texts are copies */
+};
+
 struct outcalls {
     const char *name;
+    struct ready *ready;
+    struct ready **ready_end;
+    int ready_count;
     struct outbound *outbound;
     struct party party;
     int64_t waiting; /* as told last */
@@ -58,6 +67,49 @@ struct outcalls {
     struct metric *under_way;
     struct metric *waits;
 };
+
+/* --- calls that are ready --- */
+
+static void
+push_ready(struct outcalls *outcalls, const struct outbound_call *call)
+{
+    struct ready *made = calloc(1, sizeof *made);
+    char *url = strdup(call->url);
+    char *bearer = call->bearer == NULL ? NULL : strdup(call->bearer);
+    uint8_t *json = malloc(call->json.size + 1);
+    if (made == NULL || url == NULL || json == NULL || (call->bearer != NULL && bearer == NULL)) {
+        abort();
+    }
+    if (call->json.size > 0) {
+        memcpy(json, call->json.data, call->json.size);
+    }
+    made->call = *call;
+    made->call.url = url;
+    made->call.bearer = bearer;
+    made->call.json.data = json;
+    *outcalls->ready_end = made;
+    outcalls->ready_end = &made->next;
+    outcalls->ready_count++;
+}
+
+static struct ready *
+pop_ready(struct outcalls *outcalls)
+{
+    struct ready *first = outcalls->ready;
+    outcalls->ready = first->next;
+    outcalls->ready_end = outcalls->ready == NULL ? &outcalls->ready : outcalls->ready_end;
+    outcalls->ready_count--;
+    return first;
+}
+
+static void
+free_ready(struct ready *ready)
+{
+    free((void *)(uintptr_t)ready->call.url);
+    free((void *)(uintptr_t)ready->call.bearer);
+    free((void *)(uintptr_t)ready->call.json.data);
+    free(ready);
+}
 
 /* --- life --- */
 
@@ -89,6 +141,7 @@ outcalls_create(const char *name, const struct settings *settings)
         abort();
     }
     made->name = name;
+    made->ready_end = &made->ready;
     made->outbound = outbound_create();
     party_init(&made->party, (int)settings->calls_max, settings->retry_first_ms, settings->call_timeout_ms);
     make_metrics(made);
@@ -99,6 +152,9 @@ void
 outcalls_destroy(struct outcalls **outcalls)
 {
     if (*outcalls != NULL) {
+        while ((*outcalls)->ready != NULL) {
+            free_ready(pop_ready(*outcalls));
+        }
         outbound_destroy(&(*outcalls)->outbound);
         free(*outcalls);
         *outcalls = NULL;
@@ -152,7 +208,11 @@ outcalls_fd(const struct outcalls *outcalls)
 int
 outcalls_room(const struct outcalls *outcalls)
 {
-    return party_room(&outcalls->party, clock_steady_us());
+    int64_t now_us = clock_steady_us();
+    int ahead = party_ahead(&outcalls->party, now_us);
+    int room = party_room(&outcalls->party, now_us) + ahead - outcalls->ready_count;
+    bool is_stocked = outcalls->ready_count * 2 > ahead; /* many in one commit rather than one in each */
+    return room > 0 && !is_stocked ? room : 0;
 }
 
 int64_t
@@ -160,7 +220,7 @@ outcalls_next_ms(const struct outcalls *outcalls, int64_t now_ms)
 {
     int64_t now_us = clock_steady_us();
     int64_t next_us = party_next_us(&outcalls->party);
-    if (party_room(&outcalls->party, now_us) > 0) {
+    if (outcalls_room(outcalls) > 0) {
         return now_ms;
     }
     return next_us == INT64_MAX || next_us <= now_us ? INT64_MAX : now_ms + (next_us - now_us + 999) / 1000;
@@ -176,11 +236,31 @@ show(const struct outcalls *outcalls)
     metric_set(outcalls->under_way, party->under_way);
 }
 
-void
-outcalls_start(struct outcalls *outcalls, const struct outbound_call *call)
+static void
+begin(struct outcalls *outcalls, const struct outbound_call *call)
 {
     party_started(&outcalls->party, clock_steady_us());
     outbound_start(outcalls->outbound, call);
+}
+
+static void
+begin_ready(struct outcalls *outcalls)
+{
+    while (outcalls->ready != NULL && party_room(&outcalls->party, clock_steady_us()) > 0) {
+        struct ready *ready = pop_ready(outcalls);
+        begin(outcalls, &ready->call);
+        free_ready(ready);
+    }
+}
+
+void
+outcalls_start(struct outcalls *outcalls, const struct outbound_call *call)
+{
+    if (outcalls->ready == NULL && party_room(&outcalls->party, clock_steady_us()) > 0) {
+        begin(outcalls, call);
+    } else {
+        push_ready(outcalls, call);
+    }
     show(outcalls);
 }
 
@@ -266,12 +346,32 @@ tell_change(struct outcalls *outcalls, enum party_state before)
               LOG_TEXT("now", "calls wait; one at a time is tried with growing pauses"));
 }
 
+/* Those that are ready, and cannot begin soon any more. */
+static bool
+take_back(struct outcalls *outcalls, struct outbound_result *result, enum call_blame *blame)
+{
+    static const char reason[] = "not called: calls to it are held";
+    int64_t now_us = clock_steady_us();
+    if (outcalls->ready == NULL || (outcalls->party.state == PARTY_UP && now_us >= outcalls->party.held_us)) {
+        return false;
+    }
+    struct ready *ready = pop_ready(outcalls);
+    *result = (struct outbound_result){.context_id = ready->call.context_id,
+                                       .tag = ready->call.tag,
+                                       .failure = OUTBOUND_BROKEN,
+                                       .started_us = now_us,
+                                       .text = slice_of(reason)};
+    *blame = CALL_NOT_CHARGED;
+    free_ready(ready);
+    return true;
+}
+
 bool
 outcalls_next(struct outcalls *outcalls, struct outbound_result *result, enum call_blame *blame)
 {
     struct party *party = &outcalls->party;
     if (!outbound_next(outcalls->outbound, result)) {
-        return false;
+        return take_back(outcalls, result, blame);
     }
     int64_t now_us = clock_steady_us();
     enum party_state before = party->state;
@@ -291,6 +391,7 @@ outcalls_next(struct outcalls *outcalls, struct outbound_result *result, enum ca
         keep_words(outcalls, result);
     }
     tell_change(outcalls, before);
+    begin_ready(outcalls);
     show(outcalls);
     return true;
 }

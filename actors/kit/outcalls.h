@@ -40,6 +40,7 @@ outcalls_room(const struct outcalls *outcalls);
 int64_t
 outcalls_next_ms(const struct outcalls *outcalls, int64_t now_ms);
 
+/* Begins it, or keeps it ready for as long as calls are quick: then what ends makes room at once, and not behind the next commit. */
 void
 outcalls_start(struct outcalls *outcalls, const struct outbound_call *call);
 

@@ -29,6 +29,7 @@ enum {
     WINDOW_FIRST = 4,
     WINDOW_AGAIN = 1,
     DELAY_FLOOR = 4,
+    AHEAD_ROUNDS = 4, /* of an eighth of what a call may take each, so half of that at the most */
     PERIOD_US = 10000000,
     FAILURES_MAX = 5,
     ASKED_PAUSE_US = 1000000,
@@ -66,6 +67,13 @@ party_room(const struct party *party, int64_t now_us)
     }
     int room = (int)(party->window / ONE) - party->under_way;
     return now_us < party->held_us || room < 0 ? 0 : room;
+}
+
+int
+party_ahead(const struct party *party, int64_t now_us)
+{
+    bool is_open = party->state == PARTY_UP && now_us >= party->held_us;
+    return is_open && party->smooth_us <= party->slow_us ? (int)(party->window / ONE) * AHEAD_ROUNDS : 0;
 }
 
 int64_t
