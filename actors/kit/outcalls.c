@@ -239,8 +239,8 @@ show(const struct outcalls *outcalls)
 static void
 begin(struct outcalls *outcalls, const struct outbound_call *call)
 {
-    party_started(&outcalls->party, clock_steady_us());
     outbound_start(outcalls->outbound, call);
+    party_started(&outcalls->party, clock_steady_us()); /* behind it: a call that fills the window belongs to the full one */
 }
 
 static void

@@ -249,3 +249,14 @@ Test(party, what_was_down_when_the_process_ended_begins_with_a_probe)
     cr_expect_eq(call(1, PARTY_GOOD, 1000), CALL_ANSWERED);
     cr_expect_eq(party.state, PARTY_UP);
 }
+
+Test(party, window_of_one_grows_again)
+{
+    bring_down();
+    now_us = party_next_us(&party);
+    (void)call(9, PARTY_GOOD, 1000);
+    for (int i = 0; i < 3; i++) {
+        (void)round_of(PARTY_GOOD, 1000);
+    }
+    cr_expect_geq(party_room(&party, now_us), 4);
+}
