@@ -124,7 +124,8 @@ def test_a_replay_waits_for_a_healthy_slow_party_and_kills_no_letter(database, w
     assert party.accepted() == REPLAYED
     assert 4 < party.counts()["most"] <= 32
     assert not [line for line in works.lines("warn", "error") if "resolve host" in line]
-    assert works.metric("larder_outside_calls_total", outcome="answered") == 2 * REPLAYED
+    # Those that are not called back are called again after their patience.
+    assert works.metric("larder_outside_calls_total", outcome="answered") >= 2 * REPLAYED
     works.wait_requested(REPLAYED)
 
 
