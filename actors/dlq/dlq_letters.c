@@ -224,6 +224,14 @@ change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, c
     return code;
 }
 
+/* An event that was retried because we asked: its owner tells it twice, and the answer says more, as it counts the attempt and names the
+ * replay. An answer that is lost is asked for again, and is `gone`. */
+static bool
+is_to_be_answered(const struct dlq *dlq, const struct dlq_letter *letter)
+{
+    return letter->kind == DLQ_EVENT && dlq_owner_is_asking(dlq, letter->n);
+}
+
 static err
 bury(struct dlq *dlq, struct batch *batch, struct burying *burying)
 {
@@ -246,7 +254,11 @@ bury(struct dlq *dlq, struct batch *batch, struct burying *burying)
             code = change_buried(dlq, batch, known, burial, false);
             break;
         case DLQ_SETTLES:
-            code = change_buried(dlq, batch, known, burial, true);
+            if (is_to_be_answered(dlq, known)) {
+                burying->taken--;
+            } else {
+                code = change_buried(dlq, batch, known, burial, true);
+            }
             break;
         }
         if (code != ERR_ok) {
