@@ -39,7 +39,7 @@ WHOLE = ({"letter", "fields", "history", "audit", "body"}, {"header", "original"
 STATS = ({"counts", "dead", "waiting", "is_full"}, {"oldest_dead", "oldest_waiting"})
 REPLAY = (
     {"id", "number", "state", "total", "done", "failed", "started"},
-    {"rate", "canary", "stop_on_failure", "author", "reason", "ended", "stopped_by", "error", "shares"},
+    {"rate", "canary", "stop_on_failure", "author", "reason", "ended", "stopped_by", "error", "shares", "under_way"},
 )
 
 CARD = ({"product", "name", "category", "price", "active", "version", "changed"}, {"description", "images"})
@@ -51,7 +51,7 @@ ERASURE = ({"user", "erased", "fields", "event"}, {"reason"})
 SESSION = ({"token", "expires", "role", "user"}, set())
 ORDER = (
     {"id", "number", "status", "saga", "lines", "total", "method", "placed", "changed", "version"},
-    {"note", "customer", "charge", "reason", "deadline"},
+    {"note", "customer", "charge", "reason", "deadline", "secret"},
 )
 ENTRY = ({"n", "time", "what", "outcome", "status"}, {"detail"})
 CHARGE = (
