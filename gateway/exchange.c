@@ -588,6 +588,7 @@ ask(struct exchange *exchange, enum op op, int shard, const struct wire_buffer *
     call->traceparent = (struct slice){(const uint8_t *)exchange->traceparent, TRACE_SIZE};
     call->role = exchange->asker.is_told ? slice_of(role_name(exchange->asker.role)) : (struct slice){0};
     call->user = exchange->asker.has_user ? &exchange->asker.user : NULL;
+    call->client = slice_of(exchange->peer);
     call->secret = op == exchange->match.route->op ? secret_of(exchange) : (struct slice){0};
     call->body = wire_buffer_slice(body);
     call->done = replied;
@@ -776,6 +777,7 @@ exchange_clear(struct exchange *exchange)
     exchange->waiter.has_asked = false;
     exchange->asker = (struct asker){0};
     exchange->answer.etag[0] = 0;
+    exchange->peer[0] = 0;
     exchange->answer.location[0] = 0;
     exchange->answer.allow[0] = 0;
     exchange->page = (struct page){0};

@@ -22,6 +22,7 @@
 
 #define EXCHANGE_LOCATION_MAX 256
 #define EXCHANGE_ETAG_MAX 32
+#define EXCHANGE_PEER_SIZE 64
 
 struct readiness;
 
@@ -73,6 +74,7 @@ struct exchange {
     struct exchange_head head;
     struct id id;
     int64_t started_us;
+    char peer[EXCHANGE_PEER_SIZE]; /* the client's address, where the route tells it; "" otherwise */
     bool is_waiting;
     struct exchange_answer answer;
     union json_any request;

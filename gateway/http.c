@@ -317,6 +317,9 @@ on_head(void *context, struct http_request *from)
     exchange_address(exchange, from->head.path);
     exchange_open(exchange, method_of(&from->head));
     request->is_opened = true;
+    if (!exchange_is_answered(exchange) && routes_tells_peer(exchange->match.route)) {
+        http_request_peer(from, exchange->peer);
+    }
     head_scan_read(&scan, &from->head);
     if (scan.refusal != NULL) {
         turn_away(http, AWAY_FRAMING, scan.refusal);

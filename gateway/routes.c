@@ -49,6 +49,11 @@ static const bool secrets[ROUTE_COUNT] = {
 #include "routes.def"
 };
 
+static const bool peers[ROUTE_COUNT] = {
+#define PEER(route) [ROUTE_##route] = true,
+#include "routes.def"
+};
+
 static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
 enum route_method
@@ -142,6 +147,12 @@ bool
 routes_takes_secret(const struct route *route)
 {
     return secrets[route - routes];
+}
+
+bool
+routes_tells_peer(const struct route *route)
+{
+    return peers[route - routes];
 }
 
 void

@@ -83,6 +83,10 @@ routes_is_later(const struct route *route);
 bool
 routes_takes_secret(const struct route *route);
 
+/* Whether the actor is told from which address it is asked. */
+bool
+routes_tells_peer(const struct route *route);
+
 /* The value of an Allow header, e.g. "GET, HEAD, OPTIONS"; terminated. */
 void
 routes_allow(uint32_t methods, char allow[ROUTES_ALLOW_SIZE]);

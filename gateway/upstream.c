@@ -308,6 +308,9 @@ write_header(struct upstream *upstream, const struct upstream_call *call)
     if (call->user != NULL) {
         WIRE_SET(&header, request_header, user, *call->user);
     }
+    if (call->client.size > 0) {
+        WIRE_SET(&header, request_header, peer, call->client);
+    }
     if (call->secret.size > 0) {
         WIRE_SET(&header, request_header, secret, call->secret);
     }

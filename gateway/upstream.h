@@ -40,6 +40,7 @@ struct upstream_call {
     struct slice role;        /* in whose name, as it was verified; empty for an operator's */
     const struct id *user;    /* who that is; NULL for nobody in particular */
     struct slice secret;      /* of an order, as it was shown; empty for none */
+    struct slice client;      /* the address for which it is asked, where the actor shares out by it; empty for none */
     struct slice body;        /* the encoded request */
     void (*done)(struct upstream_call *call, const struct upstream_reply *reply);
 

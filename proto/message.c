@@ -234,6 +234,12 @@ message_body(struct message *message)
     return frame_slice(&message->body);
 }
 
+struct slice
+message_peer(struct message *message)
+{
+    return message->envelope_count > 0 ? frame_slice(&message->envelope[0]) : (struct slice){0};
+}
+
 void
 message_fini(struct message *message)
 {

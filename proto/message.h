@@ -65,6 +65,10 @@ message_header(struct message *message);
 struct slice
 message_body(struct message *message);
 
+/* The identity of the connection that it came over; empty on a DEALER. */
+struct slice
+message_peer(struct message *message);
+
 /* Closes what is open. May be called again. */
 void
 message_fini(struct message *message);

@@ -53,6 +53,7 @@ struct item {
     bool has_user;
     struct id user;      /* who that is, when it is a person who has signed in */
     struct slice secret; /* of an order, as it was shown; empty: none */
+    struct slice peer; /* ITEM_REQUEST: whose share of what is scarce it takes: an address, or a connection; bytes without a meaning */
 
     enum op op;           /* ITEM_REQUEST, ITEM_REPLY */
     const void *body;     /* struct of the op's request, of the event's body, of the op's reply or struct problem */
@@ -258,17 +259,22 @@ batch_turn_ms(const struct batch *batch);
 bool
 batch_others_are_answered(const struct batch *batch, int64_t since_ms);
 
-/* Work that takes long and touches nothing but its own memory: on one thread beside the actor, after the commit, in order. There is
+/* Work that takes long and touches nothing but its own memory: on one thread beside the actor, after the commit, in turns. There is
  * exactly one ITEM_WORK with this id and context, unless the actor ends; one whose batch could not be committed comes again, as a
  * failure: ERR_unavailable or ERR_internal. It may come after close() and open(): the memory must not point into the state. */
 struct work {
     struct id id;
-    void (*run)(void *memory);     /* on the other thread */
-    void (*discard)(void *memory); /* frees it: its ITEM_WORK is committed, its batch was dropped, or the actor ends */
-    void *memory;                  /* from the heap; the kit's from here on */
+    uint64_t caller; /* whose it is, and what it is about: hashes by which turns are shared out (turns.h) */
+    uint64_t subject;
+    int64_t deadline_ms;                  /* not run after it: it comes as ERR_deadline_exceeded; 0: none */
+    void (*run)(void *memory);            /* on the other thread */
+    bool (*is_right)(const void *memory); /* there too, behind run(): whether its caller came rightly; NULL: that says nothing */
+    void (*discard)(void *memory);        /* frees it: its ITEM_WORK is committed, its batch was dropped, or the actor ends */
+    void *memory;                         /* from the heap; the kit's from here on */
 };
 
-/* False, and nothing is taken, when works_max are under way: refuse as overloaded. */
+/* False, and nothing is taken: refuse as overloaded. As many as works_max are under way and its caller has most of them, or it would most
+ * likely not be done in time. One that was taken may have to make room for another caller's: then it comes as ERR_overloaded. */
 bool
 batch_work(struct batch *batch, const struct work *work);
 

@@ -337,7 +337,7 @@ bool
 batch_work(struct batch *batch, const struct work *work)
 {
     struct actor *actor = batch->actor;
-    if (actor->works_queued.count >= works_room(actor->works)) {
+    if (!works_admits(actor->works, actor->works_queued.elements, actor->works_queued.count, work)) {
         return false;
     }
     *(struct work *)list_add(&actor->works_queued, sizeof *work) = *work;

@@ -111,6 +111,7 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     item->role = WIRE_HAS(header, request_header, role) ? role_find(header->role) : ROLE_OPERATOR;
     item->has_user = WIRE_HAS(header, request_header, user);
     item->user = header->user;
+    item->peer = WIRE_HAS(header, request_header, peer) ? header->peer : message_peer(&record->message);
     item->secret = WIRE_HAS(header, request_header, secret) ? header->secret : (struct slice){0};
     item->traceparent = WIRE_HAS(header, request_header, traceparent) ? header->traceparent : (struct slice){0};
     item->frame = message_body(&record->message);

@@ -33,6 +33,7 @@
  */
 #include "http_server.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -429,6 +430,26 @@ send_on(struct http_server *server, struct http_connection *connection)
         connection->moved_us = clock_steady_us();
     }
     answer_sent(server, connection);
+}
+
+void
+http_request_peer(const struct http_request *request, char peer[HTTP_PEER_SIZE])
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    peer[0] = 0;
+    if (request->connection == NULL || getpeername(request->connection->fd, (struct sockaddr *)&address, &size) != 0) {
+        return;
+    }
+    if (address.ss_family == AF_INET) {
+        (void)inet_ntop(AF_INET, &((struct sockaddr_in *)&address)->sin_addr, peer, HTTP_PEER_SIZE);
+    } else if (address.ss_family == AF_INET6) {
+        struct in6_addr *network = &((struct sockaddr_in6 *)&address)->sin6_addr;
+        if (!IN6_IS_ADDR_V4MAPPED(network)) {
+            memset(network->s6_addr + 8, 0, 8);
+        }
+        (void)inet_ntop(AF_INET6, network, peer, HTTP_PEER_SIZE);
+    }
 }
 
 void

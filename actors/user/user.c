@@ -211,12 +211,12 @@ handle_work(struct user_actor *actor, struct batch *batch, const struct item *it
 {
     const struct user_work *work = item->context;
     struct user_caller caller = work->caller;
-    if (item->status != ERR_ok) {
-        user_refuse(batch, &caller, item->status, "the database could not do it now; ask again with the same id");
+    if (item->status == ERR_overloaded || item->status == ERR_deadline_exceeded) {
+        user_refuse(batch, &caller, item->status, "too many passwords were to be looked at before this one");
         return ERR_ok;
     }
-    if (work->is_late) {
-        user_refuse(batch, &caller, ERR_deadline_exceeded, "too many passwords were looked at before this one");
+    if (item->status != ERR_ok) {
+        user_refuse(batch, &caller, item->status, "the database could not do it now; ask again with the same id");
         return ERR_ok;
     }
     return work->kind == USER_WORK_HASH ? user_handle_hashed(actor, batch, work, &caller)

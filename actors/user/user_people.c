@@ -125,6 +125,15 @@ user_people_fields(const struct user_person *person)
     return fields;
 }
 
+uint64_t
+user_people_subject(struct slice email, struct slice cpf)
+{
+    char lower[USER_EMAIL_MAX];
+    struct slice name = email.size > 0 ? user_rules_email_lower(email, lower) : cpf;
+    struct id id = id_of_bytes(name.data, name.size);
+    return id_hash(&id);
+}
+
 err
 user_people_find(struct user_actor *actor, struct slice email, struct slice cpf, struct user_row *row, bool *found)
 {

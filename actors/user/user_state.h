@@ -73,6 +73,10 @@ user_people_field_name(int number);
 MUST_CHECK err
 user_people_find(struct user_actor *actor, struct slice email, struct slice cpf, struct user_row *row, bool *found);
 
+/* A hash of an account by how it is named, known or not: the same for the same e-mail address or CPF. */
+uint64_t
+user_people_subject(struct slice email, struct slice cpf);
+
 /* --- user_request.c --- */
 
 /* Who is to be answered: a request of this batch, or one whose work is done. */
@@ -83,6 +87,7 @@ struct user_caller {
     enum op op;
     bool is_again;
     struct user_asker asker;
+    uint64_t subject; /* a hash of the account that its password is for; 0: none */
     uint8_t mark[USER_MARK_SIZE];
 };
 
@@ -112,11 +117,9 @@ enum user_work_kind { USER_WORK_HASH, USER_WORK_VERIFY };
 struct user_work {
     enum user_work_kind kind;
     struct user_caller caller;
-    int64_t deadline_ms;
     int64_t person; /* to be verified: n, 0 for nobody */
     struct metric *hashed;
-    bool is_late;   /* nobody waited for it any more */
-    bool is_done;   /* hashed; or verified, and right */
+    bool is_done; /* hashed; or verified, and right */
     char hash[USER_PASSWORD_HASH_SIZE];
     struct slice password; /* in `frame` */
     size_t frame_size;

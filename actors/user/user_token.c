@@ -166,6 +166,7 @@ user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct 
         return code;
     }
     struct user_caller caller = user_caller_of(actor, batch, item);
+    caller.subject = user_people_subject(email, has_cpf && cpf.size == 0 ? body->cpf : cpf);
     char hash[USER_PASSWORD_HASH_SIZE] = "";
     bool has_password = found && user_people_open(actor, &person) && WIRE_HAS(&person.data, user_register, password);
     struct slice kept = has_password ? person.data.password : slice_of(NOBODYS_HASH);

@@ -4,17 +4,17 @@
  *
  * STATE     A user_work per password that is under way: a copy of the request's body, overwritten before it is freed, and the waiter.
  *
- * FAILURES  Too many under way: overloaded, at once. One whose deadline has passed when its turn comes is not worked for. Memory for a
- *           hash that cannot be had is overloaded as well.
+ * FAILURES  Too many under way, or too many for the time that is left: overloaded, at once. One whose deadline has passed is not worked
+ *           for. Memory for a hash that cannot be had is overloaded as well.
  *
- * LIMITS    About 60 ms and 64 MiB a password, one at a time: some 16 a second.
+ * LIMITS    About 60 ms and 64 MiB a password, one at a time: some 16 a second. They are shared out by the address that asks and the
+ *           account that is named, whether there is one or not (turns.c).
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
 
-#include "clock.h"
 #include "metrics.h"
 #include "user_state.h"
 
@@ -25,10 +25,6 @@ run(void *memory)
 {
     struct user_work *work = memory;
     const char *password = (const char *)work->password.data;
-    if (clock_utc_ms() > work->deadline_ms) {
-        work->is_late = true;
-        return;
-    }
     metric_add(work->hashed, 1);
     if (work->kind == USER_WORK_HASH) {
         work->is_done = crypto_pwhash_str(work->hash, password, work->password.size, crypto_pwhash_OPSLIMIT_INTERACTIVE,
@@ -36,6 +32,12 @@ run(void *memory)
     } else {
         work->is_done = crypto_pwhash_str_verify(work->hash, password, work->password.size) == 0;
     }
+}
+
+static bool
+is_right(const void *memory)
+{
+    return ((const struct user_work *)memory)->is_done;
 }
 
 static void
@@ -59,7 +61,6 @@ user_work_start(struct batch *batch, const struct user_caller *caller, struct sl
     work->kind = hash == NULL ? USER_WORK_HASH : USER_WORK_VERIFY;
     work->caller = *caller;
     work->caller.item = NULL;
-    work->deadline_ms = item->deadline_ms;
     work->hashed =
         metric(METRIC_COUNTER, "larder_user_passwords_hashed_total", "", "Passwords that were hashed, to be kept or compared.");
     work->person = person;
@@ -67,7 +68,15 @@ user_work_start(struct batch *batch, const struct user_caller *caller, struct sl
     if (hash != NULL) {
         memcpy(work->hash, hash, strnlen(hash, sizeof work->hash - 1));
     }
-    struct work wanted = {.id = item->id, .run = run, .discard = discard, .memory = work};
+    struct id caller_id = id_of_bytes(item->peer.data, item->peer.size);
+    struct work wanted = {.id = item->id,
+                          .caller = id_hash(&caller_id),
+                          .subject = caller->subject,
+                          .deadline_ms = item->deadline_ms,
+                          .run = run,
+                          .is_right = hash == NULL ? NULL : is_right,
+                          .discard = discard,
+                          .memory = work};
     if (!batch_work(batch, &wanted)) {
         discard(work);
         user_refuse(batch, caller, ERR_overloaded, "too many passwords wait to be looked at; try again later");

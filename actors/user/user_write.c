@@ -161,6 +161,8 @@ user_handle_register(struct user_actor *actor, struct batch *batch, struct item 
     if (!WIRE_HAS(body, user_register, password)) {
         return finish_register(actor, batch, &caller, &wish, NULL);
     }
+    caller.subject = user_people_subject(WIRE_HAS(body, user_register, email) ? body->email : (struct slice){0},
+                                         WIRE_HAS(body, user_register, cpf) ? wish.data.cpf : (struct slice){0});
     user_work_start(batch, &caller, body->password, NULL, 0);
     return ERR_ok;
 }
@@ -286,6 +288,7 @@ user_handle_change(struct user_actor *actor, struct batch *batch, struct item *i
     if (!WIRE_HAS(body, user_change, password)) {
         return finish_change(actor, batch, &caller, body, NULL);
     }
+    caller.subject = id_hash(&body->user);
     user_work_start(batch, &caller, body->password, NULL, 0);
     return ERR_ok;
 }

@@ -10,6 +10,8 @@
 
 #include <criterion/criterion.h>
 
+#include "clock.h"
+
 #define WAIT_MS patience_ms(5000)
 
 struct piece {
@@ -169,4 +171,93 @@ Test(works, many_of_them, .timeout = 60)
     works_destroy(&works);
     cr_assert_eq(atomic_load(&run_count), 5000);
     cr_assert_eq(atomic_load(&discarded), 5000);
+}
+
+static struct work
+piece_of(int number, uint64_t caller, int64_t deadline_ms, bool waits)
+{
+    struct piece *piece = calloc(1, sizeof *piece);
+    piece->number = number;
+    piece->waits = waits;
+    return (struct work){.id = id_of_bytes(&number, sizeof number),
+                         .caller = caller,
+                         .subject = caller,
+                         .deadline_ms = deadline_ms,
+                         .run = run,
+                         .discard = discard,
+                         .memory = piece};
+}
+
+Test(works, of_who_has_most_make_room_for_another, .timeout = 20)
+{
+    struct works *works = works_create(4);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < 4; i++) {
+        struct work work = piece_of(i, 1, 0, i == 0);
+        cr_assert(works_admits(works, NULL, 0, &work));
+        works_start(works, &work);
+    }
+    struct work fifth = piece_of(4, 1, 0, false);
+    cr_assert_not(works_admits(works, NULL, 0, &fifth), "one caller may have all places, and no more");
+    discard(fifth.memory);
+    struct work other = piece_of(9, 2, 0, false);
+    cr_assert(works_admits(works, NULL, 0, &other));
+    works_start(works, &other);
+    struct works_done done = await(works);
+    cr_assert_eq(done.status, ERR_overloaded, "who makes room hears it at once");
+    cr_assert_eq(number_of(&done), 3);
+    works_end(works, &done.work);
+    pthread_mutex_unlock(&gate);
+    static const int order[] = {0, 9, 1, 2};
+    for (size_t i = 0; i < 4; i++) {
+        done = await(works);
+        cr_assert_eq(number_of(&done), order[i]);
+        works_end(works, &done.work);
+    }
+    works_destroy(&works);
+    cr_assert_eq(atomic_load(&run_count), 4);
+}
+
+Test(works, that_nobody_waits_for_are_not_run, .timeout = 20)
+{
+    struct works *works = works_create(4);
+    pthread_mutex_lock(&gate);
+    struct work first = piece_of(0, 1, 0, true);
+    struct work late = piece_of(1, 2, clock_utc_ms() + 400, false);
+    works_start(works, &first);
+    works_start(works, &late);
+    while (clock_utc_ms() <= late.deadline_ms) {
+        (void)poll(NULL, 0, 10);
+    }
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < 2; i++) {
+        struct works_done done = await(works);
+        cr_assert_eq(done.status, number_of(&done) == 1 ? ERR_deadline_exceeded : ERR_ok);
+        works_end(works, &done.work);
+    }
+    works_destroy(&works);
+    cr_assert_eq(atomic_load(&run_count), 1);
+}
+
+/* Until a piece was timed each is taken to need 100 ms. */
+Test(works, that_would_be_late_are_not_begun, .timeout = 20)
+{
+    struct works *works = works_create(64);
+    pthread_mutex_lock(&gate);
+    int admitted = 0;
+    for (int i = 0; i < 64; i++) {
+        struct work work = piece_of(i, 1, clock_utc_ms() + 5000, i == 0);
+        if (works_admits(works, NULL, 0, &work)) {
+            works_start(works, &work);
+            admitted++;
+        } else {
+            discard(work.memory);
+        }
+    }
+    cr_assert(admitted >= 20 && admitted <= 26, "%d", admitted);
+    struct work other = piece_of(100, 2, clock_utc_ms() + 1000, false);
+    cr_assert(works_admits(works, NULL, 0, &other), "the others' wait is short");
+    discard(other.memory);
+    pthread_mutex_unlock(&gate);
+    works_destroy(&works);
 }
