@@ -43,6 +43,7 @@
 #define PRINCIPAL_SIZE (AUTH_NAME_SIZE + 24)
 #define SECRET_MAX 64
 #define LETTER_LOCATION "/v1/letters/{id}"
+#define REQUEST_LOCATION "/v1/requests/{request}"
 
 static void
 run_as_asked(struct exchange *exchange);
@@ -246,7 +247,8 @@ read_identity(struct exchange *exchange, struct err_text *why)
         if (failed != ERR_ok) {
             return failed;
         }
-        if (exchange->asker.role == ROLE_ANONYMOUS && is_personal(route->op) && !key_is_uuid(&key)) {
+        bool is_guarded = is_personal(route->op) || exchange->head.prefers_async; /* whoever knows its id may ask for its outcome */
+        if (exchange->asker.role == ROLE_ANONYMOUS && is_guarded && !key_is_uuid(&key)) {
             return err_say(why, ERR_invalid_field,
                            "Idempotency-Key: must be a UUID of version 4 or 7 here, as all who show no token share one space of keys");
         }
@@ -533,14 +535,14 @@ answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
     answer_problem(exchange, reply->status, &problem);
 }
 
-/* 202: the request is on the dlq's disk, and its letter says what becomes of it. */
+/* 202: the request is on the dlq's disk, and its letter says what becomes of it. Who may not read letters is shown where he reads it. */
 static void
 answer_kept(struct exchange *exchange, const union json_any *letter)
 {
     exchange->answer.is_async_applied = exchange->head.prefers_async;
     exchange->out.size = 0;
     json_write(&letter_body, letter, &exchange->out);
-    write_location(exchange, LETTER_LOCATION, &letter_body, letter);
+    write_location(exchange, exchange->asker.role >= ROLE_ADMIN ? LETTER_LOCATION : REQUEST_LOCATION, &letter_body, letter);
     exchange_answer(exchange, 202, CONTENT_JSON);
 }
 

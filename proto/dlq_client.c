@@ -110,6 +110,14 @@ dlq_client_hand_over(struct larder_client *client, const struct larder_options *
 }
 
 err
+dlq_client_outcome(struct larder_client *client, const struct larder_options *options, const struct request_ref *body,
+                   struct letter *answer, struct err_text *why)
+{
+    struct larder_exchange exchange = {.op = OP_dlq_outcome, .body = body, .answer = answer};
+    return larder_client_exchange(client, options, &exchange, why);
+}
+
+err
 dlq_client_fetch(struct larder_client *client, const struct larder_options *options, const struct dlq_fetch *body,
                  struct fetched *answer, struct err_text *why)
 {

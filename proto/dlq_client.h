@@ -69,6 +69,11 @@ MUST_CHECK err
 dlq_client_hand_over(struct larder_client *client, const struct larder_options *options, const struct dlq_hand_over *body,
                      struct letter *answer, struct err_text *why);
 
+/* Read what became of a request that is delivered later; by whose it is. */
+MUST_CHECK err
+dlq_client_outcome(struct larder_client *client, const struct larder_options *options, const struct request_ref *body,
+                   struct letter *answer, struct err_text *why);
+
 /* Get events that are kept for a subscriber. */
 MUST_CHECK err
 dlq_client_fetch(struct larder_client *client, const struct larder_options *options, const struct dlq_fetch *body,

@@ -49,6 +49,7 @@ static const struct {
     {OP_dlq_replays, dlq_handle_replays},
     {OP_dlq_cancel, dlq_handle_cancel},
     {OP_dlq_hand_over, dlq_handle_hand_over},
+    {OP_dlq_outcome, dlq_handle_outcome},
     {OP_dlq_fetch, dlq_handle_fetch},
     {OP_dlq_subscribe, dlq_handle_subscribe},
     {OP_dlq_receive, dlq_handle_receive},

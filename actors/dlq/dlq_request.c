@@ -3,7 +3,7 @@
  * PURPOSE   Requests that were handed over because their actor was away, or because their caller did not want to wait: kept, and
  *           delivered under their own id until the actor has said ok or a final no.
  *
- * MESSAGES  dlq.hand_over in; the operation itself out, with `again`, so that the actor does it once however often it is asked.
+ * MESSAGES  dlq.hand_over, dlq.outcome in; the operation itself out, with `again`, so that the actor does it once however often it is asked.
  *
  * STATE     A letter of kind request, whose id is derived from the request's, and its frames. A waiting one has a due row "deliver"
  *           until it is closed: it stands for the next delivery, and during one for what is done should no answer ever come.
@@ -217,6 +217,47 @@ dlq_handle_hand_over(struct dlq *dlq, struct batch *batch, struct item *item)
         set_due(batch, &letter, batch->now_ms);
     }
     dlq_answer_letter(dlq, batch, item, &letter);
+    return ERR_ok;
+}
+
+/* --- telling whose it is --- */
+
+/* Whether the request was made in the name of who asks; of who shows no token it is enough to know its id. */
+static bool
+is_own(const struct dlq_letter *letter, const struct item *item)
+{
+    char user[ID_TEXT_SIZE];
+    char name[DLQ_TEXT_SIZE + ID_TEXT_SIZE];
+    if (item->role >= ROLE_ADMIN) {
+        return true;
+    }
+    if (item->has_user) {
+        id_format(&item->user, user);
+        (void)snprintf(name, sizeof name, "user/%s as ", user);
+    } else {
+        (void)snprintf(name, sizeof name, "%s%s as ", item->role == ROLE_ANONYMOUS ? "" : "role/", role_name(item->role));
+    }
+    return strncmp(letter->principal, name, strlen(name)) == 0;
+}
+
+err
+dlq_handle_outcome(struct dlq *dlq, struct batch *batch, struct item *item)
+{
+    const struct request_ref *ref = item->body;
+    struct id id = id_derive(&ref->request, "letter/request");
+    struct dlq_letter letter;
+    bool found = false;
+    err code = dlq_store_find(&dlq->store, &id, &letter, &found);
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (found && is_own(&letter, item)) {
+        dlq_answer_letter(dlq, batch, item, &letter);
+        return ERR_ok;
+    }
+    char text[ID_TEXT_SIZE];
+    id_format(&ref->request, text);
+    item_refuse(batch, item, ERR_unknown_letter, "there is no request %s of yours that is done later", text);
     return ERR_ok;
 }
 

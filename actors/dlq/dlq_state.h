@@ -183,6 +183,8 @@ dlq_replay_next_ms(const struct dlq *dlq);
 MUST_CHECK err
 dlq_handle_hand_over(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
+dlq_handle_outcome(struct dlq *dlq, struct batch *batch, struct item *item);
+MUST_CHECK err
 dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 /* The answer of the actor; any operation that is no `any` one. `item->context` is the letter's n. */
 MUST_CHECK err

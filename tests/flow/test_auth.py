@@ -263,6 +263,36 @@ def test_nothing_personal_is_kept_for_later(house):
     assert house.ask("GET", "/v1/letters?kind=request", house.token("admin")).is_ok()["data"] == []
 
 
+def test_what_is_done_later_is_told_to_who_asked(house):
+    sku = house.dish()
+    (ann, anns), (_, bobs) = house.person(), house.person()
+    admin, employee, operator = (house.token(role) for role in ("admin", "employee", "operator"))
+
+    def later(token, path="/checkout", body=None, **headers):
+        return house.ask("POST", path, token, body or {"product": sku}, Prefer="respond-async", **headers)
+
+    def outcome(path, token):
+        return until(lambda: (seen := house.ask("GET", path, token).is_ok())["state"] == "done" and seen, 20, "it is done")
+    for token, who in ((anns, [anns, house.token("customer", ann)]), (None, [None]), (employee, [employee, house.token("employee")])):
+        kept = later(token)
+        path = kept.headers["Location"]
+        assert path == f"/v1/requests/{kept.is_ok(202)['request']}"
+        for asker in [*who, admin, operator]:
+            done = outcome(path, asker)
+            assert done["status"] == "ok" and "answer" not in done and "fields" not in done
+        for other in {anns, bobs, None, employee} - set(who):
+            house.ask("GET", path, other).is_problem("unknown_letter")
+    sold_out = later(anns, body={"product": sku, "quantity": 5000})
+    assert outcome(sold_out.headers["Location"], anns)["status"] == "out_of_stock", "a refusal is an outcome"
+    assert later(admin).headers["Location"].startswith("/v1/letters/"), "who may read letters is shown the letter"
+    request, nowhere = sold_out.json["request"], str(uuid.uuid4())
+    foreign = house.ask("GET", f"/v1/requests/{request}", bobs)
+    assert foreign.detail.replace(request, nowhere) == house.ask("GET", f"/v1/requests/{nowhere}", bobs).detail
+    later(None, Idempotency_Key="1").is_problem("invalid_field")
+    key = str(uuid.uuid4())
+    assert later(None, Idempotency_Key=key).is_ok(202)["id"] == later(None, Idempotency_Key=key).is_ok(202)["id"]
+
+
 # --- the way of a token ---
 
 

@@ -207,6 +207,7 @@ CASES = {
         ("/v1/letters/{l}:discard", {"author": "ann"}, "invalid_field"),
     ),
     "letter_restore": (("/v1/letters/{d}:restore", None, LETTER), ("/v1/letters/{nobody}:restore", None, "unknown_letter")),
+    "request": (("/v1/requests/{later}", None, LETTER), ("/v1/requests/{nobody}", None, "unknown_letter")),
     "replays": (("/v1/replays?limit=3", None, REPLAY), ("/v1/replays?limit=0", None, "invalid_field")),
     "replay_start": (
         ("/v1/replays", {"filter": {"state": "stale", "key": "{p}"}, "canary": 1, "stop_on_failure": True, "reason": "back"}, REPLAY),
@@ -237,9 +238,13 @@ class Shelf(dict):
     def __missing__(self, name):
         makers = {"e": self.production, "l": self.letter, "d": self.discarded, "r": self.replay, "m": self.dish, "u": self.person,
                   "mail": self.address, "x": self.erased, "o": self.unpaid, "c": self.charge, "k": self.cooking, "f": self.refused,
-                  "z": self.paid_back}
+                  "z": self.paid_back, "later": self.later}
         self[name] = makers[name]()
         return self[name]
+
+    def later(self):
+        """A request that is done later."""
+        return self.rest.post("/checkout", {"product": self["p"]}, Prefer="respond-async").is_ok(202)["request"]
 
     def dish(self, amount=2500):
         """On the menu and on a shelf of its own."""

@@ -288,6 +288,9 @@ take_things(struct sequence *sequence, const struct request *request, const unio
         put_thing(sequence, request, THING_REPLAY, &answer->replay_value.id, 0);
     } else if (reply == &letter_body && thing == THING_LETTER) {
         put_thing(sequence, request, THING_LETTER, &answer->letter_value.id, 0);
+        if (WIRE_HAS(&answer->letter_value, letter, request)) {
+            put_thing(sequence, request, THING_HANDED, &answer->letter_value.request, 0);
+        }
     } else if (reply == &letter_page_body) {
         struct wire_list letters = answer->letter_page_value.letters;
         struct letter letter;

@@ -28,6 +28,7 @@ enum thing {
     THING_USER,
     THING_LETTER,
     THING_BURIED, /* a letter that dlq.bury has brought */
+    THING_HANDED, /* a request that the dlq delivers */
     THING_REPLAY,
     THING_COUNT,
     THING_NONE = THING_COUNT

@@ -116,6 +116,7 @@ static const struct hint hints[] = {
     {"burial", "letter", FROM_NUMBER, THING_NONE, NULL}, /* an id of its own */
     {"dlq_edit", "letter", FROM_THING, THING_BURIED, NULL},
     {NULL, "letter", FROM_THING, THING_LETTER, NULL},
+    {"request_ref", "request", FROM_THING, THING_HANDED, NULL},
     {NULL, "replay", FROM_THING, THING_REPLAY, NULL},
     {"factory_get", "id", FROM_THING, THING_PRODUCTION, NULL},
     {"factory_cancel", "id", FROM_THING, THING_PRODUCTION, NULL},
