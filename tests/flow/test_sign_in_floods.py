@@ -75,10 +75,13 @@ def test_a_quiet_person_signs_in_during_a_flood(house, flood):
     calm = statistics.median(sign_in(house, known) for _ in range(ROUNDS))
     quiet = known if is_known else register(house)
     with Flood(house, accounts, addresses) as attack:
+        began = time.monotonic()
         flooded = [sign_in(house, quiet) for _ in range(ROUNDS)]
+        took = (time.monotonic() - began) * 1000
     calm = statistics.median([calm, *(sign_in(house, known) for _ in range(ROUNDS))])
     told = attack.told
-    assert statistics.median(flooded) <= FACTOR * calm, (calm, sorted(flooded), told)
+    hash_ms = took / (told["statuses"]["401"] + ROUNDS)  # of a machine that the flood keeps busy as well
+    assert statistics.median(flooded) <= FACTOR * max(calm, hash_ms), (calm, hash_ms, sorted(flooded), told)
     assert set(told["statuses"]) <= {"401", "503", "504"}, told
     assert told["statuses"].get("504", 0) <= 0.01 * sum(told["statuses"].values()), "nobody waits for nothing"
     assert told["statuses"]["503"] > 0 and told["without_retry_after"] == 0, told
