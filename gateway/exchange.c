@@ -535,7 +535,8 @@ answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
     answer_problem(exchange, reply->status, &problem);
 }
 
-/* 202: the request is on the dlq's disk, and its letter says what becomes of it. Who may not read letters is shown where he reads it. */
+/* 202: the request is on the dlq's disk, and its letter says what becomes of it. Who may not read letters is shown where he reads
+ * it. */
 static void
 answer_kept(struct exchange *exchange, const union json_any *letter)
 {

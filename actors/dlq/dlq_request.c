@@ -3,7 +3,8 @@
  * PURPOSE   Requests that were handed over because their actor was away, or because their caller did not want to wait: kept, and
  *           delivered under their own id until the actor has said ok or a final no.
  *
- * MESSAGES  dlq.hand_over, dlq.outcome in; the operation itself out, with `again`, so that the actor does it once however often it is asked.
+ * MESSAGES  dlq.hand_over, dlq.outcome in; the operation itself out, with `again`, so that the actor does it once however often it
+ *           is asked.
  *
  * STATE     A letter of kind request, whose id is derived from the request's, and its frames. A waiting one has a due row "deliver"
  *           until it is closed: it stands for the next delivery, and during one for what is done should no answer ever come.
@@ -12,8 +13,8 @@
  *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead. Those of
  *           a dead or stale one come from replays, and none of them is repeated here.
  *
- * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for people to read. An attempt
- *           counts when the actor has had the request. What an answer says beyond its frame is not kept.
+ * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for
+ *           people to read. An attempt counts when the actor has had the request. What an answer says beyond its frame is not kept.
  */
 #include "dlq_state.h"
 

@@ -273,8 +273,9 @@ struct work {
     void *memory;                         /* from the heap; the kit's from here on */
 };
 
-/* False, and nothing is taken: refuse as overloaded. As many as works_max are under way and its caller has most of them, or it would most
- * likely not be done in time. One that was taken may have to make room for another caller's: then it comes as ERR_overloaded. */
+/* False, and nothing is taken: refuse as overloaded. As many as works_max are under way and its caller has most of them, or it
+ * would most likely not be done in time. One that was taken may have to make room for another caller's: then it comes as
+ * ERR_overloaded. */
 bool
 batch_work(struct batch *batch, const struct work *work);
 

@@ -84,8 +84,8 @@ http_server_run(struct http_server *server, int64_t now_us);
 int64_t
 http_server_next_us(const struct http_server *server);
 
-/* Writes where the request comes from, terminated: an IPv4 address, or the network of an IPv6 address, whose last 64 bits a client chooses
- * itself. "" when the client has left. */
+/* Writes where the request comes from, terminated: an IPv4 address, or the network of an IPv6 address, whose last 64 bits a client
+ * chooses itself. "" when the client has left. */
 #define HTTP_PEER_SIZE 64
 void
 http_request_peer(const struct http_request *request, char peer[HTTP_PEER_SIZE]);

@@ -3,18 +3,18 @@
  * PURPOSE   Shares turns out. A pair of caller and subject has a standing: who came rightly last and wants one thing is first; who was
  *           wrong WRONG_MIN times in a row, or comes to a subject about which all together were wrong GUESSED_MIN times in a row, is
  *           last; between them is everybody else. Among equals the caller that was served longest
- *           ago is next, then the subject, then who came first. Each FAIR_EVERY turn asks only for the caller and who came first, so that a
- *           standing delays and shuts nobody out.
- *           So a flood from one address costs the others one turn in two, a flood of guesses at one account nobody but whoever guesses
- *           there, and who signs in from where he did so before waits for no guesser at all, even at the same address.
+ *           ago is next, then the subject, then who came first. Each FAIR_EVERY turn asks only for the caller and who came first,
+ *           so that a standing delays and shuts nobody out. So a flood from one address costs the others one turn in two, a flood
+ *           of guesses at one account nobody but whoever guesses there, and who signs in from where he did so before waits for no
+ *           guesser at all, even at the same address.
  *
- * STATE     A table of hashes: when a caller, a pair or a subject was served last, and how often in a row it was wrong. Of SETS x WAYS the one that was served
- *           longest ago makes room, and is a newcomer when it comes again.
+ * STATE     A table of hashes: when a caller, a pair or a subject was served last, and how often in a row it was wrong. Of SETS x
+ *           WAYS the one that was served longest ago makes room, and is a newcomer when it comes again.
  *
  * FAILURES  None. Two hashes that are equal by chance share a standing.
  *
- * LIMITS    It looks at all that wait for each turn: for some dozens of them. Behind a proxy all are one caller, and what is left is the
- *           account.
+ * LIMITS    It looks at all that wait for each turn: for some dozens of them. Behind a proxy all are one caller, and what is left
+ *           is the account.
  */
 #include "turns.h"
 

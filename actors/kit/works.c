@@ -2,13 +2,13 @@
 /*
  * PURPOSE   Keeps what takes tens of milliseconds of processor time, such as the hash of a password, out of an actor's loop.
  *
- * STATE     Shared under `lock`: those that wait, in no order, and whose turn it is (turns.c); those that are done, in a ring; how long a
- *           piece takes. Beside them those that were given back, of the loop alone.
+ * STATE     Shared under `lock`: those that wait, in no order, and whose turn it is (turns.c); those that are done, in a ring; how
+ *           long a piece takes. Beside them those that were given back, of the loop alone.
  *
- * FAILURES  A thread that cannot be had ends the process, as memory does. The thread takes no signals. One whose deadline has passed is
- *           given up without being run, and so is one of the caller that has most, when there are too many and another caller comes.
- *           What cannot be done in half of the time that is left is not taken: those before whom others come have the other half.
- *           What then cannot be done after all is given up as soon as that can be seen.
+ * FAILURES  A thread that cannot be had ends the process, as memory does. The thread takes no signals. One whose deadline has
+ *           passed is given up without being run, and so is one of the caller that has most, when there are too many and another
+ *           caller comes. What cannot be done in half of the time that is left is not taken: those before whom others come have the
+ *           other half. What then cannot be done after all is given up as soon as that can be seen.
  *
  * LIMITS    One thread. Its end waits for the piece that is running, and no longer.
  */

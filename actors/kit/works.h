@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Work beside a loop: one thread of its own that runs one piece after the other, shared out between callers (turns.h), and a descriptor
- * that tells the loop of what is done.
+ * Work beside a loop: one thread of its own that runs one piece after the other, shared out between callers (turns.h), and a
+ * descriptor that tells the loop of what is done.
  *
  *     w = works_create(64);  wait on works_fd(w) beside everything else
  *     works_start(w, &work);
@@ -25,8 +25,8 @@ struct works_done {
     err status;
 };
 
-/* Costs a descriptor; the thread starts with the first work. `max` bounds those that were started and have not ended, but for those that
- * had to make room and are not handed out yet: as many at the most. Never NULL. */
+/* Costs a descriptor; the thread starts with the first work. `max` bounds those that were started and have not ended, but for those
+ * that had to make room and are not handed out yet: as many at the most. Never NULL. */
 struct works *
 works_create(size_t max);
 
@@ -42,8 +42,8 @@ works_fd(const struct works *works);
 size_t
 works_room(struct works *works);
 
-/* Whether one more is to be started, behind `count` others that will be: there is room, or a caller that has more of them makes it; and it
- * is likely to be done by its deadline. */
+/* Whether one more is to be started, behind `count` others that will be: there is room, or a caller that has more of them makes it;
+ * and it is likely to be done by its deadline. */
 bool
 works_admits(struct works *works, const struct work *queued, size_t count, const struct work *work);
 
@@ -54,8 +54,8 @@ works_start(struct works *works, const struct work *work);
 void
 works_clear(struct works *works);
 
-/* Hands out one that is done, or was given up (ERR_overloaded, ERR_deadline_exceeded), in that order; false when there is none. It goes
- * back by works_end() or by works_return(). */
+/* Hands out one that is done, or was given up (ERR_overloaded, ERR_deadline_exceeded), in that order; false when there is none. It
+ * goes back by works_end() or by works_return(). */
 bool
 works_next(struct works *works, struct works_done *done);
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Makes and compares the secrets of orders: `os`, the version of the key, `_`, and the base64url of 24 bytes of keyed BLAKE2b
- *           over "order secret", a zero byte, the version as 8 bytes, the greatest first, and the order's id.
+ * PURPOSE   Makes and compares the secrets of orders: `os`, the version of the key, `_`, and the base64url of 24 bytes of keyed
+ *           BLAKE2b over "order secret", a zero byte, the version as 8 bytes, the greatest first, and the order's id.
  *
  * STATE     $secret: the keys, each with its version and since when it is used. The first is made when there is none, at a start, and
  *           counts for every order there is; so orders of a database of before have a secret too, which nobody was told until
  *           he asks again. An order's version is the latest that was there when it was placed, so its secret stays the same when
  *           another key comes.
- *           A new version is a new row: (the next version, milliseconds UTC from when on, 32 random bytes), seen at the next start. When a
- *           row is deleted, the secrets that were made with it are worth nothing.
+ *           A new version is a new row: (the next version, milliseconds UTC from when on, 32 random bytes), seen at the next start.
+ *           When a row is deleted, the secrets that were made with it are worth nothing.
  *
  * FAILURES  Rows that are no keys are ERR_internal: somebody must look.
  *
- * LIMITS    VERSIONS_MAX keys. The keys leave the database in no message and no log; they are part of its backup, and whoever reads them
- *           may do what guests may. With several shards of order shard 0 makes the key and the others take it from its table (one
- *           server) or ask shard 0 for it (a file each): a secret must be the same at each of them.
+ * LIMITS    VERSIONS_MAX keys. The keys leave the database in no message and no log; they are part of its backup, and whoever reads
+ *           them may do what guests may. With several shards of order shard 0 makes the key and the others take it from its table
+ *           (one server) or ask shard 0 for it (a file each): a secret must be the same at each of them.
  */
 #include "order_secret.h"
 

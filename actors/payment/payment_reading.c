@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Reading charges and refunds. Whose they are is the order's to say, as is who shows the right secret: who is not staff is asked
- *           for there, in his own name, and reads on when order lets him read the order. Nothing of it is kept here, so charges of before
- *           are read in the same way, and a customer who was erased is forgotten in one place.
+ * PURPOSE   Reading charges and refunds. Whose they are is the order's to say, as is who shows the right secret: who is not staff
+ *           is asked for there, in his own name, and reads on when order lets him read the order. Nothing of it is kept here, so
+ *           charges of before are read in the same way, and a customer who was erased is forgotten in one place.
  *
  * MESSAGES  payment.get, payment.list, payment.refunds; asks order.get
  *
@@ -160,6 +160,15 @@ answer(struct payment *payment, const struct reading *reading)
 
 /* --- who waits for order --- */
 
+static void *
+context_of(const struct payment_reader *reader)
+{
+    uintptr_t number = (uintptr_t)reader->number;
+    void *context = NULL;
+    memcpy(&context, &number, sizeof context);
+    return context;
+}
+
 static struct payment_reader *
 find_reader(const struct payment *payment, const void *context)
 {
@@ -195,7 +204,7 @@ ask_order(struct payment *payment, const struct reading *reading, const struct i
                                             .traceparent = item->traceparent,
                                             .asker = item,
                                             .body = &get,
-                                            .context = (void *)(uintptr_t)reader->number});
+                                            .context = context_of(reader)});
 }
 
 void

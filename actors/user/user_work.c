@@ -4,8 +4,8 @@
  *
  * STATE     A user_work per password that is under way: a copy of the request's body, overwritten before it is freed, and the waiter.
  *
- * FAILURES  Too many under way, or too many for the time that is left: overloaded, at once. One whose deadline has passed is not worked
- *           for. Memory for a hash that cannot be had is overloaded as well.
+ * FAILURES  Too many under way, or too many for the time that is left: overloaded, at once. One whose deadline has passed is not
+ *           worked for. Memory for a hash that cannot be had is overloaded as well.
  *
  * LIMITS    About 60 ms and 64 MiB a password, one at a time: some 16 a second. They are shared out by the address that asks and the
  *           account that is named, whether there is one or not (turns.c).

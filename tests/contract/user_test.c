@@ -883,7 +883,8 @@ ON_BOTH(user, nobody_works_for_whom_does_not_wait_any_more)
     for (int i = 0; i < 21; i++) {
         err status = receive(&stage, OP_user_sign_in, NULL, NULL);
         bool is_impatient = id_equal(&stage.heard, &impatient); /* told at once, unless the machine stood still meanwhile */
-        bool is_expected = is_impatient ? status == ERR_overloaded || status == ERR_deadline_exceeded : status == ERR_wrong_credentials;
+        bool is_told = status == ERR_overloaded || status == ERR_deadline_exceeded;
+        bool is_expected = is_impatient ? is_told : status == ERR_wrong_credentials;
         cr_expect(is_expected, "%s", err_symbol(status));
     }
     cr_expect(hashed() == before + 20, "%d hashes for 20 that waited", (int)(hashed() - before));

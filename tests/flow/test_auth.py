@@ -13,6 +13,7 @@ import pytest
 
 import processes
 from guarded import Guarded
+from larder_client import Client
 from rest import ROOT, until
 
 ROUTES = re.findall(r"^ROUTE\((\w+), (\w+), \"([^\"]+)\", (\w+), ", (ROOT / "gateway" / "routes.def").read_text(), re.M)
@@ -286,6 +287,13 @@ def test_what_is_done_later_is_told_to_who_asked(house):
     assert outcome(sold_out.headers["Location"], anns)["status"] == "out_of_stock", "a refusal is an outcome"
     assert later(admin).headers["Location"].startswith("/v1/letters/"), "who may read letters is shown the letter"
     request, nowhere = sold_out.json["request"], str(uuid.uuid4())
+    letters = Client(house.shop.endpoint("dlq"))
+    body = {"request": uuid.UUID(request).bytes}
+    assert letters.get("dlq.outcome", body)["status"] == "out_of_stock", "an operator"
+    for who, status in (({"role": "customer", "user": uuid.UUID(ann).bytes}, "ok"), ({"role": "customer"}, "unknown_letter"),
+                        ({"role": "anonymous"}, "unknown_letter"), ({"role": "employee"}, "unknown_letter"), ({"role": "admin"}, "ok")):
+        assert letters.once(letters.header("dlq.outcome", uuid.uuid4().bytes, **who), body).status == status, who
+    letters.close()
     foreign = house.ask("GET", f"/v1/requests/{request}", bobs)
     assert foreign.detail.replace(request, nowhere) == house.ask("GET", f"/v1/requests/{nowhere}", bobs).detail
     later(None, Idempotency_Key="1").is_problem("invalid_field")

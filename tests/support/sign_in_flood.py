@@ -21,6 +21,8 @@ import threading
 import time
 import uuid
 
+from patience import stretched
+
 
 def name_account(accounts, number):
     if accounts == "new":
@@ -36,7 +38,7 @@ def flood(target, number, accounts, source, told):
         body = json.dumps({"email": name_account(accounts, number), "password": "wrong"})
         began = time.monotonic()
         try:
-            connection = connection or http.client.HTTPConnection(host, int(port), timeout=30, source_address=(source, 0))
+            connection = connection or http.client.HTTPConnection(host, int(port), timeout=stretched(30), source_address=(source, 0))
             connection.request("POST", "/v1/sessions", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             answer.read()
