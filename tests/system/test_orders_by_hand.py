@@ -295,3 +295,15 @@ def test_an_order_that_costs_nothing_and_is_given_up_leaves_nothing_to_pay_back(
     cancelled(client, ended(client, place(client, A), "received"))
     shop.verify()
     assert seen(client, kept)["status"] == "received"
+
+
+def test_an_order_that_was_refused_for_good_is_not_placed_by_a_late_first_attempt(database, make_shop, ask):
+    shop = make_shop(database)
+    shop.run()
+    client, order = ask(shop), uuid7()
+    body = {"lines": [{"product": A, "quantity": 1}], "method": "pix"}
+    assert client.ask("order.place", body, request_id=order, again=True).status == "unknown_product"
+    put(client, A, 1200)
+    late = client.once("order.place", body, request_id=order)
+    assert (late.status, late.replayed) == ("unknown_product", True)
+    assert client.ask("order.get", {"order": order}).status == "unknown_order"
