@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,9 @@ from rest import Rest
 
 import processes  # in tests/support, where rest looks
 from patience import Deadline, stretched, wait_child
+
+# By a name of its own for the tests beside it: `conftest` is that of tests/system when both folders are run.
+sys.modules["flow_conftest"] = sys.modules[__name__]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEAD_TIME_MS = 300

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from conftest import Shop
+from flow_conftest import Shop
 from rest import Rest
 
 ADMIN = {"name": "Eve", "email": "eve@example.com", "password": "correct horse", "role": "admin"}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import Shop
+from flow_conftest import Shop
 from rest import ERRORS, Rest, until
 
 HOST = b"Host: localhost\r\n"

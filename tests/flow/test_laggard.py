@@ -5,9 +5,9 @@ import pytest
 
 from larder_client import Client
 
-from processes import wait_until
+from patience import stretched, wait_until
 
-BEHIND_MS = 400
+BEHIND_MS = int(stretched(400))
 ORDER_UP_TO = 5
 TRIMMED = 256  # a source trims so many events at once
 
