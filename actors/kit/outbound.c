@@ -45,7 +45,7 @@
 
 #define CONNECTIONS_KEPT 32L
 #define CONNECT_TIMEOUT_MS 2000
-#define RETRY_AFTER_MAX_S 86400
+#define RETRY_AFTER_MAX_S INT64_C(86400)
 #define LATE_US 20000 /* a time that is looked at so much later was not the other side's alone */
 #define EVENTS_EACH 16
 

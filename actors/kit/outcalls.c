@@ -39,7 +39,10 @@ static const char *const outcome_names[OUTCOME_COUNT] = {"answered", "busy", "fa
 /* A call whose due row is on disk, and that begins when another ends. */
 struct ready {
     struct ready *next;
-    struct outbound_call call; /* its texts are copies */
+    struct outbound_call call; /* its texts are these */
+    char *url;
+    char *bearer;
+    uint8_t *json;
 };
 
 struct outcalls {
@@ -84,9 +87,9 @@ push_ready(struct outcalls *outcalls, const struct outbound_call *call)
         memcpy(json, call->json.data, call->json.size);
     }
     made->call = *call;
-    made->call.url = url;
-    made->call.bearer = bearer;
-    made->call.json.data = json;
+    made->call.url = made->url = url;
+    made->call.bearer = made->bearer = bearer;
+    made->call.json.data = made->json = json;
     *outcalls->ready_end = made;
     outcalls->ready_end = &made->next;
     outcalls->ready_count++;
@@ -105,9 +108,9 @@ pop_ready(struct outcalls *outcalls)
 static void
 free_ready(struct ready *ready)
 {
-    free((void *)(uintptr_t)ready->call.url);
-    free((void *)(uintptr_t)ready->call.bearer);
-    free((void *)(uintptr_t)ready->call.json.data);
+    free(ready->url);
+    free(ready->bearer);
+    free(ready->json);
     free(ready);
 }
 

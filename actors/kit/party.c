@@ -24,8 +24,9 @@
 
 #include "backoff.h"
 
+#define ONE INT64_C(1000) /* a call, in thousandths */
+
 enum {
-    ONE = 1000, /* a call, in thousandths */
     WINDOW_FIRST = 4,
     WINDOW_AGAIN = 1,
     DELAY_FLOOR = 4,
@@ -40,9 +41,8 @@ enum {
 void
 party_init(struct party *party, int most, int64_t first_pause_ms, int64_t timeout_ms)
 {
-    *party = (struct party){
-        .most = most, .first_pause_ms = first_pause_ms, .slow_us = timeout_ms * 1000 / 8, .threshold = (int64_t)most * ONE};
-    party->window = (int64_t)(WINDOW_FIRST < most ? WINDOW_FIRST : most) * ONE;
+    *party = (struct party){.most = most, .first_pause_ms = first_pause_ms, .slow_us = timeout_ms * 1000 / 8, .threshold = most * ONE};
+    party->window = (WINDOW_FIRST < most ? WINDOW_FIRST : most) * ONE;
 }
 
 static int64_t
@@ -89,7 +89,7 @@ void
 party_started(struct party *party, int64_t now_us)
 {
     party->under_way++;
-    if ((int64_t)(party->under_way + 1) * ONE > party->window) {
+    if ((party->under_way + 1) * ONE > party->window) {
         party->full_us = now_us;
     }
 }
@@ -115,7 +115,7 @@ party_resume(struct party *party, enum party_state state, int64_t probes, int64_
 static void
 bound_window(struct party *party)
 {
-    int64_t most = (int64_t)party->most * ONE;
+    int64_t most = party->most * ONE;
     party->window = party->window > most ? most : party->window;
     party->window = party->window < ONE ? ONE : party->window;
 }
@@ -151,7 +151,7 @@ static void
 grow(struct party *party, bool was_full)
 {
     bool is_queueing = party->smooth_us > 2 * earlier(party->least_us[0], party->least_us[1]) && party->smooth_us > party->slow_us;
-    if (is_queueing && party->window > (int64_t)DELAY_FLOOR * ONE) {
+    if (is_queueing && party->window > DELAY_FLOOR * ONE) {
         party->threshold = party->threshold < party->window ? party->threshold : party->window;
         party->window -= ONE * ONE / party->window;
     } else if (was_full) {
