@@ -3,20 +3,22 @@
  * PURPOSE   Stands between the kernel and libzmq on the connections that peers open to us: how many there are, and what they send
  *           (zmtp.h). A connection that breaks a bound is at its end for libzmq, which closes it as if the peer had left.
  *
- *           libzmq 4.3.4 has no place for this. What a peer sends is in memory, in the trie of a PUB (which the thread that publishes
- *           fills, for as long as a peer subscribes) or in an abort before a socket's owner hears of it, and no option bounds the parts
- *           of a message, the number of subscriptions or of connections. A proxy in front would cost every message two more system
- *           calls. So this file defines accept4(), recv() and close(): the program's own come before libc's for every library it is
- *           linked to. They do what libc's do, and on connections of a port that was given to door_open() they look first.
+ *           libzmq 4.3.4 has no place for this. What a peer sends is in memory, in the trie of a PUB (which the thread that
+ *           publishes fills, for as long as a peer subscribes) or in an abort before a socket's owner hears of it, and no option
+ *           bounds the parts of a message, the number of subscriptions or of connections. A proxy in front would cost every
+ *           message two more system calls. So this file defines accept4(), recv() and close(): the program's own come before
+ *           libc's for every library it is linked to. They do what libc's do, and on connections of a port that was given to
+ *           door_open() they look first.
  *
- * STATE     `guards` by descriptor: made by accept4(), looked at by recv() in the I/O thread that owns the connection, unmade by close().
- *           Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that whoever holds
- *           it may shut a connection down by its descriptor.
+ * STATE     `guards` by descriptor: made by accept4(), looked at by recv() in the I/O thread that owns the connection, unmade by
+ *           close(). Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that
+ *           whoever holds it may shut a connection down by its descriptor.
  *
- * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port the connection goes that has
- *           not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
+ * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port the connection goes that
+ *           has not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
  *
- * LIMITS    DOORS_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its guard.
+ * LIMITS    DOORS_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its
+ *           guard.
  */
 #include "door.h"
 
@@ -238,6 +240,7 @@ count_prefixes(struct guard *guard)
             struct guard *other = atomic_load(&guards[door->fds[i]]);
             most = most == NULL || other->prefix_bytes > most->prefix_bytes ? other : most;
         }
+        assert(most != NULL); /* they sum up to what the door has */
         door->prefix_bytes -= most->prefix_bytes;
         most->prefix_bytes = 0;
         cut(most, "too many subscriptions of all peers");

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Counts the bytes of large answers that libzmq holds for a peer: it counts messages alone, and a thousand pages of a peer
- *           that reads nothing are hundreds of megabytes.
+ * PURPOSE   Counts the bytes of large answers that libzmq holds for a peer: it counts messages alone, and a thousand pages of a
+ *           peer that reads nothing are hundreds of megabytes.
  *
- * STATE     An account for each peer that something large is on its way to, found by its routing id. An answer holds a reference to its
- *           account until libzmq frees it, in its I/O thread: because it was sent, or because the peer has left.
+ * STATE     An account for each peer that something large is on its way to, found by its routing id. An answer holds a reference
+ *           to its account until libzmq frees it, in its I/O thread: because it was sent, or because the peer has left.
  *
- * FAILURES  Over its bound a peer gets no further large answer: the caller counts it as dropped, and the client asks again under the same
- *           id, as for any reply that did not fit.
+ * FAILURES  Over its bound a peer gets no further large answer: the caller counts it as dropped, and the client asks again under
+ *           the same id, as for any reply that did not fit.
  *
  * LIMITS    Those of the header. Bytes in the kernel's buffers are not counted.
  */

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Reads the framing of ZMTP 3 (RFC 23 and 37) as it comes from a peer, only to judge it; libzmq reads the same bytes after it.
- *           What libzmq 4.3.4 does not bound is bounded here: the properties of a READY, the frames and bytes of a message that has
- *           not ended, the subscriptions of a connection, and how often they change.
+ * PURPOSE   Reads the framing of ZMTP 3 (RFC 23 and 37) as it comes from a peer, only to judge it; libzmq reads the same bytes
+ *           after it. What libzmq 4.3.4 does not bound is bounded here: the properties of a READY, the frames and bytes of a
+ *           message that has not ended, the subscriptions of a connection, and how often they change.
  *
- * STATE     Where in the stream it is, the beginning of the frame under way, and hashes of the prefixes that are subscribed to: under a
- *           key of this process's own, so that nobody can find two prefixes that count as one.
+ * STATE     Where in the stream it is, the beginning of the frame under way, and hashes of the prefixes that are subscribed to:
+ *           under a key of this process's own, so that nobody can find two prefixes that count as one.
  *
  * FAILURES  A verdict, after which nothing more of the connection may be read.
  *
- *           A PING is answered by libzmq in the middle of reading. When it does so for one that stood behind a message for which its
- *           queue was full, and the peer has left with a reset in between, it aborts: `!_io_error`. Such a PING is made an unknown
- *           command, which libzmq passes over. Its sender hears answers to the message before it, which counts as much as a PONG.
- *           A PING that is shorter than its fields is refused: libzmq answers it with memory that is not part of it.
+ *           A PING is answered by libzmq in the middle of reading. When it does so for one that stood behind a message for which
+ *           its queue was full, and the peer has left with a reset in between, it aborts: `!_io_error`. Such a PING is made an
+ *           unknown command, which libzmq passes over. Its sender hears answers to the message before it, which counts as much as
+ *           a PONG. A PING that is shorter than its fields is refused: libzmq answers it with memory that is not part of it.
  *
  * LIMITS    Those of the header. ZMTP 1 and 2 are refused.
  */
