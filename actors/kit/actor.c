@@ -24,7 +24,7 @@
 #include "actor_internal.h"
 #include "beat.h"
 #include "clock.h"
-#include "door.h"
+#include "zmtp_guard.h"
 #include "kit_schema.h"
 #include "link.h"
 #include "log.h"
@@ -268,7 +268,7 @@ set_options(zsock_t *socket)
     zsock_set_linger(socket, 500);
     link_notice_loss(socket, UNREAD_MS);
     zsock_set_maxmsgsize(socket, WIRE_FRAME_MAX);
-    zsock_set_backlog(socket, DOOR_CONNECTIONS_MAX);
+    zsock_set_backlog(socket, GUARD_CONNECTIONS_MAX);
 }
 
 static err
@@ -280,7 +280,8 @@ bind_both(struct actor *actor, zsock_t *socket, enum endpoint_kind kind, struct 
         return err_say(why, ERR_wrong_setting, "cannot bind %.100s: %s", endpoint, zmq_strerror(zmq_errno()));
     }
     topology_bind(actor->settings, actor->class->name, actor->shard_number, kind, endpoint);
-    door_open(actor->name, topology_port(actor->settings, actor->class->name, actor->shard_number, kind), kind == ENDPOINT_EVENTS);
+    zmtp_guard_open(actor->name, topology_port(actor->settings, actor->class->name, actor->shard_number, kind),
+                    kind == ENDPOINT_EVENTS);
     if (zsock_bind(socket, "%s", endpoint) < 0) {
         return err_say(why, ERR_wrong_setting,
                        "cannot bind %.100s for %s: %s (is another larder running? --base-port moves all ports)", endpoint, actor->name,

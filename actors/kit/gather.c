@@ -17,7 +17,7 @@
 
 #include "actor_internal.h"
 #include "clock.h"
-#include "door.h"
+#include "zmtp_guard.h"
 #include "log.h"
 #include "zmtp.h"
 
@@ -162,7 +162,7 @@ note_read(const struct actor *actor, struct message *message)
     size_t size = message->has_frames ? message_header(message).size + message_body(message).size : 0;
     int fd = size >= ZMTP_LARGE ? zmq_msg_get(&message->body, ZMQ_SRCFD) : -1; /* none on inproc */
     if (fd >= 0) {
-        door_read(actor->port, fd, (int64_t)size);
+        zmtp_guard_read(actor->port, fd, (int64_t)size);
     }
 }
 
@@ -177,7 +177,7 @@ collect_requests(struct actor *actor, int64_t now_ms)
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
             actor->router_source.is_ready = false;
             actor->record_count--;
-            door_emptied(actor->port);
+            zmtp_guard_emptied(actor->port);
             return;
         }
         note_read(actor, &record->message);

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "../../gateway/door.h" /* the kit has one as well */
+#include "door.h"
 
 static struct err_text why;
 

@@ -8,7 +8,7 @@
  *           bounds the parts of a message, the number of subscriptions or of connections. A proxy in front would cost every
  *           message two more system calls. So this file defines accept4(), recv() and close(): the program's own come before
  *           libc's for every library it is linked to. They do what libc's do, and on connections of a port that was given to
- *           door_open() they look first.
+ *           zmtp_guard_open() they look first.
  *
  * STATE     `guards` by descriptor: made by accept4(), looked at by recv() in the I/O thread that owns the connection, unmade by
  *           close(). Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that
@@ -17,10 +17,10 @@
  * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port the connection goes that
  *           has not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
  *
- * LIMITS    DOORS_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its
+ * LIMITS    ENTRANCES_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its
  *           guard.
  */
-#include "door.h"
+#include "zmtp_guard.h"
 
 #include <assert.h>
 #include <dlfcn.h>
@@ -40,7 +40,13 @@
 #include "metrics.h"
 #include "zmtp.h"
 
-enum { DOORS_MAX = 64, GUARDS_MAX = 1 << 17, IDLE_MS = 60000, SAY_MS = 1000, FULL = DOOR_CONNECTIONS_MAX - DOOR_CONNECTIONS_MAX / 8 };
+enum {
+    ENTRANCES_MAX = 64,
+    GUARDS_MAX = 1 << 17,
+    IDLE_MS = 60000,
+    SAY_MS = 1000,
+    FULL = GUARD_CONNECTIONS_MAX - GUARD_CONNECTIONS_MAX / 8
+};
 
 /* So many at once, and so many more each second. */
 struct pace {
@@ -50,12 +56,12 @@ struct pace {
     int64_t since_ms;
 };
 
-struct door {
+struct entrance {
     int port; /* 0: free */
     bool is_events;
     char name[80];
     size_t count;
-    int fds[DOOR_CONNECTIONS_MAX];
+    int fds[GUARD_CONNECTIONS_MAX];
     int64_t prefix_bytes; /* of all of them */
     struct pace prefixes; /* bytes that may be subscribed to beyond what is free */
     struct pace subscribers;
@@ -68,23 +74,23 @@ struct door {
 };
 
 struct guard {
-    struct door *door;
-    size_t place; /* in door->fds */
+    struct entrance *entrance;
+    size_t place; /* in entrance->fds */
     struct zmtp *zmtp;
     int64_t since_ms;
-    int64_t prefix_bytes;     /* that the door has counted */
+    int64_t prefix_bytes;     /* that the entrance has counted */
     int64_t subscribed_bytes; /* likewise */
     int64_t large_bytes;
-    int64_t unread; /* of large requests, since the door was emptied for the time that follows */
+    int64_t unread; /* of large requests, since the entrance was emptied for the time that follows */
     int64_t emptied;
     bool is_cut;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct door doors[DOORS_MAX];
-static size_t connections; /* to all doors */
-static atomic_int door_count;
-static atomic_int doors_unread; /* that have unread large requests */
+static struct entrance entrances[ENTRANCES_MAX];
+static size_t connections; /* to all entrances */
+static atomic_int entrance_count;
+static atomic_int entrances_unread; /* that have unread large requests */
 static _Atomic(struct guard *) guards[GUARDS_MAX];
 
 static struct guard *
@@ -100,45 +106,45 @@ steady_ms(void)
 }
 
 void
-door_open(const char *name, int port, bool is_events)
+zmtp_guard_open(const char *name, int port, bool is_events)
 {
     pthread_mutex_lock(&lock);
     size_t at = 0;
-    while (at < DOORS_MAX && doors[at].port != 0 && doors[at].port != port) {
+    while (at < ENTRANCES_MAX && entrances[at].port != 0 && entrances[at].port != port) {
         at++;
     }
-    assert(at < DOORS_MAX);
-    struct door *door = &doors[at];
-    if (door->port == 0) {
-        *door = (struct door){
+    assert(at < ENTRANCES_MAX);
+    struct entrance *entrance = &entrances[at];
+    if (entrance->port == 0) {
+        *entrance = (struct entrance){
             .port = port,
             .is_events = is_events,
-            .prefixes = {DOOR_PREFIX_BURST, DOOR_PREFIX_BURST, DOOR_PREFIX_PER_SECOND, steady_ms()},
-            .subscribers = {DOOR_SUBSCRIBERS_BURST, DOOR_SUBSCRIBERS_BURST, DOOR_SUBSCRIBERS_PER_SECOND, steady_ms()},
+            .prefixes = {GUARD_PREFIX_BURST, GUARD_PREFIX_BURST, GUARD_PREFIX_PER_SECOND, steady_ms()},
+            .subscribers = {GUARD_SUBSCRIBERS_BURST, GUARD_SUBSCRIBERS_BURST, GUARD_SUBSCRIBERS_PER_SECOND, steady_ms()},
         };
-        atomic_fetch_add(&door_count, 1);
+        atomic_fetch_add(&entrance_count, 1);
     }
-    snprintf(door->name, sizeof door->name, "%s %s", name, is_events ? "events" : "requests");
+    snprintf(entrance->name, sizeof entrance->name, "%s %s", name, is_events ? "events" : "requests");
     char labels[128];
     snprintf(labels, sizeof labels, "actor=\"%s\",socket=\"%s\"", name, is_events ? "events" : "requests");
-    door->connections = metric(METRIC_GAUGE, "larder_peers", labels, "Connections of ZeroMQ peers from other processes.");
-    door->cuts = metric(METRIC_COUNTER, "larder_peers_cut_total", labels, "Connections that were ended for breaking a bound.");
+    entrance->connections = metric(METRIC_GAUGE, "larder_peers", labels, "Connections of ZeroMQ peers from other processes.");
+    entrance->cuts = metric(METRIC_COUNTER, "larder_peers_cut_total", labels, "Connections that were ended for breaking a bound.");
     pthread_mutex_unlock(&lock);
 }
 
 /* --- cutting; under the lock --- */
 
 static void
-say_cut(struct door *door, const char *why)
+say_cut(struct entrance *entrance, const char *why)
 {
     int64_t now_ms = steady_ms();
-    metric_add(door->cuts, 1);
-    door->cut++;
-    if (door->said_ms == 0 || now_ms - door->said_ms >= SAY_MS) {
-        door->said_ms = now_ms;
-        log_warn("peer_cut", LOG_TEXT("socket", door->name), LOG_TEXT("reason", why), LOG_I64("count", door->cut),
-                 LOG_I64("connections", (int64_t)door->count));
-        door->cut = 0;
+    metric_add(entrance->cuts, 1);
+    entrance->cut++;
+    if (entrance->said_ms == 0 || now_ms - entrance->said_ms >= SAY_MS) {
+        entrance->said_ms = now_ms;
+        log_warn("peer_cut", LOG_TEXT("socket", entrance->name), LOG_TEXT("reason", why), LOG_I64("count", entrance->cut),
+                 LOG_I64("connections", (int64_t)entrance->count));
+        entrance->cut = 0;
     }
 }
 
@@ -147,8 +153,8 @@ cut(struct guard *guard, const char *why)
 {
     if (!guard->is_cut) {
         guard->is_cut = true;
-        say_cut(guard->door, why);
-        (void)shutdown(guard->door->fds[guard->place], SHUT_RDWR);
+        say_cut(guard->entrance, why);
+        (void)shutdown(guard->entrance->fds[guard->place], SHUT_RDWR);
     }
 }
 
@@ -159,29 +165,29 @@ worth(const struct guard *guard, int64_t now_ms)
     if (!zmtp_is_ready(guard->zmtp)) {
         return 0;
     }
-    if (zmtp_spoke_ms(guard->zmtp) == 0 || (guard->door->is_events && zmtp_prefix_bytes(guard->zmtp) == 0)) {
+    if (zmtp_spoke_ms(guard->zmtp) == 0 || (guard->entrance->is_events && zmtp_prefix_bytes(guard->zmtp) == 0)) {
         return 1;
     }
-    return !guard->door->is_events && now_ms - zmtp_spoke_ms(guard->zmtp) > IDLE_MS ? 2 : 3;
+    return !guard->entrance->is_events && now_ms - zmtp_spoke_ms(guard->zmtp) > IDLE_MS ? 2 : 3;
 }
 
-/* Of all doors together: a quarter of the descriptors that the process may have; the gateway's clients need most. */
+/* Of all entrances together: a quarter of the descriptors that the process may have; the gateway's clients need most. */
 static size_t
 connections_max(void)
 {
     struct rlimit limit;
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 4 : DOOR_CONNECTIONS_MAX;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 4 : GUARD_CONNECTIONS_MAX;
 }
 
 /* False: all are in use. What is cut leaves when libzmq has heard of it; there is room for those that have not left yet. */
 static bool
-make_room(struct door *door)
+make_room(struct entrance *entrance)
 {
     int64_t now_ms = steady_ms();
     struct guard *least = NULL;
     size_t living = 0;
-    for (size_t i = 0; i < door->count; i++) {
-        struct guard *guard = atomic_load(&guards[door->fds[i]]);
+    for (size_t i = 0; i < entrance->count; i++) {
+        struct guard *guard = atomic_load(&guards[entrance->fds[i]]);
         if (guard->is_cut) {
             continue;
         }
@@ -195,7 +201,7 @@ make_room(struct door *door)
     if (is_full && least != NULL && worth(least, now_ms) < 3) {
         cut(least, "too many connections");
     }
-    return door->count < DOOR_CONNECTIONS_MAX && connections < connections_max();
+    return entrance->count < GUARD_CONNECTIONS_MAX && connections < connections_max();
 }
 
 static bool
@@ -217,31 +223,31 @@ take(struct pace *pace, int64_t wanted)
 static int64_t
 beyond_free(int64_t bytes)
 {
-    return bytes > DOOR_PREFIX_FREE ? bytes - DOOR_PREFIX_FREE : 0;
+    return bytes > GUARD_PREFIX_FREE ? bytes - GUARD_PREFIX_FREE : 0;
 }
 
 /* False: there is no more. Of the prefixes that all have together, who has most goes. */
 static bool
 count_prefixes(struct guard *guard)
 {
-    struct door *door = guard->door;
+    struct entrance *entrance = guard->entrance;
     int64_t subscribed = zmtp_subscribed_bytes(guard->zmtp);
     pthread_mutex_lock(&lock);
-    bool is_taken = take(&door->prefixes, beyond_free(subscribed) - beyond_free(guard->subscribed_bytes));
+    bool is_taken = take(&entrance->prefixes, beyond_free(subscribed) - beyond_free(guard->subscribed_bytes));
     guard->subscribed_bytes = subscribed;
     if (!is_taken) {
         cut(guard, "subscriptions of all peers too often");
     }
-    door->prefix_bytes += zmtp_prefix_bytes(guard->zmtp) - guard->prefix_bytes;
+    entrance->prefix_bytes += zmtp_prefix_bytes(guard->zmtp) - guard->prefix_bytes;
     guard->prefix_bytes = zmtp_prefix_bytes(guard->zmtp);
-    while (door->prefix_bytes > DOOR_PREFIX_BYTES_MAX) {
+    while (entrance->prefix_bytes > GUARD_PREFIX_BYTES_MAX) {
         struct guard *most = NULL;
-        for (size_t i = 0; i < door->count; i++) {
-            struct guard *other = atomic_load(&guards[door->fds[i]]);
+        for (size_t i = 0; i < entrance->count; i++) {
+            struct guard *other = atomic_load(&guards[entrance->fds[i]]);
             most = most == NULL || other->prefix_bytes > most->prefix_bytes ? other : most;
         }
-        assert(most != NULL); /* they sum up to what the door has */
-        door->prefix_bytes -= most->prefix_bytes;
+        assert(most != NULL); /* they sum up to what the entrance has */
+        entrance->prefix_bytes -= most->prefix_bytes;
         most->prefix_bytes = 0;
         cut(most, "too many subscriptions of all peers");
     }
@@ -253,29 +259,29 @@ count_prefixes(struct guard *guard)
 /* --- large requests that are not read --- */
 
 /* Under the lock. */
-static struct door *
-find_door(int port)
+static struct entrance *
+find_entrance(int port)
 {
-    for (size_t i = 0; i < DOORS_MAX && doors[i].port != 0; i++) {
-        if (doors[i].port == port) {
-            return &doors[i];
+    for (size_t i = 0; i < ENTRANCES_MAX && entrances[i].port != 0; i++) {
+        if (entrances[i].port == port) {
+            return &entrances[i];
         }
     }
     return NULL;
 }
 
 static void
-set_unread(struct door *door, int64_t unread)
+set_unread(struct entrance *entrance, int64_t unread)
 {
-    atomic_fetch_add(&doors_unread, (unread > 0) - (door->unread > 0));
-    door->unread = unread;
+    atomic_fetch_add(&entrances_unread, (unread > 0) - (entrance->unread > 0));
+    entrance->unread = unread;
 }
 
 static int64_t *
 unread_of(struct guard *guard)
 {
-    if (guard->emptied != guard->door->emptied) {
-        guard->emptied = guard->door->emptied;
+    if (guard->emptied != guard->entrance->emptied) {
+        guard->emptied = guard->entrance->emptied;
         guard->unread = 0;
     }
     return &guard->unread;
@@ -284,13 +290,13 @@ unread_of(struct guard *guard)
 static void
 count_large(struct guard *guard)
 {
-    struct door *door = guard->door;
+    struct entrance *entrance = guard->entrance;
     int64_t more = zmtp_large_bytes(guard->zmtp) - guard->large_bytes;
     pthread_mutex_lock(&lock);
     guard->large_bytes += more;
     *unread_of(guard) += more;
-    set_unread(door, door->unread + more);
-    if (guard->unread > DOOR_UNREAD_MAX || (door->unread > DOOR_UNREAD_ALL_MAX && guard->unread > DOOR_UNREAD_MAX / 16)) {
+    set_unread(entrance, entrance->unread + more);
+    if (guard->unread > GUARD_UNREAD_MAX || (entrance->unread > GUARD_UNREAD_ALL_MAX && guard->unread > GUARD_UNREAD_MAX / 16)) {
         cut(guard, "too many bytes that were not read yet");
     }
     pthread_mutex_unlock(&lock);
@@ -299,15 +305,15 @@ count_large(struct guard *guard)
 /* A connection that has left may have given its descriptor to another: that one is then believed to have a little less unread. What
  * libzmq threw away when a connection left stays counted until the socket is found empty. */
 void
-door_read(int port, int fd, int64_t bytes)
+zmtp_guard_read(int port, int fd, int64_t bytes)
 {
     pthread_mutex_lock(&lock);
-    struct door *door = find_door(port);
+    struct entrance *entrance = find_entrance(port);
     struct guard *guard = guard_of(fd);
-    if (door != NULL) {
-        set_unread(door, door->unread > bytes ? door->unread - bytes : 0);
+    if (entrance != NULL) {
+        set_unread(entrance, entrance->unread > bytes ? entrance->unread - bytes : 0);
     }
-    if (guard != NULL && guard->door == door) {
+    if (guard != NULL && guard->entrance == entrance) {
         int64_t *unread = unread_of(guard);
         *unread = *unread > bytes ? *unread - bytes : 0;
     }
@@ -315,16 +321,16 @@ door_read(int port, int fd, int64_t bytes)
 }
 
 void
-door_emptied(int port)
+zmtp_guard_emptied(int port)
 {
-    if (atomic_load(&doors_unread) == 0) {
+    if (atomic_load(&entrances_unread) == 0) {
         return;
     }
     pthread_mutex_lock(&lock);
-    struct door *door = find_door(port);
-    if (door != NULL && door->unread > 0) {
-        door->emptied++;
-        set_unread(door, 0);
+    struct entrance *entrance = find_entrance(port);
+    if (entrance != NULL && entrance->unread > 0) {
+        entrance->emptied++;
+        set_unread(entrance, 0);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -375,18 +381,20 @@ admit(int fd)
     bool is_admitted = true;
     int port = port_of(fd);
     pthread_mutex_lock(&lock);
-    struct door *door = find_door(port);
-    if (door != NULL && fd < GUARDS_MAX && (!door->is_events || take(&door->subscribers, 1)) && make_room(door)) {
+    struct entrance *entrance = find_entrance(port);
+    if (entrance != NULL && fd < GUARDS_MAX && (!entrance->is_events || take(&entrance->subscribers, 1)) && make_room(entrance)) {
         struct guard *guard = calloc(1, sizeof *guard);
         assert(guard != NULL);
-        *guard = (struct guard){
-            .door = door, .place = door->count, .zmtp = zmtp_create(door->is_events, steady_ms()), .since_ms = steady_ms()};
-        door->fds[door->count++] = fd;
+        *guard = (struct guard){.entrance = entrance,
+                                .place = entrance->count,
+                                .zmtp = zmtp_create(entrance->is_events, steady_ms()),
+                                .since_ms = steady_ms()};
+        entrance->fds[entrance->count++] = fd;
         connections++;
-        metric_set(door->connections, (int64_t)door->count);
+        metric_set(entrance->connections, (int64_t)entrance->count);
         atomic_store_explicit(&guards[fd], guard, memory_order_release);
-    } else if (door != NULL) {
-        say_cut(door, "too many connections");
+    } else if (entrance != NULL) {
+        say_cut(entrance, "too many connections");
         is_admitted = false;
     }
     pthread_mutex_unlock(&lock);
@@ -397,13 +405,13 @@ static void
 dismiss(int fd, struct guard *guard)
 {
     pthread_mutex_lock(&lock);
-    struct door *door = guard->door;
-    int last = door->fds[--door->count];
+    struct entrance *entrance = guard->entrance;
+    int last = entrance->fds[--entrance->count];
     connections--;
-    door->fds[guard->place] = last;
+    entrance->fds[guard->place] = last;
     atomic_load(&guards[last])->place = guard->place;
-    door->prefix_bytes -= guard->prefix_bytes;
-    metric_set(door->connections, (int64_t)door->count);
+    entrance->prefix_bytes -= guard->prefix_bytes;
+    metric_set(entrance->connections, (int64_t)entrance->count);
     atomic_store(&guards[fd], NULL);
     pthread_mutex_unlock(&lock);
     zmtp_destroy(&guard->zmtp);
@@ -415,7 +423,7 @@ accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags)
 {
     (void)pthread_once(&found, find_libc);
     int accepted = libc_accept(fd, address, size, flags);
-    if (accepted >= 0 && atomic_load(&door_count) > 0 && !admit(accepted)) {
+    if (accepted >= 0 && atomic_load(&entrance_count) > 0 && !admit(accepted)) {
         (void)libc_close(accepted);
         errno = ECONNABORTED;
         return -1;
