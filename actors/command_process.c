@@ -46,6 +46,7 @@
 #include "log_writer.h"
 #include "order/order.h"
 #include "payment/payment.h"
+#include "probe.h"
 #include "product/product.h"
 #include "sales/sales.h"
 #include "stock/stock.h"
@@ -327,7 +328,9 @@ process_start_gateway(struct process *process, struct err_text *why)
     if (code != ERR_ok) {
         return code;
     }
-    return gateway_start(process->settings, process->ended_fd, &process->gateway, why);
+    int port = topology_gateway_probe_port(process->settings);
+    code = probe_start(process->settings->bind, port, can_serve, process, &process->probe, why);
+    return code == ERR_ok ? gateway_start(process->settings, process->ended_fd, &process->gateway, why) : code;
 }
 
 bool
@@ -426,6 +429,7 @@ process_stop(struct process *process, enum exit_status status)
     if (process->gateway != NULL) {
         gateway_stop(&process->gateway);
     }
+    probe_stop(&process->probe); /* it asks the actors */
     stop_actors(process);
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 

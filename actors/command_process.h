@@ -25,6 +25,7 @@ struct process {
     struct hosted hosted[PROCESS_ACTORS_MAX];
     size_t count;
     struct gateway *gateway; /* NULL without one */
+    struct probe *probe;     /* NULL without one */
     int signal_fd;
     int ended_fd; /* raised by an actor or the gateway when it ends by itself */
     bool is_open; /* it has come to process_wait() */

@@ -73,7 +73,7 @@ start_shop(struct process *process, struct err_text *why)
 {
     /* Stopped in the opposite order: sales asks stock until it ends, the factory hears what stock says last, and the dlq all. */
     static const char *const names[] = {"dlq", "stock", "factory", "product", "user", "payment", "order", "sales"};
-    err code = ERR_ok;
+    err code = gateway_check(process->settings, why);
     for (size_t i = 0; code == ERR_ok && i < sizeof names / sizeof names[0]; i++) {
         code = process_add(process, names[i], -1, why);
     }
@@ -230,7 +230,8 @@ const struct command gateway_command = {
     .name = "gateway",
     .arguments = "[settings]",
     .summary = "HTTP in, ZeroMQ out, as a process of its own",
-    .help = "Keeps nothing; any number may run. The actors are found at --host and --base-port.\n"
+    .help = "Keeps nothing; any number may run. The actors are found at --host and --base-port. /livez, /readyz and\n"
+            "/metrics are served on --probe-port too.\n"
             "\n"
             "Exit status: 0 asked to end, 1 it could not go on, 2 a setting is wrong.\n",
     .has_settings = true,

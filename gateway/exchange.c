@@ -35,6 +35,7 @@
 #include "intake.h"
 #include "key.h"
 #include "log.h"
+#include "metrics_page.h"
 #include "problem.h"
 #include "readiness.h"
 
@@ -768,6 +769,7 @@ exchange_clear(struct exchange *exchange)
     upstream_cancel(exchange->upstream, &exchange->call);
     auth_forget(exchange->auth, &exchange->waiter);
     readiness_cancel(exchange);
+    metrics_page_give_back(&exchange->metrics);
     json_reader_clear(&exchange->reader);
     exchange->match = (struct route_match){0};
     exchange->head = (struct exchange_head){0};

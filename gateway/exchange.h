@@ -24,6 +24,7 @@
 #define EXCHANGE_ETAG_MAX 32
 #define EXCHANGE_PEER_SIZE 64
 
+struct metrics_page;
 struct readiness;
 
 /* What the headers say, as far as it matters; empty when there is none. The bytes live as long as the exchange. */
@@ -86,6 +87,7 @@ struct exchange {
     struct page page;
     struct page_cursor cursor;
     struct readiness *readiness;
+    struct metrics_page *metrics; /* what CONTENT_METRICS answers with */
     char traceparent[TRACE_SIZE];
     const struct wire_buffer *body; /* what the client sent */
     size_t path_size;               /* of the path at the start of `uri` */

@@ -202,6 +202,23 @@ create(const struct settings *settings, int ended_fd)
 }
 
 err
+gateway_check(const struct settings *settings, struct err_text *why)
+{
+    struct door *door = NULL;
+    int fd = -1;
+    int port = 0;
+    err failed = door_create(settings, &door, why);
+    if (failed == ERR_ok) {
+        failed = listener_open(settings->http, &fd, 1, &port, why);
+    }
+    if (failed == ERR_ok) {
+        (void)close(fd);
+        door_destroy(&door);
+    }
+    return failed;
+}
+
+err
 gateway_start(const struct settings *settings, int ended_fd, struct gateway **gateway, struct err_text *why)
 {
     int fds[THREADS_MAX];

@@ -17,6 +17,10 @@ struct gateway;
 void
 gateway_set_health(bool (*is_ready)(void *), void *argument);
 
+/* Whether the settings let a gateway start and nobody listens where it is to: before anything else is begun. */
+MUST_CHECK err
+gateway_check(const struct settings *settings, struct err_text *why);
+
 /* Binds settings->http, starts settings->gateway_threads threads and returns when they serve, 10 s at the most. `ended_fd` is an
  * eventfd that is raised when a thread ends by itself; -1 for none. ERR_wrong_setting names the address. `settings` must outlive
  * the gateway. */

@@ -11,7 +11,7 @@
  *
  * FAILURES
  *   What cannot be served is a problem document like any other refusal. A body over BODY_MAX is read and thrown away up to
- *   BODY_DRAIN_MAX so that the client gets to read its 413. More connections than the setting are answered 503 and closed.
+ *   BODY_DRAIN_MAX so that the client gets to read its 413. More connections than the setting are answered 503 and closed, but for /livez and /readyz.
  *
  * LIMITS
  *   BODY_MAX; the server's own times and sizes.
@@ -36,6 +36,7 @@
 #include "log.h"
 #include "log_often.h"
 #include "metrics.h"
+#include "metrics_page.h"
 
 #define BODY_MAX ((uint64_t)1024 * 1024)
 #define BODY_DRAIN_MAX ((uint64_t)8 * 1024 * 1024)
@@ -145,7 +146,7 @@ content_type(enum exchange_content content)
     case CONTENT_PROBLEM:
         return "application/problem+json";
     case CONTENT_METRICS:
-        return "text/plain; version=0.0.4; charset=utf-8";
+        return METRICS_PAGE_TYPE;
     }
     return "";
 }
@@ -176,9 +177,12 @@ send_answer(struct request *request)
         wire_buffer_append(&exchange->link, "", 1);
         add(to, "Link", (const char *)exchange->link.data);
     }
-    bool is_empty = answer->content == CONTENT_NONE;
+    struct slice content = answer->content == CONTENT_NONE ? (struct slice){NULL, 0} : wire_buffer_slice(&exchange->out);
+    if (answer->content == CONTENT_METRICS) {
+        content = metrics_page_text(exchange->metrics);
+    }
     to->must_close = to->must_close || atomic_load_explicit(&request->http->state->is_draining, memory_order_relaxed);
-    http_answer(request->http->server, to, answer->status, is_empty ? (struct slice){NULL, 0} : wire_buffer_slice(&exchange->out));
+    http_answer(request->http->server, to, answer->status, content);
     count_answer(request->http, exchange);
 }
 
@@ -307,6 +311,14 @@ refuse_type(struct request *request)
     exchange_refuse(&request->exchange, ERR_unsupported_media_type, words);
 }
 
+/* Supervisors ask in need above all, so that their question is answered on a connection that is one too many. */
+static bool
+is_probe(const struct exchange *exchange)
+{
+    const struct route *route = exchange->match.route;
+    return route != NULL && (route->work == WORK_LIVE || route->work == WORK_READY);
+}
+
 static void
 on_head(void *context, struct http_request *from)
 {
@@ -326,7 +338,7 @@ on_head(void *context, struct http_request *from)
         refuse_head(request, ERR_malformed, scan.refusal);
         return;
     }
-    if (from->is_over_limit) {
+    if (from->is_over_limit && !is_probe(exchange)) {
         metric_add(http->over_limit, 1);
         refuse_head(request, ERR_overloaded, "there are as many connections as this gateway takes");
         return;

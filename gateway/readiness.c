@@ -6,7 +6,7 @@
  *   /livez: all loops of the process turn. /readyz: requests sent here now would be served: the gateway is not draining, the actors in
  *   this process say that they are ready, and each of the others answers any.ping within PING_TIMEOUT_MS. Stock, sales and factory
  *   are needed. The others are asked too but not needed: without them a shop sells what it has, so they are named and nothing more.
- *   /metrics: everything that this process counts.
+ *   /metrics: everything that this process counts; only where the settings say so, as it is for the operator and not for customers.
  *
  * FAILURES
  *   Not ready is 503 with {"status":"not ready","away":["stock/0"]}, or "draining". "optional_away" names what is not needed.
@@ -21,7 +21,8 @@
 #include <stdlib.h>
 
 #include "beat.h"
-#include "metrics.h"
+#include "metrics_page.h"
+#include "topology.h"
 
 #define PING_TIMEOUT_MS 800
 #define OPTIONAL_TIMEOUT_MS 200
@@ -197,6 +198,21 @@ readiness_cancel(struct exchange *exchange)
     exchange->readiness = NULL;
 }
 
+static void
+run_metrics(struct exchange *exchange)
+{
+    char words[ERR_TEXT_MAX];
+    const struct settings *settings = exchange->state->settings;
+    if (strcmp(settings->metrics, "public") == 0) {
+        exchange->metrics = metrics_page_take();
+        exchange_answer(exchange, 200, CONTENT_METRICS);
+        return;
+    }
+    (void)snprintf(words, sizeof words, "/metrics is served at %.64s:%d; LARDER_METRICS=public serves it here as well", settings->bind,
+                   topology_gateway_probe_port(settings));
+    exchange_refuse(exchange, ERR_not_found, words);
+}
+
 void
 readiness_run(struct exchange *exchange)
 {
@@ -210,8 +226,7 @@ readiness_run(struct exchange *exchange)
         run_ready(exchange);
         break;
     case WORK_METRICS:
-        metrics_print(&exchange->out);
-        exchange_answer(exchange, 200, CONTENT_METRICS);
+        run_metrics(exchange);
         break;
     }
 }

@@ -34,7 +34,7 @@
 #include "clock.h"
 #include "http_server.h"
 #include "log.h"
-#include "metrics.h"
+#include "metrics_page.h"
 
 #define CONNECTIONS_MAX 32
 #define BACKLOG 128
@@ -57,6 +57,7 @@ struct probe {
 /* Kept with a request's record: what its answer points to. */
 struct page {
     struct wire_buffer text;
+    struct metrics_page *metrics;
 };
 
 /* --- answers --- */
@@ -74,9 +75,11 @@ page_of(struct http_request *request)
 static void
 answer(struct probe *probe, struct http_request *request, int status, const char *type)
 {
+    const struct page *page = page_of(request);
     http_answer_line(request, "Content-Type", type);
     http_answer_line(request, "Cache-Control", "no-store");
-    http_answer(probe->server, request, status, wire_buffer_slice(&page_of(request)->text));
+    http_answer(probe->server, request, status,
+                page->metrics != NULL ? metrics_page_text(page->metrics) : wire_buffer_slice(&page->text));
 }
 
 static void
@@ -133,8 +136,8 @@ on_request(void *context, struct http_request *request)
         bool is_ready = probe->is_ready(probe->context);
         answer_text(probe, request, is_ready ? 200 : 503, is_ready ? "ready\n" : "not ready\n");
     } else if (slice_equal(path, slice_of("/metrics"))) {
-        metrics_print(&page_of(request)->text);
-        answer(probe, request, 200, "text/plain; version=0.0.4; charset=utf-8");
+        page_of(request)->metrics = metrics_page_take();
+        answer(probe, request, 200, METRICS_PAGE_TYPE);
     } else {
         answer_text(probe, request, 404, "/livez, /readyz or /metrics\n");
     }
@@ -147,6 +150,7 @@ on_over(void *context, struct http_request *request)
     (void)context;
     if (page != NULL) {
         page->text.size = 0;
+        metrics_page_give_back(&page->metrics);
     }
 }
 
@@ -234,26 +238,39 @@ open_parts(struct probe *probe, int listen_fd, struct err_text *why)
     return http_server_open(&owner, &limits, probe->epoll_fd, listen_fd, &probe->server, why);
 }
 
+/* A listening socket, and where it is. */
+static err
+open_socket(const char *address, int port, struct sockaddr_in *where, int *fd, struct err_text *why)
+{
+    *where = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, strcmp(address, "localhost") == 0 ? "127.0.0.1" : address, &where->sin_addr) != 1) {
+        return err_say(why, ERR_wrong_setting, "probes: \"%s\" is not an IPv4 address", address);
+    }
+    *fd = listen_on(where);
+    if (*fd < 0) {
+        return err_say(why, ERR_wrong_setting, "probes: cannot listen on %s:%d: %s", address, port, strerror(errno));
+    }
+    socklen_t size = sizeof *where;
+    getsockname(*fd, (struct sockaddr *)where, &size);
+    return ERR_ok;
+}
+
 err
 probe_start(const char *address, int port, bool (*is_ready)(void *), void *context, struct probe **probe, struct err_text *why)
 {
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, strcmp(address, "localhost") == 0 ? "127.0.0.1" : address, &where.sin_addr) != 1) {
-        return err_say(why, ERR_wrong_setting, "probes: \"%s\" is not an IPv4 address", address);
+    struct sockaddr_in where;
+    int fd = -1;
+    err failed = open_socket(address, port, &where, &fd, why);
+    if (failed != ERR_ok) {
+        return failed;
     }
-    int fd = listen_on(&where);
-    if (fd < 0) {
-        return err_say(why, ERR_wrong_setting, "probes: cannot listen on %s:%d: %s", address, port, strerror(errno));
-    }
-    socklen_t size = sizeof where;
-    getsockname(fd, (struct sockaddr *)&where, &size);
 
     struct probe *made = calloc(1, sizeof *made);
     assert(made != NULL);
     made->port = ntohs(where.sin_port);
     made->is_ready = is_ready;
     made->context = context;
-    err failed = open_parts(made, fd, why);
+    failed = open_parts(made, fd, why);
     if (failed != ERR_ok) {
         (void)close(fd);
     } else if (pthread_create(&made->thread, NULL, run, made) != 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* The small HTTP server of a process without a gateway: /livez, /readyz and /metrics. */
+/* The small HTTP server of each process for those who watch over it: /livez, /readyz and /metrics. */
 #ifndef LARDER_KIT_PROBE_H
 #define LARDER_KIT_PROBE_H
 
@@ -18,6 +18,7 @@ probe_start(const char *address, int port, bool (*is_ready)(void *), void *conte
 int
 probe_port(const struct probe *probe);
 
+/* Accepts NULL. */
 void
 probe_stop(struct probe **probe);
 

@@ -430,6 +430,7 @@ check_choice(const char *name, const char *value, const char *const *choices, st
 static const char *const shapes[] = {"text", "json", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const houses[] = {"open", "required", NULL};
+static const char *const places[] = {"probes", "public", NULL};
 
 /* One row for each text: `choices`, or what looks at it. */
 static const struct {
@@ -447,6 +448,7 @@ static const struct {
     {"LARDER_PAYMENT_URL", offsetof(struct settings, payment_url), NULL, check_url},
     {"LARDER_PAYMENT_TOKEN", offsetof(struct settings, payment_token), NULL, check_token},
     {"LARDER_WEBHOOK_SECRET", offsetof(struct settings, webhook_secret), NULL, check_secret},
+    {"LARDER_METRICS", offsetof(struct settings, metrics), places, NULL},
     {"LARDER_LOG", offsetof(struct settings, log), shapes, NULL},
     {"LARDER_LOG_LEVEL", offsetof(struct settings, log_level), levels, NULL},
     {"LARDER_DATA", offsetof(struct settings, data), NULL, check_folder},

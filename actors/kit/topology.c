@@ -137,4 +137,11 @@ topology_print(FILE *out, const struct settings *settings)
             fprintf(out, "one |\n");
         }
     }
+    fprintf(out, "| `larder run`, `larder gateway` | | | %d | |\n", topology_gateway_probe_port(settings));
+}
+
+int
+topology_gateway_probe_port(const struct settings *settings)
+{
+    return (int)(settings->probe_port != 0 ? settings->probe_port : settings->base_port + PROBE_OFFSET);
 }

@@ -45,6 +45,10 @@ topology_inproc(const char *actor, int shard, enum endpoint_kind kind, char endp
 int
 topology_probe_port(const struct settings *settings, const char *actor, int shard);
 
+/* The same of a process with a gateway. */
+int
+topology_gateway_probe_port(const struct settings *settings);
+
 /* The table of all ports as Markdown. */
 void
 topology_print(FILE *out, const struct settings *settings);

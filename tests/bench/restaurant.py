@@ -56,7 +56,7 @@ class Shop:
 
     def metric(self, name, actor):
         """Of all shards of the actor."""
-        text = get(self.address, "/metrics")[1].decode()
+        text = get(f"127.0.0.1:{self.base_port + 5000}", "/metrics")[1].decode()
         return sum(float(value) for value in re.findall(rf'^{name}{{actor="{actor}/\d+"}} (\S+)$', text, re.M))
 
     def count(self, where):

@@ -96,6 +96,10 @@ class Shop:
             self.process.wait()
         self.process = None
 
+    @property
+    def probes(self):
+        return f"127.0.0.1:{self.base + processes.PROBES}"
+
     def requests(self, actor):
         return f"tcp://127.0.0.1:{self.base + processes.OFFSETS[actor]}"
 
@@ -219,4 +223,4 @@ def new_shop(request, tmp_path):
 
 @pytest.fixture
 def rest(shop):
-    return Rest(f"127.0.0.1:{shop.http}")
+    return Rest(f"127.0.0.1:{shop.http}", probes=shop.probes)

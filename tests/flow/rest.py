@@ -15,6 +15,7 @@ if str(ROOT / "tests" / "support") not in sys.path:
     sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 # pylint: disable=wrong-import-position
+import processes
 from patience import stretched, wait_until
 
 until = wait_until
@@ -75,8 +76,9 @@ def without_doubles(pairs):
 class Rest:
     """A gateway's address. Each request has a connection of its own unless `connection` is given."""
 
-    def __init__(self, address, timeout_s=10):
+    def __init__(self, address, timeout_s=10, probes=None):
         self.address = address
+        self.probes = probes
         self.host, port = address.rsplit(":", 1)
         self.port = int(port)
         self.timeout_s = stretched(timeout_s)
@@ -116,6 +118,10 @@ class Rest:
             assert (link is not None) == document["has_more"], answer
             path = re.fullmatch(r'<([^>]*)>; rel="next"', link).group(1) if link else None
         return found, pages
+
+    def told(self):
+        """The page of metrics as it is now."""
+        return processes.told(self.probes)
 
     def connect(self, timeout_s=None):
         made = socket.create_connection((self.host, self.port), timeout=stretched(timeout_s) if timeout_s else self.timeout_s)

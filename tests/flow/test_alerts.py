@@ -47,7 +47,7 @@ def test_every_alert_says_what_to_do():
 def test_a_running_shop_tells_what_the_rules_look_at(shop):
     expressions = re.findall(r"^ +expr: (.*)$", RULES.read_text(), re.M)
     wanted = set(re.findall(r"\blarder_[a-z_]+", " ".join(expressions)))
-    status, _, told = request(f"127.0.0.1:{shop.http}", "GET", "/metrics")
+    status, _, told = request(shop.probes, "GET", "/metrics")
     assert status == 200 and wanted
     missing = {name for name in wanted - BY_EVENT if f"\n{name}" not in f"\n{told.decode()}"}
     assert not missing

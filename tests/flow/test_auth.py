@@ -70,8 +70,9 @@ def test_less_than_the_least_role_is_refused(house, route):
 
 
 def test_probes_need_no_token(house):
-    for path in ("/livez", "/readyz", "/metrics"):
+    for path in ("/livez", "/readyz"):
         assert house.ask("GET", path).status == 200
+    assert "LARDER_METRICS=public" in house.ask("GET", "/metrics").is_problem("not_found")["detail"]
 
 
 # --- tokens ---

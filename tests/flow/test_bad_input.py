@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from larder_client import pack, unpack, utc_ms, uuid7
-from rest import until
+from rest import Rest, until
 
 import processes
 
@@ -279,8 +279,7 @@ def test_a_raw_nul_in_an_address(rest, shelf, line):
 
 
 def connections(rest):
-    text = rest.get("/metrics").body.decode()
-    return int(float(next(line for line in text.splitlines() if line.startswith("larder_http_connections ")).split()[1]))
+    return processes.figures(rest.told())["larder_http_connections"]
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
@@ -293,7 +292,7 @@ def test_who_leaves_in_the_middle_has_bought_nothing(rest, shelf, is_reset):
                 leaver.sendall(sent)
                 if is_reset:
                     leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: connections(rest) == 1, 5, "their connections are gone")
+    until(lambda: connections(rest) == 0, 5, "their connections are gone")
 
 
 def test_who_leaves_before_the_answer_has_bought_once(rest, product):
@@ -309,18 +308,21 @@ def test_who_leaves_before_the_answer_has_bought_once(rest, product):
 
 
 def test_a_reader_that_never_reads_over_http(rest, shelf):
-    request = rest.head("GET", "/metrics")
-    with rest.connect() as rude:
-        rude.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        rude.setblocking(False)
-        sent = 0
-        with contextlib.suppress(BlockingIOError):
-            while sent < 3000:
-                rude.send(request)
-                sent += 1
+    probes = Rest(rest.probes)
+    with contextlib.ExitStack() as stack:
+        for where, path in ((rest, "/v1/stock?limit=1000"), (probes, "/metrics")):
+            rude = stack.enter_context(where.connect())
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            rude.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while sent < 3000:
+                    rude.send(where.head("GET", path))
+                    sent += 1
         for _ in range(50):
             began = time.monotonic()
             rest.level(shelf)
+            assert probes.get("/livez").status == 200
             assert time.monotonic() - began < 1
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import processes
 from flow_conftest import Shop
 from rest import Rest
 
@@ -25,7 +26,7 @@ FOREIGN = {
 def house(tmp_path_factory):
     shop = Shop(tmp_path_factory.mktemp("door"), origins="https://pos.example", hosts="shop.test, *.wide.test")
     shop.start()
-    yield Rest(f"127.0.0.1:{shop.http}")
+    yield Rest(f"127.0.0.1:{shop.http}", probes=shop.probes)
     assert shop.stop() == 0
 
 
@@ -73,9 +74,8 @@ def test_a_foreign_preflight_gets_no_permission(house):
 
 def test_who_is_turned_away_is_counted_and_said_once(house):
     def count(reason):
-        line = f'larder_http_turned_away_total{{reason="{reason}"}} '
-        text = house.get("/metrics").body.decode()
-        return next(int(each.split()[-1]) for each in text.splitlines() if each.startswith(line))
+        line = f'larder_http_turned_away_total{{reason="{reason}"}}'
+        return processes.figures(house.told())[line]
     asks = {
         "origin": lambda: house.ask("POST", "/checkout", None, {"Origin": "null"}),
         "host": lambda: house.ask("GET", "/product/donut", None, {"Host": "evil.example"}),

@@ -79,7 +79,7 @@ def test_more_connections_than_are_taken(new_shop, sqlite):
         def is_full():
             """One more, used once, so that it is known to be counted."""
             more = stack.enter_context(rest.connect())
-            more.sendall(rest.head("GET", "/livez"))
+            more.sendall(rest.head("GET", "/v1/stock/donut"))
             answer = read_answer(more)
             if answer is not None and answer.status == 200:
                 kept.append(more)
@@ -91,11 +91,14 @@ def test_more_connections_than_are_taken(new_shop, sqlite):
         refused.is_problem("overloaded")
         assert int(refused.headers["Retry-After"]) >= 1 and refused.headers["Connection"] == "close"
         crowd = [stack.enter_context(rest.connect()) for _ in range(100)]
+        for path in ("/livez", "/readyz", "/livez"):
+            answer = rest.raw(rest.head("GET", path))
+            assert answer.status == 200 and answer.headers["Connection"] == "close", "probes are answered above the limit"
         for one in kept:
             one.sendall(rest.head("GET", "/v1/stock/donut"))
             assert read_answer(one).is_ok()["on_hand"] == 3
         del crowd
-    until(lambda: rest.raw(rest.head("GET", "/livez")).status == 200, 5, "room again")
+    until(lambda: rest.raw(rest.head("GET", "/v1/stock/donut")).status == 200, 5, "room again")
     assert rest.post("/checkout").is_ok(201)["available"] == 2
 
 

@@ -72,7 +72,7 @@ def test_a_log_that_is_read_late_is_whole(new_shop, sqlite):
     shop = new_shop(sqlite, log="json")
     with full_pipe() as (reading, writing), running(shop, "run", stdout=subprocess.DEVNULL, stderr=writing) as child:
         wait_ready(child, shop.http)
-        assert metric(shop.http, "larder_log_lines_lost_total") == 0
+        assert metric(shop.probes, "larder_log_lines_lost_total") == 0
         child.send_signal(signal.SIGTERM)
         words = b""
         while not words.endswith(b"\n") or b'"stopped"' not in words:

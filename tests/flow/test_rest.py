@@ -728,12 +728,12 @@ def check_histogram(samples, name, labels, count):
 
 def test_metrics_are_prometheus_text(rest, shelf):
     name = ("larder_http_requests_total", ('route="shop_checkout"', 'status="201"'))
-    asked = rest.get("/metrics")
+    asked = Rest(rest.probes).get("/metrics")
     assert asked.status == 200 and asked.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    before = parse_metrics(asked.body.decode())
+    before = parse_metrics(rest.told())
     for _ in range(3):
         rest.post("/checkout", {"product": shelf["p"]}).is_ok(201)
-    after = parse_metrics(rest.get("/metrics").body.decode())
+    after = parse_metrics(rest.told())
     assert after[name] == before.get(name, 0) + 3
     assert all(after[key] >= value for key, value in before.items() if key[0].endswith("_total"))
 
@@ -761,7 +761,7 @@ def test_without_stock_it_says_so_and_comes_back(new_shop, database):
     until(lambda: rest.get("/readyz").status == 503, 5, "not ready")
     assert "stock/0" in rest.get("/readyz").json["away"]
     assert rest.get("/livez").is_ok() == {"status": "alive"}
-    assert rest.get("/metrics").status == 200
+    assert Rest(shop.probes).get("/metrics").status == 200
     tried = (("GET", "/v1/stock/donut", None), ("GET", "/product/donut", None), ("POST", "/checkout", {"quantity": 2}))
     for method, path, body in tried:
         answer = rest.ask(method, path, body, {"Idempotency-Key": key})

@@ -67,6 +67,7 @@ def hold_ports(base, shards):
 def free_base_port(shards=1):
     """A base for larder's ports: requests, events and probes of every actor and shard behind it are free."""
     wanted = [block + offset + SHARD * shard for block in (0, EVENTS, PROBES) for offset in OFFSETS.values() for shard in range(shards)]
+    wanted.append(PROBES)
     for base in random.sample(range(5000, 9900, 10), 200):
         with contextlib.ExitStack() as probes:
             try:
@@ -77,6 +78,22 @@ def free_base_port(shards=1):
         if hold_ports(base, shards):
             return base
     raise AssertionError("no free block of ports")
+
+
+def figures(text):
+    """{name and labels: value} of a page of metrics."""
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+
+
+def told(address):
+    """The page of metrics, printed after this call: it is printed at most once a second, whoever asks."""
+    began_ms = time.time() * 1000
+    def page():
+        status, _, text = request(address, "GET", "/metrics")
+        assert status == 200, text
+        text = text.decode()
+        return text if figures(text)["larder_metrics_printed_ms"] >= began_ms - 1 else None
+    return wait_until(page, 10, "a new page of metrics")
 
 
 def request(address, method, path, body=None, headers=None, timeout_s=10):
@@ -304,11 +321,14 @@ class Shop:
     def probe(self, actor, shard=0):
         return f"127.0.0.1:{self.base_port + OFFSETS[actor] + SHARD * shard + PROBES}"
 
+    @property
+    def probes(self):
+        """Where the process with the gateway is watched."""
+        return f"127.0.0.1:{self.base_port + PROBES}"
+
     def metrics(self):
         """What the whole shop in one process tells of itself: {name and labels: value}."""
-        status, _, told = request(self.http, "GET", "/metrics")
-        assert status == 200, told
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in told.decode().splitlines() if not line.startswith("#"))}
+        return figures(told(self.probes))
 
     def sql(self, statement, actor="stock", shard=0):
         return self.database.sql(actor, shard, statement)

@@ -590,6 +590,9 @@ Test(gateway_auth, probes_need_no_token)
 {
     char text[ANSWER_MAX];
     cr_assert_eq(ask("GET", "/livez", "Authorization: nonsense\r\n", "", text), 200, "%s", text);
+    cr_assert_eq(ask("GET", "/metrics", "", "", text), 404, "%s", text);
+    cr_assert(strstr(text, "LARDER_METRICS=public") != NULL, "%s", text);
+    (void)snprintf(settings.metrics, sizeof settings.metrics, "public");
     cr_assert_eq(ask("GET", "/metrics", "", "", text), 200, "%s", text);
 }
 

@@ -730,7 +730,7 @@ Test(gateway_limits, refuse_connections_beyond_the_setting, .fini = stop, .timeo
         fds[i] = open_connection();
     }
     for (int i = 0; i < 20; i++) {
-        get(fds[i], "/livez");
+        get(fds[i], "/nothing");
         if (receive(fds[i], text) == 503) {
             cr_assert(strstr(text, "Retry-After: 1") != NULL && strstr(text, "overloaded") != NULL, "%s", text);
             cr_assert(is_closed(fds[i]));
@@ -738,6 +738,15 @@ Test(gateway_limits, refuse_connections_beyond_the_setting, .fini = stop, .timeo
         }
     }
     cr_assert_eq(refused, 4);
+    for (int i = 0; i < 3; i++) {
+        static const char *const asked[] = {"/livez", "/readyz", "/checkout"};
+        int fd = open_connection();
+        get(fd, asked[i]);
+        cr_assert_eq(receive(fd, text), i == 0 ? 200 : 503, "%s", text);
+        cr_assert_eq(strstr(text, "overloaded") != NULL, i == 2, "%s", text);
+        cr_assert(strstr(text, "Connection: close") != NULL && is_closed(fd), "%s", text);
+        close(fd);
+    }
     for (int i = 0; i < 20; i++) {
         close(fds[i]);
     }
