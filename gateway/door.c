@@ -3,10 +3,10 @@
  * door: requests that a page of somebody else's makes a browser send
  *
  * PURPOSE
- *   Host must be a name of this gateway's, else a page whose name was made to point here (DNS rebinding) would be of one origin with it:
- *   an IP address, a name of loopback, the host of LARDER_PUBLIC_URL, one of LARDER_HOSTS. What changes something must not come from a
- *   foreign page: by Origin, and where there is none by Sec-Fetch-Site. That holds with a token as well as without, with a body or
- *   without. Programs send neither header, and go on.
+ *   Host must be a name of this gateway's, else a page whose name was made to point here (DNS rebinding) would be of one origin with
+ *   it: an IP address, a name of loopback, the host of LARDER_PUBLIC_URL, one of LARDER_HOSTS. What changes something must not come
+ *   from a foreign page: by Origin, and where there is none by Sec-Fetch-Site. That holds with a token as well as without, with a body
+ *   or without. Programs send neither header, and go on.
  *
  * STATE
  *   What the settings say, read once. Origins and hosts are compared without the case of letters and without a last dot.
@@ -15,9 +15,9 @@
  *   421 for a host and 403 for an origin, each with a sentence that names the setting.
  *
  * LIMITS
- *   Hosts are judged where who comes in may do everything (LARDER_AUTH=open), and elsewhere once LARDER_HOSTS is set: a rebound page has
- *   no token, and a house behind a proxy serves names that only its operator knows. The gateway itself speaks http, so https on its own
- *   name is foreign until LARDER_PUBLIC_URL says so.
+ *   Hosts are judged where who comes in may do everything (LARDER_AUTH=open), and elsewhere once LARDER_HOSTS is set: a rebound page
+ *   has no token, and a house behind a proxy serves names that only its operator knows. The gateway itself speaks http, so https on its
+ *   own name is foreign until LARDER_PUBLIC_URL says so.
  */
 #include "door.h"
 

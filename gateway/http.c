@@ -11,7 +11,8 @@
  *
  * FAILURES
  *   What cannot be served is a problem document like any other refusal. A body over BODY_MAX is read and thrown away up to
- *   BODY_DRAIN_MAX so that the client gets to read its 413. More connections than the setting are answered 503 and closed, but for /livez and /readyz.
+ *   BODY_DRAIN_MAX so that the client gets to read its 413. More connections than the setting are answered 503 and closed, but for
+ *   /livez and /readyz.
  *
  * LIMITS
  *   BODY_MAX; the server's own times and sizes.

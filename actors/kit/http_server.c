@@ -18,9 +18,9 @@
  *   ACCEPT_PAUSE_MS.
  *
  * LIMITS
- *   A head within HEAD_MS, of its first byte or, on a new connection, of its beginning (OVER_MS over the limit); a body and the reading
- *   of an answer within SLOW_MS and not IDLE_MS without a byte; IDLE_MS between two requests. Requests that a client sends before it
- *   has its answer wait in the kernel.
+ *   A head within HEAD_MS, of its first byte or, on a new connection, of its beginning (OVER_MS over the limit); a body and the
+ *   reading of an answer within SLOW_MS and not IDLE_MS without a byte; IDLE_MS between two requests. Requests that a client sends
+ *   before it has its answer wait in the kernel.
  *   All bytes go through channel_read() and channel_write(): TLS is to be put there (OpenSSL, as its libcrypto is linked already).
  *   An answer is one piece; a stream of events would be a phase beside PHASE_SENDING that asks the owner for more when it is writable.
  *
@@ -58,7 +58,7 @@
 #define LINGER_MS 2000
 #define SWEEP_MS INT64_C(1000)
 #define ACCEPT_PAUSE_MS INT64_C(100)
-#define ACCEPTS_PER_ROUND 64
+#define ACCEPTS_PER_ROUND 16
 #define SPARES_MAX 64
 #define KEPT_MAX ((size_t)64 * 1024)
 #define TOO_LARGE "the body is larger than is taken here"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE  Prints the metrics at most once a second per process, whoever asks: the page is 50 KB and takes most of a millisecond to print,
- *          under the lock that every new metric takes, and scrapers are many and ask when they like.
+ * PURPOSE  Prints the metrics at most once a second per process, whoever asks: the page is 50 KB and takes most of a millisecond to
+ *          print, under the lock that every new metric takes, and scrapers are many and ask when they like.
  * STATE    The latest page, counted by who holds it, behind a lock. While one thread prints, the others get the page before.
  * LIMITS   A page says when it was printed (larder_metrics_printed_ms), as the figures of two questions in a second are the same.
  */

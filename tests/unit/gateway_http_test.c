@@ -624,7 +624,8 @@ Test(gateway_http, reads_a_body_over_1_MiB_to_its_end_and_refuses_it)
     static char piece[65536];
     int fd = open_connection();
     memset(piece, 'x', sizeof piece);
-    int size = snprintf(text, sizeof text, "POST /checkout" HEAD "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", 2 * 1024 * 1024);
+    int size = snprintf(text, sizeof text, "POST /checkout" HEAD "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+                        2 * 1024 * 1024);
     send_bytes(fd, text, (size_t)size);
     for (int i = 0; i < 32; i++) {
         send_bytes(fd, piece, sizeof piece);
