@@ -209,7 +209,8 @@ is_settled(const struct replay *replay)
     return has_ended(replay) && (!WIRE_HAS(replay, replay, under_way) || replay->under_way == 0);
 }
 
-/* Asks until the replay has ended and its counts are final, those that come late awaited for a while, or Ctrl-C; the slices of `replay` are those of the last answer. */
+/* Asks until the replay has ended and its counts are final, those that come late awaited for a while, or Ctrl-C; the slices of
+ * `replay` are those of the last answer. */
 static err
 follow(struct letters *letters, struct replay *replay, struct err_text *why)
 {

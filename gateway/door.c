@@ -16,8 +16,8 @@
  *
  * LIMITS
  *   Hosts are judged where who comes in may do everything (LARDER_AUTH=open), and elsewhere once LARDER_HOSTS is set: a rebound page
- *   has no token, and a house behind a proxy serves names that only its operator knows. The gateway itself speaks http, so https on its
- *   own name is foreign until LARDER_PUBLIC_URL says so.
+ *   has no token, and a house behind a proxy serves names that only its operator knows. The gateway itself speaks http, so https on
+ *   its own name is foreign until LARDER_PUBLIC_URL says so.
  */
 #include "door.h"
 

@@ -109,8 +109,8 @@ exchange_open(struct exchange *exchange, enum route_method method);
 void
 exchange_address(struct exchange *exchange, struct slice uri);
 
-/* The body is complete, and `body` points to it: does what is asked. Afterwards there is an answer, or `is_waiting` is set and `answered` will be
- * called. */
+/* The body is complete, and `body` points to it: does what is asked. Afterwards there is an answer, or `is_waiting` is set and
+ * `answered` will be called. */
 void
 exchange_run(struct exchange *exchange);
 

@@ -50,7 +50,7 @@ struct larder_options {
 
 struct larder_request {
     enum op op;
-    const void *body;   /* struct of the op's request. What is not within its bounds is refused here: ERR_invalid_field, ERR_too_large */
+    const void *body;   /* struct of the op's request; out of its bounds it is refused here: ERR_invalid_field, ERR_too_large */
     struct slice frame; /* instead, when `body` is NULL: the encoded body, judged by the actor */
     uint64_t tag;       /* the caller's own, comes back with the reply */
     struct larder_options options;
@@ -82,8 +82,8 @@ err
 larder_client_call(struct larder_client *client, const struct larder_request *request, struct larder_reply *reply);
 
 /* The same without waiting; many may be under way, and each has exactly one reply. ERR_overloaded: the window of this peer is full,
- * receive first. ERR_invalid_field: there is no such shard, or the tables do not have what is said. ERR_too_large. ERR_idempotency_mismatch: a request with this id is under
- * way. Other than ERR_ok means that there will be no reply. */
+ * receive first. ERR_invalid_field: there is no such shard, or the tables do not have what is said. ERR_too_large.
+ * ERR_idempotency_mismatch: a request with this id is under way. Other than ERR_ok means that there will be no reply. */
 MUST_CHECK err
 larder_client_send(struct larder_client *client, const struct larder_request *request);
 

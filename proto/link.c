@@ -14,8 +14,8 @@
  *
  * LIMITS
  *   A peer that vanished is found by TCP: keep-alive when nothing is under way, ZMQ_TCP_MAXRT when something is, both within
- *   LINK_GONE_MS. Never by ZMTP's heartbeats: in libzmq 4.3.4 their timers abort the process (_io_error, _input_stopped) when the queue
- *   of a connection is full as it ends. inproc has no link to lose.
+ *   LINK_GONE_MS. Never by ZMTP's heartbeats: in libzmq 4.3.4 their timers abort the process (_io_error, _input_stopped) when the
+ *   queue of a connection is full as it ends. inproc has no link to lose.
  */
 #include "link.h"
 

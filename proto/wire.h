@@ -199,8 +199,8 @@ wire_event_find(const char *name, size_t size);
 MUST_CHECK err
 wire_decode(const struct wire_body *body, struct slice frame, void *target, struct err_text *why);
 
-/* Takes the next element; false at the end, or where the bytes are none. A list out of a message has been checked by wire_decode(), one
- * out of a row may have been changed by hand. `list` is a cursor: copy it to walk twice. */
+/* Takes the next element; false at the end, or where the bytes are none. A list out of a message has been checked by wire_decode(),
+ * one out of a row may have been changed by hand. `list` is a cursor: copy it to walk twice. */
 bool
 wire_list_next(struct wire_list *list, const struct wire_body *element, void *target);
 

@@ -224,8 +224,8 @@ change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, c
     return code;
 }
 
-/* An event that was retried because we asked: its owner tells it twice, and the answer says more, as it counts the attempt and names the
- * replay. An answer that is lost is asked for again, and is `gone`. */
+/* An event that was retried because we asked: its owner tells it twice, and the answer says more, as it counts the attempt and
+ * names the replay. An answer that is lost is asked for again, and is `gone`. */
 static bool
 is_to_be_answered(const struct dlq *dlq, const struct dlq_letter *letter)
 {

@@ -6,12 +6,12 @@
  *           that ends in the middle calls again. Its payload is what is remembered of the calls (calls.h). $secret is the key
  *           of the callbacks' addresses.
  *
- * FAILURES  Not accepted: called again with back-off; at once a letter when the answer is a no to this message (4xx). While the factory
- *           is down, or refuses our address or certificate (party.h), calls wait for their turn and nothing is counted. Accepted and silent: called again after a patience that doubles. After
- *           retry_attempts of either in a row the call is buried: a letter with the answers, the row that fires only when somebody
- *           asks for it, and the production that stays open. One that is asked for is one call: accepted, its letter is closed and
- *           the production goes on by its patience; not accepted, it is buried again. All calls of a production are the same
- *           message.
+ * FAILURES  Not accepted: called again with back-off; at once a letter when the answer is a no to this message (4xx). While the
+ *           factory is down, or refuses our address or certificate (party.h), calls wait for their turn and nothing is counted.
+ *           Accepted and silent: called again after a patience that doubles. After retry_attempts of either in a row the call is
+ *           buried: a letter with the answers, the row that fires only when somebody asks for it, and the production that stays
+ *           open. One that is asked for is one call: accepted, its letter is closed and the production goes on by its patience; not
+ *           accepted, it is buried again. All calls of a production are the same message.
  *
  * LIMITS    A letter holds the message without the callback's capability.
  */

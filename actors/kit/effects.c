@@ -52,8 +52,8 @@ struct said {
     struct slice frame;
 };
 
-/* An answer of what only reads, and a refusal, have changed nothing: one that cannot be said is `internal` at once, and the batch goes on.
- * Any other leaves its fault in the arena, so that what was changed is not committed. */
+/* An answer of what only reads, and a refusal, have changed nothing: one that cannot be said is `internal` at once, and the batch
+ * goes on. Any other leaves its fault in the arena, so that what was changed is not committed. */
 static struct said
 say(struct batch *batch, err status, const struct wire_body *body, const void *source, bool has_effect)
 {

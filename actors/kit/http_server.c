@@ -435,7 +435,7 @@ send_on(struct http_server *server, struct http_connection *connection)
 void
 http_request_peer(const struct http_request *request, char peer[HTTP_PEER_SIZE])
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
     peer[0] = 0;
     if (request->connection == NULL || getpeername(request->connection->fd, (struct sockaddr *)&address, &size) != 0) {

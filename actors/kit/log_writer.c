@@ -97,7 +97,9 @@ say_lost(void)
 {
     if (writer.lost > 0 && writer.used <= RING_SIZE / 2) {
         char line[LOG_LINE_MAX];
-        ring_add(line, writer.lost_line(line, writer.lost));
+        line[0] = '\0';
+        size_t size = writer.lost_line(line, writer.lost);
+        ring_add(line, size);
         writer.lost = 0;
     }
 }

@@ -6,9 +6,11 @@
  *           the party's name, never due) as long as the letter is open: letter 16 bytes, since 8, told 8, state 1, big-endian. It is
  *           what any.retry finds: asked for, the party is probed at once.
  *
- * FAILURES  A batch that is dropped leaves the letter to the next one. A process that ends while the party is down begins with a probe.
+ * FAILURES  A batch that is dropped leaves the letter to the next one. A process that ends while the party is down begins with a
+ *           probe.
  *
- * LIMITS    A call that is ready when the party breaks comes back as one that was not made. What a party is was true when a call ended: it is believed until the next one ends.
+ * LIMITS    A call that is ready when the party breaks comes back as one that was not made. What a party is was true when a call
+ *           ended: it is believed until the next one ends.
  */
 #include "outcalls.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The outside calls of an actor, between its batches and outbound.h: how many may begin (party.h), how those that ended are judged, and
- * what is told of the party: a letter while it is down or refuses us, metrics, a line in the log when that changes.
+ * The outside calls of an actor, between its batches and outbound.h: how many may begin (party.h), how those that ended are judged,
+ * and what is told of the party: a letter while it is down or refuses us, metrics, a line in the log when that changes.
  *
- * A call that has no room waits as its own due row, in the order in which it came (DUE_TURN in due_rows.h): nothing of it is in memory,
- * no time of it runs, and a process that ends loses nothing.
+ * A call that has no room waits as its own due row, in the order in which it came (DUE_TURN in due_rows.h): nothing of it is in
+ * memory, no time of it runs, and a process that ends loses nothing.
  */
 #ifndef LARDER_KIT_OUTCALLS_H
 #define LARDER_KIT_OUTCALLS_H

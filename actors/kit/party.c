@@ -5,11 +5,12 @@
  *
  *   The window is TCP's: additive increase, multiplicative decrease with a slow start (Jacobson, "Congestion Avoidance and Control",
  *   1988; RFC 5681), counted in calls. It fits because what we learn is what TCP learns, and because two of us in front of one party
- *   end with equal shares, which gradients of latency alone (Netflix's concurrency-limits) do not promise. A time-out or a "busy" halves
- *   it, once for all calls that were under way then. What TCP lacks is a party that only queues: there the time that answers take
- *   grows, and that is the other signal, as in TCP Vegas (Brakmo, 1995): when it is more than twice the least time seen lately, and more
- *   than an eighth of what a call may take, the window shrinks by one a round. Less than that is noise, of a busy machine or of calls
- *   that differ by nature, and to shrink for it would starve a healthy party; nor does it shrink so below DELAY_FLOOR.
+ *   end with equal shares, which gradients of latency alone (Netflix's concurrency-limits) do not promise. A time-out or a "busy"
+ *   halves it, once for all calls that were under way then. What TCP lacks is a party that only queues: there the time that answers
+ *   take grows, and that is the other signal, as in TCP Vegas (Brakmo, 1995): when it is more than twice the least time seen
+ *   lately, and more than an eighth of what a call may take, the window shrinks by one a round. Less than that is noise, of a busy
+ *   machine or of calls that differ by nature, and to shrink for it would starve a healthy party; nor does it shrink so below
+ *   DELAY_FLOOR.
  *
  *   The breaker: FAILURES_MAX failures in a row about PARTY_DISTINCT different calls are the party's; fewer are believed to be
  *   those calls' own. "Busy" is never a call's own. An answer that refuses our credentials or our address breaks at once: each

@@ -88,8 +88,8 @@ party_init(struct party *party, int most, int64_t first_pause_ms, int64_t timeou
 int
 party_room(const struct party *party, int64_t now_us);
 
-/* How many may be kept ready beside those under way, to begin when one of these ends and not a commit later: none when answers take long
- * or calls are held, because what is ready waits here for what is under way. */
+/* How many may be kept ready beside those under way, to begin when one of these ends and not a commit later: none when answers take
+ * long or calls are held, because what is ready waits here for what is under way. */
 int
 party_ahead(const struct party *party, int64_t now_us);
 

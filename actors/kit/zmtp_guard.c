@@ -312,10 +312,10 @@ zmtp_guard_read(int port, int fd, int64_t bytes)
     struct guard *guard = guard_of(fd);
     if (entrance != NULL) {
         set_unread(entrance, entrance->unread > bytes ? entrance->unread - bytes : 0);
-    }
-    if (guard != NULL && guard->entrance == entrance) {
-        int64_t *unread = unread_of(guard);
-        *unread = *unread > bytes ? *unread - bytes : 0;
+        if (guard != NULL && guard->entrance == entrance) {
+            int64_t *unread = unread_of(guard);
+            *unread = *unread > bytes ? *unread - bytes : 0;
+        }
     }
     pthread_mutex_unlock(&lock);
 }
@@ -337,7 +337,15 @@ zmtp_guard_emptied(int port)
 
 /* --- what libc's functions do, and a look before --- */
 
-typedef int (*accept_function)(int, __SOCKADDR_ARG, socklen_t *, int);
+/* For the linker they bear libc's names. */
+int
+guarded_accept(int fd, struct sockaddr *address, socklen_t *size, int flags) __asm__("accept4");
+ssize_t
+guarded_receive(int fd, void *buffer, size_t size, int flags) __asm__("recv");
+int
+guarded_close(int fd) __asm__("close");
+
+typedef int (*accept_function)(int, struct sockaddr *, socklen_t *, int);
 typedef ssize_t (*receive_function)(int, void *, size_t, int);
 typedef int (*close_function)(int);
 
@@ -419,7 +427,7 @@ dismiss(int fd, struct guard *guard)
 }
 
 int
-accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags)
+guarded_accept(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     (void)pthread_once(&found, find_libc);
     int accepted = libc_accept(fd, address, size, flags);
@@ -432,7 +440,7 @@ accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict size, int flags)
 }
 
 ssize_t
-recv(int fd, void *buffer, size_t size, int flags)
+guarded_receive(int fd, void *buffer, size_t size, int flags)
 {
     (void)pthread_once(&found, find_libc);
     ssize_t received = libc_receive(fd, buffer, size, flags);
@@ -458,7 +466,7 @@ recv(int fd, void *buffer, size_t size, int flags)
 }
 
 int
-close(int fd)
+guarded_close(int fd)
 {
     (void)pthread_once(&found, find_libc);
     struct guard *guard = guard_of(fd);

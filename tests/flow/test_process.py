@@ -176,7 +176,8 @@ def test_a_refused_start_does_not_hide_that_the_run_before_was_killed(new_shop, 
 def test_a_wrong_setting_is_refused_by_its_name_before_anything_is_begun(new_shop, sqlite, name, value):
     shop = new_shop(sqlite)
     for command in (["run"], ["actor", "payment"], ["gateway"]):
-        done = subprocess.run([LARDER, *command], env={**shop.env(), f"LARDER_{name}": value}, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([LARDER, *command], env={**shop.env(), f"LARDER_{name}": value}, capture_output=True, text=True,
+                              timeout=stretched(20), check=False)
         assert done.returncode == USAGE, done
         assert f"LARDER_{name}: " in done.stderr and "actor_started" not in done.stderr, done.stderr
         assert not os.path.exists(sqlite.folder)

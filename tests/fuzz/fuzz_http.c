@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * A stream of bytes as a connection gets it, in pieces whose sizes the first bytes say. What is found in pieces must be what is found
- * at once, every request that is taken must be one that has been judged, and reading must go on or end: it never stands still with bytes
- * that it could take.
+ * at once, every request that is taken must be one that has been judged, and reading must go on or end: it never stands still with
+ * bytes that it could take.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * The shelves, reckoned from what was acknowledged alone: for the products that only this test's own changes of stock touch, what is on
- * hand after each change is what was there before it and the change. Refills, which come by themselves, are read from the ledger.
+ * The shelves, reckoned from what was acknowledged alone: for the products that only this test's own changes of stock touch, what
+ * is on hand after each change is what was there before it and the change. Refills, which come by themselves, are read from the
+ * ledger.
  */
 #ifndef LARDER_RANDOM_BOOK_H
 #define LARDER_RANDOM_BOOK_H
