@@ -14,7 +14,7 @@
  *           close(). Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that
  *           whoever holds it may shut a connection down by its descriptor.
  *
- * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port the connection goes that
+ * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port, or of all, the connection goes that
  *           has not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
  *
  * LIMITS    ENTRANCES_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its
@@ -179,29 +179,50 @@ connections_max(void)
     return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 4 : GUARD_CONNECTIONS_MAX;
 }
 
-/* False: all are in use. What is cut leaves when libzmq has heard of it; there is room for those that have not left yet. */
-static bool
-make_room(struct entrance *entrance)
+struct crowd {
+    size_t living;
+    struct guard *least;
+};
+
+static void
+count_living(const struct entrance *entrance, int64_t now_ms, struct crowd *crowd)
 {
-    int64_t now_ms = steady_ms();
-    struct guard *least = NULL;
-    size_t living = 0;
     for (size_t i = 0; i < entrance->count; i++) {
         struct guard *guard = atomic_load(&guards[entrance->fds[i]]);
         if (guard->is_cut) {
             continue;
         }
-        living++;
+        crowd->living++;
+        struct guard *least = crowd->least;
         if (least == NULL || worth(guard, now_ms) < worth(least, now_ms) ||
             (worth(guard, now_ms) == worth(least, now_ms) && guard->since_ms < least->since_ms)) {
-            least = guard;
+            crowd->least = guard;
         }
     }
-    bool is_full = living >= FULL || connections >= connections_max();
-    if (is_full && least != NULL && worth(least, now_ms) < 3) {
-        cut(least, "too many connections");
+}
+
+/* False: all are in use. What is cut leaves when libzmq has heard of it; there is room for those that have not left yet. The crowd at
+ * one entrance must not shut the others. */
+static bool
+make_room(struct entrance *entrance)
+{
+    int64_t now_ms = steady_ms();
+    size_t most = connections_max();
+    size_t full = most - most / 8;
+    struct crowd crowd = {0};
+    count_living(entrance, now_ms, &crowd);
+    bool is_full = crowd.living >= FULL;
+    if (!is_full && connections >= full) {
+        crowd = (struct crowd){0};
+        for (size_t i = 0; i < ENTRANCES_MAX && entrances[i].port != 0; i++) {
+            count_living(&entrances[i], now_ms, &crowd);
+        }
+        is_full = crowd.living >= full;
     }
-    return entrance->count < GUARD_CONNECTIONS_MAX && connections < connections_max();
+    if (is_full && crowd.least != NULL && worth(crowd.least, now_ms) < 3) {
+        cut(crowd.least, "too many connections");
+    }
+    return entrance->count < GUARD_CONNECTIONS_MAX && connections < most;
 }
 
 static bool

@@ -6,6 +6,7 @@ peer took comes back when it has left.
 
 import contextlib
 import os
+import resource
 import sys
 import time
 
@@ -194,3 +195,13 @@ def test_connections_that_say_nothing_starve_nobody(shop, handshake):
             with running("silent", port_of(shop, "stock", events), handshake=handshake, kind=kind) as crowd:
                 assert started(crowd) > 300
                 assert answers(shop, "stock")
+
+
+@pytest.mark.parametrize("events, kind", [(False, "DEALER"), (True, "SUB")], ids=["requests", "events"])
+def test_a_crowd_at_one_socket_leaves_a_place_at_the_others_when_descriptors_are_few(shop, events, kind):
+    for process in shop.processes:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (512, 512))
+    with running("silent", port_of(shop, "product", events), connections=300, handshake=True, kind=kind) as crowd:
+        assert started(crowd) >= 112
+        for actor in ("stock", "product", "dlq"):
+            assert answers(shop, actor), actor
