@@ -6,7 +6,8 @@
  *   Host must be a name of this gateway's, else a page whose name was made to point here (DNS rebinding) would be of one origin with
  *   it: an IP address, a name of loopback, the host of LARDER_PUBLIC_URL, one of LARDER_HOSTS. What changes something must not come
  *   from a foreign page: by Origin, and where there is none by Sec-Fetch-Site. That holds with a token as well as without, with a body
- *   or without. Programs send neither header, and go on.
+ *   or without. Programs send neither header, and go on. A page of LARDER_ORIGINS is told so (CORS), as a browser asks before it sends
+ *   JSON and shows no answer without it.
  *
  * STATE
  *   What the settings say, read once. Origins and hosts are compared without the case of letters and without a last dot.
@@ -230,6 +231,17 @@ is_own_host(const struct door *door, struct slice name)
 }
 
 static bool
+is_listed(const struct door *door, const struct origin *origin)
+{
+    for (size_t i = 0; i < door->origin_count; i++) {
+        if (is_same_origin(origin, &door->origins[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
 is_allowed_origin(const struct door *door, const struct door_visit *visit)
 {
     struct origin origin;
@@ -243,15 +255,14 @@ is_allowed_origin(const struct door *door, const struct door_visit *visit)
             return true;
         }
     }
-    if (door->has_public && is_same_origin(&origin, &door->public_origin)) {
-        return true;
-    }
-    for (size_t i = 0; i < door->origin_count; i++) {
-        if (is_same_origin(&origin, &door->origins[i])) {
-            return true;
-        }
-    }
-    return false;
+    return (door->has_public && is_same_origin(&origin, &door->public_origin)) || is_listed(door, &origin);
+}
+
+bool
+door_is_listed(const struct door *door, const struct door_visit *visit)
+{
+    struct origin origin;
+    return visit->origins == 1 && read_origin(visit->origin, false, &origin) && is_listed(door, &origin);
 }
 
 err

@@ -32,6 +32,11 @@ door_create(const struct settings *settings, struct door **door, struct err_text
 MUST_CHECK err
 door_judge(const struct door *door, const struct door_visit *visit, struct err_text *why);
 
+/* The one Origin is of LARDER_ORIGINS: its page may read the answer. The text of such a one is below DOOR_ORIGIN_SIZE. */
+#define DOOR_ORIGIN_SIZE 320
+bool
+door_is_listed(const struct door *door, const struct door_visit *visit);
+
 /* The type of a body that is read as JSON. */
 bool
 door_is_json(struct slice content_type);

@@ -58,6 +58,7 @@ struct request {
     bool is_opened;     /* its address was looked at */
     bool is_wrong_type; /* of a body, if there is one */
     bool is_waiting;
+    char page[DOOR_ORIGIN_SIZE]; /* the origin of LARDER_ORIGINS that asks, or "" */
 };
 
 /* Why a request was not even looked at. */
@@ -152,6 +153,25 @@ content_type(enum exchange_content content)
     return "";
 }
 
+/* What a browser wants to be told before its page may send JSON and headers, and read what is answered. */
+static void
+add_permissions(const struct request *request)
+{
+    struct http_request *to = request->http_request;
+    if (request->page[0] == 0) {
+        return;
+    }
+    add(to, "Vary", "Origin");
+    add(to, "Access-Control-Allow-Origin", request->page);
+    add(to, "Access-Control-Expose-Headers", "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After");
+    if (request->exchange.method == METHOD_OPTIONS) {
+        add(to, "Access-Control-Allow-Methods", request->exchange.answer.allow);
+        add(to, "Access-Control-Allow-Headers",
+            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Order-Secret, Prefer, traceparent");
+        add(to, "Access-Control-Max-Age", "600");
+    }
+}
+
 static void
 send_answer(struct request *request)
 {
@@ -162,6 +182,7 @@ send_answer(struct request *request)
     add(to, "ETag", answer->etag);
     add(to, "Location", answer->location);
     add(to, "Allow", answer->allow);
+    add_permissions(request);
     if (answer->status == 401) {
         add(to, "WWW-Authenticate", answer->is_bad_token ? CHALLENGE ", error=\"invalid_token\"" : CHALLENGE);
     }
@@ -294,6 +315,9 @@ pass_door(struct request *request, const struct head_scan *scan)
         .is_safe = is_safe(exchange->method),
         .is_probe = exchange->match.route != NULL && exchange->match.route->work != WORK_FORWARD,
     };
+    if (door_is_listed(request->http->state->door, &visit)) {
+        (void)snprintf(request->page, sizeof request->page, "%.*s", (int)scan->origin.size, (const char *)scan->origin.data);
+    }
     err failed = door_judge(request->http->state->door, &visit, &why);
     if (failed == ERR_ok) {
         return true;
@@ -387,6 +411,7 @@ on_over(void *context, struct http_request *from)
         request->is_waiting = false;
         request->is_opened = false;
         request->is_wrong_type = false;
+        request->page[0] = 0;
         exchange_clear(&request->exchange);
     }
 }

@@ -32,4 +32,13 @@ http_body_is_too_large(const struct http_body *body)
     return body->received > body->most;
 }
 
+/* What has come, with the whole of a chunk whose size was said. */
+static inline uint64_t
+http_body_comes_to(const struct http_body *body)
+{
+    uint64_t come = body->received + body->framing;
+    uint64_t left = body->place == HTTP_BODY_CHUNK ? body->left : 0;
+    return left > UINT64_MAX - come ? UINT64_MAX : come + left;
+}
+
 #endif

@@ -404,6 +404,7 @@ judge_target(struct http_head *head)
         if (!is_same_authority(authority, head->host.size > 0 ? head->host : authority, is_plain ? 80 : 443)) {
             refuse(head, ERR_malformed, "the address names another host than Host does");
         }
+        head->host = authority; /* 1.0 may come without Host */
     }
 }
 
@@ -453,13 +454,28 @@ judge_headers(struct http_head *head)
     }
 }
 
+/* Besides what frames: what somebody before or behind, who puts trailers to the headers, would take for the request's own. */
+static bool
+is_of_head(struct slice name)
+{
+    static const char *const names[] = {"Authorization", "Connection",   "Content-Encoding", "Content-Type",      "Cookie",
+                                        "Expect",        "Forwarded",    "Idempotency-Key",  "If-Match",          "If-None-Match",
+                                        "Order-Secret",  "Origin",       "Prefer",           "Sec-Fetch-Site",    "Trailer",
+                                        "Upgrade",       "webhook-id",   "TE",               "webhook-signature", "webhook-timestamp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (http_same(name, names[i])) {
+            return true;
+        }
+    }
+    return frames(name);
+}
+
 bool
 http_scan_trailer(struct slice line)
 {
     const uint8_t *colon = memchr(line.data, ':', line.size);
     struct slice name = {line.data, colon != NULL ? (size_t)(colon - line.data) : 0};
-    return is_all(name, IN_NAME) && !frames(name) && !http_same(name, "Authorization") && !http_same(name, "Content-Type") &&
-           !http_same(name, "Cookie") && !http_same(name, "Idempotency-Key") &&
+    return is_all(name, IN_NAME) && !is_of_head(name) &&
            (line.size - name.size == 1 + LINE_ENDS ||
             is_all((struct slice){colon + 1, line.size - name.size - 1 - LINE_ENDS}, IN_VALUE));
 }
@@ -522,7 +538,7 @@ on_headers_complete(llhttp_t *parser)
     struct http_head *head = parser->data;
     parser->upgrade = 0;
     head->is_read = true;
-    head->keeps_alive = llhttp_should_keep_alive(parser) != 0;
+    head->keeps_alive = llhttp_should_keep_alive(parser) != 0 && (parser->flags & F_CONNECTION_CLOSE) == 0;
     return 0;
 }
 

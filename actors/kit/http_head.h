@@ -42,7 +42,7 @@ struct http_head {
     struct slice method;
     struct slice target; /* as it stands in the first line */
     struct slice path;   /* the target without scheme and authority; empty, or from its first slash or question mark */
-    struct slice host;   /* of the one Host header, valid; empty when HTTP/1.0 came without */
+    struct slice host;   /* of the address, else of the one Host header, valid; empty when HTTP/1.0 came without */
     uint64_t length;     /* of the body, when it is not chunked */
     bool is_chunked;
     bool is_1_0;

@@ -591,7 +591,7 @@ take_body(struct http_server *server, struct http_connection *connection, struct
     }
     if (found == HTTP_WHOLE) {
         run(server, connection);
-    } else if (request->reading.received + request->reading.framing > server->limits.body_drain_max) {
+    } else if (http_body_comes_to(&request->reading) > server->limits.body_drain_max) {
         refuse(server, request, ERR_too_large, TOO_LARGE);
         return bytes.size;
     }

@@ -72,6 +72,36 @@ def test_a_foreign_preflight_gets_no_permission(house):
     assert answer.status == 204 and not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
+def allowed(answer):
+    return {name.lower()[len("access-control-"):]: value for name, value in answer.headers.items()
+            if name.lower().startswith("access-control-")}
+
+
+def test_a_page_that_may_is_told_so_by_its_browser(house):
+    """Without these a browser sends no JSON for it and keeps every answer from it."""
+    page = {"Origin": "https://pos.example", "Sec-Fetch-Site": "cross-site"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,idempotency-key,order-secret"}
+    preflight = house.ask("OPTIONS", "/v1/orders", None, {**page, **asks})
+    told = allowed(preflight)
+    assert preflight.status == 204 and preflight.headers["Vary"] == "Origin"
+    assert told["allow-origin"] == "https://pos.example" and "POST" in told["allow-methods"].split(", ")
+    assert {"Content-Type", "Idempotency-Key", "Order-Secret", "If-Match", "Authorization"} <= set(told["allow-headers"].split(", "))
+    assert "allow-credentials" not in told
+    body = json.dumps({"quantity": 1}).encode()
+    for method, path, content in (("GET", "/product/donut", None), ("POST", "/checkout/donut", body), ("GET", "/nowhere", None),
+                                  ("POST", "/checkout/donut", b"{")):
+        answer = house.ask(method, path, content, {"Content-Type": "application/json", **page})
+        assert allowed(answer)["allow-origin"] == "https://pos.example" and "Location" in allowed(answer)["expose-headers"]
+        assert "allow-methods" not in allowed(answer)
+    for headers in ({}, {"Origin": f"http://{house.address}"}, {"Origin": "https://pos.example:444"}, {"Origin": "http://pos.example"}):
+        assert not allowed(house.ask("GET", "/product/donut", None, headers))
+
+
+def test_a_whole_address_names_the_host_where_there_is_none(house):
+    assert house.raw(b"POST http://evil.example/checkout HTTP/1.0\r\n\r\n").status == 421
+    assert house.raw(b"GET http://localhost/product/donut HTTP/1.0\r\n\r\n").status == 200
+
+
 def test_who_is_turned_away_is_counted_and_said_once(house):
     def count(reason):
         line = f'larder_http_turned_away_total{{reason="{reason}"}}'

@@ -231,6 +231,9 @@ MALFORMED = {
     "a length as trailer": chunks(b"2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n"),
     "a coding as trailer": chunks(b"2\r\n{}\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n"),
     "a key as trailer": chunks(b"2\r\n{}\r\n0\r\nIdempotency-Key: k\r\n\r\n"),
+    **{f"{name} as trailer": chunks(b"2\r\n{}\r\n0\r\n" + name.encode() + b": x\r\n\r\n") for name in (
+        "Host", "Authorization", "If-Match", "if-none-match", "Order-Secret", "Origin", "Sec-Fetch-Site", "Prefer", "webhook-id",
+        "Connection", "Content-Type", "Content-Encoding", "Trailer")},
     "a folded trailer": chunks(b"2\r\n{}\r\n0\r\nX: a\r\n b\r\n\r\n"),
     "a trailer with a NUL": chunks(b"2\r\n{}\r\n0\r\nX: a\x00\r\n\r\n"),
     "a trailer without a name": chunks(b"2\r\n{}\r\n0\r\n: a\r\n\r\n"),
@@ -257,6 +260,8 @@ OTHERS = {
     "a method over 8 KiB": (line(b"G" * 9000 + b" / HTTP/1.1"), "header_too_large"),
     "a name over 8 KiB": (see(b"X" * 9000 + b": y\r\n"), "header_too_large"),
     "a length over everything": (length(b" 18446744073709551615"), "too_large"),
+    "a chunk over everything": (chunks(b"ffffffffffffffff\r\n{}"), "too_large"),
+    "a chunk over 8 MiB": (chunks(b"2\r\n{}\r\n800000\r\n"), "too_large"),
     "a length over 8 MiB": (length(b" 8388609"), "too_large"),
 }
 
@@ -281,6 +286,7 @@ SERVED = {
     "a star for OPTIONS": (line(b"OPTIONS * HTTP/1.1"), 204),
     "HTTP/1.0": (b"GET /livez HTTP/1.0\r\n\r\n", 200),
     "HTTP/1.0 that stays": (b"GET /livez HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\n\r\n", 200),
+    "HTTP/1.0 that stays and ends": (b"GET /livez HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", 200),
     "an upgrade that nobody heeds": (see(b"Connection: upgrade\r\n", b"Upgrade: websocket\r\n"), 200),
     "an upgrade to HTTP/2": (see(b"Connection: Upgrade, HTTP2-Settings\r\n", b"Upgrade: h2c\r\n", b"HTTP2-Settings: AAMAAABk\r\n"), 200),
     "a length of 0": (see(b"Content-Length: 0\r\n"), 200),
@@ -349,7 +355,7 @@ def test_what_could_be_read_in_two_ways_is_refused_once(front, case, is_dribbled
 @pytest.mark.parametrize("case", SERVED)
 def test_what_has_one_meaning_is_served(front, case, is_dribbled):
     data, status = SERVED[case]
-    closes = b"HTTP/1.0\r\n" in data and b"keep-alive" not in data
+    closes = b"HTTP/1.0\r\n" in data and b": keep-alive\r\n" not in data
     with front.connect(5) as connection:
         send(connection, data, is_dribbled and len(data) < 2000)
         if not closes:
