@@ -458,10 +458,26 @@ judge_headers(struct http_head *head)
 static bool
 is_of_head(struct slice name)
 {
-    static const char *const names[] = {"Authorization", "Connection",   "Content-Encoding", "Content-Type",      "Cookie",
-                                        "Expect",        "Forwarded",    "Idempotency-Key",  "If-Match",          "If-None-Match",
-                                        "Order-Secret",  "Origin",       "Prefer",           "Sec-Fetch-Site",    "Trailer",
-                                        "Upgrade",       "webhook-id",   "TE",               "webhook-signature", "webhook-timestamp"};
+    static const char *const names[] = {"Authorization",
+                                        "Connection",
+                                        "Content-Encoding",
+                                        "Content-Type",
+                                        "Cookie",
+                                        "Expect",
+                                        "Forwarded",
+                                        "Idempotency-Key",
+                                        "If-Match",
+                                        "If-None-Match",
+                                        "Order-Secret",
+                                        "Origin",
+                                        "Prefer",
+                                        "Sec-Fetch-Site",
+                                        "Trailer",
+                                        "Upgrade",
+                                        "webhook-id",
+                                        "TE",
+                                        "webhook-signature",
+                                        "webhook-timestamp"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (http_same(name, names[i])) {
             return true;
