@@ -11,10 +11,11 @@ enum { GUARD_CONNECTIONS_MAX = 1024 };
 
 /* Bytes of the prefixes that all peers of one PUB have subscribed to. libzmq keeps a node of memory for each and, in the thread that
  * publishes, walks through all of them whenever a subscriber leaves. Of a connection's the first few are always taken; the rest of all
- * connections together is paced, and so are new connections to a PUB. */
+ * connections together is paced, and so are new connections to a PUB. The free bytes of those who leave again pile up until the thread
+ * that publishes has heard of it: so they are few. */
 enum {
     GUARD_PREFIX_BYTES_MAX = 16 * 1024,
-    GUARD_PREFIX_FREE = 512,
+    GUARD_PREFIX_FREE = 64,
     GUARD_PREFIX_BURST = 16 * 1024,
     GUARD_PREFIX_PER_SECOND = 4 * 1024,
     GUARD_SUBSCRIBERS_BURST = 300,

@@ -221,6 +221,18 @@ def churn(port, seconds=2):
     return cut
 
 
+def come_and_go(port, size=50, count=9, seconds=3):
+    """Subscribes to some prefixes, leaves and comes again, as fast as it goes; how often it was taken."""
+    taken = 0
+    for _ in _until(seconds):
+        with contextlib.suppress(OSError):
+            peer = _subscriber(port)
+            peer.send(b"".join(subscription(os.urandom(size)) for _ in range(count)))
+            peer.close()
+            taken += 1
+    return taken
+
+
 def unread_events(port, connections=4):
     """Subscribes to everything and reads nothing."""
     peers = [_subscriber(port, receive_buffer=4096) for _ in range(connections)]

@@ -14,6 +14,7 @@ import pytest
 from bystanders import Bystanders
 from buyers import Asker
 from hostile_peer import run, running, started
+from patience import stretched
 from processes import EVENTS, OFFSETS
 from raw_zmtp import COMMAND, LONG, MORE, Peer, frame, greeting, ping, ready
 
@@ -175,6 +176,17 @@ def test_the_prefixes_of_all_peers_together_are_bounded(shop):
 def test_subscribing_and_unsubscribing_without_end_is_cut(shop):
     with undisturbed(shop):
         assert run("churn", port_of(shop, "stock", events=True)) > 0
+
+
+def test_subscribers_that_come_and_go_do_not_hold_up_who_publishes(shop):
+    waits = []
+    with running("come_and_go", port_of(shop, "stock", events=True)) as crowd:
+        while crowd.poll() is None:
+            began = time.monotonic()
+            assert answers(shop, "stock")
+            waits.append(time.monotonic() - began)
+        assert int(crowd.stdout.read()) > 100
+    assert max(waits) < stretched(1.5), sorted(waits)[-5:]
 
 
 def test_subscribers_that_read_nothing_hold_some_megabytes(shop):
