@@ -1185,6 +1185,18 @@ ON_MYSQL(means_tcp_by_localhost_with_a_port)
     db_close(&db);
 }
 
+ON_MYSQL(keeps_a_snapshot_open_while_a_long_proof_reads_other_databases)
+{
+    struct err_text why = {""};
+    struct db *writer = open_made(place);
+    struct db *reader = NULL;
+    place->config.read_only = true;
+    cr_assert(db_open(&place->config, &reader, &why) == ERR_ok, "%s", why.text);
+    cr_expect(number_of(reader, "SELECT @@wait_timeout") == 28800);
+    db_close(&reader);
+    db_close(&writer);
+}
+
 ON_MYSQL(sets_its_session_up)
 {
     static const struct db_step none[] = {{1, "CREATE TABLE IF NOT EXISTS $x (n {I64} PRIMARY KEY NOT NULL) {TABLE_END}"}};

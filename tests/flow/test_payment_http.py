@@ -309,9 +309,9 @@ def test_who_may_do_what(till):
 
     of = {"charge": charge["id"]}
     for role in ("anonymous", "customer"):
-        assert ask("payment.get", of, role) == "unknown_charge"
-        assert ask("payment.refunds", of, role) == "unknown_charge"
-        assert ask("payment.list", {}, role) == "forbidden"
+        assert ask("payment.get", of, role) == "unavailable", "whose it is order would say, and that is away"
+        assert ask("payment.refunds", of, role) == "unavailable"
+        assert ask("payment.list", {}, role) == "invalid_field", "they name an order"
         assert ask("payment.confirm", of, role) == "forbidden"
         assert ask("payment.refund", of, role) == "forbidden"
         assert ask("payment.cancel", {**of, "order": charge["order"]}, role) == "forbidden"

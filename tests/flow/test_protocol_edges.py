@@ -103,6 +103,11 @@ def hosted(asker, name):
     return {"name": name, "source": "stock/0"}
 
 
+def lasting(body):
+    """What does not go on by itself between two looks: an order's saga ends when its units and its money are back."""
+    return {field: value for field, value in body.items() if field not in ("saga", "version", "changed")}
+
+
 TWICE = {
     "any.unsubscribe": ("stock", lambda ask, name: subscribed(ask, name)),
     "dlq.unsubscribe": ("dlq", lambda ask, name: hosted(ask, name[-48:])),
@@ -131,7 +136,8 @@ def test_the_same_id_twice_is_answered_the_same_though_again_is_not_said(asker, 
     first = once(asker(actor), op, body, request_id)
     assert first[0] == "ok", first
     for again in (False, True, False):
-        assert once(asker(actor), op, body, request_id, again)[:2] == first[:2]
+        told = once(asker(actor), op, body, request_id, again)
+        assert (told[0], lasting(told[1])) == (first[0], lasting(first[1]))
     other = {**body, "hold": uuid7()} if "hold" in body else None
     if other:
         assert once(asker(actor), op, other, request_id)[0] == "idempotency_mismatch"

@@ -68,7 +68,7 @@ def free_base_port(shards=1):
     """A base for larder's ports: requests, events and probes of every actor and shard behind it are free."""
     wanted = [block + offset + SHARD * shard for block in (0, EVENTS, PROBES) for offset in OFFSETS.values() for shard in range(shards)]
     wanted.append(PROBES)
-    for base in random.sample(range(5000, 9900, 10), 200):
+    for base in random.sample(range(5000, 20000, 10), 400):
         with contextlib.ExitStack() as probes:
             try:
                 for port in wanted:
