@@ -374,7 +374,6 @@ judge_line(struct http_head *head)
     }
     head->method = (struct slice){head->bytes.data, (size_t)(first - head->bytes.data)};
     head->target = (struct slice){first + 1, (size_t)(second - first) - 1};
-    head->is_head = slice_equal(head->method, slice_of("HEAD"));
     if (!is_all(head->method, IN_NAME)) {
         refuse(head, ERR_malformed, "the method is none");
     }
@@ -610,21 +609,28 @@ http_head_init(struct http_head *head)
     assert(head->parser != NULL);
 }
 
+static struct slice
+without_empty_line(struct slice bytes)
+{
+    bool has_one = bytes.size >= LINE_ENDS && bytes.data[0] == '\r' && bytes.data[1] == '\n';
+    return has_one ? (struct slice){bytes.data + LINE_ENDS, bytes.size - LINE_ENDS} : bytes;
+}
+
 void
-http_head_spoil(struct http_head *head)
+http_head_spoil(struct http_head *head, struct slice bytes)
 {
     struct http_head kept = *head;
     *head = (struct http_head){.parser = kept.parser, .bytes = kept.bytes, .headers = kept.headers, .room = kept.room};
     head->bytes.size = 0;
+    bytes = without_empty_line(bytes);
+    head->is_head = bytes.size >= 5 && memcmp(bytes.data, "HEAD ", 5) == 0;
 }
 
 static void
 begin(struct http_head *head, struct slice bytes)
 {
-    http_head_spoil(head);
-    if (bytes.data[0] == '\r') {
-        bytes = (struct slice){bytes.data + LINE_ENDS, bytes.size - LINE_ENDS};
-    }
+    http_head_spoil(head, bytes);
+    bytes = without_empty_line(bytes);
     wire_buffer_append(&head->bytes, bytes.data, bytes.size);
 }
 

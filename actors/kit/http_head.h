@@ -79,9 +79,10 @@ http_head_init(struct http_head *head);
 bool
 http_head_read(struct http_head *head, struct slice bytes);
 
-/* Says nothing, as after a head that ended in the middle; the slices of the one before are gone. */
+/* Says nothing but whether `bytes`, the beginning of a head that is wrong, are of a HEAD request; the slices of the one before are
+ * gone. */
 void
-http_head_spoil(struct http_head *head);
+http_head_spoil(struct http_head *head, struct slice bytes);
 
 /* Gives the parser bytes of the body: of one chunk, one line or the whole, never more than belongs to this message. False: they are
  * not what the head has promised. */

@@ -572,7 +572,7 @@ take_head(struct http_server *server, struct http_connection *connection, struct
         break;
     }
     struct http_request *request = request_take(server, connection);
-    http_head_spoil(&request->head);
+    http_head_spoil(&request->head, bytes);
     request->reading = (struct http_body){.place = HTTP_BODY_LINE};
     refuse(server, request, scan->code, scan->refusal);
     return bytes.size;

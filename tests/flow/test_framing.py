@@ -351,6 +351,16 @@ def test_what_could_be_read_in_two_ways_is_refused_once(front, case, is_dribbled
     assert front.level("donut")["version"] == before
 
 
+@pytest.mark.parametrize("case", [name for name, data in MALFORMED.items() if data.startswith(b"GET /livez")])
+def test_a_refused_head_request_has_no_body(front, case):
+    """However early it is refused: else the body is what somebody before takes for the next answer."""
+    for before in (b"", b"\r\n"):
+        with front.connect(5) as connection:
+            send(connection, before + MALFORMED[case].replace(b"GET ", b"HEAD ", 1), False)
+            head, _, body = read_all(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and not body
+
+
 @pytest.mark.parametrize("is_dribbled", [False, True], ids=["whole", "dribbled"])
 @pytest.mark.parametrize("case", SERVED)
 def test_what_has_one_meaning_is_served(front, case, is_dribbled):
