@@ -20,7 +20,8 @@
  * LIMITS
  *   A head within HEAD_MS, of its first byte or, on a new connection, of its beginning (OVER_MS over the limit); a body and the
  *   reading of an answer within SLOW_MS and not IDLE_MS without a byte; IDLE_MS between two requests. Requests that a client sends
- *   before it has its answer wait in the kernel.
+ *   before it has its answer wait in the kernel. Of all answers together UNREAD_MAX bytes may wait to be read; beyond that who has
+ *   read nothing for longest is cut.
  *   All bytes go through channel_read() and channel_write(): TLS is to be put there (OpenSSL, as its libcrypto is linked already).
  *   An answer is one piece; a stream of events would be a phase beside PHASE_SENDING that asks the owner for more when it is writable.
  *
@@ -60,6 +61,7 @@
 #define ACCEPT_PAUSE_MS INT64_C(100)
 #define ACCEPTS_PER_ROUND 16
 #define SPARES_MAX 64
+#define UNREAD_MAX ((size_t)128 * 1024 * 1024)
 #define KEPT_MAX ((size_t)64 * 1024)
 #define TOO_LARGE "the body is larger than is taken here"
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
@@ -99,6 +101,7 @@ struct http_server {
     bool is_draining;
     bool is_pausing; /* nothing is accepted */
     int in_flight;
+    size_t unread; /* bytes of answers that clients leave unread */
     int64_t next_sweep_us;
     int64_t accept_again_us;
     int64_t date_second;
@@ -209,6 +212,8 @@ static void
 request_end(struct http_server *server, struct http_request *request)
 {
     assert(request->connection != NULL);
+    server->unread -= request->unread;
+    request->unread = 0;
     request->connection->request = NULL;
     request->connection = NULL;
     request->next = server->over;
@@ -495,6 +500,10 @@ http_answer(struct http_server *server, struct http_request *request, int status
     request->content = is_sent ? content : (struct slice){NULL, 0};
     enter(connection, PHASE_SENDING);
     send_on(server, connection);
+    if (connection->phase == PHASE_SENDING) {
+        request->unread = request->content.size;
+        server->unread += request->unread;
+    }
 }
 
 /* --- requests --- */
@@ -773,6 +782,30 @@ sweep_list(struct http_server *server, struct connection_list *list, int64_t now
     }
 }
 
+/* The connection that has left its answer alone for longest, or `stalest`. */
+static struct http_connection *
+find_stalest(const struct connection_list *list, struct http_connection *stalest)
+{
+    for (struct http_connection *connection = list->first; connection != NULL; connection = connection->next) {
+        if (connection->phase == PHASE_SENDING && (stalest == NULL || connection->moved_us < stalest->moved_us)) {
+            stalest = connection;
+        }
+    }
+    return stalest;
+}
+
+/* Answers of some megabytes that thousands leave unread would take all memory before they are slow. */
+static void
+bound_unread(struct http_server *server)
+{
+    while (server->unread > UNREAD_MAX) {
+        struct http_connection *connection = find_stalest(&server->over_limit, find_stalest(&server->usual, NULL));
+        assert(connection != NULL);
+        count(server->limits.swept, 1);
+        connection_close(server, connection);
+    }
+}
+
 void
 http_server_run(struct http_server *server, int64_t now_us)
 {
@@ -794,6 +827,7 @@ http_server_run(struct http_server *server, int64_t now_us)
     if (server->is_pausing && now_us >= server->accept_again_us) {
         go_on_accepting(server);
     }
+    bound_unread(server);
     give_back(server);
     while (server->closed != NULL) {
         connection = server->closed;

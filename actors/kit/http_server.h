@@ -37,6 +37,7 @@ struct http_request {
     struct wire_buffer out; /* head of the answer */
     struct slice content;
     size_t sent;
+    size_t unread; /* bytes that are kept because the client has not read them */
 };
 
 /* What the owner is told, in the server's thread. */

@@ -2,6 +2,7 @@
 """Attacks over HTTP on a running shop, in one process and as processes: it lives, nobody else waits, and what they cost comes back."""
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -175,3 +176,37 @@ def counted(shop):
 def cpu_s(pid):
     fields = open(f"/proc/{pid}/stat", encoding="ascii", errors="replace").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def resident_mib(pid):
+    return int(re.search(r"^VmRSS:\s+(\d+) kB$", open(f"/proc/{pid}/status", encoding="ascii").read(), re.M).group(1)) / 1024
+
+
+def test_answers_that_nobody_reads_hold_so_much_memory_and_no_more(new_shop, sqlite):
+    """Pages of 4 MB, left unread by more connections than 128 MiB are enough for: who has left his for longest is cut."""
+    shop = new_shop(sqlite)
+    process = shop.run()
+    dish = json.dumps({"name": "x", "description": "\x01" * 2000, "category": "other", "price": {"amount": 1, "currency": "BRL"}})
+    for number in range(330):
+        assert processes.request(shop.http, "PUT", f"/v1/products/dish-{number}", dish)[0] == 200
+    assert len(processes.request(shop.http, "GET", "/v1/products?limit=1000")[2]) > 3_900_000
+    host, port = shop.http.rsplit(":", 1)
+    before = resident_mib(process.pid)
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for number in range(70):
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096 if number < 69 else 65536)
+            one.settimeout(stretched(10))
+            one.connect((host, int(port)))
+            one.sendall(ask(b"/v1/products?limit=1000"))
+            assert one.recv(15).startswith(b"HTTP/1.1 200")
+            readers.append(one)
+        assert resident_mib(process.pid) - before < 200
+        assert processes.request(shop.http, "GET", "/v1/stock/donut")[0] == 200
+        assert processes.figures(processes.told(shop.probes))["larder_http_slow_clients_total"] >= 30
+        got = 0
+        while got < 3_900_000:
+            piece = readers[-1].recv(1 << 20)
+            assert piece, f"the latest reader was cut after {got} bytes"
+            got += len(piece)
