@@ -229,11 +229,11 @@ keys_came(struct auth_waiter *waiter)
 
 /* --- its identity --- */
 
-/* What is answered to a sale or a production is nobody's own; an order and a person are. */
+/* A factory's callback and a provider's webhook show in another way who sent them, and need no key. */
 static bool
-is_personal(enum op op)
+is_of_people(enum op op)
 {
-    return strcmp(wire_ops[op].owner, "order") == 0 || strcmp(wire_ops[op].owner, "user") == 0;
+    return strcmp(wire_ops[op].owner, "factory") != 0 && strcmp(wire_ops[op].owner, "payment") != 0;
 }
 
 static err
@@ -248,8 +248,8 @@ read_identity(struct exchange *exchange, struct err_text *why)
         if (failed != ERR_ok) {
             return failed;
         }
-        bool is_guarded = is_personal(route->op) || exchange->head.prefers_async; /* whoever knows its id may ask for its outcome */
-        if (exchange->asker.role == ROLE_ANONYMOUS && is_guarded && !key_is_uuid(&key)) {
+        /* by such a key somebody else's order came back, or somebody else's sale was told as his own */
+        if (exchange->asker.role == ROLE_ANONYMOUS && is_of_people(route->op) && !key_is_uuid(&key)) {
             return err_say(why, ERR_invalid_field,
                            "Idempotency-Key: must be a UUID of version 4 or 7 here, as all who show no token share one space of keys");
         }

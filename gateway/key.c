@@ -6,8 +6,8 @@
  *   A client that repeats a request with its key gets the effect once and the same answer. The gateway keeps nothing for that: it
  *   derives the request's id from who asks, which route and which key, and the actor that owns the effect looks the id up.
  *
- *   All who show no token are one to it: they share one space of keys. Where an answer is somebody's own, such as an order, a key of
- *   theirs has to be one that nobody else finds: a UUID.
+ *   All who show no token are one to it: they share one space of keys, in which one's order or sale would come back to another.
+ *   So a key of theirs has to be one that nobody else finds: a UUID.
  *
  * FAILURES
  *   A key that is empty, too long or not visible ASCII is refused by the header's name, never cut.

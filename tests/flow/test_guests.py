@@ -203,6 +203,7 @@ def test_keys_of_guests_are_uuids(house):
         refused = house.ask("POST", "/v1/orders", body=body, Idempotency_Key=key).is_problem("invalid_field")
         assert "Idempotency-Key" in refused["detail"] and "UUID" in refused["detail"]
         house.ask("POST", "/v1/users", body={"email": "x@example.com"}, Idempotency_Key=key).is_problem("invalid_field")
+        house.ask("POST", "/checkout", body={"product": body["lines"][0]["product"]}, Idempotency_Key=key).is_problem("invalid_field")
     for key in (str(uuid.uuid4()), str(uuid.uuid4()).upper(), f'"{uuid.uuid4()}"'):
         first = house.ask("POST", "/v1/orders", body=body, Idempotency_Key=key).is_ok(201)
         assert house.ask("POST", "/v1/orders", body=body, Idempotency_Key=key).is_ok(201) == first
