@@ -219,7 +219,7 @@ contract: test-packages $(OUT)/contract_tests
 
 flow: test-packages build/promtool all $(OUT)/random_operations
 	@rm -f $(OUT)/report.*
-	@$(PATIENCE) LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run /usr/bin/python3 -m pytest -q -n 4 --dist loadfile tests/flow tests/system $(if $(T),-k '$(T)')
+	@$(PATIENCE) LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run tests/driven $(if $(T),-k '$(T)')
 	@tests/reports $(OUT)
 
 # --- checks, tools ---

@@ -24,13 +24,13 @@
 #include "actor_internal.h"
 #include "beat.h"
 #include "clock.h"
-#include "zmtp_guard.h"
 #include "kit_schema.h"
 #include "link.h"
 #include "log.h"
 #include "log_often.h"
 #include "topology.h"
 #include "zmtp.h"
+#include "zmtp_guard.h"
 
 enum {
     TAKE_MAX_MS = 15000,

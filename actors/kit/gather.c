@@ -17,9 +17,9 @@
 
 #include "actor_internal.h"
 #include "clock.h"
-#include "zmtp_guard.h"
 #include "log.h"
 #include "zmtp.h"
+#include "zmtp_guard.h"
 
 enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
 

@@ -120,6 +120,10 @@ def databases():
     return ["sqlite", "mysql"] if os.environ.get("LARDER_TEST_DB") else ["sqlite"]
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures others meanwhile, and so is run with no test beside it")
+
+
 @pytest.fixture(scope="module", params=databases())
 def shop(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")

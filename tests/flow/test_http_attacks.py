@@ -16,6 +16,8 @@ import processes
 from bystanders import Bystanders, behind
 from patience import stretched
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 1.5 if os.environ.get("LARDER_LONG") != "1" else 20
 BUY = b"POST /checkout HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = BUY + b"Transfer-Encoding: chunked\r\n\r\n"

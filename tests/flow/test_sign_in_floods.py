@@ -15,6 +15,8 @@ from guarded import PASSWORD, Guarded
 from patience import stretched
 from rest import ROOT
 
+pytestmark = pytest.mark.alone
+
 FLOODERS = 64
 FACTOR = 3
 ROUNDS = 8

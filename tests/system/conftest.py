@@ -22,6 +22,10 @@ from mysql_proxy import MysqlProxy
 from processes import LARDER, Mysql, Shop, Sqlite
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures others meanwhile, and so is run with no test beside it")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     report = (yield).get_result()

@@ -9,6 +9,8 @@ import pytest
 from bystanders import Bystanders
 from patience import stretched
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def shop(make_shop, sqlite):

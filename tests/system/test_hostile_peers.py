@@ -23,6 +23,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 # pylint: disable=wrong-import-position
 from larder_client import Client
 
+pytestmark = pytest.mark.alone
+
 CALM_S, ATTACK_S = 2, 4
 SLACK_MIB = 48
 
