@@ -166,7 +166,7 @@ $(patsubst %.c,$(OUT)/%,$(SAMPLE_SOURCES)): $(OUT)/samples/%: $(OUT)/obj/samples
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
-$(OUT)/unit_tests: $(call object,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(OUT)/libserver.a $(OUT)/liblarder.a
+$(OUT)/unit_tests: $(call object,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(filter-out %/random_operations.o,$(RANDOM_OBJECTS)) $(OUT)/libserver.a $(OUT)/liblarder.a
 	@$(if $(V),,echo "  LD  $@")
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcriterion
 

@@ -1067,6 +1067,29 @@ ON_BOTH(actor, answers_what_it_cannot_do)
     finish(&stage);
 }
 
+/* A socket's descriptor tells of what is new, once: a message that a batch leaves lying must bring the next batch by itself. */
+ON_BOTH(actor, answers_what_lies_behind_more_refused_ones_than_a_batch_takes)
+{
+    enum { A_BATCH = 1000 }; /* REFUSED_MAX of gather.c */
+    static const int bursts[] = {A_BATCH, A_BATCH + 1, 2 * A_BATCH};
+    struct stage stage;
+    start(&stage, place);
+    for (size_t i = 0; i < sizeof bursts / sizeof bursts[0]; i++) {
+        enter_gate(&stage);
+        for (int sent = 0; sent < bursts[i]; sent++) {
+            send_frames(&stage, slice_of("garbage"), slice_of("\x80"));
+        }
+        struct id last = send_adjust(&stage, "donut", 1, NULL);
+        leave_gate(&stage);
+        for (int heard = 0; heard < bursts[i]; heard++) {
+            (void)expect_status(&stage, ERR_malformed);
+        }
+        struct heard answer = expect_status(&stage, ERR_ok);
+        cr_expect(id_equal(&answer.id, &last));
+    }
+    finish(&stage);
+}
+
 ON_BOTH(actor, answers_a_req_socket)
 {
     struct stage stage;

@@ -373,7 +373,7 @@ read_header(struct sequence *sequence, const struct request *request, struct sli
         sequence_complain(sequence, request, "the reply has another version or id");
     } else if (request->attempts > 0 && is_again != request->again && status != ERR_ok) {
         return ERR_COUNT; /* the refusal of an attempt that was given up */
-    } else if (request->attempts == 0 && !request->is_header_bad && is_again != request->again) {
+    } else if (request->attempts == 0 && is_again != request->again) {
         sequence_complain(sequence, request, "the reply says another `again`");
     } else if (status == ERR_COUNT) {
         sequence_complain(sequence, request, "%.*s is no status", (int)header.status.size, (const char *)header.status.data);

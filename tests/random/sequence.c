@@ -302,6 +302,7 @@ expect(struct request *request)
     if (request->envelope > SEQUENCE_ENVELOPE_MAX ||
         wire_decode(&request_header_body, wire_buffer_slice(&request->header), &header, &why) != ERR_ok) {
         request->is_header_bad = true;
+        request->again = false; /* nobody can read it there, so no answer says it */
         return ERR_malformed;
     }
     const struct wire_op *op = &wire_ops[request->op];
@@ -459,14 +460,13 @@ sequence_repeat(struct sequence *sequence, struct request *request)
 {
     request->is_under_way = true;
     request->attempts++;
-    if (request->is_header_bad) {
-        return;
+    if (!request->is_header_bad) {
+        request->again = true;
+        WIRE_SET(&request->told, request_header, again, true);
+        WIRE_SET(&request->told, request_header, deadline, link_utc_ms() + SEQUENCE_TIMEOUT_MS);
+        request->header.size = 0;
+        wire_encode(&request_header_body, &request->told, &request->header);
+        request->expected = expect(request);
     }
-    request->again = true;
-    WIRE_SET(&request->told, request_header, again, true);
-    WIRE_SET(&request->told, request_header, deadline, link_utc_ms() + SEQUENCE_TIMEOUT_MS);
-    request->header.size = 0;
-    wire_encode(&request_header_body, &request->told, &request->header);
-    request->expected = expect(request);
     sequence_log(sequence, request, NULL, wire_ops[request->op].request, wire_buffer_slice(&request->body));
 }
