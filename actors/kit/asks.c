@@ -234,11 +234,15 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
         return;
     }
     struct peer *peer = connect_peer(asks, actor, shard);
-    if (peer == NULL || message_send(peer->raw, header, body) != MESSAGE_SENT) {
+    if (peer == NULL) {
         fail_later(asks, index, ERR_unavailable);
         return;
     }
-    peer->source.is_ready = true;
+    peer->source.is_ready = true; /* a send, also one that fails, may take in the word that a reply has come */
+    if (message_send(peer->raw, header, body) != MESSAGE_SENT) {
+        fail_later(asks, index, ERR_unavailable);
+        return;
+    }
     asks->entries[index].peer = peer;
     await_reply(asks, index);
 }
