@@ -367,12 +367,13 @@ close_stale(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const
 {
     struct dlq_hosting_row *row = &hosting->now.row;
     host_touch(dlq->hosts, hosting);
+    err code = ERR_ok;
     if (row->since_ms == 0 && row->position < row->copied) {
-        host_open_letter(dlq, batch, hosting, batch->now_ms);
+        code = host_open_letter(dlq, batch, hosting, batch->now_ms);
     }
     log_error("hosting_is_stale", LOG_TEXT("source", row->source), LOG_TEXT("subscriber", row->subscriber),
               LOG_I64("position", row->position), LOG_I64("copied", row->copied), LOG_TEXT("reason", words));
-    err code = host_close_letter(dlq, batch, hosting, DLQ_STALE, words);
+    code = code == ERR_ok ? host_close_letter(dlq, batch, hosting, DLQ_STALE, words) : code;
     subscription_end(batch, hosting, ERR_other_incarnation, words);
     return code == ERR_ok ? host_remove(dlq, hosting) : code;
 }
@@ -409,15 +410,18 @@ host_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, cons
     return ERR_ok;
 }
 
-/* The source forgot a client's subscription: it is made anew, and goes on where it was if that is still there. */
+/* The source forgot a client's subscription: it is made anew, and goes on where it was if that is still there. It is no wonder where
+ * an earlier session was to end. */
 static void
 subscribe_again(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
 {
     struct subscribe subscribe = {0};
     WIRE_SET(&subscribe, subscribe, subscriber, slice_of(hosting->now.row.subscriber));
     WIRE_SET(&subscribe, subscribe, from_start, true);
-    log_error("subscription_was_forgotten", LOG_TEXT("source", hosting->source->name),
-              LOG_TEXT("subscriber", hosting->now.row.subscriber), LOG_I64("copied", hosting->now.row.copied));
+    if (id_is_zero(&hosting->now.row.ended)) {
+        log_error("subscription_was_forgotten", LOG_TEXT("source", hosting->source->name),
+                  LOG_TEXT("subscriber", hosting->now.row.subscriber), LOG_I64("copied", hosting->now.row.copied));
+    }
     host_touch(dlq->hosts, hosting);
     hosting->now.is_asking = true;
     hosting->now.asked_id = id_new();
@@ -457,7 +461,10 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct hosting *hosting, c
         return close_incarnation(dlq, batch, hosting->source, &left);
     }
     if (subscribed->position <= hosting->now.row.copied) {
-        return host_pump(dlq, batch, hosting->source);
+        struct dlq_hosting_row *row = &hosting->now.row;
+        row->ended = id_equal(&row->ended, &row->session) ? row->ended : (struct id){0};
+        err code = host_store(dlq, hosting);
+        return code == ERR_ok ? host_pump(dlq, batch, hosting->source) : code;
     }
     char words[ERR_TEXT_MAX];
     (void)snprintf(words, sizeof words, "%s forgot this subscription, and does not have the events %lld to %lld any more",
@@ -477,6 +484,9 @@ take_refusal(struct dlq *dlq, struct batch *batch, struct hosting *hosting, cons
         return close_incarnation(dlq, batch, hosting->source, &left);
     }
     if (item->status == ERR_unknown_subscriber && now->row.is_client) {
+        if (id_equal(&now->row.ended, &now->row.session)) {
+            return subscription_finish(dlq, batch, hosting);
+        }
         subscribe_again(dlq, batch, hosting);
         return ERR_ok;
     }
@@ -539,8 +549,8 @@ begin_hosting(struct dlq *dlq, struct batch *batch, struct host_source *source, 
     hosting->is_listed = true;
     log_warn("subscriber_is_behind", LOG_TEXT("source", row.source), LOG_TEXT("subscriber", row.subscriber),
              LOG_I64("position", row.position), LOG_I64("head", source->head), LOG_I64("age_ms", position->age_ms));
-    host_open_letter(dlq, batch, hosting, batch->now_ms - position->age_ms);
-    return host_store(dlq, hosting);
+    code = host_open_letter(dlq, batch, hosting, batch->now_ms - position->age_ms);
+    return code == ERR_ok ? host_store(dlq, hosting) : code;
 }
 
 static err

@@ -137,8 +137,8 @@ host_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, cons
 /* --- dlq_host_letter.c --- */
 
 /* Somebody is behind since then. Its row must be stored by the caller. */
-void
-host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t since_ms);
+MUST_CHECK err
+host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t behind_since_ms);
 
 /* Tells the letter how far events are kept, now and then. */
 MUST_CHECK err
@@ -154,9 +154,13 @@ host_close_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting,
 MUST_CHECK err
 subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
 
-/* The subscription ends, whoever waits is told why. */
+/* Whoever waits for an event is told why none comes any more. */
 void
 subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words);
+
+/* The source has forgotten the subscription because it was asked to. */
+MUST_CHECK err
+subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
 
 /* Letters of clients that do not acknowledge. */
 MUST_CHECK err

@@ -4,7 +4,9 @@
  *           waits as long as the subscriber is behind, and is done when it has caught up.
  *
  * STATE     A hosting's `since_ms` says that it has a letter and, with source and subscriber, which: the letter's id is derived from
- *           them, so each time that somebody falls behind is a letter of its own.
+ *           them, so each time that somebody falls behind is a letter of its own. It is the time at which the letter was opened and not
+ *           the one since when somebody is behind: that is the age of an event, and whoever ends his subscription and begins it again
+ *           at its start is behind the same event once more. A time that has a letter, as the clock was put back, is passed over.
  *
  * FAILURES  A letter that somebody has closed by hand is left as it is; hosting goes on without it.
  *
@@ -22,19 +24,36 @@ letter_id(const struct dlq_hosting_row *row)
     return id_of_bytes(text, (size_t)size);
 }
 
-void
-host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t since_ms)
+static err
+name_letter(struct dlq *dlq, struct dlq_hosting_row *row, int64_t now_ms)
+{
+    struct dlq_letter other;
+    bool is_taken = true;
+    err code = ERR_ok;
+    for (int64_t since_ms = now_ms; code == ERR_ok && is_taken; since_ms++) {
+        row->since_ms = since_ms;
+        struct id id = letter_id(row);
+        code = dlq_store_find(&dlq->store, &id, &other, &is_taken);
+    }
+    return code;
+}
+
+err
+host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t behind_since_ms)
 {
     struct dlq_hosting_row *row = &hosting->now.row;
     host_touch(dlq->hosts, hosting);
-    row->since_ms = since_ms;
+    err code = name_letter(dlq, row, batch->now_ms);
+    if (code != ERR_ok) {
+        return code;
+    }
     struct dlq_letter letter = {
         .id = letter_id(row),
         .state = DLQ_WAITING,
         .kind = DLQ_SUBSCRIBER,
         .seq = row->position + 1,
         .to = row->copied,
-        .first_ms = since_ms,
+        .first_ms = behind_since_ms,
         .last_ms = batch->now_ms,
         .opened_ms = batch->now_ms,
         .changed_ms = batch->now_ms,
@@ -48,10 +67,11 @@ host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, 
     dlq_copy(letter.source, sizeof letter.source, slice_of(row->source));
     (void)snprintf(letter.error, sizeof letter.error, "%s has not %s the events of %s behind %lld for %lld ms; they are kept for it",
                    row->subscriber, row->is_client ? "acknowledged" : "confirmed", row->source, (long long)row->position,
-                   (long long)(batch->now_ms - since_ms));
+                   (long long)(batch->now_ms - behind_since_ms));
     hosting->now.letter_to = row->copied;
     hosting->now.letter_ms = batch->now_ms;
     dlq_open_letter(dlq, batch, &letter, &(struct dlq_frames){0});
+    return ERR_ok;
 }
 
 static err

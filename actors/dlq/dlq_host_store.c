@@ -22,8 +22,9 @@ copy_text(char to[WIRE_NAME_MAX + 1], struct slice text)
 err
 dlq_host_store_load(struct db *db, struct db_statement **rows)
 {
-    struct db_statement *read = db_statement(db, "SELECT source, subscriber, incarnation, is_client, session, position, copied, since"
-                                                 " FROM $hosting ORDER BY source, subscriber");
+    struct db_statement *read =
+        db_statement(db, "SELECT source, subscriber, incarnation, is_client, session, position, copied, since, ended"
+                         " FROM $hosting ORDER BY source, subscriber");
     *rows = read;
     return db_query(read);
 }
@@ -42,6 +43,9 @@ dlq_host_store_next(struct db_statement *rows, struct dlq_hosting_row *row)
         .copied = db_i64(rows, 6),
         .since_ms = db_i64(rows, 7),
     };
+    if (!db_is_null(rows, 8)) { /* as an older build writes it */
+        row->ended = db_id(rows, 8);
+    }
     copy_text(row->source, db_bytes(rows, 0));
     copy_text(row->subscriber, db_bytes(rows, 1));
     return true;
@@ -51,8 +55,8 @@ err
 dlq_host_store_put(struct db *db, const struct dlq_hosting_row *row)
 {
     struct db_statement *put =
-        db_statement(db, "REPLACE INTO $hosting (source, subscriber, incarnation, is_client, session, position, copied, since)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+        db_statement(db, "REPLACE INTO $hosting (source, subscriber, incarnation, is_client, session, position, copied, since, ended)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
     db_bind_text(put, slice_of(row->source));
     db_bind_text(put, slice_of(row->subscriber));
     db_bind_id(put, &row->incarnation);
@@ -61,6 +65,7 @@ dlq_host_store_put(struct db *db, const struct dlq_hosting_row *row)
     db_bind_i64(put, row->position);
     db_bind_i64(put, row->copied);
     db_bind_i64(put, row->since_ms);
+    db_bind_id(put, &row->ended);
     return db_queue(put, DB_ANY_ROWS);
 }
 

@@ -16,9 +16,10 @@ struct dlq_hosting_row {
     bool is_client;
     struct id incarnation; /* of the source */
     struct id session;     /* of a client: the newest */
+    struct id ended;       /* the session whose end the source was asked for, whatever it answered; all zero: none */
     int64_t position;      /* the last event that the subscriber has applied, or the client acknowledged */
     int64_t copied;        /* the last event that is here */
-    int64_t since_ms;      /* since when it is behind, which also names its letter; 0: there is no letter */
+    int64_t since_ms;      /* since when it has a letter, which also names that; 0: there is no letter */
 };
 
 /* All rows, by dlq_host_store_next(). */

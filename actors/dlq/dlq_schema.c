@@ -78,6 +78,7 @@ const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
           " source {TEXT 64} NOT NULL, seq {I64} NOT NULL, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL,"
           " PRIMARY KEY (source, seq)"
           ") {KEYED_TABLE_END}"},
+    {119, "ALTER TABLE $hosting ADD COLUMN ended {BYTES 16}"},
 };
 
 const size_t dlq_step_count = DLQ_STEP_COUNT;

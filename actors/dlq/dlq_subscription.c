@@ -10,7 +10,9 @@
  * STATE     Rows of $hosting with is_client. In memory the receives that wait, one per subscription, and the requests that wait for a
  *           source: they are those of the batch under way too, and its end settles which are gone.
  *
- * FAILURES  A source that is away makes a new subscription and an unsubscribe `unavailable`; what is kept is given all the same. After
+ * FAILURES  A source that is away makes a new subscription and an unsubscribe `unavailable`; what is kept is given all the same. That
+ *           the source was asked for the end is on disk before it is asked: where its answer is lost, by a kill or by time, the
+ *           subscription ends here as soon as the source does not know it, and a session that was begun since goes on. After
  *           a restart an acknowledgement of everything that is kept is believed: what was sent before is not known any more.
  *
  * LIMITS    DLQ_SUBSCRIPTIONS_MAX subscriptions, one receive waiting for each; a second one of its session takes its place.
@@ -335,16 +337,18 @@ err
 dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
 {
     const struct dlq_unsubscribe *body = item->body;
-    const struct hosting *hosting = find_client(dlq, body->source, body->name);
+    struct hosting *hosting = find_client(dlq, body->source, body->name);
     if (hosting == NULL) {
         refuse_unknown(batch, item, body->source, body->name);
         return ERR_ok;
     }
+    host_touch(dlq->hosts, hosting);
+    hosting->now.row.ended = hosting->now.row.session;
     const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
     struct unsubscribe unsubscribe = {0};
     WIRE_SET(&unsubscribe, unsubscribe, subscriber, slice_of(asked->subscriber));
     ask_source(batch, item, hosting->source, OP_any_unsubscribe, asked, &unsubscribe);
-    return ERR_ok;
+    return host_store(dlq, hosting);
 }
 
 /* --- what the source says --- */
@@ -375,18 +379,21 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, 
     return host_pump(dlq, batch, source);
 }
 
+err
+subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
+{
+    host_touch(dlq->hosts, hosting);
+    subscription_end(batch, hosting, ERR_unknown_subscriber, "the subscription was ended");
+    err code = host_close_letter(dlq, batch, hosting, DLQ_STALE, "the subscription was ended");
+    return code == ERR_ok ? host_remove(dlq, hosting) : code;
+}
+
 static err
 take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked *asked)
 {
     const struct host_source *source = host_find_source(dlq->hosts, slice_of(asked->source));
     struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(asked->subscriber));
-    err code = ERR_ok;
-    if (hosting != NULL) {
-        host_touch(dlq->hosts, hosting);
-        subscription_end(batch, hosting, ERR_unknown_subscriber, "the subscription was ended");
-        code = host_close_letter(dlq, batch, hosting, DLQ_STALE, "the subscription was ended");
-        code = code == ERR_ok ? host_remove(dlq, hosting) : code;
-    }
+    err code = hosting == NULL ? ERR_ok : subscription_finish(dlq, batch, hosting);
     struct nothing nothing = {0};
     struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &nothing);
@@ -434,8 +441,8 @@ subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting
         }
         log_warn("client_is_behind", LOG_TEXT("source", now->row.source), LOG_TEXT("subscriber", now->row.subscriber),
                  LOG_I64("position", now->row.position), LOG_I64("copied", now->row.copied), LOG_I64("age_ms", age_ms));
-        host_open_letter(dlq, batch, hosting, batch->now_ms - age_ms);
-        return host_store(dlq, hosting);
+        err code = host_open_letter(dlq, batch, hosting, batch->now_ms - age_ms);
+        return code == ERR_ok ? host_store(dlq, hosting) : code;
     }
     if (!is_behind || (is_prompt && now->row.position >= now->letter_to)) {
         err code = host_close_letter(dlq, batch, hosting, DLQ_DONE, NULL);

@@ -795,6 +795,78 @@ ON_BOTH(dlq_subscription, an_end_forgets_it_here_and_at_the_source)
     finish(&stage);
 }
 
+static err
+unsubscribe(struct stage *stage, const char *name, int64_t timeout_ms)
+{
+    struct dlq_unsubscribe body = {0};
+    struct larder_options options = {.timeout_ms = timeout_ms, .attempt_ms = timeout_ms, .attempts = 1};
+    WIRE_SET(&body, dlq_unsubscribe, name, slice_of(name));
+    WIRE_SET(&body, dlq_unsubscribe, source, slice_of(SOURCE));
+    return dlq_client_unsubscribe(stage->other, &options, &body, NULL);
+}
+
+ON_BOTH(dlq_subscription, begun_again_at_its_start_has_a_letter_of_its_own_about_the_same_events)
+{
+    struct stage stage;
+    start(&stage, place);
+    (void)subscribe(stage.to_dlq, "till-1", true);
+    emit(&stage, 3);
+    for (int round = 0; round < 3; round++) {
+        await_letter(&stage, "dlq.till-1", "waiting", 3);
+        cr_expect(unsubscribe(&stage, "till-1", WAIT_MS) == ERR_ok);
+        await_letter(&stage, "dlq.till-1", "stale", 3);
+        (void)subscribe(stage.to_dlq, "till-1", true);
+    }
+    await_letter(&stage, "dlq.till-1", "waiting", 3);
+    cr_expect(count(&stage, "dlq", "SELECT COUNT(*) FROM $letter WHERE destination = 'dlq.till-1'") == 4);
+    cr_expect(count(&stage, "dlq", "SELECT COUNT(DISTINCT id) FROM $letter WHERE destination = 'dlq.till-1'") == 4);
+    finish(&stage);
+}
+
+/* The source has done what it was asked for, and the dlq was killed before it heard so. The source does not run now. */
+static void
+lose_answer_to_unsubscribe(struct stage *stage)
+{
+    stop(&stage->source);
+    err code = unsubscribe(stage, "till-1", 1000);
+    cr_assert(code != ERR_ok && code != ERR_unknown_subscriber, "%s", err_symbol(code));
+    stop(&stage->dlq);
+    change(stage, "stock", "DELETE FROM $position WHERE subscriber = 'dlq.till-1'");
+    stage->dlq = run_actor(stage, &dlq_class);
+}
+
+ON_BOTH(dlq_subscription, ends_although_the_answer_of_its_source_was_lost)
+{
+    struct stage stage;
+    struct span span;
+    start(&stage, place);
+    struct session session = subscribe(stage.to_dlq, "till-1", true);
+    lose_answer_to_unsubscribe(&stage);
+    stage.source = run_actor(&stage, &toy_class);
+    emit(&stage, 2);
+    await_count(&stage, "dlq", "SELECT COUNT(*) FROM $hosting WHERE is_client = 1", 0);
+    cr_expect(count(&stage, "stock", "SELECT COUNT(*) FROM $position WHERE subscriber = 'dlq.till-1'") == 0, "it was made anew");
+    cr_expect(try_receive(&session, 0, 1, WAIT_MS, &span) == ERR_unknown_subscriber);
+    finish(&stage);
+}
+
+ON_BOTH(dlq_subscription, goes_on_for_a_session_that_was_begun_after_an_end_whose_answer_was_lost)
+{
+    struct stage stage;
+    start(&stage, place);
+    emit(&stage, 2);
+    struct session session = subscribe(stage.to_dlq, "till-1", true);
+    cr_expect(receive_up_to(&session, 0, 2) == 2);
+    lose_answer_to_unsubscribe(&stage);
+    session = subscribe(stage.to_dlq, "till-1", true);
+    cr_expect(session.position == 0);
+    stage.source = run_actor(&stage, &toy_class);
+    await_count(&stage, "stock", "SELECT COUNT(*) FROM $position WHERE subscriber = 'dlq.till-1'", 1);
+    cr_expect(receive_up_to(&session, 0, 2) == 2);
+    cr_expect(receive(&session, 2, 0).count == 0);
+    finish(&stage);
+}
+
 ON_BOTH(dlq_subscription, refuses_what_cannot_be_subscribed_to)
 {
     struct stage stage;
