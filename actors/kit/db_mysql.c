@@ -42,6 +42,7 @@ typedef bool my_bool;
 #define SNAPSHOT_IDLE_S 28800U
 #define HOST_MAX 256
 #define QUERY_MAX 512
+#define OWN_MAX 256
 #define CELL_MAX 64 /* longer values are fetched by themselves */
 
 #define SESSION_MODE "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES"
@@ -190,12 +191,69 @@ read_number(MYSQL *handle, const char *sql, int64_t missing, int64_t *number)
 
 /* --- open and close --- */
 
+/* The connections of this process and whose they are: no other actor of it may take one for a connection that its own writer of before
+ * has left. After the server was started again the numbers begin anew, and the actors open side by side. */
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        unsigned long id; /* 0: free */
+        char prefix[DB_PREFIX_MAX];
+    } list[OWN_MAX];
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void
+own_add(const struct db *db)
+{
+    size_t at = 0;
+    pthread_mutex_lock(&own.lock);
+    while (at < OWN_MAX && own.list[at].id != 0) {
+        at++;
+    }
+    if (at < OWN_MAX) {
+        own.list[at].id = mysql_thread_id(link_of(db)->handle);
+        memcpy(own.list[at].prefix, db->config.prefix, sizeof own.list[at].prefix);
+    }
+    pthread_mutex_unlock(&own.lock);
+}
+
+static void
+own_remove(unsigned long id)
+{
+    pthread_mutex_lock(&own.lock);
+    for (size_t at = 0; at < OWN_MAX; at++) {
+        own.list[at].id = own.list[at].id == id ? 0 : own.list[at].id;
+    }
+    pthread_mutex_unlock(&own.lock);
+}
+
+/* Whether it is that of another actor of this process. */
+static bool
+own_is_of_another(const struct db *db, unsigned long id)
+{
+    bool found = false;
+    pthread_mutex_lock(&own.lock);
+    for (size_t at = 0; at < OWN_MAX && !found; at++) {
+        found = own.list[at].id == id && strcmp(own.list[at].prefix, db->config.prefix) != 0;
+    }
+    pthread_mutex_unlock(&own.lock);
+    return found;
+}
+
+static void
+close_handle(struct link *link)
+{
+    unsigned long id = mysql_thread_id(link->handle);
+    mysql_close(link->handle);
+    link->handle = NULL;
+    own_remove(id);
+}
+
 static void
 drop_link(struct db *db)
 {
     struct link *link = link_of(db);
     if (link->handle != NULL) {
-        mysql_close(link->handle);
+        close_handle(link);
     }
     /* After mysql_close() a statement knows that its connection is gone and is freed without asking the server. */
     for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
@@ -334,10 +392,12 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     const char *socket = address->socket[0] == '\0' ? NULL : address->socket;
     bool ok =
         mysql_real_connect(link->handle, host, config->user, config->password, NULL, address->port, socket, CLIENT_FOUND_ROWS) != NULL;
+    if (ok) {
+        own_add(db);
+    }
     ok = ok && read_number(link->handle, "SELECT @@read_only", 0, &is_read_only);
     if (ok && is_read_only != 0 && !config->read_only) {
-        mysql_close(link->handle);
-        link->handle = NULL;
+        close_handle(link);
         return err_say(reason, ERR_db_readonly, "it takes no writes");
     }
     ok = ok && set_session(db, attempt) && enter_database(db);
@@ -346,8 +406,7 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     }
     err code = err_say(reason, class_of(mysql_errno(link->handle)), "%s", mysql_error(link->handle));
     code = mysql_errno(link->handle) == UNKNOWN_HOST && attempt->again ? ERR_db_lost : code;
-    mysql_close(link->handle);
-    link->handle = NULL;
+    close_handle(link);
     return code;
 }
 
@@ -713,14 +772,14 @@ mysql_slot_scrub(struct db *db)
 }
 
 /* Numbers of connections start again with the server, so the recorded one may be anybody's by now: only a connection that works on
- * our database is ended, and never this one. */
+ * our database is ended, and never this one or another actor's of this process. */
 static err
 mysql_slot_kill(struct db *db, int64_t connection)
 {
     struct link *link = link_of(db);
     char sql[128];
     int64_t found = 0;
-    if (connection == (int64_t)mysql_thread_id(link->handle)) {
+    if (connection == (int64_t)mysql_thread_id(link->handle) || own_is_of_another(db, (unsigned long)connection)) {
         return ERR_ok;
     }
     snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %lld AND db = DATABASE()",

@@ -1067,6 +1067,22 @@ ON_MYSQL(kills_nobody_but_a_writer_of_its_database)
     leave(&elsewhere);
 }
 
+/* After the server was started again the number that is recorded may be anybody's. */
+ON_MYSQL(kills_no_other_actor_of_its_process)
+{
+    struct place beside = *place;
+    struct db *db = open_made(place);
+    strcpy(beside.config.prefix, "beside_0");
+    struct db *other = open_made(&beside);
+    int64_t connection = db_connection(other);
+    expect(db, db_kill(db, connection), ERR_ok);
+    expect(other, db_check(other), ERR_ok);
+    expect(other, db_kill(other, db_connection(db)), ERR_ok);
+    expect(db, db_check(db), ERR_ok);
+    db_close(&other);
+    db_close(&db);
+}
+
 ON_MYSQL(gives_up_an_answer_after_seconds)
 {
     struct err_text why = {""};

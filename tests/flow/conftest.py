@@ -18,7 +18,8 @@ import zmq
 from larder_client import Client, Subscriber, Tail
 from rest import Rest
 
-import processes  # in tests/support, where rest looks
+import bystanders  # in tests/support, where rest looks
+import processes
 from patience import Deadline, stretched, wait_child
 
 # By a name of its own for the tests beside it: `conftest` is that of tests/system when both folders are run.
@@ -122,6 +123,15 @@ def databases():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: measures others meanwhile, and so is run with no test beside it")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if pyfuncitem.get_closest_marker("alone") is None:
+        return None
+    names = pyfuncitem._fixtureinfo.argnames  # pylint: disable=protected-access
+    bystanders.measure(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="module", params=databases())

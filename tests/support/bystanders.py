@@ -17,6 +17,9 @@ PURPOSE   Customers who have nothing to do with an attack: what it does to them,
           a server that stood still is seen by all that were due meanwhile). Attackers belong into `behind()`: on one machine they
           would else take the customers' processor time, which elsewhere they could not.
 
+ROUNDS    A test marked `alone` whose customers were disturbed is measured twice more, and passes when both say that they were not: the
+          median of three. What larder does to them it does each time; what the machine does, once.
+
 FAILURES  AssertionError with the figures. An answer that is not 200, 201 or 409, or a broken connection, is a disturbed customer.
 
 LIMITS    p99 of some hundred requests is the third or so slowest of them. FLOOR_MS is the least p99 that counts as one: below it the
@@ -40,6 +43,20 @@ CUSTOMERS = 8
 FLOOR_MS = stretched(4.0)
 WAIT_S = stretched(10)
 SHELF = 900_000_000
+
+
+class Disturbed(AssertionError):
+    """The p99 of an attack is over its bound."""
+
+
+def measure(call):
+    """Calls a test until two of three rounds agree; the conftests do that for tests marked `alone`."""
+    try:
+        call()
+    except Disturbed as error:
+        print(f"measured again: {error}")
+        call()
+        call()
 
 
 def _percentile(values, share):
@@ -118,7 +135,8 @@ class Bystanders:
         calm, attacked = self.latencies_ms("calm"), self.latencies_ms("attack")
         assert len(calm) >= 100 and len(attacked) >= 100, f"too few requests for a p99: {self.figures()}"
         bound = factor * max(FLOOR_MS, _percentile(calm, 0.99))
-        assert _percentile(attacked, 0.99) <= bound, f"p99 over {bound:.1f} ms: {self.figures()}"
+        if _percentile(attacked, 0.99) > bound:
+            raise Disturbed(f"p99 over {bound:.1f} ms: {self.figures()}")
 
     def memory_came_back(self, slack_mib, deadline_s=10):
         """What is resident is at most so much more than before; the allocator may keep that."""

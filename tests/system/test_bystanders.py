@@ -17,8 +17,12 @@ def shop(make_shop, sqlite):
     return make_shop(sqlite)
 
 
-def test_customers_beside_whom_nothing_happens_are_not_disturbed(shop):
-    process = shop.run()
+@pytest.fixture
+def process(shop):
+    return shop.run()
+
+
+def test_customers_beside_whom_nothing_happens_are_not_disturbed(shop, process):
     with Bystanders(shop.http, [process.pid]) as others:
         others.calm(1)
         with others.attack():
@@ -28,8 +32,7 @@ def test_customers_beside_whom_nothing_happens_are_not_disturbed(shop):
     others.descriptors_came_back(slack=12)
 
 
-def test_a_shop_that_stands_still_is_seen(shop):
-    process = shop.run()
+def test_a_shop_that_stands_still_is_seen(shop, process):
     with Bystanders(shop.http, [process.pid]) as others:
         others.calm(1)
         with others.attack():
@@ -41,8 +44,7 @@ def test_a_shop_that_stands_still_is_seen(shop):
         others.were_not_disturbed()
 
 
-def test_descriptors_that_stay_are_seen(shop):
-    process = shop.run()
+def test_descriptors_that_stay_are_seen(shop, process):
     host, port = shop.http.rsplit(":", 1)
     with Bystanders(shop.http, [process.pid]) as others:
         others.calm(0.1)
