@@ -36,24 +36,12 @@ static const struct {
     enum op op;
     err (*handle)(struct dlq *dlq, struct batch *batch, struct item *item);
 } handlers[] = {
-    {OP_dlq_bury, dlq_handle_bury},
-    {OP_dlq_list, dlq_handle_list},
-    {OP_dlq_show, dlq_handle_show},
-    {OP_dlq_stats, dlq_handle_stats},
-    {OP_dlq_replay, dlq_handle_replay},
-    {OP_dlq_edit, dlq_handle_edit},
-    {OP_dlq_discard, dlq_handle_discard},
-    {OP_dlq_restore, dlq_handle_restore},
-    {OP_dlq_start, dlq_handle_start},
-    {OP_dlq_status, dlq_handle_status},
-    {OP_dlq_replays, dlq_handle_replays},
-    {OP_dlq_cancel, dlq_handle_cancel},
-    {OP_dlq_hand_over, dlq_handle_hand_over},
-    {OP_dlq_outcome, dlq_handle_outcome},
-    {OP_dlq_fetch, dlq_handle_fetch},
-    {OP_dlq_subscribe, dlq_handle_subscribe},
-    {OP_dlq_receive, dlq_handle_receive},
-    {OP_dlq_unsubscribe, dlq_handle_unsubscribe},
+    {OP_dlq_bury, dlq_handle_bury},           {OP_dlq_list, dlq_handle_list},       {OP_dlq_show, dlq_handle_show},
+    {OP_dlq_stats, dlq_handle_stats},         {OP_dlq_replay, dlq_handle_replay},   {OP_dlq_edit, dlq_handle_edit},
+    {OP_dlq_discard, dlq_handle_discard},     {OP_dlq_restore, dlq_handle_restore}, {OP_dlq_start, dlq_handle_start},
+    {OP_dlq_status, dlq_handle_status},       {OP_dlq_replays, dlq_handle_replays}, {OP_dlq_cancel, dlq_handle_cancel},
+    {OP_dlq_hand_over, dlq_handle_hand_over}, {OP_dlq_outcome, dlq_handle_outcome}, {OP_dlq_fetch, dlq_handle_fetch},
+    {OP_dlq_subscribe, dlq_handle_subscribe}, {OP_dlq_receive, dlq_handle_receive}, {OP_dlq_unsubscribe, dlq_handle_unsubscribe},
 };
 
 static err

@@ -4,9 +4,10 @@
  *           waits as long as the subscriber is behind, and is done when it has caught up.
  *
  * STATE     A hosting's `since_ms` says that it has a letter and, with source and subscriber, which: the letter's id is derived from
- *           them, so each time that somebody falls behind is a letter of its own. It is the time at which the letter was opened and not
- *           the one since when somebody is behind: that is the age of an event, and whoever ends his subscription and begins it again
- *           at its start is behind the same event once more. A time that has a letter, as the clock was put back, is passed over.
+ *           them, so each time that somebody falls behind is a letter of its own. It is the time at which the letter was opened and
+ *           not the one since when somebody is behind: that is the age of an event, and whoever ends his subscription and begins it
+ *           again at its start is behind the same event once more. A time that has a letter, as the clock was put back, is passed
+ *           over.
  *
  * FAILURES  A letter that somebody has closed by hand is left as it is; hosting goes on without it.
  *

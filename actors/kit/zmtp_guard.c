@@ -14,8 +14,9 @@
  *           close(). Everything else is under `lock`. A guard is only unmade under it, before the descriptor is closed, so that
  *           whoever holds it may shut a connection down by its descriptor.
  *
- * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port, or of all, the connection goes that
- *           has not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the new one is refused.
+ * FAILURES  A peer that is cut is counted and logged, a line a second at the most. At the limit of a port, or of all, the
+ *           connection goes that has not ended its handshake, or has said nothing, or nothing for IDLE_MS, the longest; else the
+ *           new one is refused.
  *
  * LIMITS    ENTRANCES_MAX ports; descriptors below GUARDS_MAX. A descriptor that is closed by other means than close() keeps its
  *           guard.

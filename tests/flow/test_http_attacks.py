@@ -142,7 +142,7 @@ def test_probes_are_answered_while_all_connections_are_taken(new_shop, sqlite):
         host, port = shop.http.rsplit(":", 1)
         silent = []
         for _ in range(300):
-            silent.append(stack.enter_context(socket.create_connection((host, int(port)), timeout=5)))
+            silent.append(stack.enter_context(socket.create_connection((host, int(port)), timeout=stretched(5))))
             if len(silent) > 64 and len(silent) % 20 == 0:
                 for path in ("/livez", "/readyz"):
                     assert processes.request(shop.http, "GET", path)[0] == 200, len(silent)
@@ -158,7 +158,7 @@ def test_without_descriptors_nothing_spins_and_all_comes_back(new_shop, sqlite):
         soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{process.pid}/fd")) + 20, hard))
         host, port = shop.http.rsplit(":", 1)
-        crowd = [stack.enter_context(socket.create_connection((host, int(port)), timeout=5)) for _ in range(60)]
+        crowd = [stack.enter_context(socket.create_connection((host, int(port)), timeout=stretched(5))) for _ in range(60)]
         used = cpu_s(process.pid)
         processes.wait_until(lambda: counted(shop) != 0, 5, "it has noticed")
         assert cpu_s(process.pid) - used < 2
