@@ -23,7 +23,8 @@ ROUNDS    A test marked `alone` whose customers were disturbed is measured twice
 FAILURES  AssertionError with the figures. An answer that is not 200, 201 or 409, or a broken connection, is a disturbed customer.
 
 LIMITS    p99 of some hundred requests is the third or so slowest of them. FLOOR_MS is the least p99 that counts as one: below it the
-          factor would measure the scheduler; a busy machine's is slower.
+          factor would measure the scheduler, which on two cores lets a process have several milliseconds before it gives a core to
+          the next; a busy machine's is slower.
 """
 
 import collections
@@ -40,7 +41,7 @@ from patience import Deadline, stretched
 
 PACE_S = 0.005
 CUSTOMERS = 8
-FLOOR_MS = stretched(4.0)
+FLOOR_MS = stretched(8.0)
 WAIT_S = stretched(10)
 SHELF = 900_000_000
 
