@@ -13,25 +13,9 @@
 
 #include <string.h>
 
+#include "big_endian.h"
+
 enum { VERSION = 1, FIXED_SIZE = 32 };
-
-static void
-put_i64(uint8_t *out, int64_t value)
-{
-    for (int i = 0; i < 8; i++) {
-        out[i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
-    }
-}
-
-static int64_t
-get_i64(const uint8_t *in)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < 8; i++) {
-        value = value << 8 | in[i];
-    }
-    return (int64_t)value;
-}
 
 static bool
 is_readable(struct slice payload)

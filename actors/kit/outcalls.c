@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "actor_internal.h"
+#include "big_endian.h"
 #include "clock.h"
 #include "log.h"
 #include "log_often.h"
@@ -164,24 +165,6 @@ outcalls_destroy(struct outcalls **outcalls)
         free(*outcalls);
         *outcalls = NULL;
     }
-}
-
-static void
-put_i64(uint8_t *out, int64_t value)
-{
-    for (int i = 0; i < 8; i++) {
-        out[i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
-    }
-}
-
-static int64_t
-get_i64(const uint8_t *in)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < 8; i++) {
-        value = value << 8 | in[i];
-    }
-    return (int64_t)value;
 }
 
 err

@@ -18,7 +18,7 @@ import zmq
 from larder_client import Client, Subscriber, Tail
 from rest import Rest
 
-import bystanders  # in tests/support, where rest looks
+from alone import pytest_configure, pytest_pyfunc_call  # in tests/support, where rest looks
 import processes
 from patience import Deadline, stretched, wait_child
 
@@ -119,19 +119,6 @@ class Shop:
 
 def databases():
     return ["sqlite", "mysql"] if os.environ.get("LARDER_TEST_DB") else ["sqlite"]
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: measures others meanwhile, and so is run with no test beside it")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    if pyfuncitem.get_closest_marker("alone") is None:
-        return None
-    names = pyfuncitem._fixtureinfo.argnames  # pylint: disable=protected-access
-    bystanders.measure(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
 
 
 @pytest.fixture(scope="module", params=databases())

@@ -17,23 +17,10 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 # pylint: disable=wrong-import-position
-import bystanders
+from alone import pytest_configure, pytest_pyfunc_call
 from buyers import Asker
 from mysql_proxy import MysqlProxy
 from processes import LARDER, Mysql, Shop, Sqlite
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: measures others meanwhile, and so is run with no test beside it")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    if pyfuncitem.get_closest_marker("alone") is None:
-        return None
-    names = pyfuncitem._fixtureinfo.argnames  # pylint: disable=protected-access
-    bystanders.measure(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
 
 
 @pytest.hookimpl(hookwrapper=True)
