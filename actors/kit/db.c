@@ -267,10 +267,10 @@ db_check(struct db *db)
 }
 
 err
-db_scrub(struct db *db)
+db_scrub(struct db *db, struct slice traces)
 {
     err code = db_settle(db);
-    return code != ERR_ok ? code : db->slots->scrub(db);
+    return code != ERR_ok ? code : db->slots->scrub(db, traces);
 }
 
 /* --- statements --- */

@@ -104,11 +104,13 @@ MUST_CHECK err
 db_check(struct db *db);
 
 /* SQLite, with `erases` in the config: what committed transactions have deleted or replaced is overwritten in the database file,
- * and the log that still held it is cut to nothing. Outside of a transaction. ERR_db_busy while somebody reads a snapshot from
+ * and the log that still held it is cut to nothing. `traces` are pieces of DB_TRACE_SIZE bytes that may be nowhere in the file
+ * afterwards; looking for them reads all of it. Outside of a transaction. ERR_db_busy while somebody reads a snapshot from
  * before; no failure changes anything: call it again later. MySQL: nothing; its server keeps old bytes in its log and its pages
  * until it writes over them. */
+#define DB_TRACE_SIZE 16
 MUST_CHECK err
-db_scrub(struct db *db);
+db_scrub(struct db *db, struct slice traces);
 
 /* What the engine said last, for the log; never NULL. */
 const char *

@@ -109,7 +109,7 @@ struct db_slots {
     err (*check)(struct db *db);
 
     /* Outside of a transaction; a failure leaves everything as it was. */
-    err (*scrub)(struct db *db);
+    err (*scrub)(struct db *db, struct slice traces);
     err (*kill)(struct db *db, int64_t connection);
     int64_t (*connection)(const struct db *db);
 };

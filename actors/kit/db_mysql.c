@@ -765,9 +765,10 @@ mysql_slot_check(struct db *db)
 }
 
 static err
-mysql_slot_scrub(struct db *db)
+mysql_slot_scrub(struct db *db, struct slice traces)
 {
     (void)db;
+    (void)traces;
     return ERR_ok;
 }
 

@@ -393,7 +393,7 @@ order_handle(void *state, struct batch *batch)
 static void
 scrub(struct order_actor *order)
 {
-    err code = db_scrub(actor_db(order->actor));
+    err code = db_scrub(actor_db(order->actor), (struct slice){0});
     order->is_scrub_wanted = code != ERR_ok;
     if (code != ERR_ok) {
         log_warn("files_not_scrubbed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("now", "tried again each second"));

@@ -259,6 +259,7 @@ user_committed(void *state)
     struct user_actor *actor = state;
     if (actor->is_erasing) {
         actor->is_erasing = false;
+        actor->traces_committed = actor->traces.size;
         user_scrub(actor);
     }
 }
@@ -270,6 +271,7 @@ user_dropped(void *state)
     actor->has_numbers = false;
     actor->has_key = false;
     actor->is_erasing = false;
+    actor->traces.size = actor->traces_committed;
 }
 
 static err
@@ -327,6 +329,8 @@ user_close(void **state)
     *state = NULL;
     if (actor != NULL) {
         wire_buffer_fini(&actor->page);
+        sodium_memzero(actor->traces.data, actor->traces.size);
+        wire_buffer_fini(&actor->traces);
         sodium_memzero(actor, sizeof *actor);
         free(actor);
     }

@@ -8,12 +8,13 @@
  *           writes the proof and emits the event. Then the files are scrubbed: what they still held of it is overwritten, the log cut.
  *
  * FAILURES  Who is erased already gets the proof of then. While somebody else reads a snapshot the files cannot be scrubbed: it is
- *           tried each second, and at every start.
+ *           tried each second, and at every start. What a start scrubs it cannot look for (db_scrub()): it does not know it any more.
  *
  * LIMITS    A server (MySQL) keeps old bytes in its logs and its pages until it writes over them, the key's among them for a while,
  *           though it is written over in its place before it is deleted: they say something only to whoever has the secret as well.
  *           Backups that were made before are their owner's matter.
  */
+#include <sodium.h>
 #include <string.h>
 
 #include "log.h"
@@ -100,7 +101,10 @@ erase(struct user_actor *actor, struct batch *batch, const struct item *item, st
     row->sealed_size = 0;
     row->erased_ms = row->changed_ms = batch->now_ms;
     row->version++;
-    err code = user_store_update(&actor->store, row, &none);
+    err code = user_store_add_traces(&actor->store, row->n, &actor->traces);
+    if (code == ERR_ok) {
+        code = user_store_update(&actor->store, row, &none);
+    }
     if (code == ERR_ok && row->wrapped_size > 0) {
         code = user_store_delete_key(&actor->store, row->n);
     }
@@ -160,9 +164,12 @@ user_handle_erase(struct user_actor *actor, struct batch *batch, struct item *it
 void
 user_scrub(struct user_actor *actor)
 {
-    err code = db_scrub(actor_db(actor->actor));
+    err code = db_scrub(actor_db(actor->actor), wire_buffer_slice(&actor->traces));
     actor->is_scrub_wanted = code != ERR_ok;
-    if (code != ERR_ok) {
+    if (code == ERR_ok) {
+        sodium_memzero(actor->traces.data, actor->traces.size);
+        actor->traces.size = actor->traces_committed = 0;
+    } else {
         log_warn("files_not_scrubbed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("now", "tried again each second"));
     }
 }

@@ -24,8 +24,10 @@ struct user_actor {
     bool has_numbers;
     int64_t last_n;
     int64_t last_request;
-    bool is_erasing;      /* the batch under way erases somebody */
-    bool is_scrub_wanted; /* files still hold what was deleted */
+    bool is_erasing;           /* the batch under way erases somebody */
+    bool is_scrub_wanted;      /* files still hold what was deleted */
+    struct wire_buffer traces; /* of those that were erased since the files were scrubbed, see db_scrub() */
+    size_t traces_committed;   /* behind that: those of the batch under way */
     struct wire_buffer page;
 };
 

@@ -44,6 +44,9 @@ user_store_init(struct user_store *store, struct db *db)
         .insert_request = db_statement(db, "INSERT INTO $request (n, request, op, person, mark, status, version)"
                                            " VALUES (?, ?, ?, ?, ?, ?, ?)"),
         .forget_marks = db_statement(db, "UPDATE $request SET mark = NULL WHERE person = ?"),
+        .traces = db_statement(db, "SELECT email_hash FROM $user WHERE n = ? UNION ALL SELECT cpf_hash FROM $user WHERE n = ?"
+                                   " UNION ALL SELECT wrapped FROM $user_key WHERE n = ?"
+                                   " UNION ALL SELECT mark FROM $request WHERE person = ?"),
     };
 }
 
@@ -325,4 +328,22 @@ user_store_forget_marks(struct user_store *store, int64_t person)
 {
     db_bind_i64(store->forget_marks, person);
     return db_queue(store->forget_marks, DB_ANY_ROWS);
+}
+
+err
+user_store_add_traces(struct user_store *store, int64_t person, struct wire_buffer *traces)
+{
+    for (int i = 0; i < 4; i++) {
+        db_bind_i64(store->traces, person);
+    }
+    err code = db_query(store->traces);
+    if (code != ERR_ok) {
+        return code;
+    }
+    while (db_next(store->traces)) {
+        struct slice trace = db_bytes(store->traces, 0); /* empty where there is none */
+        wire_buffer_append(traces, trace.data, trace.size - trace.size % DB_TRACE_SIZE);
+    }
+    db_done(store->traces);
+    return ERR_ok;
 }

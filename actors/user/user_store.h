@@ -72,6 +72,7 @@ struct user_store {
     struct db_statement *find_request;
     struct db_statement *insert_request;
     struct db_statement *forget_marks;
+    struct db_statement *traces;
 };
 
 void
@@ -126,5 +127,10 @@ user_store_insert_request(struct user_store *store, const struct user_request_ro
 /* Of all requests about this person. */
 MUST_CHECK err
 user_store_forget_marks(struct user_store *store, int64_t person);
+
+/* Appends what erasing this person takes away and nobody may find afterwards, in pieces of DB_TRACE_SIZE: its key, the hashes of its
+ * names, the marks of its requests. */
+MUST_CHECK err
+user_store_add_traces(struct user_store *store, int64_t person, struct wire_buffer *traces);
 
 #endif
