@@ -444,11 +444,14 @@ static int
 find_traces(sqlite3 *handle, struct slice traces, bool *found)
 {
     enum { STEP = 256 * 1024 };
-    static _Thread_local uint8_t bytes[STEP + DB_TRACE_SIZE - 1];
-    bool starts[1 << 16] = {false}; /* the first two bytes of each: nearly all places are passed by them alone */
+    uint8_t *bytes = malloc(STEP + DB_TRACE_SIZE - 1); /* thread-local would take it from the stack of every thread */
+    bool starts[1 << 16] = {false};                    /* the first two bytes of each: nearly all places are passed by them alone */
     sqlite3_file *file = NULL;
     sqlite3_int64 size = 0;
     *found = false;
+    if (bytes == NULL) {
+        abort();
+    }
     for (size_t i = 0; i + DB_TRACE_SIZE <= traces.size; i += DB_TRACE_SIZE) {
         starts[traces.data[i] << 8 | traces.data[i + 1]] = true;
     }
@@ -457,12 +460,13 @@ find_traces(sqlite3 *handle, struct slice traces, bool *found)
         code = file->pMethods->xFileSize(file, &size);
     }
     for (sqlite3_int64 at = 0; code == SQLITE_OK && at + DB_TRACE_SIZE <= size && !*found; at += STEP) {
-        int count = size - at < (sqlite3_int64)sizeof bytes ? (int)(size - at) : (int)sizeof bytes;
+        int count = size - at < STEP + DB_TRACE_SIZE - 1 ? (int)(size - at) : STEP + DB_TRACE_SIZE - 1;
         code = file->pMethods->xRead(file, bytes, count, at);
         for (int i = 0; code == SQLITE_OK && i + DB_TRACE_SIZE <= count && !*found; i++) {
             *found = starts[bytes[i] << 8 | bytes[i + 1]] && has_trace(bytes + i, traces);
         }
     }
+    free(bytes);
     return code;
 }
 
