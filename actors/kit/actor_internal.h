@@ -64,6 +64,7 @@ struct record {
     bool has_message;
     bool is_again;       /* as it came, to be echoed; item.again is also that of those folded into it */
     int32_t folded_into; /* number of the record of the same id whose outcome is ours too; -1 for none */
+    bool is_other;       /* folded into a request that has only the id in common */
     struct retry *retry; /* NULL: nobody asked to retry it */
     const struct inbox_event *event;
     bool is_follower; /* an event that was parked by this batch without being handled */

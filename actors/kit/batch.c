@@ -40,6 +40,7 @@ batch_add(struct actor *actor)
     record->has_message = false;
     record->is_again = false;
     record->folded_into = -1;
+    record->is_other = false;
     record->retry = NULL;
     record->event = NULL;
     record->is_follower = false;
@@ -720,6 +721,17 @@ attempt_and_settle(struct actor *actor, struct record *records, size_t count, in
     return AFTER_FAILED;
 }
 
+/* The id is the first one's only once that was done: refused, it may be this one's, as when an answer to it is stored. */
+static void
+refuse_other(struct actor *actor, struct record *record, err first)
+{
+    if (first == ERR_ok) {
+        refuse_record(actor, record, ERR_idempotency_mismatch, "this id was used for another request");
+    } else {
+        refuse_record(actor, record, ERR_unavailable, "another request with this id was under way; ask again with the same id");
+    }
+}
+
 /* Answers those that were folded into another of the batch. */
 static void
 answer_folded(struct actor *actor)
@@ -730,7 +742,10 @@ answer_folded(struct actor *actor)
             continue;
         }
         struct item_outcome outcome = *rows_answer_of(&actor->records[record->folded_into]);
-        if (outcome.status == ERR_COUNT) {
+        if (record->is_other) {
+            refuse_other(actor, record, outcome.status);
+            outcome = record->outcome;
+        } else if (outcome.status == ERR_COUNT) {
             refuse_record(actor, record, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
             outcome = record->outcome;
         }

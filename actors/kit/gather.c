@@ -123,8 +123,8 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     return wire_decode(body, item->frame, target, why);
 }
 
-/* Equal ids within a batch are one request. One with another body waits: which of the two the id belongs to is known once the first is
- * answered, and an answer of it may be stored from before. Where another actor answers, it is that one's to tell. */
+/* Equal ids within a batch are one request; another body under the id waits for what becomes of the first. Where another actor answers,
+ * it is that one's to tell. */
 static void
 fold(struct actor *actor, size_t number)
 {
@@ -144,14 +144,9 @@ fold(struct actor *actor, size_t number)
         if (!id_equal(&first->item.id, &record->item.id)) {
             continue;
         }
-        if (first->item.fingerprint != record->item.fingerprint) {
-            struct batch batch = {.actor = actor};
-            record->item.outcome = &record->outcome;
-            item_refuse(&batch, &record->item, ERR_unavailable, "another request with this id is under way; ask again with the same id");
-        } else {
-            first->item.again = first->item.again || record->item.again;
-            record->folded_into = other;
-        }
+        record->folded_into = other;
+        record->is_other = first->item.fingerprint != record->item.fingerprint;
+        first->item.again = first->item.again || (record->item.again && !record->is_other);
         return;
     }
 }
