@@ -63,7 +63,7 @@ struct order_row {
     uint64_t known;    /* that have answered */
     uint64_t failed;   /* of them with a no */
     err refusal;       /* the latest of these */
-    bool again;        /* it was, or may have been, asked before */
+    uint64_t again;    /* that were, or may have been, asked before */
     bool is_told_away; /* the timeline says that somebody does not answer */
     int64_t attempts;
     int64_t due_ms;      /* when to look after it; ORDER_DUE_NONE; ORDER_DUE_UNKNOWN: as the due row says */

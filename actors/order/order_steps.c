@@ -134,7 +134,7 @@ order_ask(struct order_actor *order, struct order_row *row, struct slice tracepa
             .shard = shard,
             .op = saga_steps[row->saga].op,
             .id = order_row_step_id(row, shard),
-            .again = row->again,
+            .again = (row->again >> shard & 1) != 0,
             .deadline_ms = order->batch->now_ms + order->settings->request_timeout_ms,
             .traceparent = traceparent,
             .context = order_context(ASKS_STEP, row->n, shard),
@@ -305,7 +305,7 @@ enter(struct order_actor *order, struct order_row *row, enum saga_state to, cons
     row->saga = to;
     row->known = nothing_held;
     row->failed = row->asking = 0;
-    row->again = !is_new_round && saga_steps[to].op == saga_steps[from].op; /* the same ids were asked for before */
+    row->again = !is_new_round && saga_steps[to].op == saga_steps[from].op ? UINT64_MAX : 0; /* the same ids were asked for before */
     row->is_told_away = false;
     row->attempts = 0;
     if (saga_steps[to].op == OP_stock_reserve) {
@@ -337,6 +337,7 @@ take(struct order_actor *order, struct order_row *row, const struct saga_edge *e
     } else if (edge->to != edge->from) {
         enter(order, row, edge->to, news);
     } else if (!saga_has_deadline(row->saga)) {
+        row->attempts = 0;
         row->due_ms = order->batch->now_ms + POLL_MS; /* it is known there; its outcome is asked for when nobody tells it */
     }
 }
@@ -415,15 +416,28 @@ what_of(struct order_actor *order, const char *name)
     return what;
 }
 
+/* Whoever has not answered and is not being asked is asked when the due row fires, so that must be soon. Beside those whose answer
+ * decided nothing these are shards whose answers were forgotten with the row, which left the cache while others were still asked. */
+static void
+look_soon(struct order_actor *order, struct order_row *row)
+{
+    if ((order_row_asks(row) & ~row->known & ~row->asking) == 0) {
+        return;
+    }
+    int64_t soon_ms = order->batch->now_ms + batch_backoff_ms(order->batch, row->attempts + 1);
+    bool is_in_time = !saga_has_deadline(row->saga) || soon_ms < row->deadline_ms;
+    soon_ms = is_in_time ? soon_ms : row->deadline_ms;
+    bool is_set = row->due_ms != ORDER_DUE_UNKNOWN && row->due_ms != ORDER_DUE_NONE && row->due_ms <= soon_ms;
+    row->due_ms = is_set ? row->due_ms : soon_ms;
+    order_touch(order, row);
+}
+
 /* No answer yet: it is asked again later, and who waits is told that it takes long. */
 static void
 ask_later(struct order_actor *order, struct order_row *row, const struct item *item)
 {
-    int64_t again_ms = order->batch->now_ms + batch_backoff_ms(order->batch, ++row->attempts);
-    bool is_in_time = !saga_has_deadline(row->saga) || again_ms < row->deadline_ms;
-    row->again = true;
-    row->due_ms = is_in_time ? again_ms : row->deadline_ms;
-    order_touch(order, row);
+    row->again |= UINT64_C(1) << order_context_shard(item->context);
+    look_soon(order, row);
     if (!row->is_told_away) {
         row->is_told_away = true;
         order_note(order, row, what_of(order, wire_ops[item->op].name), err_symbol(item->status), "asked again until it is known");
@@ -431,7 +445,7 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
     if (err_disposition(item->status) == ERR_BUG) {
         log_often(LOG_LEVEL_ERROR, "step_fails", wire_ops[item->op].name, LOG_ID("saga", &row->id),
                   LOG_TEXT("op", wire_ops[item->op].name), LOG_TEXT("status", err_symbol(item->status)),
-                  LOG_TEXT("detail", detail_of(order, item)), LOG_I64("attempts", row->attempts));
+                  LOG_TEXT("detail", detail_of(order, item)), LOG_I64("attempts", row->attempts + 1));
     }
     if (row->saga == SAGA_reserving) {
         struct problem problem =
@@ -525,7 +539,7 @@ count_sold(struct order_row *row, enum op op, uint64_t bit)
     }
 }
 
-/* Decides when enough is known. */
+/* Decides when enough is known; until then nobody's answer may be missing without being asked for. */
 static err
 settle_shards(struct order_actor *order, struct order_row *row, const struct item *item)
 {
@@ -536,16 +550,18 @@ settle_shards(struct order_actor *order, struct order_row *row, const struct ite
     }
     if (row->failed == 0 && is_all_known) {
         decide_ok(order, row, item, ON_ok, "");
+    } else {
+        look_soon(order, row);
     }
     return ERR_ok;
 }
 
 /* An ok is believed from any attempt, everything else from the latest alone: an earlier one may have been refused and a later one be
- * done. */
+ * done. Each shard has its own attempts. */
 static bool
-is_outdated(const struct order_row *row, const struct item *item)
+is_outdated(const struct order_row *row, const struct item *item, uint64_t bit)
 {
-    return item->status != ERR_ok && row->again && !item->again;
+    return item->status != ERR_ok && (row->again & bit) != 0 && !item->again;
 }
 
 err
@@ -562,7 +578,7 @@ order_handle_step(struct order_actor *order, const struct item *item)
     if (!id_equal(&wanted, &item->id) || (row->known & bit) != 0) {
         return ERR_ok;
     }
-    if (is_outdated(row, item)) {
+    if (is_outdated(row, item, bit)) {
         order_ask(order, row, item->traceparent); /* unless the later attempt is on its way */
         return ERR_ok;
     }
@@ -695,20 +711,24 @@ is_behind_deadline(const struct order_actor *order, const struct order_row *row)
     return saga_has_deadline(row->saga) && order->batch->now_ms >= row->deadline_ms;
 }
 
+/* Everybody who is not being asked may have been asked before. */
+static void
+ask_anew(struct order_actor *order, struct order_row *row)
+{
+    row->again |= ~row->asking;
+    order_ask(order, row, (struct slice){0});
+}
+
 static void
 look_after(struct order_actor *order, struct order_row *row)
 {
-    int64_t pause_ms = watchdog_ms(order);
-    row->due_ms = saga_has_deadline(row->saga) ? row->deadline_ms : order->batch->now_ms + pause_ms;
+    row->due_ms = saga_has_deadline(row->saga) ? row->deadline_ms : order->batch->now_ms + watchdog_ms(order);
     order_touch(order, row);
-    if (row->asking != 0) {
-        return;
-    }
     if (row->saga == SAGA_refunding) {
         row->known = 0; /* whether it has arrived was not told yet */
     }
-    row->again = true;
-    order_ask(order, row, (struct slice){0});
+    row->attempts++;
+    ask_anew(order, row);
 }
 
 void
@@ -747,9 +767,8 @@ order_resume(struct order_actor *order)
     for (size_t i = 0; code == ERR_ok && i < found.count; i++) {
         struct order_row *row = order_cache_find(order->cache, &ids[i]);
         bool is_late = row != NULL && is_behind_deadline(order, row); /* its due row ends what it waits for */
-        if (row != NULL && row->asking == 0 && !is_late) {
-            row->again = true;
-            order_ask(order, row, (struct slice){0});
+        if (row != NULL && !is_late) {
+            ask_anew(order, row);
         }
     }
     if (code == ERR_ok && found.count > 0) {

@@ -148,7 +148,7 @@ read_row(struct db_statement *from, struct order_row *row)
     row->version = db_i64(from, 24);
     row->entries = db_i64(from, 25);
     row->status_disk = row->status;
-    row->again = true;
+    row->again = UINT64_MAX;
     row->due_ms = row->due_disk_ms = ORDER_DUE_UNKNOWN;
     if (row->status == ORDER_STATUS_COUNT || row->saga == SAGA_STATE_COUNT) {
         log_error("order_is_nonsense", LOG_ID("order", &row->id), LOG_SLICE("status", db_bytes(from, 2)),

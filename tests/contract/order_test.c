@@ -1146,6 +1146,288 @@ ON_BOTH(order, that_expired_while_its_actor_was_away_is_undone_when_it_is_back)
     finish(&stage);
 }
 
+/* --- peers that are all away, in every state --- */
+
+enum away { AWAY, SILENT, MIXED }; /* nobody takes what is asked; it is taken and never answered; the first shard is silent alone */
+
+enum { FOR_EVER = 1 << 30 };
+
+/* A state, what it asks, how an order comes there, and where it ends. `go` makes the peers be away when the state is next. */
+struct way {
+    const char *state;
+    enum op op;
+    struct seen (*go)(struct stage *stage, enum away away);
+    const char *status;
+    const char *saga;
+    int sold;
+};
+
+static bool
+is_of_payment(enum op op)
+{
+    return op == OP_payment_charge || op == OP_payment_cancel || op == OP_payment_refund;
+}
+
+static void
+leave(struct stage *stage, enum op op, enum away away)
+{
+    struct scripted_peer *peers[] = {is_of_payment(op) ? stage->payment : stage->stock[0], is_of_payment(op) ? NULL : stage->stock[1]};
+    for (size_t i = 0; i < 2 && peers[i] != NULL; i++) {
+        bool is_silent = away == SILENT || (away == MIXED && i == 0);
+        scripted_peer_set(peers[i], op, is_silent ? PEER_SILENT : PEER_REFUSES, ERR_unavailable, FOR_EVER);
+    }
+}
+
+static void
+return_peers(struct stage *stage, enum op op)
+{
+    for (int shard = 0; shard < 2; shard++) {
+        scripted_peer_set(stage->stock[shard], op, PEER_DOES, ERR_ok, 0);
+    }
+    scripted_peer_set(stage->payment, op, PEER_DOES, ERR_ok, 0);
+}
+
+/* Each of them, as often. */
+static void
+await_asked_all(struct stage *stage, enum op op, int times)
+{
+    if (is_of_payment(op)) {
+        await_asked(stage->payment, op, times);
+        return;
+    }
+    await_asked(stage->stock[0], op, times);
+    await_asked(stage->stock[1], op, times);
+}
+
+/* Attempts are short here, so an answer may be late. */
+static struct seen
+unpaid_order(struct stage *stage)
+{
+    struct larder_options patient = {.id = id_new(), .again = true, .timeout_ms = WAIT_MS};
+    struct seen order = place_order(stage, &patient);
+    cr_assert(order.code == ERR_ok, "%s", order.why.text);
+    return order;
+}
+
+static struct seen
+go_reserving(struct stage *stage, enum away away)
+{
+    struct larder_options keyed = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1};
+    leave(stage, OP_stock_reserve, away);
+    cr_expect_eq(place_order(stage, &keyed).code, ERR_unavailable);
+    keyed.again = true;
+    cr_expect_eq(place_order(stage, &keyed).code, ERR_unavailable, "who asks again is told so as well");
+    return (struct seen){.id = keyed.id};
+}
+
+static struct seen
+go_paying(struct stage *stage, enum away away)
+{
+    leave(stage, OP_payment_charge, away);
+    return unpaid_order(stage);
+}
+
+static struct seen
+go_voiding(struct stage *stage, enum away away)
+{
+    struct seen order = unpaid_order(stage);
+    leave(stage, OP_payment_cancel, away);
+    cancel_order(stage, &order.id);
+    return order;
+}
+
+static struct seen
+go_committing(struct stage *stage, enum away away)
+{
+    struct seen order = unpaid_order(stage);
+    leave(stage, OP_stock_commit, away);
+    tell(stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    return order;
+}
+
+static struct seen
+go_releasing(struct stage *stage, enum away away)
+{
+    struct seen order = unpaid_order(stage);
+    leave(stage, OP_stock_release, away);
+    tell(stage, EVENT_payment_failed, &order, NULL, NULL);
+    return order;
+}
+
+static struct seen
+go_releasing_late(struct stage *stage, enum away away)
+{
+    int64_t ttl_ms = stage->place->settings.order_ttl_ms;
+    stage->place->settings.order_ttl_ms = 300;
+    struct seen order = unpaid_order(stage);
+    stage->place->settings.order_ttl_ms = ttl_ms;
+    leave(stage, OP_stock_release, away);
+    await_order(stage, &order.id, "cancelled", "releasing");
+    tell(stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    await_order(stage, &order.id, "cancelled", "releasing_late");
+    return order;
+}
+
+static struct seen
+go_releasing_paid(struct stage *stage, enum away away)
+{
+    struct seen order = unpaid_order(stage);
+    leave(stage, OP_stock_release, away);
+    cancel_order(stage, &order.id);
+    await_order(stage, &order.id, "cancelled", "releasing");
+    tell(stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    await_order(stage, &order.id, "cancelled", "releasing_paid");
+    return order;
+}
+
+/* Paid, and its holds have ended. */
+static struct seen
+go_reserving_again(struct stage *stage, enum away away)
+{
+    struct seen order = unpaid_order(stage);
+    for (int shard = 0; shard < 2; shard++) {
+        scripted_peer_set(stage->stock[shard], OP_stock_commit, PEER_REFUSES, ERR_hold_expired, 1);
+    }
+    leave(stage, OP_stock_reserve, away);
+    tell(stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    return order;
+}
+
+static struct seen
+go_committing_again(struct stage *stage, enum away away)
+{
+    struct seen order = go_reserving_again(stage, AWAY);
+    await_order(stage, &order.id, NULL, "reserving_again");
+    leave(stage, OP_stock_commit, away);
+    return_peers(stage, OP_stock_reserve);
+    await_order(stage, &order.id, NULL, "committing_again");
+    return order;
+}
+
+static struct seen
+paid_order(struct stage *stage)
+{
+    struct seen order = unpaid_order(stage);
+    tell(stage, EVENT_payment_succeeded, &order, NULL, NULL);
+    return await_order(stage, &order.id, "received", "ended");
+}
+
+static struct seen
+go_returning(struct stage *stage, enum away away)
+{
+    struct seen order = paid_order(stage);
+    leave(stage, OP_stock_return, away);
+    cancel_order(stage, &order.id);
+    return order;
+}
+
+static struct seen
+go_refunding(struct stage *stage, enum away away)
+{
+    struct seen order = paid_order(stage);
+    leave(stage, OP_payment_refund, away);
+    cancel_order(stage, &order.id);
+    return order;
+}
+
+static const struct way ways[] = {
+    {"reserving", OP_stock_reserve, go_reserving, "awaiting_payment", "paying", 0},
+    {"paying", OP_payment_charge, go_paying, "awaiting_payment", "paying", 0},
+    {"voiding", OP_payment_cancel, go_voiding, "cancelled", "ended", 0},
+    {"committing", OP_stock_commit, go_committing, "received", "ended", 2},
+    {"releasing", OP_stock_release, go_releasing, "payment_failed", "ended", 0},
+    {"releasing_late", OP_stock_release, go_releasing_late, "received", "ended", 2},
+    {"releasing_paid", OP_stock_release, go_releasing_paid, "cancelled", "ended", 0},
+    {"reserving_again", OP_stock_reserve, go_reserving_again, "received", "ended", 2},
+    {"committing_again", OP_stock_commit, go_committing_again, "received", "ended", 2},
+    {"returning", OP_stock_return, go_returning, "cancelled", "ended", 0},
+    {"refunding", OP_payment_refund, go_refunding, "cancelled", "ended", 0},
+};
+
+enum { WAYS = sizeof ways / sizeof ways[0] };
+
+/* Every state that asks has its way here. */
+Test(order_ways, are_as_many_as_the_states_that_ask)
+{
+    size_t states = 0;
+    for (unsigned state = 0; state < SAGA_STATE_COUNT; state++) {
+        states += saga_steps[state].op != OP_COUNT;
+    }
+    cr_expect_eq(states, WAYS);
+}
+
+static void
+forget_counts(struct stage *stage)
+{
+    scripted_peer_forget_counts(stage->stock[0]);
+    scripted_peer_forget_counts(stage->stock[1]);
+    scripted_peer_forget_counts(stage->payment);
+}
+
+/* Goes each way: asked often enough while they are away, and once they are back it ends without anybody looking. */
+static void
+go_every_way(struct place *place, enum away away, bool is_restarted)
+{
+    struct stage stage;
+    int sold_before = 0;
+    int times = away == AWAY ? 4 : 2; /* where each time costs an attempt's patience */
+    start(&stage, place, 2);
+    place->settings.request_timeout_ms = 150;
+    scripted_peer_set_money(stage.payment, "pending", "succeeded");
+    for (size_t i = 0; i < WAYS; i++) {
+        const struct way *way = &ways[i];
+        forget_counts(&stage);
+        struct seen order = way->go(&stage, away);
+        await_asked_all(&stage, way->op, times);
+        cr_expect_str_eq(get_order(&stage, &order.id).saga, way->state);
+        if (is_restarted) {
+            restart(&stage);
+            forget_counts(&stage);
+            await_asked_all(&stage, way->op, times);
+        }
+        return_peers(&stage, way->op);
+        await_order(&stage, &order.id, way->status, way->saga);
+        cr_expect_eq(sold(&stage) - sold_before, way->sold, "%s", way->state);
+        sold_before = sold(&stage);
+    }
+    cr_expect_eq(held(&stage), 8, "of two that wait for their money, and of two whose holds were only said to have ended");
+    finish(&stage);
+}
+
+ON_BOTH(order, asks_again_in_every_state_when_all_its_peers_were_away)
+{
+    go_every_way(place, AWAY, false);
+}
+
+ON_BOTH(order, asks_again_in_every_state_when_all_its_peers_were_silent)
+{
+    go_every_way(place, SILENT, false);
+}
+
+ON_BOTH(order, asks_again_in_every_state_when_one_shard_was_silent_and_the_other_away)
+{
+    go_every_way(place, MIXED, false);
+}
+
+ON_BOTH(order, asks_again_in_every_state_when_it_was_restarted_while_all_its_peers_were_away)
+{
+    go_every_way(place, AWAY, true);
+}
+
+/* The other shard's answer comes while the first is not being asked: nobody else would ask it. */
+ON_BOTH(order, asks_the_shard_that_was_away_while_the_other_took_its_time)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct larder_options keyed = {.id = id_new(), .again = true, .timeout_ms = WAIT_MS, .attempts = 1};
+    scripted_peer_set(stage.stock[0], OP_stock_reserve, PEER_SILENT, ERR_ok, 1);
+    scripted_peer_set(stage.stock[1], OP_stock_reserve, PEER_REFUSES, ERR_unavailable, 3);
+    cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
+    await_order(&stage, &keyed.id, "awaiting_payment", "paying");
+    cr_expect_eq(scripted_peer_done(stage.stock[0], OP_stock_reserve), 1);
+    finish(&stage);
+}
+
 /* --- forgetting, and the proof --- */
 
 enum { HIS_ORDERS = 150 }; /* more than one batch forgets */
