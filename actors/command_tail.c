@@ -7,7 +7,8 @@
  *   Subscribes to the PUB of every actor and shard: [topic][event_header][body].
  *
  * FAILURES
- *   What cannot be read is told on standard error and passed over. An actor that is away is connected to when it comes.
+ *   What cannot be read is told on standard error and passed over. An actor that is away is connected to when it comes; one that says
+ *   nothing for three of its HEADs is connected to anew.
  *
  * LIMITS
  *   From now on only, and without a position: events that are published while nobody listens are not shown. Actors of settings that
@@ -15,6 +16,7 @@
  */
 #include "command_table.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include <czmq.h>
@@ -25,7 +27,8 @@
 #include "topology.h"
 
 #define PREFIXES_MAX 16
-#define EVENTS_HWM 100000
+#define SOURCES_MAX 64
+#define LOOK_MS 1000
 #define HEAD_TOPIC "head"
 #define EVENT_FRAMES 3
 #define TYPE_WIDTH 18U
@@ -36,41 +39,51 @@ static const char *const actors[] = {
 #include "topology.def"
 };
 
-struct tail {
+struct source {
     zsock_t *socket;
+    struct link_pulse pulse;
+};
+
+struct tail {
+    struct source sources[SOURCES_MAX];
+    int count;
     bool as_json;
     bool shows_heads;
     int64_t left; /* events to go; -1: no end */
 };
 
+/* HEADs are taken of all, shown or not: they tell that a source is there. */
+static err
+connect_source(struct tail *tail, const struct command_line *line, const char *endpoint, struct err_text *why)
+{
+    if (tail->count == SOURCES_MAX) {
+        return err_say(why, ERR_wrong_setting, "%d sources can be followed at once, and there are more", SOURCES_MAX);
+    }
+    struct source *source = &tail->sources[tail->count];
+    err code = link_events(endpoint, &source->socket, why);
+    if (code != ERR_ok) {
+        return code;
+    }
+    tail->count++;
+    for (int i = 0; i < line->argc; i++) {
+        zsock_set_subscribe(source->socket, line->argv[i]);
+    }
+    zsock_set_subscribe(source->socket, line->argc == 0 ? "" : HEAD_TOPIC);
+    return ERR_ok;
+}
+
 static err
 tail_connect(struct tail *tail, const struct command_line *line, struct err_text *why)
 {
-    tail->socket = zsock_new(ZMQ_SUB);
-    if (tail->socket == NULL) {
-        return err_say(why, ERR_internal, "no socket: %s", zmq_strerror(zmq_errno()));
-    }
-    zsock_set_linger(tail->socket, 0);
-    link_notice_loss(tail->socket, LINK_GONE_MS);
-    zsock_set_rcvhwm(tail->socket, EVENTS_HWM);
-    for (int i = 0; i < line->argc; i++) {
-        zsock_set_subscribe(tail->socket, line->argv[i]);
-    }
-    if (line->argc == 0) {
-        zsock_set_subscribe(tail->socket, "");
-    } else if (tail->shows_heads) {
-        zsock_set_subscribe(tail->socket, HEAD_TOPIC);
-    }
+    err code = ERR_ok;
     for (size_t i = 0; i < sizeof actors / sizeof actors[0]; i++) {
-        for (int shard = 0; shard < topology_shards(&line->settings, actors[i]); shard++) {
+        for (int shard = 0; code == ERR_ok && shard < topology_shards(&line->settings, actors[i]); shard++) {
             char endpoint[ENDPOINT_MAX];
             topology_connect(&line->settings, actors[i], shard, ENDPOINT_EVENTS, endpoint);
-            if (zsock_connect(tail->socket, "%s", endpoint) != 0) {
-                return err_say(why, ERR_wrong_setting, "LARDER_HOST: %.120s cannot be connected to", endpoint);
-            }
+            code = connect_source(tail, line, endpoint, why);
         }
     }
-    return ERR_ok;
+    return code;
 }
 
 /* As it is when a terminal would only show it; otherwise as JSON text. */
@@ -181,39 +194,65 @@ frame_slice(zmq_msg_t *frame)
     return (struct slice){zmq_msg_data(frame), zmq_msg_size(frame)};
 }
 
-/* Waits for one message and takes all of it; false when the context is being ended. */
+/* Takes one message whole; false when there is none. */
 static bool
-tail_next(struct tail *tail)
+take_message(struct tail *tail, void *socket)
 {
-    void *socket = zsock_resolve(tail->socket);
     zmq_msg_t frames[EVENT_FRAMES];
     int count = 0;
     bool has_more = true;
-    bool is_open = true;
-    while (has_more && is_open) {
+    while (has_more) {
         zmq_msg_t extra;
         zmq_msg_t *frame = count < EVENT_FRAMES ? &frames[count] : &extra;
         zmq_msg_init(frame);
-        is_open = zmq_msg_recv(frame, socket, 0) >= 0 || zmq_errno() == EINTR;
-        has_more = is_open && zmq_msg_more(frame) != 0;
+        if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(frame);
+            break;
+        }
+        has_more = zmq_msg_more(frame) != 0;
         if (count >= EVENT_FRAMES) {
             zmq_msg_close(&extra);
         }
         count++;
     }
-    if (is_open && count == EVENT_FRAMES) {
+    if (count == EVENT_FRAMES) {
         print_event(tail, frame_slice(&frames[0]), frame_slice(&frames[1]), frame_slice(&frames[2]));
     }
     for (int i = 0; i < count && i < EVENT_FRAMES; i++) {
         zmq_msg_close(&frames[i]);
     }
-    return is_open;
+    return count > 0;
+}
+
+/* Waits until something comes and prints it; false when the context is being ended. */
+static bool
+tail_next(struct tail *tail)
+{
+    zmq_pollitem_t items[SOURCES_MAX];
+    for (int i = 0; i < tail->count; i++) {
+        items[i] = (zmq_pollitem_t){.socket = zsock_resolve(tail->sources[i].socket), .events = ZMQ_POLLIN};
+    }
+    if (zmq_poll(items, tail->count, LOOK_MS) < 0 && zmq_errno() != EINTR) {
+        return false;
+    }
+    int64_t now_ms = link_steady_ms();
+    for (int i = 0; i < tail->count; i++) {
+        struct source *source = &tail->sources[i];
+        if ((items[i].revents & ZMQ_POLLIN) == 0) {
+            (void)link_renew_events(source->socket, &source->pulse, now_ms);
+            continue;
+        }
+        link_heard(&source->pulse, now_ms);
+        while (tail->left != 0 && take_message(tail, items[i].socket)) {
+        }
+    }
+    return true;
 }
 
 static enum exit_status
 tail_run(struct command_line *line)
 {
-    struct tail tail = {.left = -1};
+    static struct tail tail = {.left = -1};
     tail.as_json = command_take_switch(line, "--json");
     tail.shows_heads = command_take_switch(line, "--heads");
     struct err_text why;
@@ -232,7 +271,9 @@ tail_run(struct command_line *line)
     }
     while (code == ERR_ok && tail.left != 0 && ferror(stdout) == 0 && tail_next(&tail)) {
     }
-    zsock_destroy(&tail.socket);
+    for (int i = 0; i < tail.count; i++) {
+        zsock_destroy(&tail.sources[i].socket);
+    }
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }

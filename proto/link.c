@@ -35,6 +35,7 @@
 
 #define HEADS_MISSED_MS 3500
 #define ANSWERS_MISSED 3
+#define DISCONNECT_LOOKS 50
 #define RECONNECT_MS 50
 #define RECONNECT_MAX_MS 1000
 
@@ -105,6 +106,16 @@ link_heard(struct link_pulse *pulse, int64_t now_ms)
     pulse->missed = 0;
 }
 
+/* A connection of a DEALER that waits for one (ZMQ_IMMEDIATE) is given up by libzmq's I/O thread: until it has, what is sent goes into it
+ * and is lost, also when the new one is there. */
+static void
+await_disconnected(zsock_t *socket)
+{
+    for (int i = 0; i < DISCONNECT_LOOKS && (zsock_events(socket) & ZMQ_POLLOUT) != 0; i++) {
+        zclock_sleep(1);
+    }
+}
+
 /* On tcp: inproc has no connection that could be lost. */
 static bool
 connect_anew(zsock_t *socket)
@@ -113,6 +124,9 @@ connect_anew(zsock_t *socket)
     bool is_tcp = endpoint != NULL && strncmp(endpoint, "tcp://", 6) == 0;
     if (is_tcp) {
         (void)zsock_disconnect(socket, "%s", endpoint);
+        if (zsock_type(socket) == ZMQ_DEALER) {
+            await_disconnected(socket);
+        }
         is_tcp = zsock_connect(socket, "%s", endpoint) == 0;
     }
     zstr_free(&endpoint);
