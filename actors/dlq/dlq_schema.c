@@ -17,8 +17,25 @@
  *
  * LIMITS   Indexes of $letter and $audit bear no `$`: their names are their table's own on both engines, and {BY} names them.
  *          $tally, $zone and $hosting are written by REPLACE and so have no unique key beside their primary one.
+ *          130 to 137 mend databases of the first day, whose steps 102 to 105 made indexes, and 108 a narrower $zone; all bits set
+ *          is what may hold anything.
  */
 #include "dlq_schema.h"
+
+#define ZONE_NAME_TABLE                                                                            \
+    "CREATE TABLE IF NOT EXISTS $zone_name ("                                                      \
+    " named {I64} NOT NULL, bit {I64} NOT NULL, name {TEXT 64} NOT NULL, PRIMARY KEY (named, bit)" \
+    ") {KEYED_TABLE_END}"
+
+#define FIND_TABLE                                                       \
+    "CREATE TABLE IF NOT EXISTS $find ("                                 \
+    " what {BYTES 16} NOT NULL, n {I64} NOT NULL, PRIMARY KEY (what, n)" \
+    ") {KEYED_TABLE_END}"
+
+#define MERGED_TABLE                                    \
+    "CREATE TABLE IF NOT EXISTS $merged ("              \
+    " one {I64} NOT NULL PRIMARY KEY, n {I64} NOT NULL" \
+    ") {TABLE_END}"
 
 const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
     {100, "CREATE TABLE IF NOT EXISTS $letter ("
@@ -35,15 +52,17 @@ const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
           " zone {I64} NOT NULL PRIMARY KEY, opened {I64} NOT NULL, units {I64} NOT NULL, amount {I64} NOT NULL,"
           " kinds {I64} NOT NULL, reasons {I64} NOT NULL, destinations {I64} NOT NULL, types {I64} NOT NULL, sources {I64} NOT NULL"
           ") {TABLE_END}"},
-    {103, "CREATE TABLE IF NOT EXISTS $zone_name ("
-          " named {I64} NOT NULL, bit {I64} NOT NULL, name {TEXT 64} NOT NULL, PRIMARY KEY (named, bit)"
-          ") {KEYED_TABLE_END}"},
-    {104, "CREATE TABLE IF NOT EXISTS $find ("
-          " what {BYTES 16} NOT NULL, n {I64} NOT NULL, PRIMARY KEY (what, n)"
-          ") {KEYED_TABLE_END}"},
-    {105, "CREATE TABLE IF NOT EXISTS $merged ("
-          " one {I64} NOT NULL PRIMARY KEY, n {I64} NOT NULL"
-          ") {TABLE_END}"},
+    {103, ZONE_NAME_TABLE},
+    {104, FIND_TABLE},
+    {105, MERGED_TABLE},
+    {130, "{UNLESS $zone.kinds} ALTER TABLE $zone ADD COLUMN kinds {I64} NOT NULL DEFAULT -1"},
+    {131, "{UNLESS $zone.reasons} ALTER TABLE $zone ADD COLUMN reasons {I64} NOT NULL DEFAULT -1"},
+    {132, "{UNLESS $zone.destinations} ALTER TABLE $zone ADD COLUMN destinations {I64} NOT NULL DEFAULT -1"},
+    {133, "{UNLESS $zone.types} ALTER TABLE $zone ADD COLUMN types {I64} NOT NULL DEFAULT -1"},
+    {134, "{UNLESS $zone.sources} ALTER TABLE $zone ADD COLUMN sources {I64} NOT NULL DEFAULT -1"},
+    {135, ZONE_NAME_TABLE},
+    {136, FIND_TABLE},
+    {137, MERGED_TABLE},
     {111, "CREATE TABLE IF NOT EXISTS $letter_frame ("
           " n {I64} NOT NULL PRIMARY KEY, header {BYTES 16777215} NOT NULL, body {BYTES 16777215} NOT NULL,"
           " original {BYTES 16777215} NOT NULL, history {BYTES 16777215} NOT NULL, history_count {I64} NOT NULL,"

@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define DLQ_STEP_COUNT 15
+#define DLQ_STEP_COUNT 23
 
 extern const struct db_step dlq_steps[DLQ_STEP_COUNT];
 extern const size_t dlq_step_count;

@@ -10,7 +10,8 @@
  *           $secret      one row: the key that makes the capabilities of callbacks from the ids of productions. Whoever reads it
  *                        can finish productions; it leaves the database in no message and no log.
  *
- * LIMITS    $shelf is written by REPLACE and so has no unique key beside its primary one.
+ * LIMITS    $shelf is written by REPLACE and so has no unique key beside its primary one. 130 mends databases of the first hour, whose step 100 knew
+ *           no `accepted`.
  */
 #include "factory_schema.h"
 
@@ -21,6 +22,7 @@ const struct db_step factory_steps[FACTORY_STEP_COUNT] = {
           " attempts {I64} NOT NULL, accepted {I64} NOT NULL, error {TEXT 255} NOT NULL, capability_hash {BYTES 32} UNIQUE,"
           " UNIQUE (product, n), CHECK (quantity >= 1)"
           ") {TABLE_END}"},
+    {130, "{UNLESS $production.accepted} ALTER TABLE $production ADD COLUMN accepted {I64} NOT NULL DEFAULT 0"},
     {101, "CREATE TABLE IF NOT EXISTS $shelf ("
           " product {NAME 64} NOT NULL PRIMARY KEY, open_production {I64} NOT NULL, last_seq {I64} NOT NULL"
           ") {KEYED_TABLE_END}"},

@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define FACTORY_STEP_COUNT 3
+#define FACTORY_STEP_COUNT 4
 
 extern const struct db_step factory_steps[FACTORY_STEP_COUNT];
 

@@ -29,6 +29,7 @@
 #define DB_ANY_ROWS (-1)
 #define DB_PREFIX_MAX 32
 #define DB_NAME_MAX 64
+#define DB_STEPS_MAX 128
 
 enum db_driver { DB_SQLITE, DB_MYSQL };
 
@@ -50,10 +51,22 @@ struct db_statement;
 struct db_rows;
 struct db_in;
 
-/* One numbered step of a schema: one statement, because DDL commits by itself on MySQL. */
+/* The number of this build among those of the schemas. It is raised by the first step that builds before must not run on, and that
+ * step says {BUILD <the new number>}. */
+#define DB_BUILD 1
+
+/* One numbered step of a schema: one statement, because DDL commits by itself on MySQL. Words in braces before it say for which
+ * databases it is, and for which builds (db_migrate.c). */
 struct db_step {
     int version;
     const char *sql;
+};
+
+/* What a database has of a list of steps. */
+struct db_schema {
+    bool is_there;            /* it was migrated at least once */
+    size_t missing;           /* steps */
+    char steps[DB_STEPS_MAX]; /* which: "61, 130 to 134"; "" for none */
 };
 
 /* --- life --- */
@@ -79,12 +92,17 @@ db_reconnect(struct db *db, struct err_text *why);
 MUST_CHECK err
 db_lock_folder(const char *folder, struct err_text *why);
 
-/* Applies the steps that were not applied yet, in the order of their ascending versions, under GET_LOCK on MySQL. Idempotent and
- * safe beside another starter. Steps are told apart by their versions alone, so two lists with different versions may be applied
- * to one prefix. On SQLite all steps are one transaction; on MySQL each is committed, and one that an interrupted run had done
- * (the table, column or index is there) counts as done. After a failure db_close(). */
+/* Applies the steps that were not applied yet, in the order of the list, under GET_LOCK on MySQL. Idempotent and safe beside another
+ * starter; where nothing is missing it only reads. Steps are told apart by their versions alone, so two lists with different versions
+ * may be applied to one prefix. On SQLite all steps are one transaction; on MySQL each is committed, and one that an interrupted run
+ * had done (the table, column or index is there) counts as done. ERR_wrong_setting: a later build has made a step here that this one
+ * must not run on. ERR_db_denied: this user may not make what is missing. After a failure db_close(). */
 MUST_CHECK err
 db_migrate(struct db *db, const struct db_step *steps, size_t count, struct err_text *why);
+
+/* Only reads, also on a read-only db: which of the steps are missing. ERR_wrong_setting as db_migrate(). */
+MUST_CHECK err
+db_schema_read(struct db *db, const struct db_step *steps, size_t count, struct db_schema *schema, struct err_text *why);
 
 enum db_driver
 db_driver(const struct db *db);

@@ -121,7 +121,8 @@ static const struct error_class error_classes[] = {
     {1586, ERR_db_unique},   {4025, ERR_db_check},    {3819, ERR_db_check},    {1048, ERR_db_check},  {1264, ERR_db_check},
     {1292, ERR_db_check},    {1366, ERR_db_check},    {1406, ERR_db_check},    {1021, ERR_db_full},   {1114, ERR_db_full},
     {1290, ERR_db_readonly}, {1792, ERR_db_readonly}, {1836, ERR_db_readonly}, {1044, ERR_db_denied}, {1045, ERR_db_denied},
-    {1049, ERR_db_denied},   {1095, ERR_db_denied},   {1698, ERR_db_denied},   {2005, ERR_db_denied},
+    {1049, ERR_db_denied},   {1095, ERR_db_denied},   {1142, ERR_db_denied},   {1143, ERR_db_denied}, {1227, ERR_db_denied},
+    {1698, ERR_db_denied},   {2005, ERR_db_denied},
 };
 
 static err

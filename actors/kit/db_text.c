@@ -12,6 +12,7 @@
  *             {BY key}                            behind a table in a query: by this key (PRIMARY, or the first column of another)
  *                                                 and no other way; MySQL reads the whole table while its statistics are of a time
  *                                                 when it was small, as after a bulk load and a restart
+ *             {ON $table}                         behind an index that is dropped: SQLite finds it without its table
  * FAILURES  An unknown word or an open quote is our own bug and asserts. Out of memory aborts.
  * LIMITS    NAME up to 255, TEXT up to 4,194,303, BYTES up to 16,777,215. On MySQL long TEXT and BYTES live outside the row, whose
  *           65,535 bytes they would exceed, and their own limit is not enforced.
@@ -157,6 +158,19 @@ put_table(struct db_text *text, const struct db_config *config, const char *name
     return name + size;
 }
 
+/* Replaces `{ON $table}`, which names the table of an index that goes; `name` stands behind the dollar. */
+static const char *
+put_owner(struct db_text *text, const struct db_config *config, const char *name)
+{
+    size_t size = strcspn(name, "}");
+    if (config->driver == DB_MYSQL) {
+        db_text_put_string(text, "ON ");
+        (void)put_table(text, config, name);
+    }
+    assert(name[size] == '}' && "a table has no end");
+    return name + size + 1;
+}
+
 char *
 db_translate(const struct db_config *config, const char *sql)
 {
@@ -175,6 +189,8 @@ db_translate(const struct db_config *config, const char *sql)
             sql = put_table(&text, config, sql + 1);
         } else if (strncmp(sql, "{BY ", 4) == 0) {
             sql = put_key(&text, config->driver, sql + 4);
+        } else if (strncmp(sql, "{ON $", 5) == 0) {
+            sql = put_owner(&text, config, sql + 5);
         } else if (*sql == '{') {
             sql = put_type(&text, config->driver, sql + 1);
         }

@@ -56,6 +56,7 @@ const struct db_step kit_steps[] = {
     {17, "CREATE TABLE IF NOT EXISTS $burial ("
          " n {I64} NOT NULL PRIMARY KEY, letter {BYTES 16} NOT NULL UNIQUE, frame {BYTES 16777215} NOT NULL"
          ") {TABLE_END}"},
+    {61, "{MYSQL} {UNLESS $burial.letter IN letter} CREATE INDEX letter ON $burial (letter)"},
     {20, "ALTER TABLE $position ADD COLUMN hosted {I64} NOT NULL DEFAULT 0"},
     {30, "CREATE TABLE IF NOT EXISTS $trial ("
          " what {BYTES 160} NOT NULL PRIMARY KEY, deaths {I64} NOT NULL, is_trying {I64} NOT NULL, is_convict {I64} NOT NULL,"

@@ -19,22 +19,30 @@
  *          $card     the copy of the menu (menu.h)
  *
  * LIMITS   Rows of orders are never deleted.
+ *
+ * LIMITS   130 to 132 mend databases of the first days, which have other tables and indexes under the numbers 100 to 102.
  */
 #include "order_schema.h"
 
+#define ORDER_TABLE                                                                                                            \
+    "CREATE TABLE IF NOT EXISTS $order ("                                                                                      \
+    " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, status {NAME 16} NOT NULL, saga {NAME 24} NOT NULL,"        \
+    " back {NAME 24} NOT NULL, round {I64} NOT NULL, holds {I64} NOT NULL, sold {I64} NOT NULL, tries {I64} NOT NULL,"         \
+    " money {I64} NOT NULL, told {I64} NOT NULL, reason {NAME 64} NOT NULL, total {I64} NOT NULL, currency {NAME 3} NOT NULL," \
+    " method {NAME 16} NOT NULL, note {TEXT 500}, customer {BYTES 16}, charge {BYTES 16}, charge_round {I64} NOT NULL,"        \
+    " request {BYTES 16} NOT NULL, fingerprint {I64} NOT NULL, placed {I64} NOT NULL, changed {I64} NOT NULL,"                 \
+    " deadline {I64} NOT NULL, version {I64} NOT NULL, entries {I64} NOT NULL,"                                                \
+    " CHECK (total >= 0), CHECK (version >= 1), CHECK (entries >= 1)"                                                          \
+    ") {TABLE_END}"
+
 const struct db_step order_steps[ORDER_STEP_COUNT] = {
     MENU_STEPS,
-    {100, "CREATE TABLE IF NOT EXISTS $order ("
-          " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, status {NAME 16} NOT NULL, saga {NAME 24} NOT NULL,"
-          " back {NAME 24} NOT NULL, round {I64} NOT NULL, holds {I64} NOT NULL, sold {I64} NOT NULL, tries {I64} NOT NULL,"
-          " money {I64} NOT NULL, told {I64} NOT NULL, reason {NAME 64} NOT NULL, total {I64} NOT NULL, currency {NAME 3} NOT NULL,"
-          " method {NAME 16} NOT NULL, note {TEXT 500}, customer {BYTES 16}, charge {BYTES 16}, charge_round {I64} NOT NULL,"
-          " request {BYTES 16} NOT NULL, fingerprint {I64} NOT NULL, placed {I64} NOT NULL, changed {I64} NOT NULL,"
-          " deadline {I64} NOT NULL, version {I64} NOT NULL, entries {I64} NOT NULL,"
-          " CHECK (total >= 0), CHECK (version >= 1), CHECK (entries >= 1)"
-          ") {TABLE_END}"},
+    {100, ORDER_TABLE},
+    {130, ORDER_TABLE},
     {101, "CREATE INDEX IF NOT EXISTS order_status ON $order (status, n)"},
     {102, "CREATE INDEX IF NOT EXISTS order_customer ON $order (customer, n)"},
+    {131, "CREATE INDEX IF NOT EXISTS order_status ON $order (status, n)"},
+    {132, "CREATE INDEX IF NOT EXISTS order_customer ON $order (customer, n)"},
     {103, "CREATE TABLE IF NOT EXISTS $line ("
           " n {I64} NOT NULL, line {I64} NOT NULL, product {NAME 64} NOT NULL, name {TEXT 128} NOT NULL, quantity {I64} NOT NULL,"
           " amount {I64} NOT NULL, PRIMARY KEY (n, line), CHECK (quantity >= 1), CHECK (amount >= 0)"

@@ -9,19 +9,23 @@
  *          $webhook   what a provider told, once each: `told` is the hash of the webhook's id. outcome applied, ignored or parked;
  *                     parked is the charge that it waits for. No part of the posted body but what is read of it.
  *
- * LIMITS   Texts of a provider are cut to 255 bytes, references to 128.
+ * LIMITS   Texts of a provider are cut to 255 bytes, references to 128. 130 mends databases of the first days, whose step 100 made another table.
  */
 #include "payment_schema.h"
 
+#define CHARGE_TABLE                                                                                                     \
+    "CREATE TABLE IF NOT EXISTS $charge ("                                                                               \
+    " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, order_id {BYTES 16} NOT NULL, amount {I64} NOT NULL," \
+    " currency {NAME 3} NOT NULL, method {NAME 16} NOT NULL, provider {NAME 16} NOT NULL, status {NAME 16} NOT NULL,"    \
+    " refunded {I64} NOT NULL, refunding {I64} NOT NULL, replaces {BYTES 16}, reference {TEXT 128} NOT NULL,"            \
+    " reason {TEXT 255} NOT NULL, attempts {I64} NOT NULL, created {I64} NOT NULL, changed {I64} NOT NULL,"              \
+    " UNIQUE (order_id, n), CHECK (amount >= 0), CHECK (refunded >= 0), CHECK (refunding >= 0),"                         \
+    " CHECK (refunded + refunding <= amount)"                                                                            \
+    ") {TABLE_END}"
+
 const struct db_step payment_steps[PAYMENT_STEP_COUNT] = {
-    {100, "CREATE TABLE IF NOT EXISTS $charge ("
-          " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, order_id {BYTES 16} NOT NULL, amount {I64} NOT NULL,"
-          " currency {NAME 3} NOT NULL, method {NAME 16} NOT NULL, provider {NAME 16} NOT NULL, status {NAME 16} NOT NULL,"
-          " refunded {I64} NOT NULL, refunding {I64} NOT NULL, replaces {BYTES 16}, reference {TEXT 128} NOT NULL,"
-          " reason {TEXT 255} NOT NULL, attempts {I64} NOT NULL, created {I64} NOT NULL, changed {I64} NOT NULL,"
-          " UNIQUE (order_id, n), CHECK (amount >= 0), CHECK (refunded >= 0), CHECK (refunding >= 0),"
-          " CHECK (refunded + refunding <= amount)"
-          ") {TABLE_END}"},
+    {100, CHARGE_TABLE},
+    {130, CHARGE_TABLE},
     {101, "CREATE TABLE IF NOT EXISTS $refund ("
           " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, charge {BYTES 16} NOT NULL, amount {I64} NOT NULL,"
           " status {NAME 16} NOT NULL, reference {TEXT 128} NOT NULL, reason {TEXT 255} NOT NULL, attempts {I64} NOT NULL,"

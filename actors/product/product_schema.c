@@ -9,19 +9,27 @@
  *          $category  the parts of the menu; five are there from the start.
  *
  * LIMITS   Products are written by REPLACE of whole rows, n and SKU always together, so that both unique keys name the same row.
+ *          130 to 133 mend databases of the first days, which have other tables and indexes under the numbers 100 to 102.
  */
 #include "product_schema.h"
 
+#define PRODUCT_TABLE                                                                                                               \
+    "CREATE TABLE IF NOT EXISTS $product ("                                                                                         \
+    " n {I64} NOT NULL PRIMARY KEY, product {NAME 64} NOT NULL UNIQUE, name {TEXT 128} NOT NULL, description {TEXT 2000} NOT NULL," \
+    " category {NAME 32} NOT NULL, amount {I64} NOT NULL, currency {NAME 3} NOT NULL, images {BYTES 8300} NOT NULL,"                \
+    " is_active {I64} NOT NULL, version {I64} NOT NULL, changed {I64} NOT NULL,"                                                    \
+    " CHECK (amount >= 0), CHECK (version >= 1)"                                                                                    \
+    ") {TABLE_END}"
+
 const struct db_step product_steps[PRODUCT_STEP_COUNT] = {
-    {100,
-     "CREATE TABLE IF NOT EXISTS $product ("
-     " n {I64} NOT NULL PRIMARY KEY, product {NAME 64} NOT NULL UNIQUE, name {TEXT 128} NOT NULL, description {TEXT 2000} NOT NULL,"
-     " category {NAME 32} NOT NULL, amount {I64} NOT NULL, currency {NAME 3} NOT NULL, images {BYTES 8300} NOT NULL,"
-     " is_active {I64} NOT NULL, version {I64} NOT NULL, changed {I64} NOT NULL,"
-     " CHECK (amount >= 0), CHECK (version >= 1)"
-     ") {TABLE_END}"},
+    {100, PRODUCT_TABLE},
+    {130, PRODUCT_TABLE},
     {101, "CREATE INDEX IF NOT EXISTS product_category ON $product (category, product, is_active)"},
     {102, "CREATE INDEX IF NOT EXISTS product_state ON $product (is_active, product)"},
+    {131, "{UNLESS $product.is_active IN product_category} DROP INDEX product_category {ON $product}"},
+    {132, "{UNLESS $product.is_active IN product_category} CREATE INDEX IF NOT EXISTS product_category ON $product"
+          " (category, product, is_active)"},
+    {133, "CREATE INDEX IF NOT EXISTS product_state ON $product (is_active, product)"},
     {103, "CREATE TABLE IF NOT EXISTS $category ("
           " category {NAME 32} NOT NULL PRIMARY KEY, name {TEXT 64} NOT NULL, position {I64} NOT NULL"
           ") {KEYED_TABLE_END}"},

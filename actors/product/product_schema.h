@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define PRODUCT_STEP_COUNT 5
+#define PRODUCT_STEP_COUNT 9
 
 extern const struct db_step product_steps[PRODUCT_STEP_COUNT];
 

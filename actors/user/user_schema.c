@@ -18,12 +18,16 @@
  */
 #include "user_schema.h"
 
+#define USER_TABLE                                                                                                \
+    "CREATE TABLE IF NOT EXISTS $user ("                                                                          \
+    " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, role {NAME 16} NOT NULL, sealed {BYTES 2048}," \
+    " email_hash {BYTES 32} UNIQUE, cpf_hash {BYTES 32} UNIQUE, created {I64} NOT NULL, changed {I64} NOT NULL,"  \
+    " erased {I64} NOT NULL, version {I64} NOT NULL, CHECK (version >= 1)"                                        \
+    ") {TABLE_END}"
+
 const struct db_step user_steps[USER_STEP_COUNT] = {
-    {100, "CREATE TABLE IF NOT EXISTS $user ("
-          " n {I64} NOT NULL PRIMARY KEY, id {BYTES 16} NOT NULL UNIQUE, role {NAME 16} NOT NULL, sealed {BYTES 2048},"
-          " email_hash {BYTES 32} UNIQUE, cpf_hash {BYTES 32} UNIQUE, created {I64} NOT NULL, changed {I64} NOT NULL,"
-          " erased {I64} NOT NULL, version {I64} NOT NULL, CHECK (version >= 1)"
-          ") {TABLE_END}"},
+    {100, USER_TABLE},
+    {130, USER_TABLE},
     {101, "CREATE TABLE IF NOT EXISTS $user_key ("
           " n {I64} NOT NULL PRIMARY KEY, wrapped {BYTES 72} NOT NULL"
           ") {TABLE_END}"},

@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define USER_STEP_COUNT 6
+#define USER_STEP_COUNT 7
 
 extern const struct db_step user_steps[USER_STEP_COUNT];
 
