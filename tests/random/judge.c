@@ -317,15 +317,20 @@ add_outside(struct sequence *sequence, const struct id *id)
 }
 
 static void
-take_outside(struct sequence *sequence, const struct request *request, const union json_any *asked)
+take_outside(struct sequence *sequence, const struct request *request)
 {
-    struct wire_list burials = asked->dlq_bury_value.burials;
+    union json_any asked;
+    struct err_text why;
     struct burial burial;
+    if (wire_decode(wire_ops[request->op].request, wire_buffer_slice(&request->body), &asked, &why) != ERR_ok) {
+        return;
+    }
     if (request->op == OP_payment_charge) {
         add_outside(sequence, &request->id);
     } else if (request->op == OP_dlq_hand_over) {
-        add_outside(sequence, &asked->dlq_hand_over_value.request);
+        add_outside(sequence, &asked.dlq_hand_over_value.request);
     }
+    struct wire_list burials = asked.dlq_bury_value.burials;
     while (request->op == OP_dlq_bury && wire_list_next(&burials, &burial_body, &burial)) {
         struct known letter = {.id = burial.letter};
         add_outside(sequence, &burial.letter);
@@ -344,7 +349,6 @@ take_answer(struct sequence *sequence, struct request *request, const union json
     if (wire_decode(wire_ops[request->op].request, wire_buffer_slice(&request->body), &asked, &why) != ERR_ok) {
         return;
     }
-    take_outside(sequence, request, &asked);
     if (reply == &stock_done_body) {
         take_stock(sequence, request, answer, is_new);
     } else if (reply == &stock_levels_body) {
@@ -416,6 +420,10 @@ judge_answer(struct sequence *sequence, struct request *request, struct slice he
     check_status(sequence, request, status, words);
     bool is_new = status == ERR_ok && !told_get(&sequence->told, &request->id, sequence_where(request))->is_done;
     check_told(sequence, request, status, body);
+    bool may_be_done = status == ERR_ok || (request->attempts > 0 && err_disposition(status) == ERR_RETRY); /* by another attempt */
+    if (may_be_done) {
+        take_outside(sequence, request);
+    }
     if (status == ERR_ok) {
         take_answer(sequence, request, &answer, is_new);
     }
