@@ -29,6 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "command_table.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
@@ -249,7 +250,7 @@ prove(struct verify_survey *survey, struct verify_source *source, struct err_tex
 {
     char words[96] = "";
     int64_t before = survey->faults;
-    struct verify_report report = {.say = say_fault, .context = source->name};
+    struct verify_report report = {.now_ms = clock_utc_ms(), .stuck_ms = survey->stuck_ms, .say = say_fault, .context = source->name};
     err code = check_stream(survey, source, why);
     if (code == ERR_ok) {
         code = describe(source, words, why);
@@ -281,6 +282,7 @@ static err
 survey_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
 {
     err code = open_sources(survey, settings, why);
+    survey->stuck_ms = settings->stuck_ms;
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         code = verify_read_positions(survey, &survey->sources[i], why);
     }
@@ -342,8 +344,9 @@ const struct command verify_command = {
             "and holds add up, that letters, their counters and kept events do; and a line for each subscription: that every\n"
             "event is delivered, discarded, parked or still to come. What was given up must have its letter. Of each order that\n"
             "has ended the units were sold or are back, and what was charged and not paid back is its price or nothing; every\n"
-            "charge has its order, and copies of the menu are the menu. Each fault is a sentence on standard error that names the\n"
-            "first thing that does not add up.\n"
+            "charge has its order, and copies of the menu are the menu. An order that has stood in one step of its saga for longer\n"
+            "than LARDER_STUCK_MS, beyond what the step waits for by itself, is a fault as well. Each fault is a sentence on\n"
+            "standard error that names the first thing that does not add up.\n"
             "\n"
             "Exit status: 0 everything agrees, 1 it does not or a database cannot be read, 2 a setting is wrong.\n",
     .has_settings = true,

@@ -41,6 +41,7 @@ struct verify_survey {
     struct verify_marks *marks;      /* command_verify_streams.c */
     struct verify_rows *rows;        /* command_verify_letters.c */
     int64_t faults;
+    int64_t stuck_ms; /* what stands still for longer is a fault */
 };
 
 /* Says a fault of a place on standard error, and counts it. */

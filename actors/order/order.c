@@ -408,7 +408,7 @@ order_tick(void *state, struct batch *batch)
     if (order->is_scrub_wanted) {
         scrub(order);
     }
-    return order->is_resumed ? ERR_ok : order_resume(order);
+    return order->is_resumed ? order_standing_look(&order->standing, order->store, batch->now_ms) : order_resume(order);
 }
 
 static int64_t
@@ -546,6 +546,7 @@ order_open(struct actor *actor, void **state, struct err_text *why)
     order->actor = actor;
     order->settings = actor_settings(actor);
     order->shards = shards;
+    order_standing_init(&order->standing, actor_settings(actor)->stuck_ms);
     order->is_scrub_wanted = true; /* a run before may have ended between forgetting and its end */
     order->store = order_store_create(actor_db(actor), shards);
     order->cache = order_cache_create();

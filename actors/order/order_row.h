@@ -53,6 +53,7 @@ struct order_row {
     int64_t deadline_ms;
     int64_t version;
     int64_t entries;        /* of the timeline */
+    int64_t entered_ms;     /* the state of its saga */
     struct wire_list lines; /* of order_item */
 
     /* made of the above */

@@ -166,6 +166,20 @@ order_is_decisive(enum saga_state state, err status)
     return false;
 }
 
+bool
+order_stands(enum saga_state saga, int64_t entered_ms, int64_t deadline_ms, int64_t patience_ms, int64_t now_ms)
+{
+    if (saga >= SAGA_STATE_COUNT || saga_steps[saga].whom == NOBODY) {
+        return false;
+    }
+    if (saga == SAGA_paying && deadline_ms > entered_ms) {
+        entered_ms = deadline_ms;
+    } else if (saga == SAGA_refunding && patience_ms < REFUND_PATIENCE_MS) {
+        patience_ms = REFUND_PATIENCE_MS;
+    }
+    return now_ms - entered_ms > patience_ms;
+}
+
 /* Whether this can happen to an order of this status at all. */
 static bool
 can_happen(enum saga_trigger trigger, enum order_status status)

@@ -8,6 +8,7 @@
 #include "order_cache.h"
 #include "order_row.h"
 #include "order_secret.h"
+#include "order_standing.h"
 #include "order_store.h"
 #include "order_waiters.h"
 
@@ -39,6 +40,7 @@ struct order_actor {
     bool has_forgotten;   /* the batch under way clears somebody's notes */
     bool is_scrub_wanted; /* files still hold what was deleted */
     struct id resumed_to;
+    struct order_standing standing;
 
     /* of the batch */
     struct batch *batch;

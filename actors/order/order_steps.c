@@ -303,6 +303,7 @@ enter(struct order_actor *order, struct order_row *row, enum saga_state to, cons
         row->round++;
     }
     row->saga = to;
+    row->entered_ms = order->batch->now_ms;
     row->known = nothing_held;
     row->failed = row->asking = 0;
     row->again = !is_new_round && saga_steps[to].op == saga_steps[from].op ? UINT64_MAX : 0; /* the same ids were asked for before */
@@ -386,6 +387,7 @@ void
 order_begin(struct order_actor *order, struct order_row *row, const struct item *cause)
 {
     row->saga = SAGA_reserving;
+    row->entered_ms = order->batch->now_ms;
     row->due_ms = row->deadline_ms;
     begin_holds(row);
     order_touch(order, row);

@@ -16,12 +16,12 @@
 /* clang-format off */
 #define COLUMNS \
     "n, id, status, saga, back, round, holds, sold, tries, money, told, reason, total, currency, method, note, customer, charge," \
-    " charge_round, request, fingerprint, placed, changed, deadline, version, entries"
+    " charge_round, request, fingerprint, placed, changed, deadline, version, entries, entered"
 #define CHANGES \
     "saga = ?, back = ?, round = ?, holds = ?, sold = ?, tries = ?, money = ?, told = ?, reason = ?, method = ?, charge = ?," \
-    " charge_round = ?, request = ?, changed = ?, deadline = ?, version = ?, entries = ?"
+    " charge_round = ?, request = ?, changed = ?, deadline = ?, version = ?, entries = ?, entered = ?"
 /* clang-format on */
-enum { COLUMN_COUNT = 26, REQUEST_COLUMNS = 6 };
+enum { COLUMN_COUNT = 27, REQUEST_COLUMNS = 6 };
 
 struct order_store {
     struct db *db;
@@ -147,6 +147,7 @@ read_row(struct db_statement *from, struct order_row *row)
     row->deadline_ms = db_i64(from, 23);
     row->version = db_i64(from, 24);
     row->entries = db_i64(from, 25);
+    row->entered_ms = db_i64(from, 26) > 0 ? db_i64(from, 26) : row->changed_ms;
     row->status_disk = row->status;
     row->again = UINT64_MAX;
     row->due_ms = row->due_disk_ms = ORDER_DUE_UNKNOWN;
@@ -303,6 +304,26 @@ order_store_find_open(struct order_store *store, struct order_cache *cache, stru
     db_bind_bytes(read, after);
     db_bind_i64(read, found->limit);
     return find_ids(store, cache, read, found);
+}
+
+err
+order_store_see_open(struct order_store *store, struct slice after, int64_t limit,
+                     void (*see)(void *context, const struct order_open *open), void *context)
+{
+    struct db_statement *read =
+        db_statement(store->db, "SELECT d.due_key, o.saga, CASE WHEN o.entered > 0 THEN o.entered ELSE o.changed END, o.deadline"
+                                " FROM $due d LEFT JOIN $order o {BY id} ON o.id = d.due_key"
+                                " WHERE d.owner = 'saga' AND d.due_key > ? ORDER BY d.due_key LIMIT ?");
+    db_bind_bytes(read, after);
+    db_bind_i64(read, limit);
+    err code = db_query(read);
+    while (code == ERR_ok && db_next(read)) {
+        struct order_open open = {.id = db_id(read, 0), .saga = saga_state_find(db_bytes(read, 1))};
+        open.entered_ms = db_i64(read, 2);
+        open.deadline_ms = db_i64(read, 3);
+        see(context, &open);
+    }
+    return code;
 }
 
 err
@@ -477,6 +498,7 @@ order_store_insert(struct order_store *store, const struct order_row *row)
     db_rows_i64(rows, row->deadline_ms);
     db_rows_i64(rows, row->version);
     db_rows_i64(rows, row->entries);
+    db_rows_i64(rows, row->entered_ms);
     insert_lines(store, row);
 }
 
@@ -509,6 +531,7 @@ order_store_update(struct order_store *store, const struct order_row *row, bool 
     db_bind_i64(update, row->deadline_ms);
     db_bind_i64(update, row->version);
     db_bind_i64(update, row->entries);
+    db_bind_i64(update, row->entered_ms);
     db_bind_i64(update, row->n);
     return db_queue(update, 1);
 }

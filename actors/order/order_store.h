@@ -82,6 +82,19 @@ order_store_find_of_customer(struct order_store *store, struct order_cache *cach
 MUST_CHECK err
 order_store_find_open(struct order_store *store, struct order_cache *cache, struct slice after, struct order_found *found);
 
+/* What is told of a saga that has not ended, without reading its order. */
+struct order_open {
+    struct id id;
+    enum saga_state saga; /* SAGA_STATE_COUNT: a word that nobody writes */
+    int64_t entered_ms;
+    int64_t deadline_ms;
+};
+
+/* The same, up to `limit` of them in the order of their ids, without the cache. */
+MUST_CHECK err
+order_store_see_open(struct order_store *store, struct slice after, int64_t limit,
+                     void (*see)(void *context, const struct order_open *open), void *context);
+
 /* Those that the kitchen has: `each` of every status, the oldest. */
 MUST_CHECK err
 order_store_find_in_kitchen(struct order_store *store, struct order_cache *cache, int64_t each, struct order_found *found);

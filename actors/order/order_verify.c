@@ -117,6 +117,29 @@ check_pairs(struct db *db, struct verify_report *report)
     return code;
 }
 
+/* Sagas that have stood in one state for longer than those who look after them are patient. */
+static err
+check_standing(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows =
+        db_statement(db, "SELECT n, id, saga, CASE WHEN entered > 0 THEN entered ELSE changed END, deadline FROM $order"
+                         " WHERE saga NOT IN ('ended', 'stuck') ORDER BY n");
+    err code = db_query(rows);
+    for (int64_t found = 0; code == ERR_ok && db_next(rows);) {
+        enum saga_state saga = saga_state_find(db_bytes(rows, 2));
+        int64_t entered_ms = db_i64(rows, 3);
+        if (!order_stands(saga, entered_ms, db_i64(rows, 4), report->stuck_ms, report->now_ms)) {
+            continue;
+        }
+        char words[160];
+        struct id id = db_id(rows, 1);
+        (void)snprintf(words, sizeof words, "its saga has stood in %s for %" PRId64 " s, and should have gone on",
+                       saga_steps[saga].name, (report->now_ms - entered_ms) / 1000);
+        tell(report, db_i64(rows, 0), &id, words, found++);
+    }
+    return code;
+}
+
 static err
 count_rows(struct db *db, struct verify_report *report)
 {
@@ -139,6 +162,9 @@ order_verify(struct db *db, struct verify_report *report)
     }
     for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
         code = run_check(db, &checks[i], report);
+    }
+    if (code == ERR_ok && report->stuck_ms > 0) {
+        code = check_standing(db, report);
     }
     return code == ERR_ok ? menu_verify(db, report) : code;
 }

@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "larder.h"
 #include "log.h"
+#include "metrics.h"
 #include "order/order.h"
 #include "order/order_saga.h"
 #include "order_client.h"
@@ -101,7 +102,7 @@ faults_of(struct stage *stage, void (*tell)(void *context, const char *sentence)
     struct db_config config = stage->place->config;
     struct db *db = NULL;
     struct err_text why = {""};
-    struct verify_report report = {.say = tell};
+    struct verify_report report = {.now_ms = clock_utc_ms(), .stuck_ms = stage->place->settings.stuck_ms, .say = tell};
     (void)snprintf(config.prefix, sizeof config.prefix, "order_0");
     config.read_only = true;
     cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
@@ -1425,6 +1426,54 @@ ON_BOTH(order, asks_the_shard_that_was_away_while_the_other_took_its_time)
     cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
     await_order(&stage, &keyed.id, "awaiting_payment", "paying");
     cr_expect_eq(scripted_peer_done(stage.stock[0], OP_stock_reserve), 1);
+    finish(&stage);
+}
+
+/* --- what stands still is named --- */
+
+static void
+await_standing(int64_t orders)
+{
+    int64_t until_us = clock_steady_us() + WAIT_MS * INT64_C(1000);
+    const struct metric *standing = metric(METRIC_GAUGE, "larder_orders_standing", "", "");
+    while (metric_value(standing) != orders && clock_steady_us() < until_us) {
+        (void)poll(NULL, 0, 5);
+    }
+    cr_assert_eq(metric_value(standing), orders, "%d stand", (int)metric_value(standing));
+}
+
+ON_BOTH(order, that_stands_longer_than_anybody_is_patient_is_counted_and_named_by_the_proof)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    place->settings.stuck_ms = 100;
+    restart(&stage);
+    cr_assert(unpaid_order(&stage).code == ERR_ok, "one that may still be paid for does not stand");
+    struct seen order = go_committing(&stage, AWAY);
+    await_standing(1);
+    cr_expect_eq(faults_of(&stage, NULL), 1);
+    restart(&stage);
+    await_standing(1);
+    return_peers(&stage, OP_stock_commit);
+    await_order(&stage, &order.id, "received", "ended");
+    await_standing(0);
+    finish(&stage);
+}
+
+/* What was placed by a build that did not write down when a state began. */
+ON_BOTH(order, of_an_earlier_build_stands_since_its_status_changed)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    go_committing(&stage, AWAY);
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET entered = 0");
+    cr_expect_eq(faults_of(&stage, say), 0);
+    change(&stage, "UPDATE $order SET entered = 0, changed = changed - 61000");
+    cr_expect_eq(faults_of(&stage, NULL), 1);
+    return_peers(&stage, OP_stock_commit);
+    run_order(&stage);
     finish(&stage);
 }
 

@@ -204,6 +204,46 @@ Test(order_rules, what_the_kitchen_has_is_at_the_end_of_its_saga)
     }
 }
 
+/* --- standing still --- */
+
+struct stand {
+    enum saga_state saga;
+    int64_t entered_ms;
+    int64_t deadline_ms;
+    bool stands;
+};
+
+/* At the moment 1,000,000 for who is patient for 60,000. */
+ParameterizedTestParameters(order_rules, stands_still_when_it_should_have_gone_on)
+{
+    static struct stand stands[] = {
+        {SAGA_reserving, 940000, 1500000, false},
+        {SAGA_reserving, 939999, 1500000, true},
+        {SAGA_paying, 0, 940000, false},
+        {SAGA_paying, 0, 939999, true},
+        {SAGA_paying, 939999, 900000, true},
+        {SAGA_committing, 939999, 0, true},
+        {SAGA_committing, 940000, 0, false},
+        {SAGA_releasing, 0, 0, true},
+        {SAGA_reserving_again, 0, 0, true},
+        {SAGA_returning, 0, 0, true},
+        {SAGA_voiding, 0, 2000000, true},
+        {SAGA_refunding, 0, 0, false},
+        {SAGA_refunding, -86400000, 0, true},
+        {SAGA_ended, 0, 0, false},
+        {SAGA_stuck, 0, 0, false},
+        {SAGA_STATE_COUNT, 0, 0, false},
+        {SAGA_committing, 2000000, 0, false},
+    };
+    return cr_make_param_array(struct stand, stands, sizeof stands / sizeof stands[0]);
+}
+
+ParameterizedTest(struct stand *stand, order_rules, stands_still_when_it_should_have_gone_on)
+{
+    cr_expect_eq(order_stands(stand->saga, stand->entered_ms, stand->deadline_ms, 60000, 1000000), stand->stands, "state %d since %d",
+                 (int)stand->saga, (int)stand->entered_ms);
+}
+
 /* --- money --- */
 
 Test(order_rules, totals_add_up)
