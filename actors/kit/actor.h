@@ -186,7 +186,7 @@ batch_is_asked_again(const struct batch *batch, const struct item *item);
 /* --- effects --- */
 
 /* Emits an event when the batch is committed: a durable one through the outbox, a passing one by PUB alone. `body` is the struct
- * of the event's body. `cause` gives the event its id and trace. */
+ * of the event's body. `cause` gives the event its trace, and is part of its id. */
 void
 batch_emit(struct batch *batch, enum event_type type, struct slice key, const void *body, const struct item *cause);
 

@@ -217,15 +217,8 @@ batch_emit(struct batch *batch, enum event_type type, struct slice key, const vo
 {
     struct source_fact fact = {.type = type, .key = key, .time_ms = batch->now_ms, .body = body};
     if (cause != NULL) {
+        fact.cause = cause->id;
         fact.traceparent = cause->traceparent;
-    }
-    /* A passing event's id need not be the same in a second run of the batch: nobody counts it. */
-    if (cause == NULL || wire_events[type].fate == PASSING) {
-        fact.id = id_new();
-    } else {
-        char step[96];
-        snprintf(step, sizeof step, "%s/%.*s", wire_events[type].name, (int)key.size, (const char *)key.data);
-        fact.id = id_derive(&cause->id, step);
     }
     source_emit(batch->actor->source, &batch->actor->arena, &fact);
 }

@@ -220,6 +220,19 @@ source_emitted(const struct source *source)
     return source->durable_count;
 }
 
+/* A cause may have several events, one after the other even of one type and key: it is the place in the stream that tells them apart. The
+ * cause is in it because a database can go back to an older copy of itself: then another event comes to the same place. */
+static struct id
+durable_id(const struct source *source, const struct source_fact *fact, int64_t seq)
+{
+    char incarnation[ID_TEXT_SIZE];
+    char step[256];
+    id_format(&source->shard->incarnation, incarnation);
+    snprintf(step, sizeof step, "%s/%s/%lld/%s/%.*s", source->name, incarnation, (long long)seq, wire_events[fact->type].name,
+             (int)fact->key.size, (const char *)fact->key.data);
+    return id_derive(&fact->cause, step);
+}
+
 void
 source_emit(struct source *source, struct arena *arena, const struct source_fact *fact)
 {
@@ -240,7 +253,7 @@ source_emit(struct source *source, struct arena *arena, const struct source_fact
     }
     struct event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
-    WIRE_SET(&header, event_header, id, fact->id);
+    WIRE_SET(&header, event_header, id, emitted->seq > 0 ? durable_id(source, fact, emitted->seq) : id_new());
     WIRE_SET(&header, event_header, source, slice_of(source->name));
     WIRE_SET(&header, event_header, incarnation, source->shard->incarnation);
     WIRE_SET(&header, event_header, seq, emitted->seq);

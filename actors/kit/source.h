@@ -14,7 +14,7 @@ struct source;
 /* What is emitted; everything is copied or encoded at once. */
 struct source_fact {
     enum event_type type;
-    struct id id;
+    struct id cause; /* what it comes of; zero: nothing that has an id */
     struct slice key;
     int64_t time_ms;
     struct slice traceparent;
@@ -34,7 +34,7 @@ source_load(struct source *source);
 
 /* --- inside a batch --- */
 
-/* Adds an event to the batch; a durable one gets the next seq. */
+/* Adds an event to the batch; a durable one gets the next seq, and with it an id that no other event has, whatever causes both. */
 void
 source_emit(struct source *source, struct arena *arena, const struct source_fact *fact);
 

@@ -83,7 +83,7 @@ stop(struct stage *stage)
 }
 
 static void
-emit_sized(struct stage *stage, int64_t n, size_t key_size)
+emit_of(struct stage *stage, const struct id *cause, int64_t n, size_t key_size)
 {
     static char key[WIRE_NAME_MAX + 1];
     memset(key, 'k', key_size);
@@ -95,7 +95,14 @@ emit_sized(struct stage *stage, int64_t n, size_t key_size)
     WIRE_SET(&fact, factory_fact, quantity, n);
     source_emit(stage->source, &stage->arena,
                 &(struct source_fact){
-                    .type = EVENT_factory_produced, .id = id_new(), .key = slice_of(key), .time_ms = stage->now_ms, .body = &fact});
+                    .type = EVENT_factory_produced, .cause = *cause, .key = slice_of(key), .time_ms = stage->now_ms, .body = &fact});
+}
+
+static void
+emit_sized(struct stage *stage, int64_t n, size_t key_size)
+{
+    struct id cause = id_new();
+    emit_of(stage, &cause, n, key_size);
 }
 
 static void
@@ -245,6 +252,65 @@ ON_BOTH(source, leaves_nothing_of_a_batch_that_is_dropped)
     stop(&stage);
 }
 
+/* The ids of the events behind this position, as they are fetched. */
+static size_t
+ids_behind(struct stage *stage, int64_t position, struct id *ids, size_t max)
+{
+    struct fetched page;
+    cr_assert(try_fetch(stage, "stock/0", position, (int64_t)max, &page) == ERR_ok);
+    size_t count = 0;
+    struct fetched_event event;
+    struct wire_list events = page.events;
+    while (wire_list_next(&events, &fetched_event_body, &event)) {
+        struct event_header header;
+        cr_assert(wire_decode(&event_header_body, event.header, &header, NULL) == ERR_ok);
+        ids[count++] = header.id;
+    }
+    return count;
+}
+
+ON_BOTH(source, gives_each_event_an_id_of_its_own_also_when_one_cause_has_several)
+{
+    struct stage stage;
+    start(&stage, place, "factory");
+    struct id cause = id_new();
+    for (int64_t n = 1; n <= 3; n++) {
+        emit_of(&stage, &cause, n, 5);
+        emit_of(&stage, &cause, n, WIRE_NAME_MAX);
+        place_expect(stage.db, commit(&stage), ERR_ok);
+    }
+    emit_of(&stage, &(struct id){{0}}, 4, 5);
+    emit_of(&stage, &(struct id){{0}}, 4, 5);
+    place_expect(stage.db, commit(&stage), ERR_ok);
+    struct id ids[8];
+    struct id again[8];
+    cr_assert(ids_behind(&stage, 0, ids, 8) == 8);
+    cr_assert(ids_behind(&stage, 0, again, 8) == 8);
+    for (size_t i = 0; i < 8; i++) {
+        cr_expect(id_equal(&ids[i], &again[i]), "fetched twice it is one event");
+        for (size_t j = 0; j < i; j++) {
+            cr_expect_not(id_equal(&ids[i], &ids[j]), "%zu and %zu", i + 1, j + 1);
+        }
+    }
+    stop(&stage);
+}
+
+ON_BOTH(source, gives_another_id_to_another_event_that_takes_the_place_of_one_that_is_gone)
+{
+    struct stage stage;
+    start(&stage, place, "factory");
+    emit_many(&stage, 1);
+    struct id first;
+    cr_assert(ids_behind(&stage, 0, &first, 1) == 1);
+    cr_assert(db_queue(db_statement(stage.db, "DELETE FROM $outbox"), DB_ANY_ROWS) == ERR_ok);
+    stage.shard.seq = 0; /* as in a copy from before it */
+    emit_many(&stage, 1);
+    struct id other;
+    cr_assert(ids_behind(&stage, 0, &other, 1) == 1);
+    cr_expect_not(id_equal(&first, &other));
+    stop(&stage);
+}
+
 ON_BOTH(source, keeps_no_passing_event)
 {
     struct stage stage;
@@ -257,7 +323,7 @@ ON_BOTH(source, keeps_no_passing_event)
     WIRE_SET(&level, stock_level, incoming, 0);
     WIRE_SET(&level, stock_level, version, 1);
     source_emit(stage.source, &stage.arena,
-                &(struct source_fact){.type = EVENT_stock_changed, .id = id_new(), .key = slice_of("donut"), .body = &level});
+                &(struct source_fact){.type = EVENT_stock_changed, .cause = id_new(), .key = slice_of("donut"), .body = &level});
     cr_expect(source_emitted(stage.source) == 0);
     int64_t batch = stage.shard.batch;
     place_expect(stage.db, commit(&stage), ERR_ok);
