@@ -147,9 +147,8 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
     return ERR_ok;
 }
 
-/* Makes the folder and those above it. */
-static err
-make_folder(const char *folder, struct err_text *why)
+err
+process_make_folder(const char *folder, struct err_text *why)
 {
     char path[SETTING_TEXT_MAX];
     snprintf(path, sizeof path, "%s", folder);
@@ -224,7 +223,7 @@ prepare_folder(const struct process *process, bool is_alone, struct err_text *wh
     if (code != ERR_ok || config.driver != DB_SQLITE || !keeps_something) {
         return code;
     }
-    code = make_folder(config.path, why);
+    code = process_make_folder(config.path, why);
     if (code != ERR_ok) {
         return code;
     }

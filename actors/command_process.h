@@ -40,6 +40,10 @@ process_init(struct process *process, const struct settings *settings, struct er
 const struct actor_class *
 process_class(const char *name);
 
+/* Makes the folder of LARDER_DATA and those above it, unless they are there. */
+MUST_CHECK err
+process_make_folder(const char *folder, struct err_text *why);
+
 /* Hosts one shard, or all of them with -1, which other actors of this process then reach by inproc. */
 MUST_CHECK err
 process_add(struct process *process, const char *name, int shard, struct err_text *why);

@@ -16,6 +16,8 @@ extern const struct command products_command;
 extern const struct command webhook_command;
 extern const struct command letters_command;
 extern const struct command verify_command;
+extern const struct command backup_command;
+extern const struct command restore_command;
 extern const struct command bench_command;
 extern const struct command demo_command;
 extern const struct command docs_command;

@@ -28,7 +28,7 @@ static const struct command *const commands[] = {
     &run_command,      &actor_command,   &gateway_command, &demo_command,
     &ping_command,     &call_command,    &tail_command,    &token_command,
     &products_command, &webhook_command, &letters_command, &verify_command,
-    &bench_command,    &docs_command,    &version_command, NULL,
+    &backup_command,   &restore_command, &bench_command,    &docs_command,    &version_command, NULL,
 };
 
 static const struct command *

@@ -462,16 +462,44 @@ tick(struct actor *actor, int64_t now_ms)
     atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
 }
 
+/* While a backup opens its snapshots: what comes waits in the batch. The end that was asked for is answered with what has come. */
+static bool
+is_held_back(struct actor *actor, int64_t now_ms)
+{
+    if (!actor->is_held) {
+        return false;
+    }
+    bool is_over = gather_held(actor, now_ms);
+    bool is_asked_to_end = actor_outcome(actor) != ACTOR_RUNNING || actor->stop_source.is_ready;
+    if (!is_over && !is_asked_to_end && clock_steady_us() < actor->held_until_us) {
+        return true;
+    }
+    if (!is_over) {
+        log_warn("pause_ended_by_itself", LOG_TEXT("why", "whoever asked for it did not end it in time"));
+        actor->is_held = false;
+    }
+    actor->held_until_us = 0;
+    return false;
+}
+
 /* One batch of what there is. */
 static void
 turn(struct actor *actor)
 {
     int64_t now_ms = clock_utc_ms();
     beat_turn();
+    if (is_held_back(actor, now_ms)) {
+        return;
+    }
     try_database(actor);
     gather_all(actor, now_ms);
     if (actor->record_count > 0) {
         batch_run(actor, now_ms);
+    }
+    actor->is_held = actor->held_until_us != 0;
+    if (actor->is_held) {
+        arena_reset(&actor->arena);
+        return;
     }
     if (!actor->is_db_away) {
         gather_missing(actor, now_ms);
@@ -541,12 +569,22 @@ drain(struct actor *actor)
     end_orderly(actor);
 }
 
+/* How long the loop may sleep. A batch that is full while commits are held back reads no further: the end may be behind it. */
+static int64_t
+pause_ms(const struct actor *actor)
+{
+    if (actor->is_held) {
+        return actor->router_source.is_ready ? 1 : (actor->held_until_us - clock_steady_us()) / 1000 + 1;
+    }
+    return is_anything_ready(actor) ? 0 : wait_ms(actor, clock_utc_ms());
+}
+
 static void
 loop(struct actor *actor)
 {
     while (actor_outcome(actor) == ACTOR_RUNNING && !actor->stop_source.is_ready) {
         turn(actor);
-        wakeup_wait(actor->wakeup_fd, is_anything_ready(actor) ? 0 : wait_ms(actor, clock_utc_ms()));
+        wakeup_wait(actor->wakeup_fd, pause_ms(actor));
     }
     drain(actor);
 }

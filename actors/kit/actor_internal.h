@@ -166,6 +166,8 @@ struct actor {
     int64_t db_away_since_us;
     int64_t due_pause_ms; /* UTC: due rows and replies are left alone until then */
     int64_t full_said_ms; /* UTC: that the disk is full */
+    bool is_held;          /* a backup opens its snapshots: nothing is committed */
+    int64_t held_until_us; /* clock_steady_us() at which that ends by itself; 0: nobody wants it */
     int64_t ticked_us;
     int64_t head_us;
 
@@ -333,9 +335,13 @@ gather_fill_event(struct actor *actor, struct record *record, const struct inbox
 void
 gather_fill_due(struct record *record, const struct due_row *row, const struct id *id);
 
-/* Fills the records with what has come. */
+/* Fills the records with what has come; requests that are there already stay the first of them. */
 void
 gather_all(struct actor *actor, int64_t now_ms);
+
+/* While commits are held back: adds the requests that have come, and nothing else. True: one of them ends it. */
+bool
+gather_held(struct actor *actor, int64_t now_ms);
 
 /* Asks the sources that this actor follows for what is missing, confirms what is on disk, and sends burials. Between batches. */
 void

@@ -88,6 +88,28 @@ answer_ping(struct batch *batch, struct item *item)
     item_answer(batch, item, &pong);
 }
 
+/* Begins behind the commit of this batch. A pause never outlives its asker for long: it ends by itself. */
+static void
+answer_pause(struct batch *batch, struct item *item)
+{
+    struct actor *actor = batch->actor;
+    const struct pause *pause = item->body;
+    if (item->role != ROLE_OPERATOR) {
+        item_refuse(batch, item, ERR_forbidden, "any.pause is the operator's");
+        return;
+    }
+    struct paused paused = {0};
+    WIRE_SET(&paused, paused, is_held, actor->is_held);
+    if (actor->db != NULL) {
+        WIRE_SET(&paused, paused, incarnation, actor->shard.incarnation);
+        WIRE_SET(&paused, paused, epoch, actor->shard.epoch);
+        WIRE_SET(&paused, paused, batch, actor->shard.batch);
+        WIRE_SET(&paused, paused, seq, actor->shard.seq);
+    }
+    actor->held_until_us = pause->for_ms == 0 ? 0 : clock_steady_us() + pause->for_ms * 1000;
+    item_answer(batch, item, &paused);
+}
+
 /* Who has left under this id has left. The subscriber is gone then, so nothing else tells it from one that never was. */
 static err
 unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
@@ -163,6 +185,8 @@ answer_own(struct actor *actor, struct batch *batch, struct record *records, siz
         err code = ERR_ok;
         if (item->op == OP_any_ping) {
             answer_ping(batch, item);
+        } else if (item->op == OP_any_pause) {
+            answer_pause(batch, item);
         } else if (item->op == OP_any_fetch || item->op == OP_any_subscribe || item->op == OP_any_unsubscribe) {
             code = answer_stream(batch, item);
         } else {

@@ -273,6 +273,13 @@ db_scrub(struct db *db, struct slice traces)
     return code != ERR_ok ? code : db->slots->scrub(db, traces);
 }
 
+err
+db_copy_file(struct db *db, const char *path, struct err_text *why)
+{
+    assert(db->slots->copy != NULL && db->begun);
+    return db->slots->copy(db, path, why);
+}
+
 /* --- statements --- */
 
 struct db_statement *

@@ -110,6 +110,7 @@ struct db_slots {
 
     /* Outside of a transaction; a failure leaves everything as it was. */
     err (*scrub)(struct db *db, struct slice traces);
+    err (*copy)(struct db *db, const char *path, struct err_text *why); /* NULL: it has no files */
     err (*kill)(struct db *db, int64_t connection);
     int64_t (*connection)(const struct db *db);
 };

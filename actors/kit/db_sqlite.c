@@ -503,6 +503,52 @@ sqlite_scrub(struct db *db, struct slice traces)
     return code == SQLITE_OK ? result : class_of(code);
 }
 
+static int
+take_integrity(void *found, int columns, char **values, char **names)
+{
+    (void)names;
+    struct err_text *first = found;
+    if (first->text[0] == '\0' && columns > 0 && values[0] != NULL && strcmp(values[0], "ok") != 0) {
+        (void)err_say(first, ERR_db_check, "%.300s", values[0]);
+    }
+    return 0;
+}
+
+/* Pages are copied as they are; the engine's check finds those that do not belong together. */
+static int
+copy_pages(sqlite3 *from, sqlite3 *to, struct err_text *torn)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+    if (backup == NULL) {
+        return sqlite3_errcode(to);
+    }
+    int code = sqlite3_backup_step(backup, -1);
+    int final = sqlite3_backup_finish(backup);
+    code = code == SQLITE_DONE ? final : code;
+    if (code == SQLITE_OK) {
+        code = sqlite3_exec(to, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
+    }
+    return code == SQLITE_OK ? sqlite3_exec(to, "PRAGMA integrity_check(1)", take_integrity, torn, NULL) : code;
+}
+
+static err
+sqlite_copy(struct db *db, const char *path, struct err_text *why)
+{
+    sqlite3 *to = NULL;
+    struct err_text torn = {""};
+    int code =
+        sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code == SQLITE_OK) {
+        code = copy_pages(link_of(db)->handle, to, &torn);
+    }
+    err result = code == SQLITE_OK ? ERR_ok : err_say(why, class_of(code), "%s cannot be written: %s", path, sqlite3_errmsg(to));
+    sqlite3_close(to);
+    if (torn.text[0] != '\0') {
+        result = err_say(why, ERR_db_check, "the database is damaged: %s", torn.text);
+    }
+    return result;
+}
+
 static err
 sqlite_kill(struct db *db, int64_t connection)
 {
@@ -536,6 +582,7 @@ const struct db_slots db_sqlite_slots = {
     .is_done = sqlite_is_done,
     .check = sqlite_check,
     .scrub = sqlite_scrub,
+    .copy = sqlite_copy,
     .kill = sqlite_kill,
     .connection = sqlite_connection,
 };

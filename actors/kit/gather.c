@@ -164,7 +164,7 @@ note_read(const struct actor *actor, struct message *message)
 static void
 collect_requests(struct actor *actor, int64_t now_ms)
 {
-    bool is_first = true;
+    bool is_first = actor->record_count == 0;
     int64_t refused = 0;
     while (actor->router_source.is_ready && actor->record_count < (size_t)actor->settings->batch_max && refused < REFUSED_MAX) {
         struct record *record = batch_add(actor);
@@ -627,6 +627,21 @@ bool
 gather_is_paused(const struct actor *actor, int64_t now_ms)
 {
     return actor->db != NULL && (actor->is_db_away || now_ms < actor->due_pause_ms);
+}
+
+bool
+gather_held(struct actor *actor, int64_t now_ms)
+{
+    size_t first = actor->record_count;
+    collect_requests(actor, now_ms);
+    for (size_t i = first; i < actor->record_count; i++) {
+        const struct item *item = &actor->records[i].item;
+        bool is_end = item->op == OP_any_pause && item->role == ROLE_OPERATOR && ((const struct pause *)item->body)->for_ms == 0;
+        if (is_end) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void
