@@ -1574,6 +1574,58 @@ ON_BOTH(order, asks_the_shard_that_was_away_while_the_other_took_its_time)
     finish(&stage);
 }
 
+/* A batch that fails takes all orders out of memory, and with them who had answered: here a request whose id has a row. */
+static void
+drop_memory(struct stage *stage, const struct seen *received)
+{
+    struct larder_options first_attempt = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1};
+    cr_assert(advance_order(stage, &first_attempt, &received->id, NULL).code == ERR_ok);
+    (void)advance_order(stage, &first_attempt, &received->id, NULL);
+}
+
+ON_BOTH(order, asks_a_shard_again_whose_answer_was_forgotten_before_the_other_came)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen received = received_order(&stage);
+    struct larder_options hasty = {.id = id_new(), .timeout_ms = 200, .attempts = 1};
+    struct wanted_line only_first = {first, 1};
+    place->settings.request_timeout_ms = WAIT_MS; /* no attempt is given up */
+    scripted_peer_pause(stage.stock[1], true);
+    cr_expect_eq(place_order(&stage, &hasty).code, ERR_deadline_exceeded);
+    cr_assert(place_lines(&stage, &ONCE, &only_first, 1).code == ERR_ok, "so the first shard's answer before this one has come");
+    drop_memory(&stage, &received);
+    scripted_peer_pause(stage.stock[1], false);
+    await_order(&stage, &hasty.id, "awaiting_payment", "paying");
+    cr_expect_eq(scripted_peer_done(stage.stock[0], OP_stock_reserve) + scripted_peer_done(stage.stock[1], OP_stock_reserve), 5);
+    finish(&stage);
+}
+
+/* One order whose row cannot be read keeps no other from being asked again after a start. */
+ON_BOTH(order, goes_on_after_a_start_beside_one_that_cannot_be_read)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen spoilt = unpaid_order(&stage);
+    struct larder_options keyed = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1};
+    leave(&stage, OP_stock_reserve, AWAY);
+    cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET saga = 'paid' WHERE saga = 'paying'");
+    change(&stage, "UPDATE $due SET due = due + 600000 WHERE owner = 'saga'"); /* so that nothing but the start asks */
+    return_peers(&stage, OP_stock_reserve);
+    run_order(&stage);
+    await_order(&stage, &keyed.id, "awaiting_payment", "paying");
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET saga = 'paying' WHERE saga = 'paid'");
+    change(&stage, "UPDATE $due SET due = 1 WHERE owner = 'saga'");
+    run_order(&stage);
+    await_order(&stage, &spoilt.id, "awaiting_payment", "paying");
+    finish(&stage);
+}
+
 /* --- what stands still is named --- */
 
 static void
