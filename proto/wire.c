@@ -43,8 +43,10 @@
 #define BODY(body_name, growth, doc)                                  \
     _Static_assert(offsetof(struct body_name, has) == 0, #body_name); \
     static const struct wire_field body_name##_fields[] = {
-#define FIELD(body_name, field_name, type, need, lo, hi, doc) \
-    {#field_name, doc, ELEMENT_##type, lo, hi, offsetof(struct body_name, field_name), sizeof #field_name - 1, KIND_##type, need},
+#define FIELD(body_name, field_name, type, need, lo, hi, doc) FIELD_OR(body_name, field_name, type, need, lo, hi, NULL, doc)
+#define FIELD_OR(body_name, field_name, type, need, lo, hi, otherwise, doc)                                     \
+    {#field_name, doc,  ELEMENT_##type, lo, hi, offsetof(struct body_name, field_name), sizeof #field_name - 1, \
+     KIND_##type, need, otherwise},
 #define BODY_END(body_name) \
     {                       \
         0                   \

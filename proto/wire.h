@@ -67,8 +67,9 @@ struct wire_field {
     int64_t hi;
     size_t offset; /* in the struct */
     uint8_t name_size;
-    uint8_t kind; /* enum wire_kind */
-    uint8_t need; /* enum wire_need */
+    uint8_t kind;          /* enum wire_kind */
+    uint8_t need;          /* enum wire_need */
+    const char *otherwise; /* what leaving it out says, as text; NULL: nothing that could be said */
 };
 
 /* One map: its fields in the order of bodies.def, which is also the order of the bits in `has`. */
@@ -203,6 +204,18 @@ wire_decode(const struct wire_body *body, struct slice frame, void *target, stru
  * one out of a row may have been changed by hand. `list` is a cursor: copy it to walk twice. */
 bool
 wire_list_next(struct wire_list *list, const struct wire_body *element, void *target);
+
+/* --- comparing --- */
+
+/* What a frame of this body says as a number, whatever the order of its fields and the form of its values, and whether it says what
+ * leaving a field out says or leaves it out. The frame must have passed wire_decode(). One field may be left out by name; NULL: none.
+ * The numbers are stored: they never change. */
+uint64_t
+wire_hash(const struct wire_body *body, struct slice frame, const char *without);
+
+/* The same with the name of what it is for. */
+uint64_t
+wire_hash_named(const char *name, uint64_t hash);
 
 /* --- writing --- */
 

@@ -10,8 +10,9 @@
  *           until it is closed: it stands for the next delivery, and during one for what is done should no answer ever come.
  *
  * FAILURES  ok and refusals are outcomes: done. Away or busy: again, first after retry_first_ms, then after as long as it has waited
- *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead. Those of
- *           a dead or stale one come from replays, and none of them is repeated here.
+ *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead; a mismatch
+ *           is dead at once, as it says that another request was done under the id. Those of a dead or stale one come from replays, and
+ *           none of them is repeated here.
  *
  * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for
  *           people to read. An attempt counts when the actor has had the request. What an answer says beyond its frame is not kept.
@@ -469,7 +470,21 @@ try_later(const struct dlq *dlq, struct batch *batch, const struct item *item, s
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(item->status)));
 }
 
-/* The actor had it and failed. */
+static void
+give_up_waiting(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter)
+{
+    if (letter->state != DLQ_WAITING) {
+        return;
+    }
+    letter->state = DLQ_DEAD;
+    dlq_meters_buried(dlq->meters, letter->reason);
+    batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
+    log_often(LOG_LEVEL_ERROR, "request_is_dead", letter->destination, LOG_TEXT("op", letter->type),
+              LOG_TEXT("destination", letter->destination), LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
+}
+
+/* The actor had it and failed; or its id belongs to another request there, so that it can never be delivered: whoever asked for it is not
+ * told that it was refused, somebody has to look. */
 static err
 fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_letter *letter)
 {
@@ -480,14 +495,10 @@ fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_l
     letter->last_ms = batch->now_ms;
     say_why(item, letter->error);
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(item->status)));
-    if (letter->state == DLQ_WAITING && letter->attempts < dlq->settings->retry_attempts) {
+    if (letter->state == DLQ_WAITING && letter->attempts < dlq->settings->retry_attempts && item->status != ERR_idempotency_mismatch) {
         set_due(batch, letter, batch->now_ms + batch_backoff_ms(batch, letter->attempts));
-    } else if (letter->state == DLQ_WAITING) {
-        letter->state = DLQ_DEAD;
-        dlq_meters_buried(dlq->meters, letter->reason);
-        batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
-        log_often(LOG_LEVEL_ERROR, "request_is_dead", letter->destination, LOG_TEXT("op", letter->type),
-                  LOG_TEXT("destination", letter->destination), LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
+    } else {
+        give_up_waiting(dlq, batch, letter);
     }
     return keep_attempt(dlq, letter, (struct slice){0});
 }
@@ -526,7 +537,7 @@ dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item
     switch (disposition) {
     case ERR_DONE:
     case ERR_REFUSE:
-        code = finish(dlq, batch, item, &letter);
+        code = item->status == ERR_idempotency_mismatch ? fail(dlq, batch, item, &letter) : finish(dlq, batch, item, &letter);
         break;
     case ERR_RETRY:
         try_later(dlq, batch, item, &letter);

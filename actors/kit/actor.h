@@ -20,6 +20,7 @@
 
 #include "db.h"
 #include "err.h"
+#include "fingerprint.h"
 #include "party.h"
 #include "role.h"
 #include "settings.h"
@@ -55,10 +56,10 @@ struct item {
     struct slice secret; /* of an order, as it was shown; empty: none */
     struct slice peer; /* ITEM_REQUEST: whose share of what is scarce it takes: an address, or a connection; bytes without a meaning */
 
-    enum op op;           /* ITEM_REQUEST, ITEM_REPLY */
-    const void *body;     /* struct of the op's request, of the event's body, of the op's reply or struct problem */
-    struct slice frame;   /* the body as it came */
-    uint64_t fingerprint; /* ITEM_REQUEST: of op and body, to tell another request under the same id */
+    enum op op;                     /* ITEM_REQUEST, ITEM_REPLY */
+    const void *body;               /* struct of the op's request, of the event's body, of the op's reply or struct problem */
+    struct slice frame;             /* the body as it came */
+    struct fingerprint fingerprint; /* ITEM_REQUEST that writes: tells another request under the same id */
 
     enum event_type event; /* ITEM_EVENT */
     const struct event_header *header;
@@ -142,10 +143,18 @@ item_refuse(struct batch *batch, struct item *item, err code, const char *format
 void
 item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem);
 
-/* From recall(): this request was answered before, with this status and body (a frame as item_answered_frame() gave). With another
- * fingerprint it is refused as idempotency_mismatch instead. */
+/* Whether it is the request of which this fingerprint was stored; those of earlier versions are believed. */
+bool
+item_is_of(const struct item *item, const struct fingerprint *kept);
+
+/* Says that its id belongs to another request. */
 void
-item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err status, struct slice frame);
+item_refuse_other(struct batch *batch, struct item *item);
+
+/* From recall(): a request was answered before under this id, with this status and body (a frame as item_answered_frame() gave). Of
+ * another request it is refused as idempotency_mismatch instead. */
+void
+item_replay(struct batch *batch, struct item *item, const struct fingerprint *kept, err status, struct slice frame);
 
 /* The encoded body of the outcome that was just set; lives as long as the batch. */
 struct slice

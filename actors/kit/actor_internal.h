@@ -45,7 +45,7 @@ struct waiter {
     bool is_replayed;
     bool is_patient; /* nobody works on it: it is told when the state is lost or the actor ends */
     enum op op;
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
 };
 
 /* Of a record that is a row because somebody asked to retry it: what is answered, beside what becomes of the row. */

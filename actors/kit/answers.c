@@ -58,17 +58,18 @@ answers_find(struct answers *answers, struct arena *arena, const struct id *requ
     if (count == 0) {
         return ERR_ok;
     }
-    struct db_in *in = db_in(answers->db, "SELECT request, fingerprint, status, body FROM $answer {BY request} WHERE request IN (*)");
+    struct db_in *in = db_in(answers->db, "SELECT request, fingerprint, fingerprint_kind, status, body FROM $answer {BY request}"
+                                          " WHERE request IN (*)");
     for (size_t i = 0; i < count; i++) {
         db_in_id(in, &requests[i]);
     }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct slice status = db_bytes(row, 2);
+        struct slice status = db_bytes(row, 3);
         struct answer *answer = &found[(*found_count)++];
         answer->request = db_id(row, 0);
-        answer->fingerprint = (uint64_t)db_i64(row, 1);
+        answer->fingerprint = (struct fingerprint){.hash = (uint64_t)db_i64(row, 1), .kind = db_i64(row, 2)};
         answer->status = err_find((const char *)status.data, status.size);
-        answer->frame = arena_copy(arena, db_bytes(row, 3));
+        answer->frame = arena_copy(arena, db_bytes(row, 4));
     }
     return db_in_end(in);
 }
@@ -76,7 +77,7 @@ answers_find(struct answers *answers, struct arena *arena, const struct id *requ
 static struct db_rows *
 rows_of(struct answers *answers)
 {
-    return db_rows(answers->db, "INSERT INTO $answer (n, request, fingerprint, status, body, answered)", 6);
+    return db_rows(answers->db, "INSERT INTO $answer (n, request, fingerprint, fingerprint_kind, status, body, answered)", 7);
 }
 
 void
@@ -85,7 +86,8 @@ answers_add(struct answers *answers, const struct answer *answer, int64_t now_ms
     struct db_rows *rows = rows_of(answers);
     db_rows_i64(rows, answers->next++);
     db_rows_id(rows, &answer->request);
-    db_rows_i64(rows, (int64_t)answer->fingerprint);
+    db_rows_i64(rows, (int64_t)answer->fingerprint.hash);
+    db_rows_i64(rows, answer->fingerprint.kind);
     db_rows_text(rows, slice_of(err_symbol(answer->status)));
     db_rows_bytes(rows, answer->frame);
     db_rows_i64(rows, now_ms);

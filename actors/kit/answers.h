@@ -5,12 +5,13 @@
 
 #include "arena.h"
 #include "db.h"
+#include "fingerprint.h"
 
 struct answers;
 
 struct answer {
     struct id request;
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
     err status;
     struct slice frame;
 };

@@ -120,7 +120,7 @@ unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
     const struct nothing nothing = {0};
     err code = answers_find(actor->answers, &actor->arena, &item->id, 1, &before, &found);
     if (code == ERR_ok && found > 0) {
-        item_replay(batch, item, before.fingerprint, before.status, before.frame);
+        item_replay(batch, item, &before.fingerprint, before.status, before.frame);
         return ERR_ok;
     }
     if (code == ERR_ok) {
@@ -235,7 +235,7 @@ recall_answers(struct actor *actor, struct batch *batch)
     for (size_t i = 0; code == ERR_ok && i < found_count; i++) {
         for (size_t k = 0; k < batch->count; k++) {
             if (id_equal(&batch->items[k].id, &found[i].request)) {
-                item_replay(batch, &batch->items[k], found[i].fingerprint, found[i].status, found[i].frame);
+                item_replay(batch, &batch->items[k], &found[i].fingerprint, found[i].status, found[i].frame);
             }
         }
     }

@@ -103,11 +103,23 @@ item_refuse(struct batch *batch, struct item *item, err code, const char *format
     item_refuse_with(batch, item, code, &problem);
 }
 
-void
-item_replay(struct batch *batch, struct item *item, uint64_t fingerprint, err status, struct slice frame)
+bool
+item_is_of(const struct item *item, const struct fingerprint *kept)
 {
-    if (fingerprint != item->fingerprint) {
-        item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request", wire_ops[item->op].name);
+    return fingerprint_equal(&item->fingerprint, kept) || fingerprint_fits(kept, item->op, item->frame);
+}
+
+void
+item_refuse_other(struct batch *batch, struct item *item)
+{
+    item_refuse(batch, item, ERR_idempotency_mismatch, "%s: this id was used before for another request", wire_ops[item->op].name);
+}
+
+void
+item_replay(struct batch *batch, struct item *item, const struct fingerprint *kept, err status, struct slice frame)
+{
+    if (!item_is_of(item, kept)) {
+        item_refuse_other(batch, item);
         return;
     }
     if (frame.size == 0) {

@@ -61,22 +61,11 @@ refuse_message(struct actor *actor, struct message *message, const struct reques
               LOG_ID("req", &request->id));
 }
 
-/* FNV-1a over 8 bytes at a time: tells two bodies apart, guards nothing. */
-static uint64_t
-fingerprint(enum op op, struct slice body)
+/* Whether its id says what was done under it here. Where another actor answers, it is that one's to tell. */
+static bool
+is_keyed(const struct actor *actor, enum op op)
 {
-    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)op;
-    size_t i = 0;
-    for (; i + 8 <= body.size; i += 8) {
-        uint64_t word;
-        memcpy(&word, body.data + i, sizeof word);
-        hash = (hash ^ word) * UINT64_C(1099511628211);
-        hash ^= hash >> 32;
-    }
-    for (; i < body.size; i++) {
-        hash = (hash ^ body.data[i]) * UINT64_C(1099511628211);
-    }
-    return hash;
+    return actor->db != NULL && (wire_ops[op].traits & (OP_WRITES | OP_FORWARDS)) == OP_WRITES;
 }
 
 /* Reads header and body into the record. Other than ERR_ok: `why` says what is wrong with it. */
@@ -116,21 +105,22 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     item->traceparent = WIRE_HAS(header, request_header, traceparent) ? header->traceparent : (struct slice){0};
     item->frame = message_body(&record->message);
     item->body = target;
-    item->fingerprint = fingerprint(item->op, item->frame);
     if (item->role == ROLE_COUNT) {
         return err_say(why, ERR_invalid_field, "request_header.role: there is no such role");
     }
-    return wire_decode(body, item->frame, target, why);
+    code = wire_decode(body, item->frame, target, why);
+    if (code == ERR_ok && is_keyed(actor, item->op)) {
+        item->fingerprint = fingerprint_of(item->op, item->frame);
+    }
+    return code;
 }
 
-/* Equal ids within a batch are one request; another body under the id waits for what becomes of the first. Where another actor answers,
- * it is that one's to tell. */
+/* Equal ids within a batch are one request; another body under the id waits for what becomes of the first. */
 static void
 fold(struct actor *actor, size_t number)
 {
     struct record *record = &actor->records[number];
-    uint32_t traits = wire_ops[record->item.op].traits;
-    if (actor->db == NULL || (traits & OP_WRITES) == 0 || (traits & OP_FORWARDS) != 0) {
+    if (!is_keyed(actor, record->item.op)) {
         return;
     }
     size_t mask = actor->fold_size - 1;
@@ -145,7 +135,7 @@ fold(struct actor *actor, size_t number)
             continue;
         }
         record->folded_into = other;
-        record->is_other = first->item.fingerprint != record->item.fingerprint;
+        record->is_other = !fingerprint_equal(&first->item.fingerprint, &record->item.fingerprint);
         first->item.again = first->item.again || (record->item.again && !record->is_other);
         return;
     }

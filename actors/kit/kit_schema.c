@@ -10,7 +10,7 @@
  *          $parked    events that could not be applied yet: state 0 is tried, 1 is buried, 2 is put aside (parked.c)
  *          $due       what has to happen at some time (due_rows.c)
  *                     due 9223372036854775807: given up, fires when it is asked for; one less: put aside as well
- *          $answer    answers of writing requests, under their ids (answers.c)
+ *          $answer    answers of writing requests, under their ids (answers.c); fingerprint_kind as in fingerprint.h
  *          $burial    letters that the dlq has not confirmed yet, in the order of n (burials.c)
  *          $trial     whether the last run ended cleanly, and messages that ended their actor (trial.c)
  */
@@ -62,6 +62,7 @@ const struct db_step kit_steps[] = {
          " what {BYTES 160} NOT NULL PRIMARY KEY, deaths {I64} NOT NULL, is_trying {I64} NOT NULL, is_convict {I64} NOT NULL,"
          " at {I64} NOT NULL"
          ") {KEYED_TABLE_END}"},
+    {31, "{BUILD 2} ALTER TABLE $answer ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
 };
 
 const size_t kit_step_count = sizeof kit_steps / sizeof kit_steps[0];

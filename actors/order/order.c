@@ -148,7 +148,7 @@ order_placed(const struct order_actor *order, const struct order_row *row, char 
 }
 
 void
-order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, uint64_t fingerprint)
+order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, const struct fingerprint *kept)
 {
     char secret[ORDER_SECRET_SIZE];
     struct order body = item->op == OP_order_place ? order_placed(order, row, secret) : order_row_body(row);
@@ -156,7 +156,7 @@ order_answer_again(struct order_actor *order, struct item *item, const struct or
     wire_encode(&order_body, &body, &order->frame);
     uint8_t *frame = batch_alloc(order->batch, order->frame.size);
     memcpy(frame, order->frame.data, order->frame.size);
-    item_replay(order->batch, item, fingerprint, ERR_ok, (struct slice){frame, order->frame.size});
+    item_replay(order->batch, item, kept, ERR_ok, (struct slice){frame, order->frame.size});
 }
 
 struct order_asker
@@ -235,6 +235,9 @@ want_request(struct order_actor *order, const struct item *item)
         want_order(order, id);
     }
     if (item->op != OP_order_place) {
+        if (id != NULL && (wire_ops[item->op].traits & OP_WRITES) != 0) {
+            want_order(order, &item->id); /* which may be that of an order that was placed */
+        }
         return;
     }
     if (batch_is_asked_again(order->batch, item)) {
@@ -260,8 +263,7 @@ want_item(struct order_actor *order, const struct item *item)
         menu_want(order->menu, ((const struct product_card *)item->body)->product);
     } else if (item->kind == ITEM_EVENT && is_about_money(item->event)) {
         want_order(order, &((const struct payment_fact *)item->body)->order);
-    } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes &&
-               (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA)) || slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK)))) {
+    } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes && slice_equal(item->owner, slice_of(ORDER_DUE_SAGA))) {
         memcpy(id.bytes, item->key.data, sizeof id.bytes);
         want_order(order, &id);
     } else if (item->kind == ITEM_REPLY && order_context_kind(item->context) == ASKS_MENU) {
@@ -331,10 +333,6 @@ handle_due(struct order_actor *order, const struct item *item)
     struct id id;
     if (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA))) {
         order_handle_due(order, item);
-        return ERR_ok;
-    }
-    if (slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK))) {
-        order_paid_back_due(order, item);
         return ERR_ok;
     }
     if (slice_equal(item->owner, slice_of(ORDER_DUE_STRAY))) {
@@ -467,6 +465,7 @@ see_request(void *context, const struct order_answer *answer)
         memcpy(frame, answer->frame.data, answer->frame.size);
     }
     kept->frame = (struct slice){frame, answer->frame.size};
+    want_order(recalled->order, &answer->request);
     if (answer->status == ERR_ok) {
         want_order(recalled->order, &answer->order);
     }
@@ -477,11 +476,32 @@ static void
 replay_order(struct order_actor *order, struct item *item, const struct order_answer *answer)
 {
     const struct order_row *row = order_cache_find(order->cache, &answer->order);
+    if (!item_is_of(item, &answer->fingerprint)) {
+        item_refuse_other(order->batch, item);
+        return;
+    }
     if (row == NULL || (row->saga == SAGA_reserving && id_equal(&row->request, &answer->request))) {
         return;
     }
     if (item->op == OP_order_place || order_find_visible(order, item, &answer->order) != NULL) {
-        order_answer_again(order, item, row, (uint64_t)answer->fingerprint);
+        order_answer_again(order, item, row, &answer->fingerprint);
+    }
+}
+
+/* What a request that has an answer under its id is told. Earlier versions let an order that was placed under it have the id as well: it
+ * is then answered for itself. */
+static void
+replay(struct order_actor *order, struct item *item, const struct order_answer *answer)
+{
+    const struct order_row *placed = item->op == OP_order_place ? order_cache_find(order->cache, &item->id) : NULL;
+    if (placed != NULL && item_is_of(item, &placed->fingerprint) && !item_is_of(item, &answer->fingerprint)) {
+        return;
+    }
+    if (answer->status == ERR_ok) {
+        replay_order(order, item, answer);
+    } else {
+        err status = answer->status == ERR_COUNT ? ERR_internal : answer->status;
+        item_replay(order->batch, item, &answer->fingerprint, status, answer->frame);
     }
 }
 
@@ -504,13 +524,22 @@ order_recall(void *state, struct batch *batch)
             if (!id_equal(&batch->items[i].id, &answer->request)) {
                 continue;
             }
-            if (answer->status == ERR_ok) {
-                replay_order(order, &batch->items[i], answer);
-            } else {
-                err status = answer->status == ERR_COUNT ? ERR_internal : answer->status;
-                item_replay(batch, &batch->items[i], (uint64_t)answer->fingerprint, status, answer->frame);
-            }
+            replay(order, &batch->items[i], answer);
         }
+    }
+    return code;
+}
+
+err
+order_guard_id(struct order_actor *order, struct item *item, bool *is_taken)
+{
+    struct batch *batch = order->batch;
+    struct batch alone = {.actor = batch->actor, .items = item, .count = 1, .now_ms = batch->now_ms};
+    *is_taken = order_cache_find(order->cache, &item->id) != NULL;
+    err code = *is_taken ? order_recall(order, &alone) : ERR_ok;
+    order->batch = batch;
+    if (code == ERR_ok && *is_taken && item_outcome(item) == ERR_COUNT) {
+        item_refuse_other(batch, item);
     }
     return code;
 }

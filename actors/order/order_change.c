@@ -43,7 +43,7 @@ order_keep_refusal(struct order_actor *order, const struct item *item)
         return ERR_ok;
     }
     struct order_answer answer = {
-        .request = item->id, .fingerprint = (int64_t)item->fingerprint, .status = status, .frame = item_answered_frame(item)};
+        .request = item->id, .fingerprint = item->fingerprint, .status = status, .frame = item_answered_frame(item)};
     return order_store_add_request(order->store, &answer);
 }
 
@@ -51,7 +51,7 @@ static err
 keep_done(struct order_actor *order, const struct item *item, const struct order_row *row)
 {
     struct order_answer answer = {
-        .request = item->id, .order = row->id, .fingerprint = (int64_t)item->fingerprint, .status = ERR_ok, .frame = slice_of("")};
+        .request = item->id, .order = row->id, .fingerprint = item->fingerprint, .status = ERR_ok, .frame = slice_of("")};
     return order_store_add_request(order->store, &answer);
 }
 
@@ -61,6 +61,11 @@ err
 order_advance(struct order_actor *order, struct item *item)
 {
     const struct order_advance *advance = item->body;
+    bool is_taken = false;
+    err code = order_guard_id(order, item, &is_taken);
+    if (code != ERR_ok || is_taken) {
+        return code;
+    }
     struct order_row *row = order_find_visible(order, item, &advance->order);
     if (row == NULL) {
         return order_keep_refusal(order, item);
@@ -92,6 +97,11 @@ err
 order_cancel(struct order_actor *order, struct item *item)
 {
     const struct order_cancel *cancel = item->body;
+    bool is_taken = false;
+    err code = order_guard_id(order, item, &is_taken);
+    if (code != ERR_ok || is_taken) {
+        return code;
+    }
     struct order_row *row = order_find_visible(order, item, &cancel->order);
     if (row == NULL) {
         return order_keep_refusal(order, item);
@@ -107,9 +117,6 @@ order_cancel(struct order_actor *order, struct item *item)
         struct problem problem = order_problem(row, "it is paid and being handed to the kitchen; ask again");
         item_refuse_with(order->batch, item, ERR_unavailable, &problem);
         return ERR_ok;
-    }
-    if (trigger == ON_cancel_begun && row->money == MONEY_REFUNDED) {
-        order_paid_back_end(order, row);
     }
     order_answer(order, item, row);
     return keep_done(order, item, row);
@@ -142,6 +149,11 @@ err
 order_pay(struct order_actor *order, struct item *item)
 {
     const struct order_pay *pay = item->body;
+    bool is_taken = false;
+    err code = order_guard_id(order, item, &is_taken);
+    if (code != ERR_ok || is_taken) {
+        return code;
+    }
     struct order_row *row = order_find_visible(order, item, &pay->order);
     if (row != NULL && id_equal(&row->request, &item->id)) {
         order_answer_round(order, item, row);

@@ -30,7 +30,7 @@ struct order_asking {
     struct waiter *waiter;
     struct id id;
     struct order_asker asker;
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
     int64_t deadline_ms;
     bool again;
     bool is_new;      /* by the batch under way */
@@ -50,7 +50,7 @@ struct placing {
     struct id id;
     const struct order_place *place;
     struct order_asker asker;
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
     const struct item *cause;
     struct placed_line *lines;
     size_t count;
@@ -210,7 +210,7 @@ begin(struct order_actor *order, struct placing *placing, struct order_row **pla
     struct order_row *row = order_row_create();
     row->n = n;
     row->id = row->request = placing->id;
-    row->fingerprint = (int64_t)placing->fingerprint;
+    row->fingerprint = placing->fingerprint;
     row->status = ORDER_PLACED;
     row->total = placing->total;
     (void)snprintf(row->currency, sizeof row->currency, "%.*s", (int)currency.size, (const char *)currency.data);
@@ -395,8 +395,8 @@ order_place(struct order_actor *order, struct item *item)
 {
     struct order_row *row = order_cache_find(order->cache, &item->id);
     if (row != NULL) {
-        if (row->fingerprint != (int64_t)item->fingerprint) {
-            item_refuse(order->batch, item, ERR_idempotency_mismatch, "order.place: this id was used before for another request");
+        if (!item_is_of(item, &row->fingerprint)) {
+            item_refuse_other(order->batch, item);
         } else {
             order_answer_round(order, item, row);
         }
@@ -434,7 +434,7 @@ refuse_asking(struct order_actor *order, struct order_asking *asking, err code, 
     order->frame.size = 0;
     wire_encode(&problem_body, problem, &order->frame);
     struct order_answer answer = {
-        .request = asking->id, .fingerprint = (int64_t)asking->fingerprint, .status = code, .frame = wire_buffer_slice(&order->frame)};
+        .request = asking->id, .fingerprint = asking->fingerprint, .status = code, .frame = wire_buffer_slice(&order->frame)};
     return order_store_add_request(order->store, &answer);
 }
 
@@ -494,7 +494,7 @@ see_answer(void *context, const struct order_answer *answer)
     }
     uint8_t *frame = batch_alloc(batch, answer->frame.size + 1);
     memcpy(frame, answer->frame.data, answer->frame.size);
-    item_replay(batch, found->item, (uint64_t)answer->fingerprint, answer->status, (struct slice){frame, answer->frame.size});
+    item_replay(batch, found->item, &answer->fingerprint, answer->status, (struct slice){frame, answer->frame.size});
 }
 
 void
@@ -516,7 +516,7 @@ order_answer_round(struct order_actor *order, struct item *item, struct order_ro
             return;
         }
     }
-    order_answer_again(order, item, row, item->fingerprint);
+    order_answer_again(order, item, row, &item->fingerprint);
 }
 
 err

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "fingerprint.h"
 #include "order_rules.h"
 #include "order_saga.h"
 #include "wire.h"
@@ -46,8 +47,8 @@ struct order_row {
     bool has_charge;
     struct id charge;
     int64_t charge_round;
-    struct id request;   /* that began this round: order.place or order.pay */
-    int64_t fingerprint; /* of the place */
+    struct id request;              /* that began this round: order.place or order.pay */
+    struct fingerprint fingerprint; /* of the place */
     int64_t placed_ms;
     int64_t changed_ms;
     int64_t deadline_ms;

@@ -142,22 +142,6 @@ order_trigger_of_payment(enum order_status status, bool is_expired)
     return SAGA_TRIGGER_COUNT;
 }
 
-/* Whether the food is being made, or was. */
-static bool
-has_begun(enum order_status status)
-{
-    return status == ORDER_IN_PREPARATION || status == ORDER_READY || status == ORDER_COMPLETED;
-}
-
-enum saga_trigger
-order_trigger_of_refund(enum saga_state saga, enum saga_state back, enum order_status status)
-{
-    if (saga == SAGA_refunding || (saga == SAGA_stuck && back == SAGA_refunding)) {
-        return ON_refunded;
-    }
-    return saga == SAGA_ended && status == ORDER_RECEIVED ? ON_money_gone : SAGA_TRIGGER_COUNT;
-}
-
 /* Whether a refusal here ends in a letter. */
 static bool
 is_undoing(enum saga_state state)
@@ -196,9 +180,8 @@ order_stands(enum saga_state saga, int64_t entered_ms, int64_t deadline_ms, int6
     return now_ms - entered_ms > patience_ms;
 }
 
-/* Whether this can happen to an order of this status at all. */
-static bool
-can_happen(enum saga_trigger trigger, enum order_status status)
+bool
+order_can_happen(enum saga_trigger trigger, enum order_status status)
 {
     switch (trigger) {
     case ON_paid:
@@ -213,14 +196,14 @@ can_happen(enum saga_trigger trigger, enum order_status status)
         return order_trigger_of_cancel(status, ROLE_EMPLOYEE) == trigger;
     case ON_pay:
         return status == ORDER_PAYMENT_FAILED;
-    case ON_money_gone:
-        return !has_begun(status);
+    case ON_refunded:
+    case ON_not_refunded:
+        return status == ORDER_CANCELLED || status == ORDER_PAYMENT_FAILED;
+    case ON_fault:
     case ON_ok:
     case ON_refused:
     case ON_unpaid:
     case ON_deadline:
-    case ON_refunded:
-    case ON_not_refunded:
     case ON_retry:
     case SAGA_TRIGGER_COUNT:
         break;
@@ -237,7 +220,7 @@ reach_further(bool reached[SAGA_STATE_COUNT][ORDER_STATUS_COUNT])
         const struct saga_edge *edge = &saga_edges[i];
         for (unsigned status = 0; edge->to != SAGA_back && status < ORDER_STATUS_COUNT; status++) {
             unsigned next = edge->status == ORDER_STATUS_COUNT ? status : edge->status;
-            bool leads = reached[edge->from][status] && can_happen(edge->on, (enum order_status)status);
+            bool leads = reached[edge->from][status] && order_can_happen(edge->on, (enum order_status)status);
             is_new = is_new || (leads && !reached[edge->to][next]);
             reached[edge->to][next] = reached[edge->to][next] || leads;
         }

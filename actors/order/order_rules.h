@@ -65,11 +65,6 @@ order_trigger_of_cancel(enum order_status status, enum role role);
 enum saga_trigger
 order_trigger_of_payment(enum order_status status, bool is_expired);
 
-/* What it means to an order, here and in this status, that all its money went back, whoever has seen to that. ON_refunded: its saga
- * waits for that. ON_money_gone: it is given up. SAGA_TRIGGER_COUNT: it has to be known, and no more. `back` as in order_row. */
-enum saga_trigger
-order_trigger_of_refund(enum saga_state saga, enum saga_state back, enum order_status status);
-
 /* Whether this answer to a step decides anything. What may be better later does not; neither does a fault of the peer's own, except
  * where something is undone: that is told at once. */
 bool
@@ -81,6 +76,10 @@ order_is_decisive(enum saga_state state, err status);
 #define REFUND_PATIENCE_MS INT64_C(86400000)
 bool
 order_stands(enum saga_state saga, int64_t entered_ms, int64_t deadline_ms, int64_t patience_ms, int64_t now_ms);
+
+/* Whether this can happen to an order of this status at all. */
+bool
+order_can_happen(enum saga_trigger trigger, enum order_status status);
 
 /* Whether the table and what people may do ever lead to this pair: the proof's measure. */
 bool

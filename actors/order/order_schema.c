@@ -6,9 +6,10 @@
  *                    the state in which it came to be stuck, '' for never. reason is '' while there is none. `holds` has a byte per
  *                    shard of stock, the round of its hold there; `sold` a bit per shard whose units have left; `money` is 0 while its
  *                    charge is open, 1 paid, 2 failed, 3 paid back; `told` has a bit for each fact about it that came as an event.
- *                    `request` is what began this round: order.place or order.pay. An order whose saga has not ended has a due row
- *                    "saga", keyed by its id: when to look after it, at the latest when it must be paid. `entered` is when its
- *                    saga came to the state where it is; 0: an earlier build wrote it, and it is taken for `changed`.
+ *                    `request` is what began this round: order.place or order.pay; fingerprint_kind as in fingerprint.h. An order
+ *                    whose saga has not ended has a due row "saga", keyed by its id: when to look after it, at the latest when it must
+ *                    be paid. `entered` is when its saga came to the state where it is; 0: an earlier build wrote it, and it is taken
+ *                    for `changed`.
  *          $line     its lines as they were frozen
  *          $entry    its timeline, from 1 to `entries` of its row
  *          $request  what advance, cancel and pay were answered, and places that were refused: for those who ask again. status ok: the
@@ -66,5 +67,7 @@ const struct db_step order_steps[ORDER_STEP_COUNT] = {
     {108, "CREATE TABLE IF NOT EXISTS $secret ("
           " version {I64} NOT NULL PRIMARY KEY, since {I64} NOT NULL, secret {BYTES 32} NOT NULL"
           ") {TABLE_END}"},
+    {110, "{BUILD 2} ALTER TABLE $order ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
+    {111, "{BUILD 2} ALTER TABLE $request ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
     {120, "ALTER TABLE $order ADD COLUMN entered {I64} NOT NULL DEFAULT 0"},
 };

@@ -6,7 +6,7 @@
 #include "db.h"
 #include "menu/menu.h"
 
-#define ORDER_STEP_COUNT (MENU_STEP_COUNT + 13)
+#define ORDER_STEP_COUNT (MENU_STEP_COUNT + 15)
 
 extern const struct db_step order_steps[ORDER_STEP_COUNT];
 

@@ -12,11 +12,10 @@
 #include "order_store.h"
 #include "order_waiters.h"
 
-/* Owners of due rows; keys are the order's id, the charge's, the customer's, the order's. */
+/* Owners of due rows; keys are the order's id, the charge's, the customer's. */
 #define ORDER_DUE_SAGA "saga"
 #define ORDER_DUE_STRAY "stray"
 #define ORDER_DUE_FORGET "forget"
-#define ORDER_DUE_PAID_BACK "paid_back"
 
 #define ORDER_FORGET_MAX 128 /* orders of a customer that one batch clears */
 
@@ -86,7 +85,7 @@ order_placed(const struct order_actor *order, const struct order_row *row, char 
 
 /* Answers with the order as it is now, as one that was asked for before. */
 void
-order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, uint64_t fingerprint);
+order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, const struct fingerprint *kept);
 
 /* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise: a wrong secret is told in the words of an
  * order that is not there. */
@@ -97,6 +96,11 @@ struct order_asker
 order_asker_of(const struct item *item);
 
 /* A problem about an order; what is not given is left out. */
+/* Whether the id of a request that is about an order is that of an order which was placed: then it is answered here. Versions that
+ * allowed it have kept what was done. */
+MUST_CHECK err
+order_guard_id(struct order_actor *order, struct item *item, bool *is_taken);
+
 struct problem
 order_problem(const struct order_row *row, const char *detail);
 
@@ -152,18 +156,6 @@ MUST_CHECK err
 order_stray_reply(struct order_actor *order, const struct item *item);
 MUST_CHECK err
 order_stray_due(struct order_actor *order, const struct item *item);
-
-/* --- order_paid_back.c --- */
-
-/* payment.refunded of the order's own charge, which it knows to be paid. */
-void
-order_paid_back(struct order_actor *order, struct order_row *row, const struct item *item);
-/* The order was given up: what was paid back is no loss any more. */
-void
-order_paid_back_end(struct order_actor *order, const struct order_row *row);
-/* Somebody asks for the letter. */
-void
-order_paid_back_due(struct order_actor *order, const struct item *item);
 
 /* --- order_place.c --- */
 

@@ -11,7 +11,8 @@
  *           start finds it by.
  *
  * FAILURES  An answer that may be better later is no answer: asked again after a pause that doubles, for ever. One that undoes
- *           something and is refused for good is stuck: a letter with the money at stake, tried again when somebody asks for it.
+ *           something and is refused for good is stuck: a letter with the money at stake, tried again when somebody asks for it. So is
+ *           one that is answered as a mismatch, which says of no step that it was not done.
  *
  * LIMITS    RESUME_MAX sagas are asked anew at a time after a start.
  */
@@ -161,8 +162,8 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     struct err_text error;
     reference_of(row, key);
     (void)snprintf(type, sizeof type, "order.%s", saga_steps[row->back].name);
-    (void)err_say(&error, ERR_compensation_failed, "%s: %s%s%s", news->what, news->outcome, news->detail[0] == '\0' ? "" : ": ",
-                  news->detail);
+    err reason = news->trigger == ON_fault ? ERR_idempotency_mismatch : ERR_compensation_failed;
+    (void)err_say(&error, reason, "%s: %s%s%s", news->what, news->outcome, news->detail[0] == '\0' ? "" : ": ", news->detail);
     order->list.size = 0;
     WIRE_SET(&attempt, letter_attempt, time, order->batch->now_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(error.text));
@@ -170,7 +171,7 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     wire_list_end(&history, &order->list);
     WIRE_SET(&burial, burial, letter, batch_letter_id(order->batch, &row->id));
     WIRE_SET(&burial, burial, kind, slice_of("saga"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_compensation_failed)));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(reason)));
     WIRE_SET(&burial, burial, error, slice_of(error.text));
     WIRE_SET(&burial, burial, attempts, row->tries + 1);
     WIRE_SET(&burial, burial, first, row->changed_ms);
@@ -183,9 +184,9 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     WIRE_SET(&burial, burial, amount, row->total);
     WIRE_SET(&burial, burial, currency, slice_of(row->currency));
     batch_bury(order->batch, &burial);
-    log_error("order_cannot_be_undone", LOG_ID("saga", &row->id), LOG_TEXT("step", saga_steps[row->back].name),
-              LOG_I64("amount", row->total), LOG_TEXT("currency", row->currency), LOG_TEXT("error", error.text),
-              LOG_TEXT("now", "its letter can be replayed"));
+    log_error(news->trigger == ON_fault ? "order_step_is_not_known" : "order_cannot_be_undone", LOG_ID("saga", &row->id),
+              LOG_TEXT("step", saga_steps[row->back].name), LOG_I64("amount", row->total), LOG_TEXT("currency", row->currency),
+              LOG_TEXT("error", error.text), LOG_TEXT("now", "its letter can be replayed"));
 }
 
 /* --- moving --- */
@@ -306,7 +307,8 @@ enter(struct order_actor *order, struct order_row *row, enum saga_state to, cons
     row->entered_ms = order->batch->now_ms;
     row->known = nothing_held;
     row->failed = row->asking = 0;
-    row->again = !is_new_round && saga_steps[to].op == saga_steps[from].op ? UINT64_MAX : 0; /* the same ids were asked for before */
+    bool asks_anew = saga_steps[to].op == saga_steps[from].op || from == SAGA_stuck;
+    row->again = !is_new_round && asks_anew ? UINT64_MAX : 0; /* the same ids were asked for before */
     row->is_told_away = false;
     row->attempts = 0;
     if (saga_steps[to].op == OP_stock_reserve) {
@@ -351,8 +353,7 @@ passing(const struct order_row *row)
     if (asks_shards && (order_row_asks(row) & ~row->known) == 0) {
         return saga_edge(row->saga, ON_ok);
     }
-    bool is_back = row->total == 0 || row->money == MONEY_REFUNDED;
-    return row->saga == SAGA_refunding && is_back ? saga_edge(row->saga, ON_refunded) : NULL;
+    return row->saga == SAGA_refunding && row->total == 0 ? saga_edge(row->saga, ON_refunded) : NULL;
 }
 
 bool
@@ -360,7 +361,7 @@ order_move(struct order_actor *order, struct order_row *row, const struct order_
 {
     const struct saga_edge *edge = saga_edge(row->saga, news->trigger);
     enum order_status before = row->status;
-    if (edge == NULL) {
+    if (edge == NULL || !order_can_happen(news->trigger, row->status)) {
         return false;
     }
     while (edge != NULL) {
@@ -552,12 +553,28 @@ settle_shards(struct order_actor *order, struct order_row *row, const struct ite
         return decide_refusal(order, row, item);
     }
     if (row->failed == 0 && is_all_known) {
-        bool is_gone = row->money == MONEY_REFUNDED && saga_edge(row->saga, ON_money_gone) != NULL;
-        decide_ok(order, row, item, is_gone ? ON_money_gone : ON_ok, "");
+        decide_ok(order, row, item, ON_ok, "");
     } else {
         look_soon(order, row);
     }
     return ERR_ok;
+}
+
+/* Its id belongs to another request there, so nobody knows whether the step was done: nothing may be undone for it, and nothing go on. */
+static void
+stand_still(struct order_actor *order, struct order_row *row, const struct item *item)
+{
+    if (row->saga == SAGA_reserving) {
+        struct problem problem = order_problem(row, "the order is kept, but its reservation is not known: somebody has to look");
+        order_waiters_refuse(order->waiters, order->batch, row->n, ERR_internal, &problem);
+    }
+    go_on(order, row,
+          &(struct order_news){.trigger = ON_fault,
+                               .what = what_of(order, wire_ops[item->op].name),
+                               .outcome = err_symbol(item->status),
+                               .reason = "",
+                               .detail = detail_of(order, item),
+                               .cause = item});
 }
 
 /* An ok is believed from any attempt, everything else from the latest alone: an earlier one may have been refused and a later one be
@@ -587,6 +604,10 @@ order_handle_step(struct order_actor *order, const struct item *item)
         return ERR_ok;
     }
     row->asking &= ~bit;
+    if (item->status == ERR_idempotency_mismatch) {
+        stand_still(order, row, item);
+        return ERR_ok;
+    }
     if (!order_is_decisive(row->saga, item->status)) {
         ask_later(order, row, item);
         return ERR_ok;
@@ -628,6 +649,7 @@ static struct told_fact
 judge_fact(const struct order_row *row, const struct item *item)
 {
     const struct payment_fact *fact = item->body;
+    bool is_all = fact->amount.amount == row->total;
     struct id refund = saga_step_id(&row->charge, OP_payment_refund, row->tries, 0);
     bool is_ours = WIRE_HAS(fact, payment_fact, refund) && id_equal(&fact->refund, &refund);
     if (item->event == EVENT_payment_succeeded) {
@@ -639,7 +661,8 @@ judge_fact(const struct order_row *row, const struct item *item)
         return (struct told_fact){TOLD_FAILED, row->money == MONEY_OPEN ? ON_unpaid : SAGA_TRIGGER_COUNT, row->money == MONEY_FAILED};
     }
     if (item->event == EVENT_payment_refunded) {
-        return (struct told_fact){TOLD_REFUNDED, SAGA_TRIGGER_COUNT, row->money == MONEY_REFUNDED};
+        return (struct told_fact){TOLD_REFUNDED, row->money == MONEY_PAID && is_all ? ON_refunded : SAGA_TRIGGER_COUNT,
+                                  row->money == MONEY_REFUNDED};
     }
     return (struct told_fact){TOLD_REFUND_FAILED, is_ours ? ON_not_refunded : SAGA_TRIGGER_COUNT, row->saga == SAGA_stuck && is_ours};
 }
@@ -671,10 +694,6 @@ handle_fact(struct order_actor *order, struct order_row *row, struct item *item)
     struct order_news news = news_of_fact(order, item, told.trigger);
     int64_t before = row->told;
     row->told |= told.bit;
-    if (item->event == EVENT_payment_refunded && row->money == MONEY_PAID) {
-        order_paid_back(order, row, item);
-        return ERR_ok;
-    }
     if (told.trigger != SAGA_TRIGGER_COUNT && order_move(order, row, &news)) {
         return ERR_ok;
     }

@@ -16,12 +16,12 @@
 /* clang-format off */
 #define COLUMNS \
     "n, id, status, saga, back, round, holds, sold, tries, money, told, reason, total, currency, method, note, customer, charge," \
-    " charge_round, request, fingerprint, placed, changed, deadline, version, entries, entered"
+    " charge_round, request, fingerprint, placed, changed, deadline, version, entries, entered, fingerprint_kind"
 #define CHANGES \
     "saga = ?, back = ?, round = ?, holds = ?, sold = ?, tries = ?, money = ?, told = ?, reason = ?, method = ?, charge = ?," \
     " charge_round = ?, request = ?, changed = ?, deadline = ?, version = ?, entries = ?, entered = ?"
 /* clang-format on */
-enum { COLUMN_COUNT = 27, REQUEST_COLUMNS = 6 };
+enum { COLUMN_COUNT = 28, REQUEST_COLUMNS = 7 };
 
 struct order_store {
     struct db *db;
@@ -55,12 +55,14 @@ order_store_create(struct db *db, int shards)
     store->orders_in = db_in(db, "SELECT " COLUMNS " FROM $order {BY id} WHERE id IN (*)");
     store->lines_in = db_in(db, "SELECT o.id, l.product, l.name, l.quantity, l.amount, o.currency FROM $order o {BY id}"
                                 " JOIN $line l {BY PRIMARY} ON l.n = o.n WHERE o.id IN (*) ORDER BY l.n, l.line");
-    store->requests_in = db_in(db, "SELECT id, order_id, fingerprint, status, frame FROM $request {BY id} WHERE id IN (*)");
+    store->requests_in =
+        db_in(db, "SELECT id, order_id, fingerprint, fingerprint_kind, status, frame FROM $request {BY id} WHERE id IN (*)");
     store->forgotten_in = db_in(db, "SELECT customer FROM $forgotten WHERE customer IN (*)");
     store->order_rows = db_rows(db, "INSERT INTO $order (" COLUMNS ")", COLUMN_COUNT);
     store->line_rows = db_rows(db, "INSERT INTO $line (n, line, product, name, quantity, amount)", 6);
     store->entry_rows = db_rows(db, "INSERT INTO $entry (n, k, time, what, outcome, status, detail)", 7);
-    store->request_rows = db_rows(db, "INSERT INTO $request (n, id, order_id, fingerprint, status, frame)", REQUEST_COLUMNS);
+    store->request_rows =
+        db_rows(db, "INSERT INTO $request (n, id, order_id, fingerprint, fingerprint_kind, status, frame)", REQUEST_COLUMNS);
     return store;
 }
 
@@ -141,7 +143,7 @@ read_row(struct db_statement *from, struct order_row *row)
     row->charge = db_id(from, 17);
     row->charge_round = db_i64(from, 18);
     row->request = db_id(from, 19);
-    row->fingerprint = db_i64(from, 20);
+    row->fingerprint = (struct fingerprint){.hash = (uint64_t)db_i64(from, 20), .kind = db_i64(from, 27)};
     row->placed_ms = db_i64(from, 21);
     row->changed_ms = db_i64(from, 22);
     row->deadline_ms = db_i64(from, 23);
@@ -241,11 +243,9 @@ order_store_read(struct order_store *store, struct order_cache *cache)
         has_some = true;
     }
     err ended = db_in_end(store->orders_in);
+    code = code == ERR_ok ? ended : code;
     struct line_reader reader = {.find = find_cached, .context = cache};
-    if (ended == ERR_ok && has_some) {
-        ended = read_lines(store, &reader);
-    }
-    return ended == ERR_ok ? code : ended;
+    return code == ERR_ok && has_some ? read_lines(store, &reader) : code;
 }
 
 err
@@ -305,8 +305,7 @@ order_store_find_open(struct order_store *store, struct order_cache *cache, stru
         db_statement(store->db, "SELECT due_key FROM $due WHERE owner = 'saga' AND due_key > ? ORDER BY due_key LIMIT ?");
     db_bind_bytes(read, after);
     db_bind_i64(read, found->limit);
-    err code = find_ids(store, cache, read, found);
-    return code == ERR_db_bug && found->count > 0 ? ERR_ok : code;
+    return find_ids(store, cache, read, found);
 }
 
 err
@@ -495,13 +494,14 @@ order_store_insert(struct order_store *store, const struct order_row *row)
     }
     db_rows_i64(rows, row->charge_round);
     db_rows_id(rows, &row->request);
-    db_rows_i64(rows, row->fingerprint);
+    db_rows_i64(rows, (int64_t)row->fingerprint.hash);
     db_rows_i64(rows, row->placed_ms);
     db_rows_i64(rows, row->changed_ms);
     db_rows_i64(rows, row->deadline_ms);
     db_rows_i64(rows, row->version);
     db_rows_i64(rows, row->entries);
     db_rows_i64(rows, row->entered_ms);
+    db_rows_i64(rows, row->fingerprint.kind);
     insert_lines(store, row);
 }
 
@@ -599,12 +599,12 @@ err
 order_store_read_requests(struct order_store *store, void (*see)(void *context, const struct order_answer *answer), void *context)
 {
     for (struct db_statement *from = db_in_next(store->requests_in); from != NULL; from = db_in_next(store->requests_in)) {
-        struct slice status = db_bytes(from, 3);
+        struct slice status = db_bytes(from, 4);
         struct order_answer answer = {.request = db_id(from, 0),
                                       .order = db_id(from, 1),
-                                      .fingerprint = db_i64(from, 2),
+                                      .fingerprint = {.hash = (uint64_t)db_i64(from, 2), .kind = db_i64(from, 3)},
                                       .status = err_find((const char *)status.data, status.size),
-                                      .frame = db_bytes(from, 4)};
+                                      .frame = db_bytes(from, 5)};
         see(context, &answer);
     }
     return db_in_end(store->requests_in);
@@ -622,7 +622,8 @@ order_store_add_request(struct order_store *store, const struct order_answer *an
     db_rows_i64(rows, n);
     db_rows_id(rows, &answer->request);
     db_rows_id(rows, &answer->order);
-    db_rows_i64(rows, answer->fingerprint);
+    db_rows_i64(rows, (int64_t)answer->fingerprint.hash);
+    db_rows_i64(rows, answer->fingerprint.kind);
     db_rows_text(rows, slice_of(err_symbol(answer->status)));
     db_rows_bytes(rows, answer->frame);
     return ERR_ok;

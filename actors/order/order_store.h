@@ -24,7 +24,7 @@ struct order_note {
 struct order_answer {
     struct id request;
     struct id order;
-    int64_t fingerprint;
+    struct fingerprint fingerprint;
     err status;
     struct slice frame; /* of the problem; empty when ok */
 };
@@ -78,8 +78,7 @@ MUST_CHECK err
 order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer,
                              struct order_found *found);
 
-/* Those whose saga has not ended, by the key of their due row, behind `after`. One that cannot be read is logged and not in the cache:
- * the others have to go on. */
+/* Those whose saga has not ended, by the key of their due row, behind `after`. */
 MUST_CHECK err
 order_store_find_open(struct order_store *store, struct order_cache *cache, struct slice after, struct order_found *found);
 

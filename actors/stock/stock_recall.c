@@ -13,7 +13,8 @@
 struct recalled {
     struct stock *stock;
     struct item *item; /* NULL: none */
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
+    bool is_other;
     err status;
     struct slice answer; /* empty: to be made of what follows */
     struct wire_list levels;
@@ -21,6 +22,19 @@ struct recalled {
     struct id hold;
     int64_t expires_ms;
 };
+
+/* Earlier versions had one number for two operations with the same body, one after the other: the line says which it was. */
+static bool
+is_line_of(enum op op, const struct move *move)
+{
+    static const enum move_kind kinds[OP_COUNT] = {
+        [OP_stock_take] = MOVE_TAKE,     [OP_stock_reserve] = MOVE_RESERVE, [OP_stock_extend] = MOVE_EXTEND,
+        [OP_stock_commit] = MOVE_COMMIT, [OP_stock_release] = MOVE_RELEASE, [OP_stock_return] = MOVE_RETURN,
+        [OP_stock_adjust] = MOVE_ADJUST, [OP_stock_count] = MOVE_COUNT,     [OP_stock_configure] = MOVE_CONFIGURE,
+    };
+    bool is_replaced = op == OP_stock_reserve && move->kind == MOVE_RELEASE;
+    return move->fingerprint.kind != FINGERPRINT_RAW || move->kind == kinds[op] || is_replaced || move->kind == MOVE_REFUSED;
+}
 
 static void
 finish(struct recalled *replay)
@@ -36,7 +50,11 @@ finish(struct recalled *replay)
         wire_encode(&stock_done_body, &done, &stock->frame);
         replay->answer = stock_keep(stock, wire_buffer_slice(&stock->frame));
     }
-    item_replay(stock->batch, replay->item, replay->fingerprint, replay->status, replay->answer);
+    if (replay->is_other) {
+        item_refuse_other(stock->batch, replay->item);
+    } else {
+        item_replay(stock->batch, replay->item, &replay->fingerprint, replay->status, replay->answer);
+    }
     replay->item = NULL;
 }
 
@@ -45,6 +63,7 @@ begin(struct recalled *replay, struct item *item, const struct move *move)
 {
     struct stock *stock = replay->stock;
     *replay = (struct recalled){.stock = stock, .item = item, .fingerprint = move->fingerprint, .status = ERR_ok};
+    replay->is_other = item != NULL && !is_line_of(item->op, move);
     stock->elements.size = 0;
     if (move->kind == MOVE_REFUSED) {
         err status = err_find((const char *)move->reason.data, move->reason.size);

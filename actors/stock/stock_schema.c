@@ -9,7 +9,7 @@
  *                        is a chain and needs no index of its own. Lines of version 0 stand beside all chains: a refusal that must
  *                        not change (kind `refused`, with the symbol as reason and the body as answer), and a release or return
  *                        that changed nothing. UNIQUE (request, line) is what makes a request count once. Nothing is ever deleted
- *                        or changed here.
+ *                        or changed here. fingerprint_kind as in fingerprint.h.
  *           $milestone   each 256th line of a product, so that a page deep in its ledger is found without walking there
  *           $hold        one row for each product of a hold, kept after its end (committed, released, expired, or returned after a
  *                        commit). Without product and units: a hold that was released before it was made, and must not be made any
@@ -89,4 +89,6 @@ const struct db_step stock_steps[STOCK_STEP_COUNT] = {
           " quantity {I64} NOT NULL,"
           " state {NAME 16} NOT NULL"
           ") {KEYED_TABLE_END}"},
+
+    {110, "{BUILD 2} ALTER TABLE $move ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
 };

@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define STOCK_STEP_COUNT 5
+#define STOCK_STEP_COUNT 6
 
 extern const struct db_step stock_steps[STOCK_STEP_COUNT];
 

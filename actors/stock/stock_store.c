@@ -19,8 +19,7 @@
 #define LEVEL_COLUMNS "product, on_hand, reserved, incoming, version, alarm, wanted, reorder_at, order_up_to, lot, last_move"
 #define MOVE_COLUMNS                                                                                                              \
     "n, request, line, kind, product, delta, reserved_delta, on_hand, reserved, incoming, version, previous, time, fingerprint, " \
-    "hold, "                                                                                                                      \
-    "expires, reason, reference, answer"
+    "hold, expires, reason, reference, answer, fingerprint_kind"
 #define HOLD_COLUMNS "n, hold, line, product, quantity, state, expires, reference"
 #define PRODUCTION_COLUMNS "production, product, quantity, state"
 
@@ -89,7 +88,7 @@ prepare(struct stock_store *store, struct db *db)
                                          " ORDER BY product, state, n LIMIT ?");
 
     store->level_rows = db_rows(db, "REPLACE INTO $level (" LEVEL_COLUMNS ")", 11);
-    store->move_rows = db_rows(db, "INSERT INTO $move (" MOVE_COLUMNS ")", 19);
+    store->move_rows = db_rows(db, "INSERT INTO $move (" MOVE_COLUMNS ")", 20);
     store->milestone_rows = db_rows(db, "INSERT INTO $milestone (product, version, n)", 3);
     store->new_hold_rows = db_rows(db, "INSERT INTO $hold (" HOLD_COLUMNS ")", 8);
     store->hold_rows = db_rows(db, "REPLACE INTO $hold (" HOLD_COLUMNS ")", 8);
@@ -279,7 +278,7 @@ move_of_row(struct db_statement *row)
         .version = db_i64(row, 10),
         .previous = db_i64(row, 11),
         .time_ms = db_i64(row, 12),
-        .fingerprint = (uint64_t)db_i64(row, 13),
+        .fingerprint = {.hash = (uint64_t)db_i64(row, 13), .kind = db_i64(row, 19)},
         .has_hold = !db_is_null(row, 14),
     };
     if (move.has_hold) {
@@ -558,7 +557,7 @@ stock_store_add_move(struct stock_store *store, const struct move *move)
     db_rows_i64(rows, move->version);
     db_rows_i64(rows, move->previous);
     db_rows_i64(rows, move->time_ms);
-    db_rows_i64(rows, (int64_t)move->fingerprint);
+    db_rows_i64(rows, (int64_t)move->fingerprint.hash);
     if (move->has_hold) {
         db_rows_id(rows, &move->hold);
     } else {
@@ -576,6 +575,7 @@ stock_store_add_move(struct stock_store *store, const struct move *move)
     } else {
         db_rows_null(rows);
     }
+    db_rows_i64(rows, move->fingerprint.kind);
     if (move->version > 0 && move->version % MILESTONE == 0) {
         db_rows_text(store->milestone_rows, move->product);
         db_rows_i64(store->milestone_rows, move->version);

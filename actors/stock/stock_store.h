@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "db.h"
+#include "fingerprint.h"
 #include "stock_levels.h"
 #include "stock_rules.h"
 #include "wire.h"
@@ -50,7 +51,7 @@ struct move {
     int64_t version; /* 0: beside the chain */
     int64_t previous;
     int64_t time_ms;
-    uint64_t fingerprint;
+    struct fingerprint fingerprint;
     bool has_hold;
     struct id hold;
     int64_t expires_ms;     /* 0: none */

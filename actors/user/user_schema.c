@@ -11,8 +11,8 @@
  *           $secret    "people": the secret that wraps keys and names people; "tokens": the private key that signs tokens. Whoever
  *                      reads them reads the people and is whoever he likes: they leave the database in no message and no log.
  *           $request   what became of writing requests, for those that are asked again. `mark` tells another request under the same
- *                      id; it is a keyed hash of the body without the password, and NULL once the person was erased. person is n,
- *                      or 0.
+ *                      id; it is a keyed hash of the body without the password, and NULL once the person was erased. mark_kind says
+ *                      how it was made, as in fingerprint.h. person is n, or 0.
  *
  * LIMITS    Rows of $request are kept for ever, as answers are elsewhere: an id and some numbers each.
  */
@@ -43,4 +43,5 @@ const struct db_step user_steps[USER_STEP_COUNT] = {
           " mark {BYTES 16}, status {NAME 64} NOT NULL, version {I64} NOT NULL"
           ") {TABLE_END}"},
     {105, "CREATE INDEX IF NOT EXISTS $request_of ON $request (person)"},
+    {110, "{BUILD 2} ALTER TABLE $request ADD COLUMN mark_kind {I64} NOT NULL DEFAULT 0"},
 };

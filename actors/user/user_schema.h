@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define USER_STEP_COUNT 7
+#define USER_STEP_COUNT 8
 
 extern const struct db_step user_steps[USER_STEP_COUNT];
 

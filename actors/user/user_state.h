@@ -89,8 +89,8 @@ struct user_caller {
     enum op op;
     bool is_again;
     struct user_asker asker;
-    uint64_t subject; /* a hash of the account that its password is for; 0: none */
-    uint8_t mark[USER_MARK_SIZE];
+    uint64_t subject;                 /* a hash of the account that its password is for; 0: none */
+    uint8_t marks[2][USER_MARK_SIZE]; /* by enum fingerprint_kind: as earlier versions made them, and as they are made */
 };
 
 struct user_caller

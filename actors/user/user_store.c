@@ -40,9 +40,9 @@ user_store_init(struct user_store *store, struct db *db)
         .insert_erasure = db_statement(db, "INSERT INTO $erasure (n, erased, reason, fields, event_seq) VALUES (?, ?, ?, ?, ?)"),
         .find_secret = db_statement(db, "SELECT secret FROM $secret WHERE name = ?"),
         .insert_secret = db_statement(db, "INSERT INTO $secret (name, secret) VALUES (?, ?)"),
-        .find_request = db_statement(db, "SELECT n, op, person, mark, status, version FROM $request WHERE request = ?"),
-        .insert_request = db_statement(db, "INSERT INTO $request (n, request, op, person, mark, status, version)"
-                                           " VALUES (?, ?, ?, ?, ?, ?, ?)"),
+        .find_request = db_statement(db, "SELECT n, op, person, mark, status, version, mark_kind FROM $request WHERE request = ?"),
+        .insert_request = db_statement(db, "INSERT INTO $request (n, request, op, person, mark, status, version, mark_kind)"
+                                           " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
         .forget_marks = db_statement(db, "UPDATE $request SET mark = NULL WHERE person = ?"),
         .traces = db_statement(db, "SELECT email_hash FROM $user WHERE n = ? UNION ALL SELECT cpf_hash FROM $user WHERE n = ?"
                                    " UNION ALL SELECT wrapped FROM $user_key WHERE n = ?"
@@ -298,7 +298,8 @@ user_store_find_request(struct user_store *store, const struct id *request, stru
                                          .op = wire_op_find((const char *)op.data, op.size),
                                          .person = db_i64(find, 2),
                                          .status = err_find((const char *)status.data, status.size),
-                                         .version = db_i64(find, 5)};
+                                         .version = db_i64(find, 5),
+                                         .mark_kind = db_i64(find, 6)};
         row->has_mark = copy(row->mark, sizeof row->mark, db_bytes(find, 3)) == sizeof row->mark;
     }
     db_done(find);
@@ -320,6 +321,7 @@ user_store_insert_request(struct user_store *store, const struct user_request_ro
     }
     db_bind_text(insert, slice_of(err_symbol(row->status)));
     db_bind_i64(insert, row->version);
+    db_bind_i64(insert, row->mark_kind);
     return db_queue(insert, 1);
 }
 

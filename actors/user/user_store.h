@@ -47,6 +47,7 @@ struct user_request_row {
     int64_t person;
     bool has_mark;
     uint8_t mark[USER_MARK_SIZE];
+    int64_t mark_kind; /* enum fingerprint_kind, as it is stored */
     err status;
     int64_t version;
 };

@@ -34,7 +34,7 @@ static void
 add(struct stage *stage, const struct id *request, err status, const char *frame)
 {
     struct answer answer = {.request = *request,
-                            .fingerprint = UINT64_C(0xf000000000000001) + (uint64_t)status,
+                            .fingerprint = {.hash = UINT64_C(0xf000000000000001) + (uint64_t)status, .kind = FINGERPRINT_NAMED},
                             .status = status,
                             .frame = slice_of(frame)};
     answers_add(stage->answers, &answer, 1700000000000);
@@ -79,7 +79,7 @@ ON_BOTH(answers, are_found_again_as_they_were)
     cr_expect(sale->status == ERR_ok);
     cr_expect(slice_equal(sale->frame, slice_of("sold")));
     cr_expect(refusal->status == ERR_out_of_stock);
-    cr_expect(refusal->fingerprint == UINT64_C(0xf000000000000001) + (uint64_t)ERR_out_of_stock, "all 64 bits come back");
+    cr_expect(refusal->fingerprint.hash == UINT64_C(0xf000000000000001) + (uint64_t)ERR_out_of_stock, "all 64 bits come back");
     cr_expect(slice_equal(refusal->frame, slice_of("none left")));
     cr_expect(find(&stage, &ids[2], 1, found) == 0);
     cr_expect(find(&stage, ids, 0, found) == 0);
