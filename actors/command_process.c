@@ -148,6 +148,18 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
 }
 
 err
+process_add_all(struct process *process, struct err_text *why)
+{
+    /* Stopped in the opposite order: sales asks stock until it ends, the factory hears what stock says last, and the dlq all. */
+    static const char *const names[] = {"dlq", "stock", "factory", "product", "user", "payment", "order", "sales"};
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < sizeof names / sizeof names[0]; i++) {
+        code = process_add(process, names[i], -1, why);
+    }
+    return code;
+}
+
+err
 process_make_folder(const char *folder, struct err_text *why)
 {
     char path[SETTING_TEXT_MAX];
@@ -211,8 +223,8 @@ lock_hosted(const struct process *process, const char *folder, struct err_text *
     return code;
 }
 
-static err
-prepare_folder(const struct process *process, bool is_alone, struct err_text *why)
+err
+process_prepare(const struct process *process, bool is_alone, struct err_text *why)
 {
     bool keeps_something = false;
     for (size_t i = 0; i < process->count; i++) {
@@ -282,7 +294,7 @@ process_start(struct process *process, bool is_alone, struct err_text *why)
     const struct limits_load load = {(int)process->count, is_alone ? (int)process->settings->gateway_threads : 0};
     err code = limits_check(&load, why);
     if (code == ERR_ok) {
-        code = prepare_folder(process, is_alone, why);
+        code = process_prepare(process, is_alone, why);
     }
     if (code == ERR_ok) {
         code = open_actors(process, why);

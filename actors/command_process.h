@@ -48,7 +48,15 @@ process_make_folder(const char *folder, struct err_text *why);
 MUST_CHECK err
 process_add(struct process *process, const char *name, int shard, struct err_text *why);
 
-/* Makes the data folder and takes its lock when the databases are SQLite files; opens the databases of all actors side by side, then
+/* The same for every shard of every actor. */
+MUST_CHECK err
+process_add_all(struct process *process, struct err_text *why);
+
+/* Makes the data folder and takes its lock when the databases are SQLite files. */
+MUST_CHECK err
+process_prepare(const struct process *process, bool is_alone, struct err_text *why);
+
+/* process_prepare(); opens the databases of all actors side by side, then
  * lets the actors serve in the order of process_add(). `is_alone`: nobody else may work in the folder; otherwise only the shards that
  * are hosted here are locked. On failure those that run are stopped. */
 MUST_CHECK err

@@ -71,11 +71,9 @@ print_what_to_try(const char *at)
 static err
 start_shop(struct process *process, struct err_text *why)
 {
-    /* Stopped in the opposite order: sales asks stock until it ends, the factory hears what stock says last, and the dlq all. */
-    static const char *const names[] = {"dlq", "stock", "factory", "product", "user", "payment", "order", "sales"};
     err code = gateway_check(process->settings, why);
-    for (size_t i = 0; code == ERR_ok && i < sizeof names / sizeof names[0]; i++) {
-        code = process_add(process, names[i], -1, why);
+    if (code == ERR_ok) {
+        code = process_add_all(process, why);
     }
     if (code == ERR_ok) {
         code = process_start(process, true, why);

@@ -15,6 +15,7 @@ extern const struct command token_command;
 extern const struct command products_command;
 extern const struct command webhook_command;
 extern const struct command letters_command;
+extern const struct command migrate_command;
 extern const struct command verify_command;
 extern const struct command backup_command;
 extern const struct command restore_command;

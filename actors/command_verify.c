@@ -30,6 +30,8 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "actor_schema.h"
+#include "command_process.h"
 #include "command_table.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
@@ -134,6 +136,23 @@ has_tables(const struct verify_source *source, bool *are_there, struct err_text 
     return code;
 }
 
+/* A database of a later build is refused; steps that are missing are said, as what is read may be of them. */
+static err
+read_schema(const struct verify_source *source, struct err_text *why)
+{
+    struct db_schema schema;
+    struct err_text reason = {""};
+    err code = actor_schema_read(process_class(source->proof->actor), source->db, &schema, &reason);
+    if (code != ERR_ok) {
+        return err_say(why, code, "%s: %s", source->name, reason.text);
+    }
+    if (schema.is_there && schema.missing > 0) {
+        printf("%s: its schema lacks step%s %s: `larder migrate` or a start does that\n", source->name, schema.missing == 1 ? "" : "s",
+               schema.steps);
+    }
+    return ERR_ok;
+}
+
 /* `is_there` false: it was never started, and need not be. */
 static err
 open_source(struct verify_source *source, const struct settings *settings, bool *is_there, struct err_text *why)
@@ -147,6 +166,9 @@ open_source(struct verify_source *source, const struct settings *settings, bool 
     }
     if (code == ERR_ok && *is_there && source->proof->is_optional) {
         code = has_tables(source, is_there, why);
+    }
+    if (code == ERR_ok && *is_there) {
+        code = read_schema(source, why);
     }
     if (code == ERR_ok && !*is_there) {
         db_close(&source->db);

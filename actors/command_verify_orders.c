@@ -5,9 +5,9 @@
  *   shelf, and the money that was taken and not paid back is its price or nothing.
  *
  *   An order is received, in preparation, ready or completed: the holds of its steps that were committed are its lines, once; exactly
- *   one charge of it succeeded, is its price, and nothing of that was paid back. It was cancelled or not paid: no hold is open or
+ *   one charge of it succeeded, is its price, and something of it is left; or the order knows that all of it went back. It was cancelled or not paid: no hold is open or
  *   committed (unless the kitchen had begun: then the units are gone, and the money is back), and no money was kept. So over all of
- *   them charged - refunded = totals of paid orders, which is printed for each currency. The other way round every charge that took
+ *   them charged - refunded = totals of paid orders, less what went back of those, which is printed for each currency. The other way round every charge that took
  *   money, or may still take some, belongs to an order.
  *
  *   Orders are read in one snapshot, then charges, then holds, each in one of its own. What does not agree is only suspect, because
@@ -54,6 +54,7 @@ struct slot {
     bool is_stuck; /* something could not be undone: there is a letter */
     bool is_paid;
     bool was_made; /* cancelled after the kitchen had begun */
+    bool is_back;  /* it knows that all its money went back */
     int64_t round;
     int64_t total;
     char currency[4];
@@ -68,6 +69,7 @@ struct slot {
     int64_t charged;
     int64_t refunded;
     struct id live_charge; /* the last of them */
+    int64_t live_amount;
     char live_currency[4];
     bool has_news;  /* events of payment that it could not apply yet */
     bool has_stray; /* money that it did not ask for is on its way back */
@@ -93,6 +95,7 @@ struct sum {
     int64_t charged;
     int64_t refunded;
     int64_t totals;
+    int64_t given; /* of that, paid back though the orders are not given up */
 };
 
 struct proof {
@@ -186,6 +189,8 @@ is_one_of(struct slice word, const char *const *words)
     return false;
 }
 
+#define MONEY_BACK 3 /* as in $order */
+
 /* Columns ORDER_COLUMNS. */
 static void
 see_order(struct slot *slot, struct db_statement *row)
@@ -200,11 +205,12 @@ see_order(struct slot *slot, struct db_statement *row)
     slot->round = db_i64(row, 4);
     slot->total = db_i64(row, 5);
     slot->charge = db_id(row, 7);
+    slot->is_back = db_i64(row, 8) == MONEY_BACK;
     copy_text(slot->status, sizeof slot->status, status);
     copy_text(slot->currency, sizeof slot->currency, db_bytes(row, 6));
 }
 
-#define ORDER_COLUMNS "n, id, status, saga, round, total, currency, charge"
+#define ORDER_COLUMNS "n, id, status, saga, round, total, currency, charge, money"
 
 static err
 read_orders(struct proof *proof, int64_t after)
@@ -298,6 +304,7 @@ see_charge(struct slot *slot, struct db_statement *row)
         slot->live_charges++;
         slot->free_charges += amount == 0 ? 1 : 0;
         slot->live_charge = db_id(row, 1);
+        slot->live_amount = amount;
         copy_text(slot->live_currency, sizeof slot->live_currency, db_bytes(row, 3));
     }
 }
@@ -390,11 +397,15 @@ is_unsold(const struct slot *slot)
     return memcmp(nothing, slot->committed, sizeof nothing) == 0;
 }
 
+/* One charge of its price is paid, whatever part of it went back; or it knows that all of it did. */
 static bool
 is_charged_once(const struct slot *slot)
 {
-    return slot->live_charges == 1 && slot->pending_charges == 0 && slot->charged - slot->refunded == slot->total &&
-           id_equal(&slot->live_charge, &slot->charge) && strcmp(slot->live_currency, slot->currency) == 0;
+    bool is_its_own = id_equal(&slot->live_charge, &slot->charge) && strcmp(slot->live_currency, slot->currency) == 0;
+    if (slot->pending_charges != 0 || slot->is_back != (slot->live_charges == 0)) {
+        return false;
+    }
+    return slot->is_back ? slot->charged >= slot->total : slot->live_charges == 1 && slot->live_amount == slot->total && is_its_own;
 }
 
 static bool
@@ -433,6 +444,13 @@ sum_of(struct proof *proof, const char *currency)
     return sum;
 }
 
+/* Of sums that may have wrapped. */
+static int64_t
+less(int64_t sum, int64_t part)
+{
+    return (int64_t)((uint64_t)sum - (uint64_t)part);
+}
+
 static void
 add_up(struct proof *proof, const struct slot *slot)
 {
@@ -441,6 +459,7 @@ add_up(struct proof *proof, const struct slot *slot)
     sum->charged = sum_wrapped(sum->charged, slot->charged);
     sum->refunded = sum_wrapped(sum->refunded, slot->refunded);
     sum->totals = sum_wrapped(sum->totals, slot->is_paid ? slot->total : 0);
+    sum->given = sum_wrapped(sum->given, slot->is_paid ? less(sum_wrapped(slot->total, slot->refunded), slot->charged) : 0);
 }
 
 static void
@@ -819,8 +838,12 @@ print(const struct proof *proof)
            proof->ended, proof->under_way, proof->stuck, count_verdict(proof, TO_COME), proof->charges);
     for (size_t i = 0; i < proof->sum_count; i++) {
         const struct sum *sum = &proof->sums[i];
-        printf("orders: %s %" PRId64 " charged - %" PRId64 " paid back = %" PRId64 ", the totals of paid orders\n", sum->currency,
-               sum_shown(sum->charged), sum_shown(sum->refunded), sum_shown(sum->totals));
+        printf("orders: %s %" PRId64 " charged - %" PRId64 " paid back = %" PRId64 ", the totals of paid orders", sum->currency,
+               sum_shown(sum->charged), sum_shown(sum->refunded), sum_shown(less(sum->totals, sum->given)));
+        if (sum->given != 0) {
+            printf(" but for %" PRId64 " of them that went back", sum_shown(sum->given));
+        }
+        printf("\n");
     }
 }
 

@@ -24,7 +24,7 @@
 #include "actor_internal.h"
 #include "beat.h"
 #include "clock.h"
-#include "kit_schema.h"
+#include "actor_schema.h"
 #include "link.h"
 #include "log.h"
 #include "log_often.h"
@@ -216,22 +216,6 @@ take_shard(struct actor *actor, struct err_text *why)
     }
 }
 
-/* The kit's part of the schema and the actor's own, as one list: a database that has both is read once. */
-static err
-migrate(struct actor *actor, struct err_text *why)
-{
-    size_t count = kit_step_count + actor->class->step_count;
-    struct db_step *steps = calloc(count, sizeof *steps);
-    if (steps == NULL) {
-        abort();
-    }
-    memcpy(steps, kit_steps, kit_step_count * sizeof *steps);
-    memcpy(steps + kit_step_count, actor->class->steps, actor->class->step_count * sizeof *steps);
-    err code = db_migrate(actor->db, steps, count, why);
-    free(steps);
-    return code;
-}
-
 static err
 open_database(struct actor *actor, struct err_text *why)
 {
@@ -241,7 +225,7 @@ open_database(struct actor *actor, struct err_text *why)
         code = db_open(&actor->db_config, &actor->db, why);
     }
     if (code == ERR_ok) {
-        code = migrate(actor, why);
+        code = actor_schema_migrate(actor->class, actor->db, why);
     }
     if (code == ERR_ok) {
         code = take_shard(actor, why);

@@ -263,7 +263,8 @@ want_item(struct order_actor *order, const struct item *item)
         menu_want(order->menu, ((const struct product_card *)item->body)->product);
     } else if (item->kind == ITEM_EVENT && is_about_money(item->event)) {
         want_order(order, &((const struct payment_fact *)item->body)->order);
-    } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes && slice_equal(item->owner, slice_of(ORDER_DUE_SAGA))) {
+    } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes &&
+               (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA)) || slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK)))) {
         memcpy(id.bytes, item->key.data, sizeof id.bytes);
         want_order(order, &id);
     } else if (item->kind == ITEM_REPLY && order_context_kind(item->context) == ASKS_MENU) {
@@ -333,6 +334,10 @@ handle_due(struct order_actor *order, const struct item *item)
     struct id id;
     if (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA))) {
         order_handle_due(order, item);
+        return ERR_ok;
+    }
+    if (slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK))) {
+        order_paid_back_due(order, item);
         return ERR_ok;
     }
     if (slice_equal(item->owner, slice_of(ORDER_DUE_STRAY))) {

@@ -118,6 +118,9 @@ order_cancel(struct order_actor *order, struct item *item)
         item_refuse_with(order->batch, item, ERR_unavailable, &problem);
         return ERR_ok;
     }
+    if (trigger == ON_cancel_begun && row->money == MONEY_REFUNDED) {
+        order_paid_back_end(order, row);
+    }
     order_answer(order, item, row);
     return keep_done(order, item, row);
 }

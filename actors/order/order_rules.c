@@ -142,6 +142,22 @@ order_trigger_of_payment(enum order_status status, bool is_expired)
     return SAGA_TRIGGER_COUNT;
 }
 
+/* Whether the food is being made, or was. */
+static bool
+has_begun(enum order_status status)
+{
+    return status == ORDER_IN_PREPARATION || status == ORDER_READY || status == ORDER_COMPLETED;
+}
+
+enum saga_trigger
+order_trigger_of_refund(enum saga_state saga, enum saga_state back, enum order_status status)
+{
+    if (saga == SAGA_refunding || (saga == SAGA_stuck && back == SAGA_refunding)) {
+        return ON_refunded;
+    }
+    return saga == SAGA_ended && status == ORDER_RECEIVED ? ON_money_gone : SAGA_TRIGGER_COUNT;
+}
+
 /* Whether a refusal here ends in a letter. */
 static bool
 is_undoing(enum saga_state state)
@@ -196,6 +212,8 @@ order_can_happen(enum saga_trigger trigger, enum order_status status)
         return order_trigger_of_cancel(status, ROLE_EMPLOYEE) == trigger;
     case ON_pay:
         return status == ORDER_PAYMENT_FAILED;
+    case ON_money_gone:
+        return !has_begun(status);
     case ON_refunded:
     case ON_not_refunded:
         return status == ORDER_CANCELLED || status == ORDER_PAYMENT_FAILED;

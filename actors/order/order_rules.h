@@ -65,6 +65,11 @@ order_trigger_of_cancel(enum order_status status, enum role role);
 enum saga_trigger
 order_trigger_of_payment(enum order_status status, bool is_expired);
 
+/* What it means to an order, here and in this status, that all its money went back, whoever has seen to that. ON_refunded: its saga
+ * waits for that. ON_money_gone: it is given up. SAGA_TRIGGER_COUNT: it has to be known, and no more. `back` as in order_row. */
+enum saga_trigger
+order_trigger_of_refund(enum saga_state saga, enum saga_state back, enum order_status status);
+
 /* Whether this answer to a step decides anything. What may be better later does not; neither does a fault of the peer's own, except
  * where something is undone: that is told at once. */
 bool

@@ -12,10 +12,11 @@
 #include "order_store.h"
 #include "order_waiters.h"
 
-/* Owners of due rows; keys are the order's id, the charge's, the customer's. */
+/* Owners of due rows; keys are the order's id, the charge's, the customer's, the order's. */
 #define ORDER_DUE_SAGA "saga"
 #define ORDER_DUE_STRAY "stray"
 #define ORDER_DUE_FORGET "forget"
+#define ORDER_DUE_PAID_BACK "paid_back"
 
 #define ORDER_FORGET_MAX 128 /* orders of a customer that one batch clears */
 
@@ -156,6 +157,18 @@ MUST_CHECK err
 order_stray_reply(struct order_actor *order, const struct item *item);
 MUST_CHECK err
 order_stray_due(struct order_actor *order, const struct item *item);
+
+/* --- order_paid_back.c --- */
+
+/* payment.refunded of the order's own charge, which it knows to be paid. */
+void
+order_paid_back(struct order_actor *order, struct order_row *row, const struct item *item);
+/* The order was given up: what was paid back is no loss any more. */
+void
+order_paid_back_end(struct order_actor *order, const struct order_row *row);
+/* Somebody asks for the letter. */
+void
+order_paid_back_due(struct order_actor *order, const struct item *item);
 
 /* --- order_place.c --- */
 

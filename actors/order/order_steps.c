@@ -353,7 +353,8 @@ passing(const struct order_row *row)
     if (asks_shards && (order_row_asks(row) & ~row->known) == 0) {
         return saga_edge(row->saga, ON_ok);
     }
-    return row->saga == SAGA_refunding && row->total == 0 ? saga_edge(row->saga, ON_refunded) : NULL;
+    bool is_back = row->total == 0 || row->money == MONEY_REFUNDED;
+    return row->saga == SAGA_refunding && is_back ? saga_edge(row->saga, ON_refunded) : NULL;
 }
 
 bool
@@ -553,7 +554,8 @@ settle_shards(struct order_actor *order, struct order_row *row, const struct ite
         return decide_refusal(order, row, item);
     }
     if (row->failed == 0 && is_all_known) {
-        decide_ok(order, row, item, ON_ok, "");
+        bool is_gone = row->money == MONEY_REFUNDED && saga_edge(row->saga, ON_money_gone) != NULL;
+        decide_ok(order, row, item, is_gone ? ON_money_gone : ON_ok, "");
     } else {
         look_soon(order, row);
     }
@@ -649,7 +651,6 @@ static struct told_fact
 judge_fact(const struct order_row *row, const struct item *item)
 {
     const struct payment_fact *fact = item->body;
-    bool is_all = fact->amount.amount == row->total;
     struct id refund = saga_step_id(&row->charge, OP_payment_refund, row->tries, 0);
     bool is_ours = WIRE_HAS(fact, payment_fact, refund) && id_equal(&fact->refund, &refund);
     if (item->event == EVENT_payment_succeeded) {
@@ -661,8 +662,7 @@ judge_fact(const struct order_row *row, const struct item *item)
         return (struct told_fact){TOLD_FAILED, row->money == MONEY_OPEN ? ON_unpaid : SAGA_TRIGGER_COUNT, row->money == MONEY_FAILED};
     }
     if (item->event == EVENT_payment_refunded) {
-        return (struct told_fact){TOLD_REFUNDED, row->money == MONEY_PAID && is_all ? ON_refunded : SAGA_TRIGGER_COUNT,
-                                  row->money == MONEY_REFUNDED};
+        return (struct told_fact){TOLD_REFUNDED, SAGA_TRIGGER_COUNT, row->money == MONEY_REFUNDED};
     }
     return (struct told_fact){TOLD_REFUND_FAILED, is_ours ? ON_not_refunded : SAGA_TRIGGER_COUNT, row->saga == SAGA_stuck && is_ours};
 }
@@ -694,6 +694,10 @@ handle_fact(struct order_actor *order, struct order_row *row, struct item *item)
     struct order_news news = news_of_fact(order, item, told.trigger);
     int64_t before = row->told;
     row->told |= told.bit;
+    if (item->event == EVENT_payment_refunded && row->money == MONEY_PAID) {
+        order_paid_back(order, row, item);
+        return ERR_ok;
+    }
     if (told.trigger != SAGA_TRIGGER_COUNT && order_move(order, row, &news)) {
         return ERR_ok;
     }

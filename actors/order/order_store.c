@@ -243,9 +243,11 @@ order_store_read(struct order_store *store, struct order_cache *cache)
         has_some = true;
     }
     err ended = db_in_end(store->orders_in);
-    code = code == ERR_ok ? ended : code;
     struct line_reader reader = {.find = find_cached, .context = cache};
-    return code == ERR_ok && has_some ? read_lines(store, &reader) : code;
+    if (ended == ERR_ok && has_some) {
+        ended = read_lines(store, &reader);
+    }
+    return ended == ERR_ok ? code : ended;
 }
 
 err
@@ -305,7 +307,8 @@ order_store_find_open(struct order_store *store, struct order_cache *cache, stru
         db_statement(store->db, "SELECT due_key FROM $due WHERE owner = 'saga' AND due_key > ? ORDER BY due_key LIMIT ?");
     db_bind_bytes(read, after);
     db_bind_i64(read, found->limit);
-    return find_ids(store, cache, read, found);
+    err code = find_ids(store, cache, read, found);
+    return code == ERR_db_bug && found->count > 0 ? ERR_ok : code;
 }
 
 err

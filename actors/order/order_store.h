@@ -78,7 +78,8 @@ MUST_CHECK err
 order_store_find_of_customer(struct order_store *store, struct order_cache *cache, const struct id *customer,
                              struct order_found *found);
 
-/* Those whose saga has not ended, by the key of their due row, behind `after`. */
+/* Those whose saga has not ended, by the key of their due row, behind `after`. One that cannot be read is logged and not in the cache:
+ * the others have to go on. */
 MUST_CHECK err
 order_store_find_open(struct order_store *store, struct order_cache *cache, struct slice after, struct order_found *found);
 

@@ -165,7 +165,8 @@ order_stray_refund(struct order_actor *order, const struct item *item)
     struct id ours = saga_step_id(&stray.charge, OP_payment_refund, stray.tries, 0);
     bool is_ours = WIRE_HAS(fact, payment_fact, refund) && id_equal(&fact->refund, &ours);
     if (item->event == EVENT_payment_refunded) {
-        return fact->amount.amount == stray.amount ? finish(order, &stray) : ERR_ok;
+        int64_t refunded = WIRE_HAS(fact, payment_fact, refunded) ? fact->refunded : fact->amount.amount;
+        return refunded >= stray.amount ? finish(order, &stray) : ERR_ok;
     }
     return is_ours && stray.state == STRAY_REFUNDING ? give_up(order, &stray, "payment.refund_failed") : ERR_ok;
 }

@@ -51,7 +51,8 @@ static const struct check checks[] = {
      "its saga has ended, but there is a due row to carry it on"},
     {"SELECT d.due, d.due_key FROM $due d LEFT JOIN $order o ON o.id = d.due_key WHERE d.owner = 'saga' AND o.n IS NULL",
      "there is a due row of a saga, but no order"},
-    {"SELECT n, id FROM $order WHERE status " PAID_STATUS " AND (money <> 1 OR sold = 0 OR charge IS NULL)",
+    {"SELECT n, id FROM $order WHERE status " PAID_STATUS " AND (NOT (money = 1 OR (money = 3 AND status <> 'received')) OR sold = 0"
+     " OR charge IS NULL)",
      "the kitchen has it, or had it, but it is not paid and sold"},
     {"SELECT n, id FROM $order WHERE saga = 'ended' AND status IN ('cancelled', 'payment_failed') AND money = 1",
      "it has ended without being delivered, and its money was kept"},

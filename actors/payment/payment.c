@@ -9,8 +9,8 @@
  *   payment.refund    pays back, never more than was paid
  *   payment.confirm   an employee says whether cash was paid
  *   payment.get, payment.list, payment.refunds   (payment_reading.c)
- *   payment.webhook   the provider tells (payment_webhook.c)
- *   due "charge", "refund", "told"   calls to the provider (payment_provider.c)
+ *   payment.webhook   the provider tells (payment_webhook.c), also of what was not asked for (payment_told.c)
+ *   due "charge", "refund", "told", "note"   calls to the provider (payment_provider.c), letters about webhooks
  *   Emits payment.succeeded failed refunded refund_failed (payment_money.c).
  *
  * STATE
@@ -85,6 +85,12 @@ payment_tell_refund(const struct payment_claim *claim, const struct payment_payb
     WIRE_SET(&body, refund, status, slice_of(payment_status_name(payback->status)));
     if (payback->reason.size > 0) {
         WIRE_SET(&body, refund, reason, payback->reason);
+    }
+    if (payback->reference.size > 0) {
+        WIRE_SET(&body, refund, reference, payback->reference);
+    }
+    if (payback->is_elsewhere) {
+        WIRE_SET(&body, refund, is_elsewhere, true);
     }
     if (payback->attempts > 0) {
         WIRE_SET(&body, refund, attempts, payback->attempts);
@@ -303,6 +309,11 @@ handle_refund(struct payment *payment, struct item *item)
         refuse_unknown(payment, item, &ask->charge);
         return ERR_ok;
     }
+    if (payment_has_told_refund(of) && of->claim.status == PAYMENT_SUCCEEDED) {
+        item_refuse(payment->batch, item, ERR_unavailable,
+                    "a refund of this charge was told by the provider, and whether it is one of ours is not known yet; ask again");
+        return ERR_ok;
+    }
     if (!find_amount(&of->claim, ask, &amount)) {
         item_refuse(payment->batch, item, ERR_not_refundable, "%s",
                     of->claim.status == PAYMENT_SUCCEEDED ? "so much is not left of the charge" : "the charge is not paid");
@@ -360,18 +371,27 @@ want_charge(struct payment *payment, const struct item *item)
     return payment_book_want_parked(&payment->book, &item->id);
 }
 
-static void
+static err
 want_webhook(struct payment *payment, struct item *item, size_t number)
 {
     struct payment_note *note = payment_read_webhook(payment, item);
+    bool is_refund = false;
     payment->notes[number] = note;
-    if (note != NULL && !id_is_zero(&note->charge)) {
-        payment_book_want_told(&payment->book, &note->told);
-        payment_book_want_claim(&payment->book, &note->charge);
-        if (!id_is_zero(&note->refund)) {
-            payment_book_want_payback(&payment->book, &note->refund);
-        }
+    if (note == NULL) {
+        return ERR_ok;
     }
+    payment_book_want_told(&payment->book, &note->told);
+    if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
+        return ERR_ok;
+    }
+    payment_book_want_claim(&payment->book, &note->charge);
+    if (!id_is_zero(&note->refund)) {
+        payment_book_want_payback(&payment->book, &note->refund);
+    }
+    if (is_refund) {
+        payment_book_want_refunds_of(&payment->book, &note->charge);
+    }
+    return payment_book_want_parked(&payment->book, &note->charge);
 }
 
 static err
@@ -381,16 +401,20 @@ want_request(struct payment *payment, struct item *item, size_t number)
         return want_charge(payment, item);
     }
     if (item->op == OP_payment_webhook) {
-        want_webhook(payment, item, number);
-    } else if (item->op == OP_payment_cancel) {
+        return want_webhook(payment, item, number);
+    }
+    if (item->op == OP_payment_cancel) {
         payment_book_want_claim(&payment->book, &((const struct payment_cancel *)item->body)->charge);
         return payment_book_want_parked(&payment->book, &((const struct payment_cancel *)item->body)->charge);
-    } else if (item->op == OP_payment_refund) {
+    }
+    if (item->op == OP_payment_refund) {
         if (batch_is_asked_again(payment->batch, item)) {
             payment_book_want_payback(&payment->book, &item->id);
         }
         payment_book_want_claim(&payment->book, &((const struct payment_refund *)item->body)->charge);
-    } else if (item->op == OP_payment_confirm) {
+        return payment_book_want_parked(&payment->book, &((const struct payment_refund *)item->body)->charge);
+    }
+    if (item->op == OP_payment_confirm) {
         payment_book_want_claim(&payment->book, &((const struct payment_confirm *)item->body)->charge);
     } else if (item->op == OP_payment_get) {
         payment_book_want_claim(&payment->book, &((const struct payment_get *)item->body)->charge);
@@ -400,14 +424,27 @@ want_request(struct payment *payment, struct item *item, size_t number)
     return ERR_ok;
 }
 
-static void
+static err
 want_by_id(struct payment *payment, bool is_refund, const struct id *id)
 {
     if (is_refund) {
         payment_book_want_payback(&payment->book, id);
-    } else {
-        payment_book_want_claim(&payment->book, id);
+        return ERR_ok;
     }
+    payment_book_want_claim(&payment->book, id);
+    return payment_book_want_parked(&payment->book, id);
+}
+
+static err
+want_due(struct payment *payment, const struct item *item)
+{
+    struct id id;
+    memcpy(id.bytes, item->key.data, ID_SIZE);
+    if (slice_equal(item->owner, slice_of(OWNER_NOTE))) {
+        payment_book_want_note(&payment->book, &id);
+        return ERR_ok;
+    }
+    return want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
 }
 
 static err
@@ -420,11 +457,9 @@ want_all(struct payment *payment)
         if (item->kind == ITEM_REQUEST) {
             code = want_request(payment, item, i);
         } else if (item->kind == ITEM_DUE && item->key.size == ID_SIZE) {
-            struct id id;
-            memcpy(id.bytes, item->key.data, ID_SIZE);
-            want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
+            code = want_due(payment, item);
         } else if (item->kind == ITEM_CALL) {
-            want_by_id(payment, payment_call_is_refund(item), &item->context_id);
+            code = want_by_id(payment, payment_call_is_refund(item), &item->context_id);
         } else if (item->kind == ITEM_REPLY) {
             payment_want_of_reader(payment, item);
         }
@@ -451,14 +486,23 @@ handle_request(struct payment *payment, struct item *item, const struct payment_
 }
 
 static err
+handle_due(struct payment *payment, const struct item *item)
+{
+    if (slice_equal(item->owner, slice_of(OWNER_NOTE))) {
+        return payment_handle_note(payment, item);
+    }
+    bool is_told = slice_equal(item->owner, slice_of(OWNER_TOLD)) && item->key.size == ID_SIZE;
+    return is_told ? payment_handle_told(payment, item) : payment_handle_due(payment, item);
+}
+
+static err
 handle_item(struct payment *payment, struct item *item, const struct payment_note *note)
 {
     switch (item->kind) {
     case ITEM_REQUEST:
         return handle_request(payment, item, note);
     case ITEM_DUE:
-        return slice_equal(item->owner, slice_of(OWNER_TOLD)) && item->key.size == ID_SIZE ? payment_handle_told(payment, item)
-                                                                                           : payment_handle_due(payment, item);
+        return handle_due(payment, item);
     case ITEM_CALL:
         return payment_handle_outcome(payment, item);
     case ITEM_REPLY:
@@ -493,7 +537,9 @@ payment_handle(void *state, struct batch *batch)
 static void
 payment_committed(void *state)
 {
-    payment_readers_settle(state, true);
+    struct payment *payment = state;
+    payment_readers_settle(payment, true);
+    payment_meters_settle(payment->meters, true);
 }
 
 static void
@@ -502,6 +548,7 @@ payment_dropped(void *state)
     struct payment *payment = state;
     payment_book_drop(&payment->book);
     payment_readers_settle(payment, false);
+    payment_meters_settle(payment->meters, false);
 }
 
 /* Whether the gateway's address is one that nobody else can reach. */
@@ -565,6 +612,7 @@ payment_open(struct actor *actor, void **state, struct err_text *why)
     payment->actor = actor;
     payment->settings = settings;
     payment->key = key;
+    payment->meters = payment_meters_create();
     payment_store_init(&payment->store, actor_db(actor));
     payment->book.store = &payment->store;
     *state = payment;
@@ -580,6 +628,7 @@ payment_close(void **state)
         return;
     }
     payment_readers_close(payment);
+    payment_meters_destroy(&payment->meters);
     payment_book_fini(&payment->book);
     wire_buffer_fini(&payment->page);
     sodium_memzero(&payment->key, sizeof payment->key);

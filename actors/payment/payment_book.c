@@ -32,6 +32,7 @@ payment_book_begin(struct payment_book *book, struct batch *batch)
     book->first_payback = NULL;
     book->payback_tail = &book->first_payback;
     book->first_written = NULL;
+    book->disputed = NULL;
 }
 
 void
@@ -114,6 +115,26 @@ payment_book_payback(struct payment_book *book, const struct id *id)
     return slot != NULL && slot->exists ? slot : NULL;
 }
 
+struct payment_payback_slot *
+payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_payback_slot *previous)
+{
+    struct payment_payback_slot *slot = previous == NULL ? book->first_payback : previous->next;
+    while (slot != NULL && !(slot->exists && id_equal(&slot->payback.charge, charge))) {
+        slot = slot->next;
+    }
+    return slot;
+}
+
+struct payment_note_slot *
+payment_book_disputed(const struct payment_book *book, const struct id *told)
+{
+    struct payment_note_slot *slot = book->disputed;
+    while (slot != NULL && !id_equal(&slot->note.told, told)) {
+        slot = slot->next;
+    }
+    return slot;
+}
+
 /* --- reading --- */
 
 void
@@ -135,6 +156,18 @@ payment_book_want_payback(struct payment_book *book, const struct id *id)
 }
 
 void
+payment_book_want_refunds_of(struct payment_book *book, const struct id *charge)
+{
+    payment_store_want_refunds_of(book->store, charge);
+}
+
+void
+payment_book_want_note(struct payment_book *book, const struct id *told)
+{
+    payment_store_want_note(book->store, told);
+}
+
+void
 payment_book_want_told(struct payment_book *book, const struct id *told)
 {
     payment_store_want_told(book->store, told);
@@ -146,6 +179,7 @@ payment_book_want_parked(struct payment_book *book, const struct id *charge)
     err code = load_marks(book);
     if (code == ERR_ok && book->marks.parked > 0) {
         payment_store_want_parked(book->store, charge);
+        payment_store_want_refunds_of(book->store, charge);
     }
     return code;
 }
@@ -173,7 +207,19 @@ see_payback(void *context, const struct payment_payback *payback)
         slot->payback.reference = payment_book_keep(book, payback->reference);
         slot->payback.reason = payment_book_keep(book, payback->reason);
         slot->exists = true;
-        payment_book_want_claim(book, &payback->charge);
+    }
+}
+
+/* One that was wanted by its id: the charge is read next, and what waits for it. */
+static void
+see_payback_wanted(void *context, const struct payment_payback *payback)
+{
+    struct payment_book *book = context;
+    see_payback(book, payback);
+    payment_book_want_claim(book, &payback->charge);
+    if (book->marks.parked > 0) {
+        payment_store_want_parked(book->store, &payback->charge);
+        payment_store_want_refunds_of(book->store, &payback->charge);
     }
 }
 
@@ -214,10 +260,29 @@ see_parked(void *context, const struct payment_note *note)
     }
 }
 
+static void
+see_disputed(void *context, const struct payment_note *note)
+{
+    struct payment_book *book = context;
+    struct payment_note_slot *slot = note_slot(book, note);
+    slot->next = book->disputed;
+    book->disputed = slot;
+    if (!id_is_zero(&note->charge)) {
+        payment_book_want_claim(book, &note->charge);
+        payment_store_want_refunds_of(book->store, &note->charge);
+    }
+}
+
 err
 payment_book_read(struct payment_book *book)
 {
-    err code = payment_store_read_refunds(book->store, see_payback, book);
+    err code = load_marks(book);
+    if (code == ERR_ok) {
+        code = payment_store_read_notes(book->store, see_disputed, book);
+    }
+    if (code == ERR_ok) {
+        code = payment_store_read_refunds(book->store, see_payback_wanted, book);
+    }
     if (code == ERR_ok) {
         code = payment_store_read_charges(book->store, see_claim, book);
     }
@@ -227,7 +292,7 @@ payment_book_read(struct payment_book *book)
     if (code == ERR_ok) {
         code = payment_store_read_parked(book->store, see_parked, book);
     }
-    return code == ERR_ok ? load_marks(book) : code;
+    return code == ERR_ok ? payment_store_read_refunds_of(book->store, see_payback, book) : code;
 }
 
 /* --- new ones --- */
@@ -265,22 +330,29 @@ payment_book_add_payback(struct payment_book *book, const struct id *id)
 static void
 will_be_written(struct payment_book *book, struct payment_note_slot *slot)
 {
-    slot->next_written = book->first_written;
-    book->first_written = slot;
+    if (!slot->is_written) {
+        slot->is_written = true;
+        slot->next_written = book->first_written;
+        book->first_written = slot;
+    }
 }
 
-struct payment_note_slot *
-payment_book_take_parked(struct payment_book *book, struct payment_claim_slot *slot)
+void
+payment_book_unpark(struct payment_book *book, struct payment_claim_slot *slot, struct payment_note_slot *parked)
 {
-    struct payment_note_slot *parked = slot->parked;
-    if (parked != NULL) {
-        slot->parked = parked->next;
-        book->marks.parked--;
-        if (!parked->is_new) {
-            will_be_written(book, parked);
-        }
+    struct payment_note_slot **at = &slot->parked;
+    while (*at != parked) {
+        at = &(*at)->next;
     }
-    return parked;
+    *at = parked->next;
+    book->marks.parked--;
+    will_be_written(book, parked);
+}
+
+void
+payment_book_touch_note(struct payment_book *book, struct payment_note_slot *slot)
+{
+    will_be_written(book, slot);
 }
 
 bool
@@ -332,7 +404,7 @@ payment_book_write(struct payment_book *book)
         if (slot->is_new) {
             payment_store_add_note(book->store, &slot->note);
         } else {
-            code = payment_store_unpark(book->store, &slot->note);
+            code = payment_store_update_note(book->store, &slot->note);
         }
     }
     return code == ERR_ok ? payment_store_queue(book->store) : code;

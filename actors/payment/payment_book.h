@@ -33,12 +33,13 @@ struct payment_payback_slot {
     bool is_called;
 };
 
-/* A webhook: one of this batch, or an earlier one that waits for a charge. */
+/* A webhook: one of this batch, or an earlier one that waits or is disputed. */
 struct payment_note_slot {
     struct payment_note note;
-    struct payment_note_slot *next; /* of those that wait for a charge, in the order in which they came */
+    struct payment_note_slot *next; /* of those that wait for a charge, in the order in which they came; of those that were disputed */
     struct payment_note_slot *next_written;
     bool is_new;
+    bool is_written; /* it is among those that will be */
 };
 
 struct payment_book {
@@ -52,6 +53,7 @@ struct payment_book {
     struct payment_payback_slot *first_payback;
     struct payment_payback_slot **payback_tail;
     struct payment_note_slot *first_written;
+    struct payment_note_slot *disputed; /* those that were wanted */
     bool has_marks;
     struct payment_marks marks; /* with this batch's rows */
 };
@@ -68,13 +70,19 @@ payment_book_fini(struct payment_book *book);
 void
 payment_book_want_claim(struct payment_book *book, const struct id *id);
 
-/* The refund, and the charge that it belongs to. */
+/* The refund, the charge that it belongs to, and the webhooks that wait for that. */
 void
 payment_book_want_payback(struct payment_book *book, const struct id *id);
+/* All refunds of the charge. */
+void
+payment_book_want_refunds_of(struct payment_book *book, const struct id *charge);
 void
 payment_book_want_told(struct payment_book *book, const struct id *told);
+/* A webhook that was told before, to look at it once more. */
+void
+payment_book_want_note(struct payment_book *book, const struct id *told);
 
-/* Webhooks that wait for this new charge; costs nothing while there are none. */
+/* Webhooks that wait for this charge, and its refunds when there are any; costs nothing while none waits. */
 MUST_CHECK err
 payment_book_want_parked(struct payment_book *book, const struct id *charge);
 MUST_CHECK err
@@ -86,15 +94,27 @@ payment_book_claim(struct payment_book *book, const struct id *id);
 struct payment_payback_slot *
 payment_book_payback(struct payment_book *book, const struct id *id);
 
+/* The refunds of a charge that were wanted or added, one after the other: NULL is before the first, and behind the last. */
+struct payment_payback_slot *
+payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_payback_slot *previous);
+
+/* NULL: there is none of this id, or it was not wanted. */
+struct payment_note_slot *
+payment_book_disputed(const struct payment_book *book, const struct id *told);
+
 /* A new one, with its number. There must be none of this id. */
 struct payment_claim_slot *
 payment_book_add_claim(struct payment_book *book, const struct id *id);
 struct payment_payback_slot *
 payment_book_add_payback(struct payment_book *book, const struct id *id);
 
-/* Takes the oldest webhook that waits for it; it is written with the outcome that is set in it then. NULL: none. */
-struct payment_note_slot *
-payment_book_take_parked(struct payment_book *book, struct payment_claim_slot *slot);
+/* Takes a webhook that waits for the charge: with an outcome that is set in it now, which is written. */
+void
+payment_book_unpark(struct payment_book *book, struct payment_claim_slot *slot, struct payment_note_slot *parked);
+
+/* What is set in a webhook of earlier is written. */
+void
+payment_book_touch_note(struct payment_book *book, struct payment_note_slot *slot);
 
 /* Whether the webhook was told before, in this batch or an earlier one. */
 bool

@@ -56,6 +56,9 @@ emit(struct payment *payment, enum event_type type, const struct payment_claim *
     if (reason.size > 0) {
         WIRE_SET(&fact, payment_fact, reason, reason);
     }
+    if (payback != NULL) {
+        WIRE_SET(&fact, payment_fact, refunded, claim->refunded);
+    }
     id_format(&claim->order, key);
     batch_emit(payment->batch, type, slice_of(key), &fact, cause);
 }

@@ -35,6 +35,10 @@
 #include "log_often.h"
 
 #define PATIENCE_CALLS 10 /* the first wait for what is pending, in call time-outs */
+#define YIELDED                                                           \
+    {                                                                     \
+        (const uint8_t *)"it was paid back at the provider meanwhile", 42 \
+    }
 #define URL_SIZE (SETTING_TEXT_MAX + 64)
 
 /* A charge or a refund on its way to the provider. */
@@ -107,12 +111,20 @@ is_cancelled(const struct task *task)
     return task->payback == NULL && task->claim->claim.status == PAYMENT_CANCELLED;
 }
 
+/* Whether only the provider's number of it is missing: a refund that was told waits for that. */
+static bool
+lacks_reference(const struct task *task)
+{
+    return task->payback != NULL && task->payback->payback.status == PAYMENT_SUCCEEDED && task->payback->payback.reference.size == 0 &&
+           payment_has_told_refund(task->claim);
+}
+
 /* Whether its outcome is still wanted: it is pending, or cancelled and may have been taken. */
 static bool
 is_wanted(const struct task *task)
 {
     if (task->payback != NULL) {
-        return task->payback->payback.status == PAYMENT_PENDING;
+        return task->payback->payback.status == PAYMENT_PENDING || lacks_reference(task);
     }
     return task->claim->claim.status == PAYMENT_PENDING || task->claim->claim.status == PAYMENT_CANCELLED;
 }
@@ -154,6 +166,26 @@ end(struct payment *payment, struct task *task)
     if (task->has_row) {
         batch_due_cancel(payment->batch, owner_of(task), (struct slice){id_of(task)->bytes, ID_SIZE});
     }
+}
+
+bool
+payment_ask_reference(struct payment *payment, const struct payment_claim *claim, const struct payment_payback *payback)
+{
+    struct wire_buffer payload = {0};
+    struct calls calls = {.wait = CALLS_WAIT_PAUSE};
+    if (claim->provider != PAYMENT_HTTP || payment->settings->payment_url[0] == '\0') {
+        return false;
+    }
+    calls_encode(&calls, &payload);
+    batch_due(payment->batch, &(struct due){
+                                  .owner = OWNER_REFUND,
+                                  .key = {payback->id.bytes, ID_SIZE},
+                                  .due_ms = payment->batch->now_ms,
+                                  .attempts = payback->attempts,
+                                  .payload = wire_buffer_slice(&payload),
+                              });
+    wire_buffer_fini(&payload);
+    return true;
 }
 
 err
@@ -256,7 +288,7 @@ expect_later(struct payment *payment, const struct payment_claim *claim)
     }
 }
 
-static void
+static err
 settle(struct payment *payment, struct task *task, enum payment_verdict verdict, const struct payment_words *words)
 {
     touch(task);
@@ -266,6 +298,18 @@ settle(struct payment *payment, struct task *task, enum payment_verdict verdict,
         expect_later(payment, &task->claim->claim);
     }
     end(payment, task);
+    return payment_apply_parked(payment, task->claim, task->cause);
+}
+
+/* A provider that gives no number knows the refund by our key alone. */
+static void
+learn_reference(struct payment *payment, struct task *task, struct slice reference)
+{
+    char text[ID_TEXT_SIZE];
+    struct payment_payback *payback = &task->payback->payback;
+    id_format(&payback->id, text);
+    payback->reference = reference.size > 0 ? reference : payment_book_keep(&payment->book, slice_of(text));
+    touch(task);
 }
 
 static void
@@ -279,8 +323,8 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
     task->calls.failures = 0;
     task->calls.doubted_ms = 0;
     task->calls.accepted++;
-    if (task->payback == NULL && words->reference.size > 0) {
-        task->claim->claim.reference = words->reference;
+    if (words->reference.size > 0) {
+        *(task->payback != NULL ? &task->payback->payback.reference : &task->claim->claim.reference) = words->reference;
     }
     set_reason(task, words->reason);
     if (is_cancelled(task) && now_ms - claim->changed_ms >= PAYMENT_WATCH_MS) {
@@ -324,14 +368,18 @@ take_held(struct payment *payment, struct task *task, struct slice error)
 static err
 take_verdict(struct payment *payment, struct task *task, enum payment_verdict verdict, const struct payment_words *words)
 {
+    if (lacks_reference(task) && verdict != VERDICT_UNKNOWN) {
+        learn_reference(payment, task, words->reference);
+        end(payment, task);
+        return payment_apply_parked(payment, task->claim, task->cause);
+    }
     switch (verdict) {
     case VERDICT_SUCCEEDED:
     case VERDICT_FAILED:
-        settle(payment, task, verdict, words);
-        return ERR_ok;
+        return settle(payment, task, verdict, words);
     case VERDICT_PENDING:
         take_pending(payment, task, words);
-        return ERR_ok;
+        return payment_apply_parked(payment, task->claim, task->cause);
     case VERDICT_NOT_TAKEN:
         if (is_cancelled(task)) {
             end(payment, task);
@@ -363,7 +411,8 @@ call_simulated(struct payment *payment, struct task *task, enum payment_step ste
         (void)snprintf(reason, sizeof reason, "the simulated provider refuses%s amounts that end in %02d",
                        task->payback != NULL ? " to pay back" : "", (int)(claim->amount % 100));
     }
-    struct payment_words words = {.reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason))};
+    struct payment_words words = {
+        .reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason)), .money.amount = MONEY_NOT_TOLD};
     return take_verdict(payment, task, verdict, &words);
 }
 
@@ -428,6 +477,10 @@ static err
 call(struct payment *payment, struct task *task, enum payment_step step)
 {
     bool is_outside = task->claim->claim.provider != PAYMENT_SIMULATED && payment->settings->payment_url[0] != '\0';
+    if (step == PAYMENT_CREATE && task->payback != NULL && payment_has_told_refund(task->claim)) {
+        static const struct payment_words yields = {{(const uint8_t *)"", 0}, YIELDED, {0}};
+        return settle(payment, task, VERDICT_FAILED, &yields); /* it is not there yet, so the one that was told is another one */
+    }
     if (is_outside && !batch_may_call(payment->batch, task->cause)) {
         wait_for(payment, task, step == PAYMENT_CREATE ? CALLS_WAIT_TURN_FIRST : CALLS_WAIT_TURN, batch_turn_ms(payment->batch));
         return ERR_ok;
@@ -442,10 +495,9 @@ call(struct payment *payment, struct task *task, enum payment_step step)
 static err
 start(struct payment *payment, struct task *task)
 {
-    static const struct payment_words none = {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}};
+    static const struct payment_words none = {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}, {MONEY_NOT_TOLD, ""}};
     if (amount_of(task) == 0 || (task->payback != NULL && task->claim->claim.provider == PAYMENT_BY_HAND)) {
-        settle(payment, task, VERDICT_SUCCEEDED, &none); /* nothing has to move, or it moves over the counter */
-        return ERR_ok;
+        return settle(payment, task, VERDICT_SUCCEEDED, &none); /* nothing has to move, or it moves over the counter */
     }
     if (task->claim->claim.provider == PAYMENT_BY_HAND) {
         return ERR_ok;
@@ -567,6 +619,7 @@ judge(struct payment *payment, const struct item *item, struct payment_words *wo
     *words = (struct payment_words){
         .reference = payment_clean_text(payment, text_member(answer, "reference"), PAYMENT_REFERENCE_MAX),
         .reason = payment_clean_text(payment, text_member(answer, "reason"), PAYMENT_REASON_MAX),
+        .money.amount = MONEY_NOT_TOLD,
     };
     json_decref(answer);
     bool is_unexplained = verdict == VERDICT_FAILED && words->reason.size == 0;
@@ -587,6 +640,20 @@ is_held(const struct payment *payment, struct task *task, const struct item *ite
     return item->call_blame == CALL_NOT_CHARGED;
 }
 
+/* The answer to a call that nobody waits for says one thing yet: what the provider calls a refund of ours, should it tell of it. */
+static err
+take_late(struct payment *payment, struct task *task, const struct item *item)
+{
+    struct payment_words words;
+    enum payment_verdict verdict = judge(payment, item, &words);
+    bool is_known = verdict == VERDICT_SUCCEEDED || verdict == VERDICT_PENDING || verdict == VERDICT_FAILED;
+    if (task->payback == NULL || !is_known || words.reference.size == 0 || task->payback->payback.reference.size > 0) {
+        return ERR_ok;
+    }
+    learn_reference(payment, task, words.reference);
+    return payment_apply_parked(payment, task->claim, item);
+}
+
 err
 payment_handle_outcome(struct payment *payment, const struct item *item)
 {
@@ -594,9 +661,11 @@ payment_handle_outcome(struct payment *payment, const struct item *item)
     struct wire_buffer payload = {0};
     struct payment_words words;
     bool found = false;
-    if (!find_task(payment, payment_call_is_refund(item), &item->context_id, &task) || *attempts_of(&task) != item->call_tag / 4 ||
-        !is_wanted(&task)) {
-        return ERR_ok; /* a webhook was faster, or the row behind the call has called again */
+    if (!find_task(payment, payment_call_is_refund(item), &item->context_id, &task)) {
+        return ERR_ok;
+    }
+    if (*attempts_of(&task) != item->call_tag / 4 || !is_wanted(&task)) {
+        return take_late(payment, &task, item); /* a webhook was faster, or the row behind the call has called again */
     }
     err code = payment_store_find_calls(&payment->store, owner_of(&task), id_of(&task), &payload, &found);
     if (code != ERR_ok) {

@@ -16,6 +16,7 @@
 #include "payment_rules.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define PATIENCE_DOUBLINGS_MAX 32
 #define TIMESTAMP_DIGITS_MAX 12
@@ -122,6 +123,13 @@ payment_left(int64_t amount, int64_t refunded, int64_t refunding)
 {
     int64_t left = amount - refunded - refunding;
     return left > 0 ? left : 0;
+}
+
+bool
+payment_money_fits(const struct money_told *told, int64_t amount, const char *currency)
+{
+    bool is_amount = told->amount == MONEY_NOT_TOLD || told->amount == amount;
+    return is_amount && (told->currency[0] == '\0' || strcmp(told->currency, currency) == 0);
 }
 
 /* --- a provider's answers --- */

@@ -32,6 +32,13 @@ enum payment_verdict {
     VERDICT_COUNT
 };
 
+/* How much a provider says has moved. */
+#define MONEY_NOT_TOLD (-1)
+struct money_told {
+    int64_t amount;   /* MONEY_NOT_TOLD: it does not say */
+    char currency[4]; /* "": it does not say */
+};
+
 /* A provider is told of it, or asked what became of it. */
 enum payment_step { PAYMENT_CREATE, PAYMENT_ASK };
 
@@ -67,6 +74,10 @@ payment_refund_after(enum payment_status status, enum payment_verdict verdict, b
 /* How much may still be paid back, of what is neither paid back nor on its way. */
 int64_t
 payment_left(int64_t amount, int64_t refunded, int64_t refunding);
+
+/* Whether what moved is what was asked for, as far as it was told. */
+bool
+payment_money_fits(const struct money_told *told, int64_t amount, const char *currency);
 
 /* --- a provider's answers --- */
 

@@ -5,9 +5,11 @@
  * STATE    $charge    all charges; n is made by the writer in order, id is the request that asked for it. refunded is the sum of its
  *                     refunds that succeeded, refunding of those that are pending. A charge that was cancelled before it came has no
  *                     amount (0 XXX) and no method (unknown), until its late original brings them.
- *          $refund    all refunds; id is the request that asked for it.
- *          $webhook   what a provider told, once each: `told` is the hash of the webhook's id. outcome applied, ignored or parked;
- *                     parked is the charge that it waits for. No part of the posted body but what is read of it.
+ *          $refund    all refunds; id is the request that asked for it. elsewhere is 1 of one that was made at the provider: its id is
+ *                     the provider's when that is a UUID, and derived from its charge and the provider's number otherwise.
+ *          $webhook   what a provider told, once each: `told` is the hash of the webhook's id. outcome applied, ignored, disputed or
+ *                     parked; parked is the charge that it waits for, or whose refunds. amount is NULL when it was not told. No part
+ *                     of the posted body but what is read of it.
  *
  * LIMITS   Texts of a provider are cut to 255 bytes, references to 128. 130 mends databases of the first days, whose step 100 made another table.
  */
@@ -36,4 +38,7 @@ const struct db_step payment_steps[PAYMENT_STEP_COUNT] = {
           " charge {BYTES 16} NOT NULL, refund {BYTES 16}, reference {TEXT 128} NOT NULL, reason {TEXT 255} NOT NULL,"
           " received {I64} NOT NULL, outcome {NAME 16} NOT NULL, parked {BYTES 16}, UNIQUE (parked, n)"
           ") {TABLE_END}"},
+    {125, "ALTER TABLE $refund ADD COLUMN elsewhere {I64} NOT NULL DEFAULT 0"},
+    {126, "ALTER TABLE $webhook ADD COLUMN amount {I64}"},
+    {127, "ALTER TABLE $webhook ADD COLUMN currency {NAME 3} NOT NULL DEFAULT ''"},
 };

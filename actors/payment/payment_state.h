@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What the parts of payment share: payment.c (messages), payment_money.c (what becomes of charges and refunds), payment_provider.c
- * (calls to the provider), payment_webhook.c (what it tells by itself), payment_reading.c (who reads what). Not for others. */
+ * (calls to the provider), payment_webhook.c (what it tells by itself), payment_told.c (what that means here), payment_reading.c (who
+ * reads what). Not for others. */
 #ifndef LARDER_PAYMENT_STATE_H
 #define LARDER_PAYMENT_STATE_H
 
@@ -15,6 +16,9 @@
 #define OWNER_CHARGE "charge"
 #define OWNER_REFUND "refund"
 #define OWNER_TOLD "told" /* what the simulated provider tells once more; the key is the charge's id */
+#define OWNER_NOTE "note" /* a webhook with a letter; the key is its `told` */
+
+struct payment_meters;
 
 struct payment {
     struct actor *actor;
@@ -23,8 +27,9 @@ struct payment {
     struct payment_book book;
     struct payment_key key; /* of webhooks */
     struct wire_buffer page;
-    struct batch *batch;            /* under way */
-    struct payment_note **notes;    /* by item: the webhook in it, NULL for none; in the batch's memory */
+    struct batch *batch;         /* under way */
+    struct payment_note **notes; /* by item: the webhook in it, NULL for none; in the batch's memory */
+    struct payment_meters *meters;
     struct payment_reader *readers; /* who waits for order */
     uint64_t last_reader;
 };
@@ -33,6 +38,7 @@ struct payment {
 struct payment_words {
     struct slice reference;
     struct slice reason;
+    struct money_told money;
 };
 
 /* --- payment.c --- */
@@ -91,6 +97,10 @@ payment_start_charge(struct payment *payment, struct payment_claim_slot *slot, c
 MUST_CHECK err
 payment_start_refund(struct payment *payment, struct payment_payback_slot *slot, const struct item *cause);
 
+/* A refund that has arrived, whose number at the provider nobody has told: it is asked for. False: there is nobody to ask. */
+bool
+payment_ask_reference(struct payment *payment, const struct payment_claim *claim, const struct payment_payback *payback);
+
 /* It was settled by somebody else: nothing is called any more, and a letter about it is closed. */
 MUST_CHECK err
 payment_stop_calls(struct payment *payment, const char *owner, const struct id *id);
@@ -120,8 +130,40 @@ payment_handle_webhook(struct payment *payment, struct item *item, const struct 
 MUST_CHECK err
 payment_handle_told(struct payment *payment, const struct item *item);
 
-/* What was told of a charge before it came. */
+/* --- payment_told.c --- */
+
+/* Books what a webhook tells, and sets its outcome. The charge is there. */
+MUST_CHECK err
+payment_apply_note(struct payment *payment, struct payment_note *note, struct payment_claim_slot *slot, const struct item *cause);
+
+/* The same of all that wait for this charge, or for what was under way of it: as far as that has ended. */
 MUST_CHECK err
 payment_apply_parked(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause);
+
+/* Whether a refund that was told waits: whether it is one of ours is not known yet. */
+bool
+payment_has_told_refund(const struct payment_claim_slot *slot);
+
+/* A letter about a webhook whose money has no place here. `claim` may be NULL. */
+void
+payment_dispute(struct payment *payment, const struct payment_note *note, const struct payment_claim *claim, const char *why,
+                const struct item *cause);
+
+/* A due row OWNER_NOTE has come: somebody asks for its letter. */
+MUST_CHECK err
+payment_handle_note(struct payment *payment, const struct item *item);
+
+/* --- payment_meters.c --- */
+
+struct payment_meters *
+payment_meters_create(void);
+void
+payment_meters_destroy(struct payment_meters **meters);
+
+/* A webhook of the batch under way was noted; `is_known`: its type says something here. */
+void
+payment_meters_note(struct payment_meters *meters, enum payment_noted_as outcome, bool is_known);
+void
+payment_meters_settle(struct payment_meters *meters, bool is_on_disk);
 
 #endif

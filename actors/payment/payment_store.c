@@ -22,10 +22,10 @@
     "n, id, order_id, amount, currency, method, provider, status, refunded, refunding, replaces, reference, reason, attempts, " \
     "created, changed"
 #define CHARGE_COLUMN_COUNT 16
-#define REFUND_COLUMNS "n, id, charge, amount, status, reference, reason, attempts, created, changed"
-#define REFUND_COLUMN_COUNT 10
-#define NOTE_COLUMNS "n, told, webhook_id, type, charge, refund, reference, reason, received, outcome"
-#define NOTE_COLUMN_COUNT 11
+#define REFUND_COLUMNS "n, id, charge, amount, status, reference, reason, attempts, created, changed, elsewhere"
+#define REFUND_COLUMN_COUNT 11
+#define NOTE_COLUMNS "n, told, webhook_id, type, charge, refund, reference, reason, received, outcome, amount, currency"
+#define NOTE_COLUMN_COUNT 13
 
 const char *
 payment_noted_name(enum payment_noted_as outcome)
@@ -37,8 +37,20 @@ payment_noted_name(enum payment_noted_as outcome)
         return "ignored";
     case PAYMENT_PARKED:
         return "parked";
+    case PAYMENT_DISPUTED:
+        return "disputed";
     }
     return "ignored";
+}
+
+static enum payment_noted_as
+find_noted(struct slice name)
+{
+    enum payment_noted_as outcome = PAYMENT_APPLIED;
+    while (outcome < PAYMENT_DISPUTED && !slice_equal(name, slice_of(payment_noted_name(outcome)))) {
+        outcome++;
+    }
+    return outcome;
 }
 
 void
@@ -108,6 +120,7 @@ read_refund(struct db_statement *row, struct payment_payback *payback)
         .attempts = db_i64(row, 7),
         .created_ms = db_i64(row, 8),
         .changed_ms = db_i64(row, 9),
+        .is_elsewhere = db_i64(row, 10) != 0,
     };
 }
 
@@ -124,8 +137,12 @@ read_note(struct db_statement *row, struct payment_note *note)
         .reference = db_bytes(row, 6),
         .reason = db_bytes(row, 7),
         .received_ms = db_i64(row, 8),
-        .outcome = PAYMENT_PARKED,
+        .outcome = find_noted(db_bytes(row, 9)),
+        .money.amount = db_is_null(row, 10) ? MONEY_NOT_TOLD : db_i64(row, 10),
     };
+    struct slice currency = db_bytes(row, 11);
+    (void)snprintf(note->money.currency, sizeof note->money.currency, "%.*s", (int)currency.size,
+                   currency.size == 0 ? "" : (const char *)currency.data);
 }
 
 /* --- reads by many keys --- */
@@ -140,6 +157,18 @@ static struct db_in *
 refunds_in(struct payment_store *store)
 {
     return db_in(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY id} WHERE id IN (*)");
+}
+
+static struct db_in *
+refunds_of_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY charge} WHERE charge IN (*)");
+}
+
+static struct db_in *
+notes_in(struct payment_store *store)
+{
+    return db_in(store->db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY told} WHERE told IN (*)");
 }
 
 static struct db_in *
@@ -167,6 +196,18 @@ payment_store_want_refund(struct payment_store *store, const struct id *id)
 }
 
 void
+payment_store_want_refunds_of(struct payment_store *store, const struct id *charge)
+{
+    db_in_id(refunds_of_in(store), charge);
+}
+
+void
+payment_store_want_note(struct payment_store *store, const struct id *told)
+{
+    db_in_id(notes_in(store), told);
+}
+
+void
 payment_store_want_told(struct payment_store *store, const struct id *told)
 {
     db_in_id(told_in(store), told);
@@ -190,17 +231,29 @@ payment_store_read_charges(struct payment_store *store, void (*see)(void *contex
     return db_in_end(in);
 }
 
-err
-payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
-                           void *context)
+static err
+read_paybacks(struct db_in *in, void (*see)(void *context, const struct payment_payback *payback), void *context)
 {
-    struct db_in *in = refunds_in(store);
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct payment_payback payback;
         read_refund(row, &payback);
         see(context, &payback);
     }
     return db_in_end(in);
+}
+
+err
+payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+                           void *context)
+{
+    return read_paybacks(refunds_in(store), see, context);
+}
+
+err
+payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+                              void *context)
+{
+    return read_paybacks(refunds_of_in(store), see, context);
 }
 
 err
@@ -214,16 +267,27 @@ payment_store_read_told(struct payment_store *store, void (*see)(void *context, 
     return db_in_end(in);
 }
 
-err
-payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
+static err
+read_notes(struct db_in *in, void (*see)(void *context, const struct payment_note *note), void *context)
 {
-    struct db_in *in = parked_in(store);
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct payment_note note;
         read_note(row, &note);
         see(context, &note);
     }
     return db_in_end(in);
+}
+
+err
+payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
+{
+    return read_notes(parked_in(store), see, context);
+}
+
+err
+payment_store_read_notes(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
+{
+    return read_notes(notes_in(store), see, context);
 }
 
 err
@@ -308,6 +372,7 @@ payment_store_add_refund(struct payment_store *store, const struct payment_payba
     db_rows_i64(rows, payback->attempts);
     db_rows_i64(rows, payback->created_ms);
     db_rows_i64(rows, payback->changed_ms);
+    db_rows_i64(rows, payback->is_elsewhere ? 1 : 0);
 }
 
 void
@@ -325,6 +390,12 @@ payment_store_add_note(struct payment_store *store, const struct payment_note *n
     db_rows_text(rows, note->reason);
     db_rows_i64(rows, note->received_ms);
     db_rows_text(rows, slice_of(payment_noted_name(note->outcome)));
+    if (note->money.amount == MONEY_NOT_TOLD) {
+        db_rows_null(rows);
+    } else {
+        db_rows_i64(rows, note->money.amount);
+    }
+    db_rows_text(rows, slice_of(note->money.currency));
     add_id_or_null(rows, note->outcome == PAYMENT_PARKED ? &note->charge : &none);
 }
 
@@ -369,7 +440,7 @@ payment_store_update_refund(struct payment_store *store, const struct payment_pa
 }
 
 err
-payment_store_unpark(struct payment_store *store, const struct payment_note *note)
+payment_store_update_note(struct payment_store *store, const struct payment_note *note)
 {
     struct db_statement *update = db_statement(store->db, "UPDATE $webhook SET outcome = ?, parked = NULL WHERE n = ?");
     db_bind_text(update, slice_of(payment_noted_name(note->outcome)));

@@ -44,9 +44,11 @@ struct payment_payback {
     int64_t attempts;
     int64_t created_ms;
     int64_t changed_ms;
+    bool is_elsewhere; /* made at the provider */
 };
 
-enum payment_noted_as { PAYMENT_APPLIED, PAYMENT_IGNORED, PAYMENT_PARKED };
+/* Parked: it waits for its charge, or for refunds of it that are under way. Disputed: the money does not fit, there is a letter. */
+enum payment_noted_as { PAYMENT_APPLIED, PAYMENT_IGNORED, PAYMENT_PARKED, PAYMENT_DISPUTED };
 
 /* What a provider told of a charge or a refund. */
 struct payment_note {
@@ -54,15 +56,16 @@ struct payment_note {
     struct id told; /* hash of webhook_id */
     struct slice webhook_id;
     struct slice type;
-    struct id charge;
+    struct id charge; /* zero: of a type that says nothing here */
     struct id refund; /* zero: none */
+    struct money_told money;
     struct slice reference;
     struct slice reason;
     int64_t received_ms;
     enum payment_noted_as outcome;
 };
 
-/* "applied", "ignored", "parked". */
+/* "applied", "ignored", "parked", "disputed". */
 const char *
 payment_noted_name(enum payment_noted_as outcome);
 
@@ -89,8 +92,14 @@ void
 payment_store_want_charge(struct payment_store *store, const struct id *id);
 void
 payment_store_want_refund(struct payment_store *store, const struct id *id);
+/* All refunds of a charge. */
+void
+payment_store_want_refunds_of(struct payment_store *store, const struct id *charge);
 void
 payment_store_want_told(struct payment_store *store, const struct id *told);
+/* The webhook itself. */
+void
+payment_store_want_note(struct payment_store *store, const struct id *told);
 void
 payment_store_want_parked(struct payment_store *store, const struct id *charge);
 MUST_CHECK err
@@ -98,6 +107,11 @@ payment_store_read_charges(struct payment_store *store, void (*see)(void *contex
 MUST_CHECK err
 payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
                            void *context);
+MUST_CHECK err
+payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+                              void *context);
+MUST_CHECK err
+payment_store_read_notes(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
 MUST_CHECK err
 payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context);
 MUST_CHECK err
@@ -121,9 +135,9 @@ payment_store_update_charge(struct payment_store *store, const struct payment_cl
 MUST_CHECK err
 payment_store_update_refund(struct payment_store *store, const struct payment_payback *payback);
 
-/* A parked one has met its charge. */
+/* A parked or disputed one has come to its end. */
 MUST_CHECK err
-payment_store_unpark(struct payment_store *store, const struct payment_note *note);
+payment_store_update_note(struct payment_store *store, const struct payment_note *note);
 MUST_CHECK err
 payment_store_queue(struct payment_store *store);
 

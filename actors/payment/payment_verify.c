@@ -48,15 +48,23 @@ static const struct check checks[] = {
      "it is pending, but no due row will ask what became of it"},
     {"refund", "SELECT n FROM $refund WHERE status NOT IN ('pending', 'succeeded', 'failed')",
      "its status is none that payment writes"},
+    {"refund", "SELECT n FROM $refund WHERE elsewhere NOT IN (0, 1) OR (elsewhere = 1 AND (status <> 'succeeded' OR reference = ''))",
+     "it was made at the provider, but it is not as what the provider tells"},
     {"refund", "SELECT r.n FROM $refund r LEFT JOIN $charge c ON c.id = r.charge WHERE c.id IS NULL", "its charge is not there"},
     {"refund",
      "SELECT r.n FROM $refund r LEFT JOIN $due d ON d.owner = 'refund' AND d.due_key = r.id"
      " WHERE r.status = 'pending' AND d.owner IS NULL",
      "it is pending, but no due row will ask what became of it"},
-    {"webhook", "SELECT w.n FROM $webhook w JOIN $charge c ON c.id = w.parked WHERE w.parked IS NOT NULL",
+    {"webhook",
+     "SELECT w.n FROM $webhook w JOIN $charge c ON c.id = w.parked WHERE w.parked IS NOT NULL AND w.type NOT LIKE 'refund.%'",
      "it waits for a charge that is there"},
     {"webhook",
-     "SELECT n FROM $webhook WHERE outcome NOT IN ('applied', 'ignored', 'parked') OR (outcome = 'parked' AND parked IS NULL)"
+     "SELECT w.n FROM $webhook w JOIN $charge c ON c.id = w.parked WHERE w.type LIKE 'refund.%' AND c.status = 'succeeded' AND NOT"
+     " EXISTS (SELECT 1 FROM $refund r JOIN $due d ON d.owner = 'refund' AND d.due_key = r.id WHERE r.charge = c.id)",
+     "it waits for refunds of its charge, but none is under way"},
+    {"webhook",
+     "SELECT n FROM $webhook WHERE outcome NOT IN ('applied', 'ignored', 'parked', 'disputed') OR (outcome = 'parked' AND parked IS "
+     "NULL)"
      " OR (outcome <> 'parked' AND parked IS NOT NULL) OR (parked IS NOT NULL AND parked <> charge)",
      "its outcome and the charge that it waits for do not agree"},
 };

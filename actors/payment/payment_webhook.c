@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   What a provider tells by itself: signed, kept before it is answered, applied once.
+ * PURPOSE   What a provider tells by itself: signed, kept before it is answered, applied once (payment_told.c).
  *
  * MESSAGES  payment.webhook; due "told", which is the simulated provider telling something a second time.
  *
@@ -8,7 +8,7 @@
  *
  * FAILURES  A signature that is missing, wrong, or more than 5 minutes from our clock is refused, and nothing is kept; without a
  *           secret all are. A body that cannot be read is refused too, so that the provider tells it again and somebody sees it there.
- *           Types that say nothing here are answered as ignored.
+ *           Types that say nothing here are kept and counted as ignored.
  *
  * LIMITS    The well-known secret of the simulated provider is good only while the gateway's address is loopback. Parked webhooks have
  *           no end: whoever has the secret can fill the table.
@@ -22,6 +22,7 @@
 #include <jansson.h>
 
 #include "log.h"
+#include "log_often.h"
 
 #define TYPE_MAX 64
 
@@ -70,6 +71,46 @@ read_text(struct payment *payment, const json_t *object, const char *name, size_
     return payment_clean_text(payment, text, max);
 }
 
+/* How much has moved, as far as it is told. Says what is wrong with it; NULL: nothing. */
+static const char *
+read_money(const json_t *data, struct money_told *told)
+{
+    const json_t *amount = json_object_get(data, "amount");
+    const json_t *currency = json_object_get(data, "currency");
+    *told = (struct money_told){.amount = MONEY_NOT_TOLD};
+    if (amount != NULL) {
+        if (!json_is_integer(amount) || json_integer_value(amount) < 0 || json_integer_value(amount) > LEVEL_MAX) {
+            return "data.amount: must be a whole number of minor units, 0 to 10^15";
+        }
+        told->amount = json_integer_value(amount);
+    }
+    if (currency != NULL) {
+        if (!json_is_string(currency) || !payment_is_currency(slice_of(json_string_value(currency)))) {
+            return "data.currency: must be three capital letters";
+        }
+        memcpy(told->currency, json_string_value(currency), sizeof told->currency);
+    }
+    return NULL;
+}
+
+/* Which refund: by our key, or by what the provider calls it. */
+static const char *
+read_refund(struct payment *payment, const json_t *data, struct payment_note *note)
+{
+    if (read_id(data, "refund", &note->refund)) {
+        return NULL;
+    }
+    const json_t *refund = json_object_get(data, "refund");
+    bool is_text = json_is_string(refund) && json_string_length(refund) > 0 && json_string_length(refund) <= PAYMENT_REFERENCE_MAX;
+    if (refund != NULL && !is_text) {
+        return "data.refund: must be a text of 1 to 128 bytes";
+    }
+    if (note->reference.size == 0) {
+        note->reference = read_text(payment, data, "refund", PAYMENT_REFERENCE_MAX);
+    }
+    return note->reference.size > 0 ? NULL : "data.refund, data.reference: one of them must say which refund";
+}
+
 /* Says what is wrong with the body; NULL: nothing. */
 static const char *
 read_body(struct payment *payment, const json_t *json, struct payment_note *note)
@@ -80,19 +121,22 @@ read_body(struct payment *payment, const json_t *json, struct payment_note *note
         return "type: must be a text";
     }
     note->type = read_text(payment, json, "type", TYPE_MAX);
+    bool has_charge = read_id(data, "charge", &note->charge);
+    note->reference = read_text(payment, data, "reference", PAYMENT_REFERENCE_MAX);
+    note->reason = read_text(payment, data, "reason", PAYMENT_REASON_MAX);
+    const char *wrong = read_money(data, &note->money);
     if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
         return NULL;
     }
-    if (!read_id(data, "charge", &note->charge)) {
+    if (!has_charge) {
         return "data.charge: must be a UUID";
     }
-    bool has_refund = json_object_get(data, "refund") != NULL;
-    if ((is_refund || has_refund) && !read_id(data, "refund", &note->refund)) {
-        return "data.refund: must be a UUID";
+    if (wrong == NULL && is_refund) {
+        wrong = read_refund(payment, data, note);
+    } else if (wrong == NULL && json_object_get(data, "refund") != NULL && !read_id(data, "refund", &note->refund)) {
+        wrong = "data.refund: must be a UUID";
     }
-    note->reference = read_text(payment, data, "reference", PAYMENT_REFERENCE_MAX);
-    note->reason = read_text(payment, data, "reason", PAYMENT_REASON_MAX);
-    return NULL;
+    return wrong;
 }
 
 struct payment_note *
@@ -114,6 +158,7 @@ payment_read_webhook(struct payment *payment, struct item *item)
     *note = (struct payment_note){
         .told = id_of_bytes(webhook->webhook_id.data, webhook->webhook_id.size),
         .webhook_id = webhook->webhook_id,
+        .money.amount = MONEY_NOT_TOLD,
         .received_ms = payment->batch->now_ms,
     };
     const char *wrong = read_body(payment, json, note);
@@ -125,47 +170,7 @@ payment_read_webhook(struct payment *payment, struct item *item)
     return note;
 }
 
-/* --- applying --- */
-
-static err
-apply_to_refund(struct payment *payment, struct payment_note *note, enum payment_verdict verdict, const struct item *cause)
-{
-    struct payment_payback_slot *slot = payment_book_payback(&payment->book, &note->refund);
-    struct payment_words words = {note->reference, note->reason};
-    if (slot == NULL || !id_equal(&slot->payback.charge, &note->charge)) {
-        log_warn("webhook_about_unknown_refund", LOG_ID("req", &cause->id), LOG_ID("charge", &note->charge),
-                 LOG_ID("refund", &note->refund));
-        return ERR_ok;
-    }
-    bool was_pending = slot->payback.status == PAYMENT_PENDING;
-    if (payment_settle_refund(payment, slot, verdict, &words, cause)) {
-        note->outcome = PAYMENT_APPLIED;
-        return was_pending ? payment_stop_calls(payment, OWNER_REFUND, &note->refund) : ERR_ok;
-    }
-    return ERR_ok;
-}
-
-/* Sets the note's outcome. The charge is there. */
-static err
-apply(struct payment *payment, struct payment_note *note, struct payment_claim_slot *slot, const struct item *cause)
-{
-    bool is_refund = false;
-    enum payment_verdict verdict = payment_verdict_of_type(note->type, &is_refund);
-    struct payment_words words = {note->reference, note->reason};
-    note->outcome = PAYMENT_IGNORED;
-    if (slot->claim.provider == PAYMENT_BY_HAND) {
-        log_warn("webhook_about_another_provider", LOG_ID("req", &cause->id), LOG_ID("charge", &note->charge));
-        return ERR_ok;
-    }
-    if (is_refund) {
-        return apply_to_refund(payment, note, verdict, cause);
-    }
-    if (payment_settle_charge(payment, slot, verdict, &words, cause)) {
-        note->outcome = PAYMENT_APPLIED;
-        return payment_stop_calls(payment, OWNER_CHARGE, &note->charge);
-    }
-    return ERR_ok;
-}
+/* --- answering --- */
 
 static void
 answer(struct payment *payment, struct item *item, enum payment_noted_as outcome)
@@ -175,37 +180,50 @@ answer(struct payment *payment, struct item *item, enum payment_noted_as outcome
     item_answer(payment->batch, item, &noted);
 }
 
+/* Nobody knows of that charge: it may have been lost here, and its money has come or has gone. */
+static void
+park(struct payment *payment, struct item *item, struct payment_note *note)
+{
+    bool is_refund = false;
+    note->outcome = PAYMENT_PARKED;
+    if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_SUCCEEDED) {
+        payment_dispute(payment, note, NULL, "money moved at the provider for a charge that is not known here", item);
+    }
+}
+
+static err
+take(struct payment *payment, struct item *item, struct payment_note *note)
+{
+    bool is_refund = false;
+    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &note->charge);
+    if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
+        note->outcome = PAYMENT_IGNORED;
+        log_often(LOG_LEVEL_WARN, "webhook_of_unknown_type", "webhook", LOG_ID("charge", &note->charge),
+                  LOG_SLICE("type", note->type));
+        return ERR_ok;
+    }
+    if (slot == NULL) {
+        park(payment, item, note);
+        return ERR_ok;
+    }
+    err code = payment_apply_note(payment, note, slot, item);
+    return code == ERR_ok ? payment_apply_parked(payment, slot, item) : code;
+}
+
 err
 payment_handle_webhook(struct payment *payment, struct item *item, const struct payment_note *note)
 {
     struct payment_note kept = *note;
     bool is_refund = false;
-    bool is_news = payment_verdict_of_type(note->type, &is_refund) != VERDICT_COUNT;
-    if (!is_news || payment_book_is_told(&payment->book, &note->told)) {
+    if (payment_book_is_told(&payment->book, &note->told)) {
         answer(payment, item, PAYMENT_IGNORED);
         return ERR_ok;
     }
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &note->charge);
-    err code = ERR_ok;
-    kept.outcome = PAYMENT_PARKED;
-    if (slot != NULL) {
-        code = apply(payment, &kept, slot, item);
-    }
+    err code = take(payment, item, &kept);
     if (code == ERR_ok) {
         payment_book_add_note(&payment->book, &kept);
+        payment_meters_note(payment->meters, kept.outcome, payment_verdict_of_type(kept.type, &is_refund) != VERDICT_COUNT);
         answer(payment, item, kept.outcome);
-    }
-    return code;
-}
-
-err
-payment_apply_parked(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause)
-{
-    err code = ERR_ok;
-    struct payment_note_slot *parked = payment_book_take_parked(&payment->book, slot);
-    while (parked != NULL && code == ERR_ok) {
-        code = apply(payment, &parked->note, slot, cause);
-        parked = payment_book_take_parked(&payment->book, slot);
     }
     return code;
 }
@@ -232,9 +250,10 @@ payment_handle_told(struct payment *payment, const struct item *item)
         .charge = id,
         .reference = slice_of(""),
         .reason = slice_of("the simulated provider tells once more"),
+        .money.amount = MONEY_NOT_TOLD,
         .received_ms = payment->batch->now_ms,
     };
-    err code = apply(payment, &note, slot, item);
+    err code = payment_apply_note(payment, &note, slot, item);
     if (code == ERR_ok) {
         payment_book_add_note(&payment->book, &note);
     }

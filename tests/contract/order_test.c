@@ -362,6 +362,25 @@ tell(struct stage *stage, enum event_type type, const struct seen *order, const 
     scripted_peer_emit(stage->payment, type, slice_of(key), &fact);
 }
 
+/* A refund that the order did not ask for; `refunded` is what of its charge is paid back then. */
+static void
+tell_paid_back(struct stage *stage, const struct seen *order, int64_t amount, int64_t refunded)
+{
+    struct payment_fact fact = {0};
+    struct money money = {0};
+    char key[ID_TEXT_SIZE];
+    id_format(&order->id, key);
+    WIRE_SET(&money, money, amount, amount);
+    WIRE_SET(&money, money, currency, slice_of("BRL"));
+    WIRE_SET(&fact, payment_fact, charge, order->charge);
+    WIRE_SET(&fact, payment_fact, order, order->id);
+    WIRE_SET(&fact, payment_fact, amount, money);
+    WIRE_SET(&fact, payment_fact, method, slice_of("pix"));
+    WIRE_SET(&fact, payment_fact, refund, id_new());
+    WIRE_SET(&fact, payment_fact, refunded, refunded);
+    scripted_peer_emit(stage->payment, EVENT_payment_refunded, slice_of(key), &fact);
+}
+
 static void
 tell_refund(struct stage *stage, enum event_type type, const struct seen *order)
 {
@@ -967,6 +986,132 @@ ON_BOTH(order, whose_refund_is_refused_in_many_words_is_a_letter_that_can_be_rea
     finish(&stage);
 }
 
+/* --- money that went back elsewhere --- */
+
+ON_BOTH(order, that_was_paid_back_elsewhere_is_given_up_before_the_kitchen_has_begun)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen order = received_order(&stage);
+    tell_paid_back(&stage, &order, order.total, order.total);
+    order = await_order(&stage, &order.id, "cancelled", "ended");
+    cr_expect_str_eq(order.reason, "refunded");
+    cr_expect_eq(sold(&stage), 0, "its units are back");
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0, "nothing is paid twice");
+    cr_expect_eq(cancel_order(&stage, &order.id).code, ERR_wrong_transition);
+    finish(&stage);
+}
+
+ON_BOTH(order, that_is_paid_back_in_two_parts_is_given_up_with_the_second)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    tell_paid_back(&stage, &order, 1, 1);
+    await_entry(&stage, &order.id, "payment_refunded", "partial");
+    cr_expect_str_eq(get_order(&stage, &order.id).status, "received");
+    tell_paid_back(&stage, &order, order.total - 1, order.total);
+    await_order(&stage, &order.id, "cancelled", "ended");
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0);
+    finish(&stage);
+}
+
+ON_BOTH(order, that_is_paid_back_while_it_is_handed_over_never_reaches_the_kitchen)
+{
+    static const enum op ops[] = {OP_stock_commit, OP_stock_commit, OP_stock_reserve};
+    struct stage stage;
+    start(&stage, place, 1);
+    for (int again = 0; again < 3; again++) {
+        struct seen order = place_order(&stage, &ONCE);
+        cr_assert(order.code == ERR_ok, "%s", order.why.text);
+        scripted_peer_forget_counts(stage.stock[0]);
+        scripted_peer_set(stage.stock[0], ops[again], PEER_SILENT, ERR_ok, 2);
+        if (again > 0) {
+            scripted_peer_set(stage.stock[0], OP_stock_commit, PEER_REFUSES, ERR_hold_expired, 1);
+        }
+        tell(&stage, EVENT_payment_succeeded, &order, NULL, NULL);
+        await_asked(stage.stock[0], ops[again], 1);
+        tell_paid_back(&stage, &order, order.total, order.total);
+        order = await_order(&stage, &order.id, "cancelled", "ended");
+        cr_expect_str_eq(order.reason, "refunded");
+        cr_expect_eq(entries(&stage, &order.id, "order_received", NULL), 0);
+        cr_expect_eq(sold(&stage), 0);
+    }
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0);
+    finish(&stage);
+}
+
+ON_BOTH(order, that_is_paid_back_while_it_is_given_up_is_not_paid_back_twice)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    scripted_peer_set(stage.stock[0], OP_stock_return, PEER_SILENT, ERR_ok, 2);
+    cancel_order(&stage, &order.id);
+    await_asked(stage.stock[0], OP_stock_return, 1);
+    tell_paid_back(&stage, &order, order.total, order.total);
+    await_order(&stage, &order.id, "cancelled", "ended");
+    cr_expect_eq(sold(&stage), 0);
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0);
+    finish(&stage);
+}
+
+ON_BOTH(order, whose_refund_is_refused_as_all_is_back_ends_when_that_is_told)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    scripted_peer_set(stage.payment, OP_payment_refund, PEER_REFUSES, ERR_not_refundable, 1);
+    cancel_order(&stage, &order.id);
+    await_order(&stage, &order.id, "cancelled", "stuck");
+    (void)latest_letter(&stage, 1);
+    tell_paid_back(&stage, &order, order.total, order.total);
+    await_order(&stage, &order.id, "cancelled", "ended");
+    await_settled(&stage);
+    finish(&stage);
+}
+
+ON_BOTH(order, that_is_stuck_before_its_refund_keeps_its_units_to_return_when_it_is_paid_back)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    scripted_peer_set(stage.stock[0], OP_stock_return, PEER_REFUSES, ERR_hold_closed, 1);
+    cancel_order(&stage, &order.id);
+    await_order(&stage, &order.id, "cancelled", "stuck");
+    struct burial burial = latest_letter(&stage, 1);
+    tell_paid_back(&stage, &order, order.total, order.total);
+    await_entry(&stage, &order.id, "payment_refunded", "ok");
+    cr_expect_str_eq(get_order(&stage, &order.id).saga, "stuck");
+    cr_assert(retry_row(&stage, &burial) == ERR_ok);
+    await_order(&stage, &order.id, "cancelled", "ended");
+    cr_expect_eq(sold(&stage), 0);
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0);
+    finish(&stage);
+}
+
+ON_BOTH(order, that_the_kitchen_has_begun_and_that_is_paid_back_is_a_letter_with_its_price)
+{
+    struct stage stage;
+    start(&stage, place, 1);
+    struct seen order = received_order(&stage);
+    advance_order(&stage, &ONCE, &order.id, NULL);
+    tell_paid_back(&stage, &order, order.total, order.total);
+    struct burial burial = latest_letter(&stage, 1);
+    cr_expect(slice_equal(burial.type, slice_of("order.paid_back")) && slice_equal(burial.reason, slice_of("money_differs")));
+    cr_expect_eq(burial.amount, order.total);
+    cr_expect_str_eq(get_order(&stage, &order.id).status, "in_preparation", "nothing is thrown away by itself");
+    restart(&stage);
+    cr_assert(retry_row(&stage, &burial) == ERR_ok);
+    await_asked(stage.dlq, OP_dlq_bury, 2);
+    cr_expect_str_eq(cancel_order(&stage, &order.id).status, "cancelled");
+    await_order(&stage, &order.id, "cancelled", "ended");
+    await_settled(&stage);
+    cr_expect_eq(sold(&stage), 1, "the food is used up");
+    cr_expect_eq(scripted_peer_asked(stage.payment, OP_payment_refund), 0);
+    finish(&stage);
+}
+
 ON_BOTH(order, whose_release_is_refused_is_a_letter)
 {
     struct stage stage;
@@ -1499,6 +1644,58 @@ ON_BOTH(order, asks_the_shard_that_was_away_while_the_other_took_its_time)
     cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
     await_order(&stage, &keyed.id, "awaiting_payment", "paying");
     cr_expect_eq(scripted_peer_done(stage.stock[0], OP_stock_reserve), 1);
+    finish(&stage);
+}
+
+/* A batch that fails takes all orders out of memory, and with them who had answered: here a request whose id has a row. */
+static void
+drop_memory(struct stage *stage, const struct seen *received)
+{
+    struct larder_options first_attempt = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1};
+    cr_assert(advance_order(stage, &first_attempt, &received->id, NULL).code == ERR_ok);
+    (void)advance_order(stage, &first_attempt, &received->id, NULL);
+}
+
+ON_BOTH(order, asks_a_shard_again_whose_answer_was_forgotten_before_the_other_came)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen received = received_order(&stage);
+    struct larder_options hasty = {.id = id_new(), .timeout_ms = 200, .attempts = 1};
+    struct wanted_line only_first = {first, 1};
+    place->settings.request_timeout_ms = WAIT_MS; /* no attempt is given up */
+    scripted_peer_pause(stage.stock[1], true);
+    cr_expect_eq(place_order(&stage, &hasty).code, ERR_deadline_exceeded);
+    cr_assert(place_lines(&stage, &ONCE, &only_first, 1).code == ERR_ok, "so the first shard's answer before this one has come");
+    drop_memory(&stage, &received);
+    scripted_peer_pause(stage.stock[1], false);
+    await_order(&stage, &hasty.id, "awaiting_payment", "paying");
+    cr_expect_eq(scripted_peer_done(stage.stock[0], OP_stock_reserve) + scripted_peer_done(stage.stock[1], OP_stock_reserve), 5);
+    finish(&stage);
+}
+
+/* One order whose row cannot be read keeps no other from being asked again after a start. */
+ON_BOTH(order, goes_on_after_a_start_beside_one_that_cannot_be_read)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen spoilt = unpaid_order(&stage);
+    struct larder_options keyed = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1};
+    leave(&stage, OP_stock_reserve, AWAY);
+    cr_expect_eq(place_order(&stage, &keyed).code, ERR_unavailable);
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET saga = 'paid' WHERE saga = 'paying'");
+    change(&stage, "UPDATE $due SET due = due + 600000 WHERE owner = 'saga'"); /* so that nothing but the start asks */
+    return_peers(&stage, OP_stock_reserve);
+    run_order(&stage);
+    await_order(&stage, &keyed.id, "awaiting_payment", "paying");
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET saga = 'paying' WHERE saga = 'paid'");
+    change(&stage, "UPDATE $due SET due = 1 WHERE owner = 'saga'");
+    run_order(&stage);
+    await_order(&stage, &spoilt.id, "awaiting_payment", "paying");
     finish(&stage);
 }
 

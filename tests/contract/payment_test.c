@@ -825,7 +825,7 @@ ON_BOTH(payment, a_signed_body_that_says_nothing_is_refused_or_ignored)
     (void)snprintf(webhook.text, sizeof webhook.text, "{\"type\":\"payout.created\",\"data\":{}}");
     sign_text(&webhook, "w-1", 0);
     post(&stage, &webhook, "ignored");
-    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook"), 0);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook"), 1, "what was signed is kept, also of a type that is not known");
     finish(&stage);
 }
 
@@ -871,6 +871,157 @@ ON_BOTH(payment, a_webhook_about_a_refund_ends_it)
     finish(&stage);
 }
 
+/* --- refunds that were made elsewhere --- */
+
+/* Tells of a refund of the charge: `more` is what else stands in data, with a comma before it. */
+static void
+tell_refund(struct stage *stage, const char *webhook_id, const struct id *of, const char *more, const char *outcome)
+{
+    struct webhook webhook;
+    char text[ID_TEXT_SIZE];
+    id_format(of, text);
+    (void)snprintf(webhook.text, sizeof webhook.text, "{\"type\":\"refund.succeeded\",\"data\":{\"charge\":\"%s\"%s}}", text, more);
+    sign_text(&webhook, webhook_id, 0);
+    post(stage, &webhook, outcome);
+}
+
+ON_BOTH(payment, a_refund_made_elsewhere_is_booked_once_by_whatever_name_it_is_told)
+{
+    struct stage stage;
+    struct refund back = {0};
+    start(&stage, place);
+    struct id paid = charge(&stage, 1000).id;
+    tell_refund(&stage, "w-1", &paid, ",\"reference\":\"re_1\",\"amount\":300,\"currency\":\"BRL\"", "applied");
+    tell_refund(&stage, "w-2", &paid, ",\"refund\":\"re_1\",\"amount\":300", "ignored");
+    tell_refund(&stage, "w-3", &paid, ",\"refund\":\"5f5a3a3e-5b1f-4d9b-8a39-2f6d9d3a0a01\",\"amount\":100", "applied");
+    tell_refund(&stage, "w-4", &paid, ",\"reference\":\"5f5a3a3e-5b1f-4d9b-8a39-2f6d9d3a0a01\"", "ignored");
+    restart(&stage);
+    tell_refund(&stage, "w-5", &paid, ",\"reference\":\"re_1\",\"amount\":300", "ignored");
+    cr_expect_eq(get(&stage, &paid).refunded, 400);
+    cr_expect_eq(refund(&stage, &paid, 601, &back), ERR_not_refundable, "600 are left");
+    cr_assert_eq(refund(&stage, &paid, 0, &back), ERR_ok);
+    cr_expect_eq(back.amount.amount, 600);
+    cr_expect_eq(told(&stage, "payment.refunded"), 3);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $refund WHERE elsewhere = 1"), 2);
+    finish(&stage);
+}
+
+ON_BOTH(payment, a_refund_made_elsewhere_without_an_amount_is_all_that_is_left)
+{
+    struct stage stage;
+    struct refund back = {0};
+    start(&stage, place);
+    struct id paid = charge(&stage, 1000).id;
+    cr_assert_eq(refund(&stage, &paid, 400, &back), ERR_ok);
+    tell_refund(&stage, "w-1", &paid, ",\"refund\":\"5f5a3a3e-5b1f-4d9b-8a39-2f6d9d3a0a01\"", "applied");
+    cr_expect_eq(get(&stage, &paid).refunded, 1000);
+    cr_expect_eq(refund(&stage, &paid, 0, &back), ERR_not_refundable);
+    tell_refund(&stage, "w-2", &paid, ",\"reference\":\"re_2\"", "ignored");
+    cr_expect_eq(number(&stage, "SELECT SUM(amount) FROM $refund"), 1000);
+    finish(&stage);
+}
+
+ON_BOTH(payment, more_than_is_left_is_booked_as_far_as_it_goes_and_disputed)
+{
+    struct stage stage;
+    struct refund back = {0};
+    start(&stage, place);
+    struct id paid = charge(&stage, 1000).id;
+    cr_assert_eq(refund(&stage, &paid, 400, &back), ERR_ok);
+    tell_refund(&stage, "w-1", &paid, ",\"reference\":\"re_1\",\"amount\":1000", "disputed");
+    cr_expect_eq(get(&stage, &paid).refunded, 1000);
+    tell_refund(&stage, "w-2", &paid, ",\"reference\":\"re_2\",\"amount\":1", "disputed");
+    struct id other = charge(&stage, 1000).id;
+    tell_refund(&stage, "w-3", &other, ",\"reference\":\"re_3\",\"amount\":1000,\"currency\":\"EUR\"", "disputed");
+    cr_expect_eq(get(&stage, &other).refunded, 0);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'note'"), 3, "each has a letter");
+    finish(&stage);
+}
+
+ON_BOTH(payment, a_refund_told_before_its_charge_is_paid_waits_for_that)
+{
+    struct stage stage;
+    struct webhook webhook;
+    struct refund back = {0};
+    start(&stage, place);
+    struct id open = charge(&stage, 2506).id;
+    tell_refund(&stage, "w-1", &open, ",\"reference\":\"re_1\",\"amount\":2506", "parked");
+    restart(&stage);
+    make(&webhook, "w-2", "charge.succeeded", &open);
+    post(&stage, &webhook, "applied");
+    cr_expect_eq(get(&stage, &open).refunded, 2506);
+    cr_expect_eq(refund(&stage, &open, 0, &back), ERR_not_refundable);
+    cr_expect_eq(told(&stage, "payment.refunded"), 1);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook WHERE parked IS NOT NULL"), 0);
+    finish(&stage);
+}
+
+ON_BOTH(payment, money_for_a_charge_that_nobody_knows_is_a_letter_until_the_charge_comes)
+{
+    struct stage stage;
+    struct webhook webhook;
+    start(&stage, place);
+    struct id late = id_new();
+    make(&webhook, "w-1", "charge.succeeded", &late);
+    post(&stage, &webhook, "parked");
+    tell_refund(&stage, "w-2", &late, ",\"reference\":\"re_1\",\"amount\":2506", "parked");
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'note'"), 2);
+    (void)charge_again(&stage, &late, 2506, false);
+    cr_expect_eq(get(&stage, &late).refunded, 2506);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'note'"), 0);
+    finish(&stage);
+}
+
+ON_BOTH(payment, a_refund_that_may_be_ours_waits_until_ours_is_known)
+{
+    struct stage stage;
+    struct refund back = {0};
+    place->settings.payment_delay_ms = 600000;
+    stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    log_init(false, LOG_LEVEL_ERROR);
+    run_payment(&stage);
+    char ours[ID_TEXT_SIZE + 32];
+    char text[ID_TEXT_SIZE];
+    struct id paid = charge(&stage, 1009).id;
+    cr_assert_eq(refund(&stage, &paid, 500, &back), ERR_ok);
+    expect_status(back.status, "pending");
+    id_format(&back.id, text);
+    tell_refund(&stage, "w-1", &paid, ",\"reference\":\"re_1\",\"amount\":500", "parked");
+    tell_refund(&stage, "w-2", &paid, ",\"reference\":\"re_2\",\"amount\":9", "applied");
+    cr_expect_eq(refund(&stage, &paid, 0, &back), ERR_unavailable, "500 may be gone once, or twice");
+    (void)snprintf(ours, sizeof ours, ",\"refund\":\"%s\"", text);
+    tell_refund(&stage, "w-3", &paid, ours, "applied");
+    cr_expect_eq(get(&stage, &paid).refunded, 1009, "ours, re_1 and re_2");
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $refund"), 3);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook WHERE parked IS NOT NULL"), 0);
+    cr_expect_eq(told(&stage, "payment.refunded"), 3);
+    finish(&stage);
+}
+
+ON_BOTH(payment, what_says_no_amount_of_money_is_refused)
+{
+    static const char *const broken[] = {
+        ",\"amount\":1.5",   ",\"amount\":-1",     ",\"amount\":\"1\"",     ",\"amount\":1000000000000001",
+        ",\"amount\":null",  ",\"currency\":\"\"", ",\"currency\":\"brl\"", ",\"currency\":\"BRLX\"",
+        ",\"currency\":986", ",\"amount\":{}",
+    };
+    struct stage stage;
+    struct webhook webhook;
+    char text[ID_TEXT_SIZE];
+    start(&stage, place);
+    struct id paid = charge(&stage, 1000).id;
+    id_format(&paid, text);
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        (void)snprintf(webhook.text, sizeof webhook.text,
+                       "{\"type\":\"refund.succeeded\",\"data\":{\"charge\":\"%s\",\"reference\":\"re_1\"%s}}", text, broken[i]);
+        sign_text(&webhook, "w-1", 0);
+        cr_expect_eq(post(&stage, &webhook, NULL), ERR_invalid_field, "%s", broken[i]);
+    }
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook"), 0);
+    cr_expect_eq(get(&stage, &paid).refunded, 0);
+    finish(&stage);
+}
+
 /* --- the proof --- */
 
 struct damage {
@@ -902,6 +1053,7 @@ ON_BOTH(payment, verify_names_what_was_changed_by_hand)
         {"UPDATE $refund SET amount = amount + 1", "is not the sum of its refunds"},
         {"UPDATE $refund SET status = 'pending'", "no due row will ask"},
         {"UPDATE $refund SET status = 'lost'", "its status is none"},
+        {"UPDATE $refund SET elsewhere = 1", "not as what the provider tells"},
         {"UPDATE $refund SET charge = id", "its charge is not there"},
         {"UPDATE $charge SET status = 'failed' WHERE n = 1", "but it is not paid"},
         {"UPDATE $charge SET status = 'Succeeded' WHERE n = 2", "its status is none"},

@@ -50,11 +50,12 @@ KILLS = KINDS[-4:]
 
 class Fault:
     """What becomes of the requests of one operation. `victim` is the process to kill; `wanted` is how many requests to gather before;
-    a request that is kept for later is delivered `early_s` before its deadline."""
+    a request that is kept for later is delivered `early_s` before its deadline. A victim that is every shard of its actor `is_whole`."""
 
-    def __init__(self, kind, op, wanted=1, victim=None, status=None, chosen=None, early_s=EARLY_S):
+    def __init__(self, kind, op, wanted=1, victim=None, status=None, chosen=None, early_s=EARLY_S, is_whole=False):
         assert kind in KINDS and (victim is not None) == (kind in KILLS)
         self.kind, self.op, self.wanted, self.victim, self.status, self.early_s = kind, op, wanted, victim, status, early_s
+        self.is_whole = is_whole
         self.chosen = chosen or (lambda body: True)
         self.met = {}  # id of a request: its frames
         self.swallowed = set()  # ids whose replies are lost
@@ -421,4 +422,5 @@ class FaultProxy:
         fault.victim.kill9()
         self.killed.add(fault.victim)
         if route:
-            route.close_front()
+            for left in self.of(route.actor) if fault.is_whole else [route]:
+                left.close_front()

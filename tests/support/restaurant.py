@@ -47,16 +47,18 @@ def hold_of(order, shard=0, number=0):
 
 
 class Restaurant:
-    """`databases` are other addresses of the database for some of the actors: {name: LARDER_DB}."""
+    """`databases` are other addresses of the database for some of the actors: {name: LARDER_DB}. `together`: one process has all shards
+    of stock."""
 
-    def __init__(self, folder, database, shards=1, databases=None, **settings):
+    def __init__(self, folder, database, shards=1, databases=None, together=False, **settings):
         self.databases = databases or {}
+        self.is_together, self.is_unattended = together, False
         self.shop = Shop(folder, database, shards, **{**RESTAURANT, **settings})
         self.asker, self.proxy = Asker(self.shop), FaultProxy()
         self.base = self._other_base()
         self.routes()
         self.actors = {}  # (name, shard): Process
-        for shard in range(shards):
+        for shard in range(1 if together else shards):
             self.start("stock", shard)
         for name in ("payment", "product", "dlq", "order"):
             self.start(name)
@@ -97,17 +99,19 @@ class Restaurant:
             self.actors[key].start().wait_ready(f"127.0.0.1:{self.base_of(name) + OFFSETS[name] + SHARD * shard + PROBES}")
         else:
             more = {"db": self.databases[name]} if name in self.databases else {}
-            self.actors[key] = self.shop.actor(name, *(["--shard", str(shard)] if name == "stock" else []), base_port=self.base_of(name), **more)
+            self.actors[key] = self.shop.actor(name, *(["--shard", str(shard)] if name == "stock" and not self.is_together else []), base_port=self.base_of(name), **more)
         if name in ("stock", "payment"):
-            self.proxy.revive(name, shard)
+            self.proxy.revive(name, None if self.is_together else shard)
 
     def kill(self, name, shard=0):
         if name in ("stock", "payment"):
-            self.proxy.leave(name, shard)
+            self.proxy.leave(name, None if self.is_together else shard)
         self.actors[name, shard].kill9()
 
     def tend(self):
-        """Starts again whom a fault has killed."""
+        """Starts again whom a fault has killed, unless they are to lie."""
+        if self.is_unattended:
+            return
         for process in self.proxy.take_killed():
             self.start(*next(key for key, running in self.actors.items() if running is process))
 
@@ -121,7 +125,7 @@ class Restaurant:
         victim = None
         if kind in KILLS:
             victim = self.actors["order", 0] if kind.startswith("asker") else self.actors[op.split(".")[0], 0]
-        return self.proxy.arm(kind, op, victim=victim, **options)
+        return self.proxy.arm(kind, op, victim=victim, is_whole=self.is_together, **options)
 
     def has_struck(self, fault):
         """Whether the fault has met somebody, and whom it was to kill is dead or was."""

@@ -57,6 +57,7 @@ struct scripted_peer {
     pthread_mutex_t lock;
     pthread_t thread;
     _Atomic bool is_ending;
+    _Atomic bool is_paused;
     char actor[16];
     char source[24];
     zsock_t *router;
@@ -445,7 +446,7 @@ run(void *argument)
             publish_head(peer);
             pthread_mutex_unlock(&peer->lock);
         }
-        while (message_receive(zsock_resolve(peer->router), true, &message) == MESSAGE_OK) {
+        while (!atomic_load(&peer->is_paused) && message_receive(zsock_resolve(peer->router), true, &message) == MESSAGE_OK) {
             pthread_mutex_lock(&peer->lock);
             answer(peer, &message);
             pthread_mutex_unlock(&peer->lock);
@@ -510,6 +511,12 @@ scripted_peer_set(struct scripted_peer *peer, enum op op, enum peer_script scrip
     pthread_mutex_lock(&peer->lock);
     peer->plans[op] = (struct plan){script, status, times};
     pthread_mutex_unlock(&peer->lock);
+}
+
+void
+scripted_peer_pause(struct scripted_peer *peer, bool is_paused)
+{
+    atomic_store(&peer->is_paused, is_paused);
 }
 
 void

@@ -34,6 +34,10 @@ scripted_peer_close(struct scripted_peer **peer);
 void
 scripted_peer_set(struct scripted_peer *peer, enum op op, enum peer_script script, err status, int times);
 
+/* Takes nothing in meanwhile: what is asked waits, and is answered then. */
+void
+scripted_peer_pause(struct scripted_peer *peer, bool is_paused);
+
 /* Forgets how often it was asked and what it did; not what it knows. */
 void
 scripted_peer_forget_counts(struct scripted_peer *peer);

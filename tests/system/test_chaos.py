@@ -6,7 +6,7 @@ import random
 
 import pytest
 from buyers import Book, Crowd
-from larder_client import shard_of
+from larder_client import derived, shard_of
 from processes import wait_until
 
 IS_LONG = bool(os.environ.get("LARDER_LONG"))
@@ -108,16 +108,45 @@ def test_nothing_is_lost_or_sold_twice_when_the_way_to_the_database_breaks(mysql
 # --- refills and holds ---
 
 
+def told_and_heard(shop):
+    """What the factory and each shard of stock have told, and what the other has heard of it: {(speaker, hearer): (told, heard)}."""
+    found = {}
+    cursors = dict(shop.sql("SELECT source, position FROM $cursor", actor="factory"))
+    told = shop.sql("SELECT seq FROM $shard", actor="factory")[0][0]
+    for shard in range(shop.shards):
+        stock = f"stock/{shard}"
+        found[stock, "factory/0"] = (shop.sql("SELECT seq FROM $shard", shard=shard)[0][0], cursors.get(stock, 0))
+        found["factory/0", stock] = (told, dict(shop.sql("SELECT source, position FROM $cursor", shard=shard)).get("factory/0", 0))
+    return found
+
+
 def is_quiet(shop):
     """Nothing will be refilled any more: no shelf's alarm stands, no production is open, and stock and the factory have heard all of
-    each other. An alarm that a refused buyer has raised is on its way until then, and ordered when all else looks done."""
-    heard = dict(shop.sql("SELECT source, position FROM $cursor", actor="factory"))
-    told = shop.sql("SELECT seq FROM $shard", actor="factory")[0][0]
-    return (not shop.sql("SELECT n FROM $production WHERE status <> 'produced'", actor="factory")
-            and all(not shop.sql(f"SELECT product FROM $level WHERE incoming > 0 OR alarm > {ALARM_NONE}", shard=shard)
-                    and shop.sql("SELECT seq FROM $shard", shard=shard) == [(heard.get(f"stock/{shard}", 0),)]
-                    and dict(shop.sql("SELECT source, position FROM $cursor", shard=shard)).get("factory/0", 0) == told
-                    for shard in range(shop.shards)))
+    each other. An alarm is on its way until then, and ordered when all else looks done: one that a refused buyer has raised, and one
+    that fell by itself when what was held came back. The rows are read one after the other, so nothing may have been told meanwhile."""
+    before = told_and_heard(shop)
+    return (all(told == heard for told, heard in before.values())
+            and not shop.sql("SELECT n FROM $production WHERE status <> 'produced'", actor="factory")
+            and all(not shop.sql(f"SELECT product FROM $level WHERE incoming > 0 OR alarm > {ALARM_NONE}", shard=shard) for shard in range(shop.shards))
+            and told_and_heard(shop) == before)
+
+
+def refills(shop):
+    """What was counted on the shelves: (id of the request in the ledger, product, units) of each refill."""
+    return sorted(row for shard in range(shop.shards)
+                  for row in shop.sql("SELECT HEX(request), product, delta FROM $move WHERE kind = 'refill' AND delta > 0", shard=shard))
+
+
+def check_productions(shop):
+    """Each production is one refill, by its id, and no refill is of none; of a product one is open at a time. Returns the productions."""
+    made = shop.sql("SELECT HEX(id), product, quantity, ordered_at, done_at FROM $production ORDER BY n", actor="factory")
+    ids = [(derived(bytes.fromhex(production) + b"stock.refill").hex().upper(), product, units) for production, product, units, _, _ in made]
+    assert refills(shop) == sorted(ids)
+    ended = {}
+    for _, product, _, ordered_ms, done_ms in made:
+        assert ordered_ms >= ended.get(product, 0), f"{product}: ordered while one was open: {made}"
+        ended[product] = done_ms
+    return [(product, units) for _, product, units, _, _ in made]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -140,11 +169,9 @@ def test_each_production_is_counted_once_whoever_is_killed(shards, database, mak
             kill(crowd.random)
         crowd.stop()
     wait_until(lambda: is_quiet(shop), 20, "every production is on its shelf", pause_s=0.1)
-    produced = sorted(shop.sql("SELECT product, quantity FROM $production WHERE status = 'produced'", actor="factory"))
-    counted = sorted(row for shard in range(shards)
-                     for row in shop.sql("SELECT product, delta FROM $move WHERE kind = 'refill' AND delta > 0", shard=shard))
-    assert counted == produced
+    quiet, produced = told_and_heard(shop), check_productions(shop)
     book.check(shop, {product: 5 + sum(units for name, units in produced if name == product) for product in products})
+    assert told_and_heard(shop) == quiet
 
 
 def test_holds_end_once_whatever_is_killed(database, make_shop, ask):

@@ -2,6 +2,7 @@
 """An empty shelf orders its own refill, once, whoever dies on the way and whoever comes late."""
 
 from processes import wait_until
+from test_chaos import check_productions, is_quiet
 
 QUICK_MS = 300
 
@@ -64,6 +65,30 @@ def test_a_factory_killed_while_the_shelf_runs_empty_refills_once_after_its_rest
     wait_level(client, 10)
     assert productions(shop) == [("produced", 10)]
     assert refills(shop) == [10]
+    shop.verify()
+
+
+def test_an_alarm_that_fell_by_itself_is_on_its_way_until_the_factory_has_heard_it(database, make_shop, ask):
+    """Somebody held all of it for a moment: the shelf looks as if nothing were to come, and one refill does."""
+    shop = make_shop(database, lead_time_ms=QUICK_MS)
+    shop.actor("stock")
+    client = ask(shop)
+    factory = shop.actor("factory")
+    client.put("p0", 3)
+    client.ok("stock.configure", {"product": "p0", "order_up_to": 20, "lot": 10})
+    wait_until(lambda: is_quiet(shop), what="quiet")
+    factory.freeze()
+    hold = client.ok("stock.reserve", {"lines": [{"product": "p0", "quantity": 3}], "ttl_ms": 600000})["hold"]
+    client.ok("stock.release", {"hold": hold, "product": "p0"})
+    level = client.level("p0")
+    assert (level["on_hand"], level["available"], level["incoming"], productions(shop, "p0")) == (3, 3, 0, [])
+    assert not is_quiet(shop), "stock.out has been told and not heard"
+    factory.thaw()
+    wait_level(client, 23, "p0")
+    wait_until(lambda: is_quiet(shop), what="quiet")
+    assert productions(shop, "p0") == [("produced", 20)]
+    assert check_productions(shop) == [("p0", 20)]
+    assert client.level("p0")["on_hand"] == 23
     shop.verify()
 
 

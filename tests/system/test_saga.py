@@ -76,14 +76,19 @@ def make_street():
 
 
 class Step:
-    """`status` is where its orders end, whatever happens but a refusal; `refused` is the refusal and where they end then."""
+    """`status` is where its orders end, whatever happens but a refusal; `refused` is the refusal and where they end then. `shelves` says
+    which products an order of a kind is for: one, or one on each shard."""
     op = status = refused = None
 
-    def __init__(self, house):
-        self.house, self.orders = house, []
+    def __init__(self, house, shelves=lambda kind: [kind]):
+        self.house, self.orders, self.shelves = house, [], shelves
 
     def prepare(self):
-        self.orders = self.house.placed("waits", count=ORDERS)
+        self.orders = self.house.placed(*self.shelves("waits"), count=ORDERS)
+
+    def steal_holds(self):
+        for shard in range(self.house.shop.shards):
+            self.house.steal_holds(self.orders, shard)
 
     def go(self):
         raise NotImplementedError
@@ -103,7 +108,7 @@ class Reserve(Step):
         pass
 
     def go(self):
-        self.orders, answers = self.house.place("approved", count=ORDERS)
+        self.orders, answers = self.house.place(*self.shelves("approved"), count=ORDERS)
         assert {answer.status for answer in answers} <= {"ok", "out_of_stock"}, answers
 
 
@@ -144,7 +149,7 @@ class ReserveAgain(Step):
     op, status, refused = "stock.reserve", "received", ("out_of_stock", "cancelled")
 
     def go(self):
-        self.house.steal_holds(self.orders)
+        self.steal_holds()
         self.house.pay(self.orders)
 
 
@@ -152,14 +157,14 @@ class CommitAgain(ReserveAgain):
     op, status, refused = "stock.commit", "received", ("hold_expired", "cancelled")
 
     def is_chosen(self, body):
-        return body["hold"] not in {hold_of(order) for order in self.orders}
+        return body["hold"] not in {hold_of(order, shard) for order in self.orders for shard in range(self.house.shop.shards)}
 
 
 class Return(Step):
     op, status, refused = "stock.return", "cancelled", ("internal", "stuck")
 
     def prepare(self):
-        self.orders = self.house.placed("approved", count=ORDERS, status="received")
+        self.orders = self.house.placed(*self.shelves("approved"), count=ORDERS, status="received")
 
     def go(self):
         self.house.cancel(self.orders)
