@@ -5,15 +5,17 @@ request; payment likewise. It lies until the order has asked in vain, order itse
 order ends without anybody looking, with units and money adding up.
 
 The cases of one database share a restaurant, as those of test_saga.py do. Every second one of step and database is restarted;
-LARDER_LONG=1 has each both ways, and before the deed as well as behind it.
+LARDER_LONG=1 has each both ways, and stock killed behind the deed as well as before it.
 """
 
 import itertools
 import os
+import uuid
 
 import pytest
 from fault_proxy import KILLED_AFTER, KILLED_BEFORE
 from larder_client import shard_of, uuid7
+from processes import FAILED, figures, told
 from restaurant import APPROVED, WAITS_FOR_WEBHOOK
 from test_saga import ORDERS, STEPS, Street
 
@@ -23,11 +25,16 @@ ENDED = {"ended", "stuck"}
 AWAY = {"unavailable", "deadline_exceeded"}
 
 
+def kinds(op):
+    """What payment has done it tells by an event as well, so nobody need stand for its answer."""
+    return (KILLED_BEFORE, KILLED_AFTER) if IS_LONG and op.startswith("stock.") else (KILLED_BEFORE,)
+
+
 def cases():
     """(database, step, restarted, kind of the kill)"""
     for number, (step, database) in enumerate(itertools.product(STEPS, ("sqlite", "mysql"))):
         for restarted in (False, True) if IS_LONG else ((number // 2 + number % 2) % 2 == 1,):
-            for kind in (KILLED_BEFORE, KILLED_AFTER) if IS_LONG else (KILLED_BEFORE,):
+            for kind in kinds(STEPS[step].op):
                 yield pytest.param(database, step, restarted, kind, id=f"{step}-{'restarted' if restarted else 'stays'}-{kind}-{database}")
 
 
@@ -87,3 +94,23 @@ def place_unanswered(house, case):
             house.asker.send("order.place", body, order, again=again, endpoint=house.endpoint("order"))
         answers = house.asker.replies(case.orders, house.endpoint("order"))
         assert {answer.status for answer in answers.values()} == {"unavailable"} and len(answers) == ORDERS, answers
+
+
+@pytest.mark.parametrize("database", ["sqlite", "mysql"])
+def test_an_order_that_stands_is_named_by_the_metric_and_by_verify_until_it_has_gone_on(database, street, request):
+    with street.restaurant(request, database, shards=SHARDS, together=True, stuck_ms=2000) as house:
+        house.shop.actor("factory").stop()  # verify wants to see its database
+        orders = house.placed(*shelves(house, "waits"), count=ORDERS)
+        house.kill("stock")
+        house.pay(orders[:1])
+        watch = house.shop.probe("order")
+        house.wait(lambda: figures(told(watch))["larder_orders_standing"] == 1, what="one of them stands; the others may still be paid for")
+        status, words = house.shop.command("verify")
+        assert status == FAILED and words.count("its saga has stood in committing for") == 1, words
+        assert str(uuid.UUID(bytes=orders[0])) in words, words
+        house.start("stock")
+        house.wait_status(orders[:1], "received", "ended")
+        house.wait(lambda: figures(told(watch))["larder_orders_standing"] == 0, what="none stands any more")
+        house.cancel(orders[1:])
+        house.wait_status(orders[1:], "cancelled", "ended")
+        house.prove()
