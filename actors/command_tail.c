@@ -7,8 +7,8 @@
  *   Subscribes to the PUB of every actor and shard: [topic][event_header][body].
  *
  * FAILURES
- *   What cannot be read is told on standard error and passed over. An actor that is away is connected to when it comes; one that says
- *   nothing for three of its HEADs is connected to anew.
+ *   What cannot be read is told on standard error and passed over, and once that nobody at all is heard. An actor that is away is
+ *   connected to when it comes; one that says nothing for three of its HEADs is connected to anew.
  *
  * LIMITS
  *   From now on only, and without a position: events that are published while nobody listens are not shown. Actors of settings that
@@ -29,6 +29,7 @@
 #define PREFIXES_MAX 16
 #define SOURCES_MAX 64
 #define LOOK_MS 1000
+#define SILENT_MS 3000
 #define HEAD_TOPIC "head"
 #define EVENT_FRAMES 3
 #define TYPE_WIDTH 18U
@@ -49,8 +50,23 @@ struct tail {
     int count;
     bool as_json;
     bool shows_heads;
-    int64_t left; /* events to go; -1: no end */
+    int64_t left;     /* events to go; -1: no end */
+    int64_t began_ms; /* 0: somebody was heard, or it was said that nobody is */
 };
+
+/* Nothing happens is not the same as nobody is there. */
+static void
+say_silence(struct tail *tail, int64_t now_ms)
+{
+    for (int i = 0; i < tail->count && tail->began_ms != 0; i++) {
+        tail->began_ms = tail->sources[i].pulse.heard_ms != 0 ? 0 : tail->began_ms;
+    }
+    if (tail->began_ms != 0 && now_ms - tail->began_ms >= SILENT_MS) {
+        tail->began_ms = 0;
+        fprintf(stderr, "larder tail: none of %d sources was heard within %d s: is a shop running, and with these ports?\n",
+                tail->count, SILENT_MS / 1000);
+    }
+}
 
 /* HEADs are taken of all, shown or not: they tell that a source is there. */
 static err
@@ -246,6 +262,7 @@ tail_next(struct tail *tail)
         while (tail->left != 0 && take_message(tail, items[i].socket)) {
         }
     }
+    say_silence(tail, now_ms);
     return true;
 }
 
@@ -268,6 +285,7 @@ tail_run(struct command_line *line)
     }
     if (code == ERR_ok) {
         code = tail_connect(&tail, line, &why);
+        tail.began_ms = link_steady_ms();
     }
     while (code == ERR_ok && tail.left != 0 && ferror(stdout) == 0 && tail_next(&tail)) {
     }

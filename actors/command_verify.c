@@ -117,17 +117,20 @@ has_file(const struct db_config *config)
     return config->driver != DB_SQLITE || access(path, F_OK) == 0;
 }
 
-/* Whether the tables are there that an actor makes at its first start. */
+/* Whether the tables are there that an actor makes at its first start, and it has. */
 static err
 has_tables(const struct verify_source *source, bool *are_there, struct err_text *why)
 {
-    struct db_statement *read = db_statement(source->db, "SELECT COUNT(*) FROM $shard");
+    struct db_statement *read = db_statement(
+        source->db, "SELECT EXISTS (SELECT 1 FROM $shard) OR EXISTS (SELECT 1 FROM $cursor) OR EXISTS (SELECT 1 FROM $position)"
+                    " OR EXISTS (SELECT 1 FROM $outbox) OR EXISTS (SELECT 1 FROM $answer)");
     err code = db_query(read);
+    bool has_started = code == ERR_ok && db_next(read) && db_i64(read, 0) != 0;
     db_done(read);
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    *are_there = code == ERR_ok;
+    *are_there = code == ERR_ok && has_started;
     if (code == ERR_db_bug) { /* there is no such table */
         code = ERR_ok;
     }
@@ -153,18 +156,17 @@ read_schema(const struct verify_source *source, struct err_text *why)
     return ERR_ok;
 }
 
-/* `is_there` false: it was never started, and need not be. */
 static err
 open_source(struct verify_source *source, const struct settings *settings, bool *is_there, struct err_text *why)
 {
     struct db_config config;
     err code = settings_db(settings, source->proof->actor, source->shard, &config, why);
     config.read_only = true;
-    *is_there = !source->proof->is_optional || (code == ERR_ok && has_file(&config));
-    if (code == ERR_ok && *is_there) {
+    *is_there = code == ERR_ok && has_file(&config);
+    if (*is_there) {
         code = db_open(&config, &source->db, why);
     }
-    if (code == ERR_ok && *is_there && source->proof->is_optional) {
+    if (code == ERR_ok && *is_there) {
         code = has_tables(source, is_there, why);
     }
     if (code == ERR_ok && *is_there) {
@@ -172,9 +174,34 @@ open_source(struct verify_source *source, const struct settings *settings, bool 
     }
     if (code == ERR_ok && !*is_there) {
         db_close(&source->db);
-        printf("%s: was never started\n", source->name);
     }
     return code;
+}
+
+/* An actor that need not be there was never started; another is missing. */
+static void
+note_absent(struct verify_survey *survey, const struct verify_source *source)
+{
+    verify_copy_name(survey->absent[survey->absent_count++], slice_of(source->name));
+    survey->missing += source->proof->is_optional ? 0 : 1;
+}
+
+static void
+say_absent(struct verify_survey *survey)
+{
+    for (size_t i = 0; i < survey->absent_count; i++) {
+        bool is_needed = false;
+        for (size_t k = 0; k < sizeof proofs / sizeof proofs[0]; k++) {
+            size_t size = strlen(proofs[k].actor);
+            is_needed |=
+                !proofs[k].is_optional && strncmp(survey->absent[i], proofs[k].actor, size) == 0 && survey->absent[i][size] == '/';
+        }
+        if (is_needed) {
+            fprintf(stderr, "%s: its database is not there\n", survey->absent[i]);
+        } else {
+            printf("%s: was never started\n", survey->absent[i]);
+        }
+    }
 }
 
 static err
@@ -193,7 +220,7 @@ open_sources(struct verify_survey *survey, const struct settings *settings, stru
                 return code;
             }
             if (!is_there) {
-                verify_copy_name(survey->absent[survey->absent_count++], slice_of(source->name));
+                note_absent(survey, source);
                 continue;
             }
             survey->count++;
@@ -206,6 +233,27 @@ open_sources(struct verify_survey *survey, const struct settings *settings, stru
 }
 
 /* --- one actor --- */
+
+/* SQLite looks through its own file: pages, the order of rows, that indexes and tables say the same. A server checks each page by
+ * its sum whenever it reads one. */
+static err
+check_file(struct verify_survey *survey, const struct verify_source *source, struct err_text *why)
+{
+    if (db_driver(source->db) != DB_SQLITE) {
+        return ERR_ok;
+    }
+    struct db_statement *rows = db_statement(source->db, "PRAGMA integrity_check(5)");
+    err code = db_query(rows);
+    while (code == ERR_ok && db_next(rows)) {
+        struct slice words = db_bytes(rows, 0);
+        if (!slice_equal(words, slice_of("ok"))) {
+            verify_fault(survey, source->name, "the file is damaged: %.*s", (int)(words.size < 300 ? words.size : 300),
+                         (const char *)words.data);
+        }
+    }
+    db_rollback(source->db);
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+}
 
 /* The shard row, which the rest of this source's snapshot belongs to. */
 static err
@@ -231,7 +279,8 @@ check_stream(struct verify_survey *survey, struct verify_source *source, struct 
                      source->of);
     }
     verify_compare(survey, source, &incarnation, source->head);
-    return ERR_ok;
+    code = verify_kit(survey, source, &incarnation);
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
 }
 
 static err
@@ -289,6 +338,7 @@ prove(struct verify_survey *survey, struct verify_source *source, struct err_tex
         return code;
     }
     survey->faults += report.faults;
+    survey->rows_checked += report.rows_checked;
     if (survey->faults == before) {
         printf("%s: %s agree: %lld rows checked; %s\n", source->name, source->proof->what, (long long)report.rows_checked, words);
     } else {
@@ -303,8 +353,21 @@ prove(struct verify_survey *survey, struct verify_source *source, struct err_tex
 static err
 survey_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
 {
-    err code = open_sources(survey, settings, why);
+    err code = verify_place_say(survey, settings, why);
     survey->stuck_ms = settings->stuck_ms;
+    if (code == ERR_ok) {
+        code = open_sources(survey, settings, why);
+    }
+    if (code != ERR_ok || survey->count == 0) {
+        return code;
+    }
+    say_absent(survey);
+    if (survey->asks_shop) {
+        verify_place_ask(survey, settings);
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = check_file(survey, &survey->sources[i], why);
+    }
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         code = verify_read_positions(survey, &survey->sources[i], why);
     }
@@ -328,34 +391,64 @@ survey_all(struct verify_survey *survey, const struct settings *settings, struct
         code = verify_compare_orders(survey, why);
     }
     if (code == ERR_ok) {
+        code = verify_compare_productions(survey, why);
+    }
+    if (code == ERR_ok) {
         code = verify_compare_menus(survey, why);
     }
     return code == ERR_ok ? verify_print_subscriptions(survey, why) : code;
 }
 
+err
+verify_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
+{
+    verify_marks_create(survey);
+    verify_rows_create(survey);
+    err code = survey_all(survey, settings, why);
+    for (size_t i = 0; i < survey->count; i++) {
+        db_close(&survey->sources[i].db);
+    }
+    verify_rows_destroy(survey);
+    verify_marks_destroy(survey);
+    return code;
+}
+
+/* The last line. Nothing was found is not the same as nothing is wrong. */
+static enum exit_status
+conclude(const struct verify_survey *survey)
+{
+    if (survey->count == 0) {
+        fprintf(stderr, "there is nothing to prove: no database of larder is there\n");
+        return EXIT_NOTHING;
+    }
+    if (survey->faults > 0) {
+        fprintf(stderr, "%lld faults\n", (long long)survey->faults);
+    }
+    if (survey->missing > 0) {
+        fprintf(stderr, "not all could be proved: %lld databases are missing\n", (long long)survey->missing);
+        return EXIT_NOTHING;
+    }
+    if (survey->faults == 0) {
+        printf("all agrees: %zu databases, %lld rows\n", survey->count, (long long)survey->rows_checked);
+    }
+    return survey->faults == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
 static enum exit_status
 verify_run(struct command_line *line)
 {
-    static struct verify_survey survey;
+    static struct verify_survey survey = {.look_pause_ms = VERIFY_LOOK_PAUSE_MS, .asks_shop = true};
     struct err_text why;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* faults are said between the lines, also into one file */
+    survey.named_by = verify_place_named_by(line);
     err code = command_settings_checked(line, &why);
     if (code == ERR_ok) {
         code = command_expect(line, 0, 0, &why);
     }
-    verify_marks_create(&survey);
-    verify_rows_create(&survey);
     if (code == ERR_ok) {
-        code = survey_all(&survey, &line->settings, &why);
+        code = verify_all(&survey, &line->settings, &why);
     }
-    for (size_t i = 0; i < survey.count; i++) {
-        db_close(&survey.sources[i].db);
-    }
-    verify_rows_destroy(&survey);
-    verify_marks_destroy(&survey);
-    if (code != ERR_ok) {
-        return command_complain(line, code, &why);
-    }
-    return survey.faults == 0 ? EXIT_DONE : EXIT_FAILED;
+    return code == ERR_ok ? conclude(&survey) : command_complain(line, code, &why);
 }
 
 const struct command verify_command = {
@@ -366,11 +459,16 @@ const struct command verify_command = {
             "and holds add up, that letters, their counters and kept events do; and a line for each subscription: that every\n"
             "event is delivered, discarded, parked or still to come. What was given up must have its letter. Of each order that\n"
             "has ended the units were sold or are back, and what was charged and not paid back is its price or nothing; every\n"
-            "charge has its order, and copies of the menu are the menu. An order that has stood in one step of its saga for longer\n"
-            "than LARDER_STUCK_MS, beyond what the step waits for by itself, is a fault as well. Each fault is a sentence on\n"
-            "standard error that names the first thing that does not add up.\n"
+            "charge has its order, what stock knows of productions is what the factory says, and copies of the menu are the\n"
+            "menu. An order that has stood in one step of its saga for longer than LARDER_STUCK_MS, beyond what the step waits for\n"
+            "by itself, is a fault as well. Each fault is a sentence on standard error that names the first thing that does not\n"
+            "add up.\n"
             "\n"
-            "Exit status: 0 everything agrees, 1 it does not or a database cannot be read, 2 a setting is wrong.\n",
+            "The first line says which databases are read, and why these; the last one that all agrees, or how many faults there\n"
+            "are. A shop that is running is asked which databases it has open. Of SQLite's files SQLite itself looks for damage.\n"
+            "\n"
+            "Exit status: 0 all agrees, 1 there are faults or a database cannot be read, 2 a setting is wrong, 5 there was nothing\n"
+            "to prove, or a database that should be there is not.\n",
     .has_settings = true,
     .run = verify_run,
 };

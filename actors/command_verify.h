@@ -6,11 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "command.h"
 #include "db.h"
 #include "verify.h"
 
 #define VERIFY_SOURCES_MAX 16
 #define VERIFY_NAME_SIZE 68
+#define VERIFY_LOOK_PAUSE_MS 100
 
 struct verify_proof {
     const char *actor;
@@ -40,9 +42,18 @@ struct verify_survey {
     const struct verify_source *dlq; /* NULL: it was never started */
     struct verify_marks *marks;      /* command_verify_streams.c */
     struct verify_rows *rows;        /* command_verify_letters.c */
+    int look_pause_ms;               /* between two looks at what may be under way */
+    const char *named_by;            /* the flag or variable that says where to look; NULL: the default place */
+    bool asks_shop;                  /* whether the shop that is running is asked */
+    int64_t rows_checked;
+    int64_t missing; /* databases that should be there, and are not */
     int64_t faults;
     int64_t stuck_ms; /* what stands still for longer is a fault */
 };
+
+/* Proves what the settings name. Zero-initialise the survey but for the three that are said; afterwards it says what was found. */
+MUST_CHECK err
+verify_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why);
 
 /* Says a fault of a place on standard error, and counts it. */
 void
@@ -63,6 +74,19 @@ verify_is_absent(const struct verify_survey *survey, const char *name);
 void
 verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text);
 
+/* --- the place: what is looked at, and why that --- */
+
+/* The flag or variable that names the place, before the settings take their flags out of the line; NULL: none does. */
+const char *
+verify_place_named_by(const struct command_line *line);
+/* The first line. */
+MUST_CHECK err
+verify_place_say(const struct verify_survey *survey, const struct settings *settings, struct err_text *why);
+/* Whether the shop that answers where the settings look for one has this database open. Says it when that is another one: a fault
+ * when nobody has named the place. */
+void
+verify_place_ask(struct verify_survey *survey, const struct settings *settings);
+
 /* --- streams: every event is applied, parked, or still to come --- */
 
 void
@@ -82,9 +106,15 @@ verify_read_cursors(struct verify_survey *survey, const struct verify_source *so
 /* Then, with the head of a source: what all that says together. */
 void
 verify_compare(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation, int64_t head);
-/* At last a line for each subscription. ERR_internal: there were more of them than can be proved. */
+/* At last what was heard of sources that are not there, and a line for each subscription. ERR_internal: there were more of them than can be proved. */
 MUST_CHECK err
-verify_print_subscriptions(const struct verify_survey *survey, struct err_text *why);
+verify_print_subscriptions(struct verify_survey *survey, struct err_text *why);
+
+/* --- the rows that every actor has --- */
+
+/* In the snapshot of the source's shard row, whose incarnation that is. */
+MUST_CHECK err
+verify_kit(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation);
 
 /* --- letters: what was given up has its letter, and the other way round --- */
 
@@ -106,6 +136,9 @@ verify_compare_letters(struct verify_survey *survey, struct err_text *why);
  * nothing when order was never started. Snapshots of its own. */
 MUST_CHECK err
 verify_compare_orders(struct verify_survey *survey, struct err_text *why);
+/* What each shard of stock knows of productions beside the factory. Prints a line for each. */
+MUST_CHECK err
+verify_compare_productions(struct verify_survey *survey, struct err_text *why);
 /* The copies of the menu beside the menu. Prints a line for each; nothing when product was never started. */
 MUST_CHECK err
 verify_compare_menus(struct verify_survey *survey, struct err_text *why);

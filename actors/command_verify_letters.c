@@ -33,7 +33,6 @@
 #define TOLD_MAX 20
 #define SUSPECTS_MAX 20000
 #define LOOK_ROUNDS 40
-#define LOOK_PAUSE_MS 100
 
 /* What a row is called, by its owner and in its letter. Zero-initialised where nothing is, so that it can be compared whole. */
 struct row_name {
@@ -466,7 +465,7 @@ verify_compare_letters(struct verify_survey *survey, struct err_text *why)
         judge_rows(survey, &survey->sources[i]);
     }
     for (int round = 0; code == ERR_ok && survey->rows->suspect_count > 0 && round < LOOK_ROUNDS; round++) {
-        (void)poll(NULL, 0, LOOK_PAUSE_MS);
+        (void)poll(NULL, 0, survey->look_pause_ms);
         code = dlq == NULL ? ERR_ok : look_again(survey, dlq, why);
     }
     if (code == ERR_ok) {

@@ -29,7 +29,6 @@
 #define TOLD_MAX 20
 #define SUSPECTS_MAX 20000
 #define LOOK_ROUNDS 10
-#define LOOK_PAUSE_MS 100
 #define COPIED "name, amount, currency, is_active, version"
 
 static const char *const followers[] = {"sales/0", "order/0"};
@@ -286,7 +285,7 @@ count_verdict(const struct comparison *comparison, enum verdict verdict)
 
 /* Until nothing is suspect, or what is left waits for a follower that does not move. */
 static err
-look_until_clear(struct comparison *comparison, struct err_text *why)
+look_until_clear(struct comparison *comparison, int pause_ms, struct err_text *why)
 {
     err code = ERR_ok;
     int64_t cursor = -1;
@@ -296,7 +295,7 @@ look_until_clear(struct comparison *comparison, struct err_text *why)
             break;
         }
         cursor = comparison->cursor;
-        (void)poll(NULL, 0, LOOK_PAUSE_MS);
+        (void)poll(NULL, 0, pause_ms);
     }
     return code;
 }
@@ -360,7 +359,7 @@ verify_compare_menus(struct verify_survey *survey, struct err_text *why)
         db_rollback(menu->db);
         db_rollback(comparison.follower->db);
         if (code == ERR_ok) {
-            code = look_until_clear(&comparison, why);
+            code = look_until_clear(&comparison, survey->look_pause_ms, why);
         }
         if (code == ERR_ok) {
             tell_all(survey, &comparison);

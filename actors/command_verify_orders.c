@@ -41,8 +41,8 @@
 #define TOLD_MAX 20
 #define SUSPECTS_MAX 20000
 #define LOOK_ROUNDS 10
-#define LOOK_PAUSE_MS 100
 #define CURRENCIES_MAX 256
+#define HOLD_ROUND_MAX 255
 
 enum verdict { AGREES, UNDER_WAY, TO_COME, DIFFERS };
 
@@ -62,6 +62,15 @@ struct slot {
     struct id charge;
     uint64_t wanted[SHARDS_MAX];
     uint64_t committed[SHARDS_MAX];
+    uint64_t current[SHARDS_MAX]; /* of these, those of the rounds that the order says */
+    int64_t holds;                /* a byte for each shard: that round */
+    int64_t sold;                 /* a bit for each shard */
+    bool is_money_known;
+    char method[17];
+    bool is_paying; /* it waits for its money */
+    bool has_own;   /* payment has the charge that the order says */
+    bool has_own_ended;
+    bool is_own; /* and it is of the order's price and method */
     int64_t open_holds;
     int64_t live_charges; /* succeeded, and not all paid back */
     int64_t free_charges; /* of these, those of nothing: there is nothing to pay back */
@@ -79,6 +88,7 @@ struct slot {
 struct named {
     struct id id;
     size_t slot;
+    bool is_current;
 };
 
 /* Up to CHUNK orders that are looked at together. */
@@ -129,7 +139,7 @@ compare_names(const void *a, const void *b)
 }
 
 static void
-add_name(struct chunk *chunk, const struct id *id, size_t slot)
+add_name(struct chunk *chunk, const struct id *id, size_t slot, bool is_current)
 {
     if (chunk->name_count == chunk->name_capacity) {
         chunk->name_capacity = chunk->name_capacity == 0 ? CHUNK : chunk->name_capacity * 2;
@@ -138,7 +148,7 @@ add_name(struct chunk *chunk, const struct id *id, size_t slot)
             abort();
         }
     }
-    chunk->names[chunk->name_count++] = (struct named){.id = *id, .slot = slot};
+    chunk->names[chunk->name_count++] = (struct named){.id = *id, .slot = slot, .is_current = is_current};
 }
 
 static void
@@ -149,14 +159,17 @@ sort_names(struct chunk *chunk)
     }
 }
 
+static const struct named *
+find_name(const struct chunk *chunk, const struct id *id)
+{
+    struct named wanted = {.id = *id};
+    return chunk->name_count == 0 ? NULL : bsearch(&wanted, chunk->names, chunk->name_count, sizeof *chunk->names, compare_names);
+}
+
 static struct slot *
 find_slot(struct chunk *chunk, const struct id *id)
 {
-    struct named wanted = {.id = *id};
-    if (chunk->name_count == 0) {
-        return NULL;
-    }
-    const struct named *found = bsearch(&wanted, chunk->names, chunk->name_count, sizeof *chunk->names, compare_names);
+    const struct named *found = find_name(chunk, id);
     return found == NULL ? NULL : &chunk->slots[found->slot];
 }
 
@@ -165,7 +178,7 @@ name_orders(struct chunk *chunk)
 {
     chunk->name_count = 0;
     for (size_t i = 0; i < chunk->count; i++) {
-        add_name(chunk, &chunk->slots[i].id, i);
+        add_name(chunk, &chunk->slots[i].id, i, true);
     }
     sort_names(chunk);
 }
@@ -200,17 +213,22 @@ see_order(struct slot *slot, struct db_statement *row)
     slot->n = db_i64(row, 0);
     slot->id = db_id(row, 1);
     slot->has_ended = slice_equal(db_bytes(row, 3), slice_of("ended"));
+    slot->is_paying = slice_equal(db_bytes(row, 3), slice_of("paying"));
     slot->is_stuck = slice_equal(db_bytes(row, 3), slice_of("stuck"));
     slot->is_paid = is_one_of(status, paid);
     slot->round = db_i64(row, 4);
     slot->total = db_i64(row, 5);
     slot->charge = db_id(row, 7);
-    slot->is_back = db_i64(row, 8) == MONEY_BACK;
+    slot->holds = db_i64(row, 8);
+    slot->sold = db_i64(row, 9);
+    slot->is_money_known = db_i64(row, 10) != 0;
+    copy_text(slot->method, sizeof slot->method, db_bytes(row, 11));
+    slot->is_back = db_i64(row, 10) == MONEY_BACK;
     copy_text(slot->status, sizeof slot->status, status);
     copy_text(slot->currency, sizeof slot->currency, db_bytes(row, 6));
 }
 
-#define ORDER_COLUMNS "n, id, status, saga, round, total, currency, charge, money"
+#define ORDER_COLUMNS "n, id, status, saga, round, total, currency, charge, holds, sold, money, method"
 
 static err
 read_orders(struct proof *proof, int64_t after)
@@ -292,6 +310,14 @@ see_charge(struct slot *slot, struct db_statement *row)
 {
     int64_t amount = db_i64(row, 2);
     int64_t refunded = db_i64(row, 5);
+    struct id charge = db_id(row, 1);
+    if (id_equal(&charge, &slot->charge)) {
+        bool never_came = slice_equal(db_bytes(row, 6), slice_of("unknown")); /* cancelled before it was asked for */
+        slot->has_own = true;
+        slot->has_own_ended = !slice_equal(db_bytes(row, 4), slice_of("pending"));
+        slot->is_own = never_came || (amount == slot->total && slice_equal(db_bytes(row, 3), slice_of(slot->currency)) &&
+                                      slice_equal(db_bytes(row, 6), slice_of(slot->method)));
+    }
     if (slice_equal(db_bytes(row, 4), slice_of("pending"))) {
         slot->pending_charges++;
     }
@@ -316,8 +342,8 @@ read_charges(struct proof *proof)
         return ERR_ok;
     }
     name_orders(&proof->chunk);
-    struct db_in *in =
-        db_in(proof->payment->db, "SELECT order_id, id, amount, currency, status, refunded FROM $charge WHERE order_id IN (*)");
+    struct db_in *in = db_in(proof->payment->db,
+                             "SELECT order_id, id, amount, currency, status, refunded, method FROM $charge WHERE order_id IN (*)");
     for (size_t i = 0; i < proof->chunk.count; i++) {
         db_in_id(in, &proof->chunk.slots[i].id);
     }
@@ -334,13 +360,15 @@ read_charges(struct proof *proof)
 /* --- what stock says --- */
 
 static void
-see_hold(struct slot *slot, int shard, struct db_statement *row)
+see_hold(struct chunk *chunk, const struct named *named, int shard, struct db_statement *row)
 {
+    struct slot *slot = &chunk->slots[named->slot];
     struct slice state = db_bytes(row, 3);
     if (slice_equal(state, slice_of("open"))) {
         slot->open_holds++;
     } else if (slice_equal(state, slice_of("committed"))) {
         slot->committed[shard] += line_sum(db_bytes(row, 1), db_i64(row, 2));
+        slot->current[shard] += named->is_current ? line_sum(db_bytes(row, 1), db_i64(row, 2)) : 0;
     }
 }
 
@@ -355,16 +383,16 @@ read_holds(struct proof *proof, int shard)
         const struct slot *slot = &chunk->slots[i];
         for (int64_t round = 0; slot->wanted[shard] != 0 && slot->has_ended && round <= slot->round; round++) {
             struct id hold = saga_step_id(&slot->id, OP_stock_reserve, round, shard);
-            add_name(chunk, &hold, i);
+            add_name(chunk, &hold, i, round == ((slot->holds >> (8 * shard)) & HOLD_ROUND_MAX));
             db_in_id(in, &hold);
         }
     }
     sort_names(chunk);
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id hold = db_id(row, 0);
-        struct slot *slot = find_slot(chunk, &hold);
-        if (slot != NULL) {
-            see_hold(slot, shard, row);
+        const struct named *named = find_name(chunk, &hold);
+        if (named != NULL) {
+            see_hold(chunk, named, shard, row);
         }
     }
     return db_in_end(in);
@@ -397,6 +425,18 @@ is_unsold(const struct slot *slot)
     return memcmp(nothing, slot->committed, sizeof nothing) == 0;
 }
 
+/* Shard by shard, and in the rounds that it says. */
+static bool
+has_sold_what_it_says(const struct slot *slot)
+{
+    for (int shard = 0; shard < SHARDS_MAX; shard++) {
+        if (((slot->sold >> shard) & 1) != (slot->committed[shard] != 0) || slot->current[shard] != slot->committed[shard]) {
+            return false;
+        }
+    }
+    return slot->sold >> SHARDS_MAX == 0;
+}
+
 /* One charge of its price is paid, whatever part of it went back; or it knows that all of it did. */
 static bool
 is_charged_once(const struct slot *slot)
@@ -420,11 +460,16 @@ judge(const struct slot *slot)
     if (slot->n == 0) {
         return AGREES; /* gone meanwhile: its charges will be found to have no order */
     }
+    bool waits_in_vain = slot->is_paying && slot->has_own && slot->has_own_ended;
+    if ((slot->has_own && !slot->is_own) || waits_in_vain) {
+        return DIFFERS;
+    }
     if (!slot->has_ended || slot->has_stray) {
         return UNDER_WAY;
     }
     bool units_agree = slot->open_holds == 0 && (slot->is_paid || slot->was_made ? is_sold(slot) : is_unsold(slot));
-    bool money_agrees = slot->is_paid ? is_charged_once(slot) : is_uncharged(slot);
+    bool money_agrees = (slot->is_paid ? is_charged_once(slot) : is_uncharged(slot)) && (slot->has_own || !slot->is_money_known);
+    units_agree = units_agree && has_sold_what_it_says(slot);
     return units_agree && money_agrees ? AGREES : DIFFERS;
 }
 
@@ -645,7 +690,11 @@ look_again(struct proof *proof, struct err_text *why)
     for (size_t first = 0; code == ERR_ok && first < count; first += CHUNK) {
         chunk->count = count - first < CHUNK ? count - first : CHUNK;
         for (size_t i = 0; i < chunk->count; i++) {
-            chunk->slots[i] = (struct slot){.id = suspects[first + i].id};
+            /* Its charges are read before itself, and beside what it was frozen to. */
+            const struct slot *known = &suspects[first + i];
+            chunk->slots[i] = (struct slot){.id = known->id, .charge = known->charge, .total = known->total};
+            memcpy(chunk->slots[i].currency, known->currency, sizeof known->currency);
+            memcpy(chunk->slots[i].method, known->method, sizeof known->method);
         }
         code = look_again_at_chunk(proof, why);
         sort_out(proof);
@@ -677,7 +726,7 @@ look_until_clear(struct proof *proof, struct err_text *why)
             break;
         }
         cursor = proof->cursor;
-        (void)poll(NULL, 0, LOOK_PAUSE_MS);
+        (void)poll(NULL, 0, proof->survey->look_pause_ms);
     }
     return code;
 }
@@ -696,13 +745,26 @@ tell_units(struct proof *proof, const struct slot *slot, const char *order)
     } else if (!slot->is_paid && !slot->was_made && !is_unsold(slot)) {
         verify_fault(proof->survey, proof->order->name, "order %s is %s before the kitchen had begun, but stock has sold units for it",
                      order, slot->status);
+    } else if (!has_sold_what_it_says(slot)) {
+        verify_fault(proof->survey, proof->order->name,
+                     "order %s is %s, but stock has sold for it on other shards, or by other holds, than it says", order,
+                     slot->status);
     }
 }
 
 static void
 tell_money(struct proof *proof, const struct slot *slot, const char *order)
 {
-    if (slot->is_paid ? is_charged_once(slot) : is_uncharged(slot)) {
+    if (slot->is_paying && slot->has_own && slot->is_own) {
+        verify_fault(proof->survey, proof->order->name, "order %s waits for its money, and was told how its charge has ended", order);
+        return;
+    }
+    if (!slot->has_ended || (slot->is_paid ? is_charged_once(slot) : is_uncharged(slot))) {
+        if (slot->has_own ? !slot->is_own : slot->has_ended && slot->is_money_known) {
+            verify_fault(proof->survey, proof->order->name, "order %s costs %" PRId64 " %s, to be paid by %s, but its charge %s",
+                         order, slot->total, slot->currency, slot->method,
+                         slot->has_own ? "is of another price or method" : "is not there");
+        }
         return;
     }
     verify_fault(proof->survey, proof->order->name,
@@ -725,7 +787,9 @@ tell_orders(struct proof *proof)
         }
         id_format(&slot->id, order);
         if (++differ <= TOLD_MAX) {
-            tell_units(proof, slot, order);
+            if (slot->has_ended) {
+                tell_units(proof, slot, order);
+            }
             tell_money(proof, slot, order);
         } else {
             proof->survey->faults++;
@@ -776,7 +840,7 @@ find_orders(struct proof *proof)
     }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id id = db_id(row, 0);
-        add_name(chunk, &id, 0);
+        add_name(chunk, &id, 0, true);
     }
     sort_names(chunk);
     return db_in_end(in);

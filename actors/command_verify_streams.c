@@ -27,12 +27,13 @@
 struct mark {
     char source[VERIFY_NAME_SIZE];
     char subscriber[VERIFY_NAME_SIZE];
-    struct id incarnation; /* of a cursor */
+    struct id incarnation; /* of a cursor or hosting */
     int64_t position;
     int64_t hosted; /* of a position: confirmed by a host; of a hosting: copied */
     int64_t delivered;
     int64_t discarded;
     int64_t parked;
+    bool is_standing; /* of a hosting: of a client, not ended, and the source has given events for it */
 };
 
 struct marks {
@@ -185,13 +186,16 @@ verify_read_hostings(struct verify_survey *survey, struct err_text *why)
         return ERR_ok;
     }
     struct db_statement *read = db_statement(
-        survey->dlq->db, "SELECT source, subscriber, position, copied, is_client FROM $hosting ORDER BY source, subscriber");
+        survey->dlq->db,
+        "SELECT source, subscriber, position, copied, is_client, incarnation, ended FROM $hosting ORDER BY source, subscriber");
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct mark *mark = mark_add(&survey->marks->hostings, db_bytes(read, 0), db_bytes(read, 1));
         if (mark != NULL) {
             bool is_client = db_i64(read, 4) != 0;
             mark->hosted = db_i64(read, 3);
+            mark->incarnation = db_id(read, 5);
+            mark->is_standing = is_client && db_is_null(read, 6) && mark->hosted > 0;
             mark->position = is_client ? mark->hosted : db_i64(read, 2); /* for a client the dlq itself is the subscriber */
         }
     }
@@ -289,6 +293,39 @@ compare_position(struct verify_survey *survey, const struct mark *position)
     }
 }
 
+/* Whether the source has the position in the snapshot of its shard row, which is a later one than that of the marks. */
+static bool
+has_position(const struct verify_source *source, const char *subscriber)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT COUNT(*) FROM $position WHERE subscriber = ?");
+    db_bind_text(read, slice_of(subscriber));
+    bool has = db_query(read) == ERR_ok && db_next(read) && db_i64(read, 0) > 0;
+    db_done(read);
+    return has;
+}
+
+/* A client's subscription is a position at the source and a hosting at the dlq. One that is ended meanwhile loses its position first. */
+static void
+compare_clients(struct verify_survey *survey, const struct verify_source *source)
+{
+    static const char client[] = "dlq.";
+    const struct verify_marks *marks = survey->marks;
+    for (size_t i = 0; survey->dlq != NULL && i < marks->positions.count; i++) {
+        const struct mark *position = &marks->positions.all[i];
+        if (strcmp(position->source, source->name) == 0 && strncmp(position->subscriber, client, sizeof client - 1) == 0 &&
+            mark_find(&marks->hostings, source->name, position->subscriber) == NULL && has_position(source, position->subscriber)) {
+            verify_fault(survey, source->name, "%s has a position, but the dlq keeps nothing for it", position->subscriber);
+        }
+    }
+    for (size_t i = 0; i < marks->hostings.count; i++) {
+        const struct mark *hosting = &marks->hostings.all[i];
+        if (strcmp(hosting->source, source->name) == 0 && hosting->is_standing &&
+            mark_find(&marks->positions, source->name, hosting->subscriber) == NULL && !has_position(source, hosting->subscriber)) {
+            verify_fault(survey, source->name, "the dlq keeps events for %s, which has no position here", hosting->subscriber);
+        }
+    }
+}
+
 void
 verify_compare(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation, int64_t head)
 {
@@ -304,6 +341,15 @@ verify_compare(struct verify_survey *survey, const struct verify_source *source,
                          (long long)cursor->position, (long long)head);
         }
     }
+    compare_clients(survey, source);
+    for (size_t i = 0; i < survey->marks->hostings.count; i++) {
+        const struct mark *hosting = &survey->marks->hostings.all[i];
+        if (strcmp(hosting->source, source->name) == 0 && !id_is_zero(&hosting->incarnation) &&
+            !id_equal(&hosting->incarnation, incarnation)) {
+            verify_fault(survey, source->name, "the dlq keeps events for %s that are of another database than the one that is here",
+                         hosting->subscriber);
+        }
+    }
     for (size_t i = 0; i < survey->marks->positions.count; i++) {
         if (strcmp(survey->marks->positions.all[i].source, source->name) == 0) {
             compare_position(survey, &survey->marks->positions.all[i]);
@@ -311,10 +357,39 @@ verify_compare(struct verify_survey *survey, const struct verify_source *source,
     }
 }
 
+/* A source keeps a position of whoever follows it, from before the first event that it gives out. */
+static void
+compare_cursors(struct verify_survey *survey)
+{
+    for (size_t i = 0; i < survey->marks->cursors.count; i++) {
+        const struct mark *cursor = &survey->marks->cursors.all[i];
+        if (cursor->position > 0 && verify_find(survey, cursor->source) != NULL &&
+            mark_find(&survey->marks->positions, cursor->source, cursor->subscriber) == NULL) {
+            verify_fault(survey, cursor->source, "it has no position of %s, which has taken %lld events", cursor->subscriber,
+                         (long long)cursor->position);
+        }
+    }
+}
+
+/* Of a source that was never started nobody has heard anything. */
+static void
+compare_absent(struct verify_survey *survey)
+{
+    for (size_t i = 0; i < survey->marks->cursors.count; i++) {
+        const struct mark *cursor = &survey->marks->cursors.all[i];
+        if (cursor->position > 0 && verify_is_absent(survey, cursor->source)) {
+            verify_fault(survey, cursor->subscriber, "it has taken %lld events of %s, whose database is not there",
+                         (long long)cursor->position, cursor->source);
+        }
+    }
+}
+
 err
-verify_print_subscriptions(const struct verify_survey *survey, struct err_text *why)
+verify_print_subscriptions(struct verify_survey *survey, struct err_text *why)
 {
     const struct verify_marks *marks = survey->marks;
+    compare_cursors(survey);
+    compare_absent(survey);
     for (size_t i = 0; i < marks->cursors.count; i++) {
         const struct mark *cursor = &marks->cursors.all[i];
         const struct verify_source *source = verify_find(survey, cursor->source);

@@ -18,6 +18,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "dlq_letter.h"
 #include "dlq_replay_store.h"
 #include "dlq_tally.h"
 #include "dlq_zones.h"
@@ -29,6 +30,7 @@ struct proof {
     struct db *db;
     struct verify_report *report;
     struct dlq_tally *counted;
+    struct dlq_zones *names;    /* which bit of a zone is whose */
     struct db_statement *zones; /* rising */
     int64_t zone;               /* the row of it that was read last; -1: none, INT64_MAX: there are no more */
     int64_t told;               /* of the check under way */
@@ -69,8 +71,111 @@ is_out_of_zone(struct proof *proof, const struct dlq_letter *letter)
     while (proof->zone < zone) {
         proof->zone = db_next(proof->zones) ? db_i64(proof->zones, 0) : INT64_MAX;
     }
-    return proof->zone == zone && (letter->opened_ms < db_i64(proof->zones, 1) || letter->units > db_i64(proof->zones, 2) ||
-                                   letter->amount > db_i64(proof->zones, 3));
+    if (proof->zone != zone) {
+        return false;
+    }
+    const char *const names[DLQ_NAMED_COUNT] = {[DLQ_BY_KIND] = dlq_kind_name(letter->kind),
+                                                [DLQ_BY_REASON] = letter->reason,
+                                                [DLQ_BY_DESTINATION] = letter->destination,
+                                                [DLQ_BY_TYPE] = letter->type,
+                                                [DLQ_BY_SOURCE] = letter->source};
+    bool has_all = true;
+    for (unsigned i = 0; i < DLQ_NAMED_COUNT; i++) {
+        uint64_t bit = dlq_zones_name(proof->names, (enum dlq_named)i, slice_of(names[i]));
+        has_all = has_all && bit != 0 && ((uint64_t)db_i64(proof->zones, 4 + (int)i) & bit) != 0;
+    }
+    return !has_all || letter->opened_ms < db_i64(proof->zones, 1) || letter->units > db_i64(proof->zones, 2) ||
+           letter->amount > db_i64(proof->zones, 3);
+}
+
+/* Columns of a letter's row, see read_letters(). */
+enum {
+    AT_FRAME = 10,
+    AT_TYPE,
+    AT_SOURCE,
+    AT_SEQ,
+    AT_KEY,
+    AT_SEQ_TO,
+    AT_OWNER,
+    AT_ATTEMPTS,
+    AT_TIMES,
+    AT_REQUEST = AT_TIMES + 3,
+    AT_STATUS,
+    AT_HEADER,
+    AT_HISTORY,
+    AT_HISTORY_COUNT
+};
+
+static bool
+is_history(struct slice history, int64_t count)
+{
+    struct wire_list list = {.data = history.data, .size = history.size, .count = (uint32_t)count};
+    struct letter_attempt attempt;
+    int64_t found = 0;
+    while (found < count && wire_list_next(&list, &letter_attempt_body, &attempt)) {
+        found++;
+    }
+    return found == count && list.size == 0;
+}
+
+/* The letter of an event is what the event's header says; the header lies beside it, as it came, unless it was too large to come. */
+static const char *
+event_fault(struct db_statement *row)
+{
+    struct event_header header;
+    struct err_text why;
+    if (db_bytes(row, AT_HEADER).size == 0) {
+        return NULL;
+    }
+    if (wire_decode(&event_header_body, db_bytes(row, AT_HEADER), &header, &why) != ERR_ok) {
+        return "the header of its event cannot be read";
+    }
+    bool is_it = slice_equal(header.type, db_bytes(row, AT_TYPE)) && slice_equal(header.source, db_bytes(row, AT_SOURCE)) &&
+                 header.seq == db_i64(row, AT_SEQ) && slice_equal(header.key, db_bytes(row, AT_KEY));
+    return is_it ? NULL : "it is of another event than the one that lies in it";
+}
+
+static const char *
+request_fault(const struct dlq_letter *letter, struct db_statement *row)
+{
+    struct id request = db_id(row, AT_REQUEST);
+    struct id wanted = id_derive(&request, "letter/request");
+    struct slice type = db_bytes(row, AT_TYPE);
+    if (id_is_zero(&request) || !id_equal(&wanted, &letter->id)) {
+        return "it is of another request than its id says";
+    }
+    return wire_op_find((const char *)type.data, type.size) == OP_COUNT ? "its request is of no operation that there is" : NULL;
+}
+
+/* What is wrong with a letter in itself; NULL: nothing. */
+static const char *
+letter_fault(const struct dlq_letter *letter, struct db_statement *row)
+{
+    bool is_event = letter->kind == DLQ_EVENT;
+    bool is_row = letter->kind == DLQ_CALL || letter->kind == DLQ_SAGA;
+    bool is_subscriber = letter->kind == DLQ_SUBSCRIBER;
+    struct slice status = db_bytes(row, AT_STATUS);
+    struct id request = db_id(row, AT_REQUEST);
+    if (db_is_null(row, AT_FRAME)) {
+        return "its frames are gone";
+    }
+    if ((db_i64(row, AT_SEQ) >= 0) != (is_event || is_subscriber) || (db_i64(row, AT_SEQ_TO) >= 0) != is_subscriber ||
+        (db_bytes(row, AT_SOURCE).size > 0) != (is_event || is_subscriber) || (db_bytes(row, AT_OWNER).size > 0) != is_row ||
+        id_is_zero(&request) != (letter->kind != DLQ_REQUEST)) {
+        return "it says what letters of its kind do not say";
+    }
+    if (db_i64(row, AT_ATTEMPTS) < 0 || db_i64(row, AT_TIMES) <= 0 || db_i64(row, AT_TIMES + 1) <= 0 ||
+        db_i64(row, AT_TIMES + 2) <= 0 || letter->units < DLQ_NONE || letter->amount < DLQ_NONE ||
+        (letter->currency[0] != '\0') != (letter->amount != DLQ_NONE)) {
+        return "its attempts, its times or what is at stake are none that the dlq writes";
+    }
+    if (status.size > 0 && !slice_equal(status, slice_of("ok")) && err_find((const char *)status.data, status.size) == ERR_COUNT) {
+        return "its request was answered by a status that there is not";
+    }
+    if (!is_history(db_bytes(row, AT_HISTORY), db_i64(row, AT_HISTORY_COUNT))) {
+        return "its history is not as long as it says";
+    }
+    return is_event ? event_fault(row) : letter->kind == DLQ_REQUEST ? request_fault(letter, row) : NULL;
 }
 
 static void
@@ -88,25 +193,52 @@ see_letter(struct proof *proof, struct db_statement *row, struct dlq_letter *let
         fault_of_letter(proof, &letter->id, "its state or its kind is none that the dlq writes");
         return;
     }
+    dlq_copy(letter->type, sizeof letter->type, db_bytes(row, AT_TYPE));
+    dlq_copy(letter->source, sizeof letter->source, db_bytes(row, AT_SOURCE));
     dlq_tally_add(proof->counted, letter, 1);
-    if (db_is_null(row, 10)) {
-        fault_of_letter(proof, &letter->id, "its frames are gone");
+    const char *words = letter_fault(letter, row);
+    if (words != NULL) {
+        fault_of_letter(proof, &letter->id, words);
     }
     if (is_out_of_zone(proof, letter)) {
         fault_of_letter(proof, &letter->id, "it lies outside of the bounds that filters trust");
     }
 }
 
+/* Zones that no letter can lie in would be room in memory for nothing. */
+static err
+check_zones(struct proof *proof, bool *are_good)
+{
+    struct db_statement *read =
+        db_statement(proof->db, "SELECT COUNT(*) FROM $zone WHERE zone < 0 OR zone > (SELECT COALESCE(MAX(n), 0) FROM $letter)");
+    err code = db_query(read);
+    *are_good = code == ERR_ok && db_next(read) && db_i64(read, 0) == 0;
+    db_done(read);
+    if (code == ERR_ok && !*are_good) {
+        fault(proof, "there are bounds of letters that cannot be");
+    }
+    return code;
+}
+
 static err
 read_letters(struct proof *proof)
 {
+    bool are_good = false;
+    err code = check_zones(proof, &are_good);
     struct db_statement *rows = db_statement(
-        proof->db, "SELECT l.n, l.id, l.state, l.kind, l.destination, l.reason, l.currency, l.units, l.amount, l.opened, f.n"
-                   " FROM $letter l LEFT JOIN $letter_frame f ON f.n = l.n WHERE l.n > ? ORDER BY l.n LIMIT ?");
+        proof->db, "SELECT l.n, l.id, l.state, l.kind, l.destination, l.reason, l.currency, l.units, l.amount, l.opened, f.n,"
+                   " l.type, l.source, l.seq, l.letter_key, l.seq_to, l.row_owner, l.attempts, l.first, l.last, l.changed, l.request,"
+                   " l.status, f.header, f.history, f.history_count FROM $letter l LEFT JOIN $letter_frame f ON f.n = l.n WHERE l.n > "
+                   "? ORDER BY l.n LIMIT ?");
     struct dlq_letter letter = {0};
-    proof->zones = db_statement(proof->db, "SELECT zone, opened, units, amount FROM $zone ORDER BY zone");
-    proof->zone = -1;
-    err code = db_query(proof->zones);
+    proof->zones = db_statement(proof->db, "SELECT zone, opened, units, amount, kinds, reasons, destinations, types, sources"
+                                           " FROM $zone ORDER BY zone");
+    proof->names = dlq_zones_create(proof->db);
+    proof->zone = are_good ? -1 : INT64_MAX;
+    if (code == ERR_ok && are_good) {
+        code = dlq_zones_load(proof->names);
+        code = code == ERR_ok ? db_query(proof->zones) : code;
+    }
     for (int64_t count = RANGE; code == ERR_ok && count == RANGE;) {
         db_bind_i64(rows, letter.n);
         db_bind_i64(rows, RANGE);
@@ -117,6 +249,7 @@ read_letters(struct proof *proof)
         proof->report->rows_checked += count;
     }
     db_done(proof->zones);
+    dlq_zones_destroy(&proof->names);
     return code;
 }
 
@@ -203,6 +336,14 @@ static const struct check checks[] = {
      "it says that it is done, but letters of it have no outcome"},
     {"SELECT r.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay LEFT JOIN $letter l ON l.n = x.letter WHERE l.n IS NULL",
      "replay", "it has selected a letter that there is not"},
+    {"SELECT l.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay JOIN $letter l ON l.n = x.letter WHERE x.letter > "
+     "r.last_letter"
+     " OR x.outcome NOT BETWEEN 0 AND 3",
+     "letter", "a replay has selected it though it came later, or has given it an outcome that there is not"},
+    {"SELECT id FROM $replay WHERE state NOT IN ('selecting', 'canary', 'running', 'done', 'stopped', 'cancelled', 'dry_run') OR "
+     "total < 0 OR rate < 0 OR canary < 0"
+     " OR stop_on_failure NOT IN (0, 1) OR started <= 0 OR selected_to > last_letter",
+     "replay", "its state or its figures are none that the dlq writes"},
 };
 _Static_assert(DLQ_WAITING == 0 && DLQ_REQUEST == 2, "as the queries have them");
 _Static_assert(REPLAY_LETTER_DONE == 1 && REPLAY_LETTER_FAILED == 2 && REPLAY_LETTER_LEFT_OUT == 3, "as the queries have them");
@@ -222,7 +363,43 @@ run_check(struct proof *proof, const struct check *check)
     return code;
 }
 
+/* What operators did, each about a letter or a replay that there is. */
+static err
+check_audit(struct proof *proof)
+{
+    struct db_statement *rows = db_statement(
+        proof->db, "SELECT a.n FROM $audit a LEFT JOIN $letter l ON l.n = a.letter LEFT JOIN $replay r ON r.n = a.replay"
+                   " WHERE (a.letter <> 0 AND l.n IS NULL) OR (a.replay <> 0 AND r.n IS NULL) OR (a.letter = 0 AND a.replay = 0)"
+                   " OR a.time <= 0 OR a.action = ''");
+    err code = db_query(rows);
+    proof->told = 0;
+    while (code == ERR_ok && db_next(rows)) {
+        fault(proof, "entry %" PRId64 " of the audit is about nothing, or about what is not there", db_i64(rows, 0));
+    }
+    return code;
+}
+
 /* --- kept events --- */
+
+/* Each can be read, and is the one that its row says. */
+static err
+check_kept_events(struct proof *proof)
+{
+    struct db_statement *rows = db_statement(proof->db, "SELECT source, seq, header FROM $kept");
+    err code = db_query(rows);
+    proof->told = 0;
+    while (code == ERR_ok && db_next(rows)) {
+        struct event_header header;
+        struct err_text why;
+        struct slice source = db_bytes(rows, 0);
+        if (wire_decode(&event_header_body, db_bytes(rows, 2), &header, &why) != ERR_ok || !slice_equal(header.source, source) ||
+            header.seq != db_i64(rows, 1)) {
+            fault(proof, "event %" PRId64 " of %.*s is kept, but what is kept is no event or another", db_i64(rows, 1),
+                  (int)source.size, (const char *)source.data);
+        }
+    }
+    return code;
+}
 
 /* The first seq behind `after` that is not kept. */
 static err
@@ -288,7 +465,13 @@ dlq_verify(struct db *db, struct verify_report *report)
         code = run_check(&proof, &checks[i]);
     }
     if (code == ERR_ok) {
+        code = check_audit(&proof);
+    }
+    if (code == ERR_ok) {
         code = check_kept(&proof);
+    }
+    if (code == ERR_ok) {
+        code = check_kept_events(&proof);
     }
     dlq_tally_destroy(&proof.counted);
     return code;

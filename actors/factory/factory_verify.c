@@ -14,6 +14,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "factory_message.h"
 
 #define TOLD_MAX 20
 #define IS_OPEN "IN ('ordered', 'requested')"
@@ -39,9 +44,32 @@ static const struct check checks[] = {
      "its status is none that the factory writes"},
     {"SELECT product, n FROM $production WHERE (status = 'produced' AND done_at = 0) OR (status " IS_OPEN " AND done_at <> 0)",
      "its status and the time when it was done do not agree"},
+    {"SELECT product, n FROM $production WHERE attempts < 0 OR accepted < 0 OR accepted > attempts OR ordered_at <= 0 OR due_at < 0 "
+     "OR done_at < 0",
+     "its calls or its times are none that the factory writes"},
+    {"SELECT product, n FROM $production WHERE capability_hash IS NULL AND due_at = 0 AND status = 'ordered'",
+     "the factory itself makes it, but it has no time when it is done"},
+    {"SELECT p.product, p.n FROM $production p JOIN $due d ON d.due_key = p.id AND d.owner = 'production' WHERE p.capability_hash IS "
+     "NOT NULL",
+     "an outside factory makes it, but it would be done by itself"},
+    {"SELECT p.product, p.n FROM $production p LEFT JOIN $shelf s ON s.product = p.product WHERE s.product IS NULL",
+     "there is no shelf of its product"},
+    {"SELECT product, open_production FROM $shelf WHERE last_seq < 1", "the shelf was made by no event"},
     {"SELECT product, open_production FROM $shelf WHERE last_seq > (SELECT COALESCE(MAX(seq), 0) FROM $shard)",
      "the shelf's last event lies behind the end of the factory's stream"},
 };
+
+static void
+tell(struct verify_report *report, struct slice product, int64_t n, const char *words)
+{
+    char sentence[256];
+    (void)snprintf(sentence, sizeof sentence, "factory: %.*s, production %" PRId64 ": %s", (int)product.size,
+                   product.size == 0 ? "" : (const char *)product.data, n, words);
+    report->faults++;
+    if (report->say != NULL) {
+        report->say(report->context, sentence);
+    }
+}
 
 static err
 run_check(struct db *db, const struct check *check, struct verify_report *report)
@@ -52,16 +80,88 @@ run_check(struct db *db, const struct check *check, struct verify_report *report
         return code;
     }
     for (int64_t found = 0; db_next(rows); found++) {
-        struct slice product = db_bytes(rows, 0);
-        char sentence[256];
-        (void)snprintf(sentence, sizeof sentence, "factory: %.*s, production %" PRId64 ": %s", (int)product.size,
-                       (const char *)product.data, db_i64(rows, 1), check->words);
-        report->faults++;
-        if (found < TOLD_MAX && report->say != NULL) {
-            report->say(report->context, sentence);
+        if (found < TOLD_MAX) {
+            tell(report, db_bytes(rows, 0), db_i64(rows, 1), check->words);
+        } else {
+            report->faults++;
         }
     }
     return ERR_ok;
+}
+
+/* The last event about a product is the one that its shelf names, as far as events are kept. */
+static err
+check_last_events(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows =
+        db_statement(db, "SELECT s.product, s.last_seq, o.topic FROM $shelf s JOIN $outbox o ON o.seq = s.last_seq");
+    err code = db_query(rows);
+    while (code == ERR_ok && db_next(rows)) {
+        struct slice product = db_bytes(rows, 0);
+        struct slice topic = db_bytes(rows, 2);
+        bool is_its = topic.size > product.size && topic.data[topic.size - product.size - 1] == '.' &&
+                      memcmp(topic.data + topic.size - product.size, product.data, product.size) == 0;
+        if (!is_its) {
+            tell(report, product, db_i64(rows, 1), "as the last event of its shelf is about another product");
+        }
+    }
+    return code;
+}
+
+/* Whoever calls back is known by the hash of what he was given, which is made of the production's id. */
+static err
+check_capabilities(struct db *db, struct verify_report *report)
+{
+    struct db_statement *key = db_statement(db, "SELECT secret FROM $secret");
+    struct db_statement *rows =
+        db_statement(db, "SELECT product, n, id, capability_hash FROM $production WHERE capability_hash IS NOT NULL");
+    uint8_t secret[FACTORY_SECRET_SIZE];
+    err code = db_query(key);
+    bool has_secret = code == ERR_ok && db_next(key) && db_bytes(key, 0).size == sizeof secret;
+    if (has_secret) {
+        memcpy(secret, db_bytes(key, 0).data, sizeof secret);
+    }
+    db_done(key);
+    code = code == ERR_ok ? db_query(rows) : code;
+    while (code == ERR_ok && db_next(rows)) {
+        char capability[FACTORY_CAPABILITY_SIZE];
+        uint8_t hash[FACTORY_HASH_SIZE];
+        struct id id = db_id(rows, 2);
+        if (has_secret) {
+            factory_capability_of(secret, &id, capability);
+            factory_capability_hash(slice_of(capability), hash);
+        }
+        if (!has_secret || !slice_equal(db_bytes(rows, 3), (struct slice){hash, sizeof hash})) {
+            tell(report, db_bytes(rows, 0), db_i64(rows, 1), "the outside factory's callback would not be known");
+        }
+    }
+    sodium_memzero(secret, sizeof secret);
+    return code;
+}
+
+/* The productions that were answered are there, of that product and as many. */
+static err
+check_answers(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows = db_statement(db, "SELECT n, body FROM $answer WHERE status = 'ok'");
+    struct db_statement *row = db_statement(db, "SELECT product, quantity FROM $production WHERE id = ?");
+    err code = db_query(rows);
+    while (code == ERR_ok && db_next(rows)) {
+        struct production answer;
+        struct err_text why;
+        if (wire_decode(&production_body, db_bytes(rows, 1), &answer, &why) != ERR_ok) {
+            continue;
+        }
+        db_bind_id(row, &answer.id);
+        code = db_query(row);
+        bool is_there =
+            code == ERR_ok && db_next(row) && slice_equal(db_bytes(row, 0), answer.product) && db_i64(row, 1) == answer.quantity;
+        db_done(row);
+        if (code == ERR_ok && !is_there) {
+            tell(report, answer.product, db_i64(rows, 0), "in the answer of this number, is not there or another");
+        }
+    }
+    return code;
 }
 
 static err
@@ -86,5 +186,11 @@ factory_verify(struct db *db, struct verify_report *report)
     for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
         code = run_check(db, &checks[i], report);
     }
-    return code;
+    if (code == ERR_ok) {
+        code = check_last_events(db, report);
+    }
+    if (code == ERR_ok) {
+        code = check_capabilities(db, report);
+    }
+    return code == ERR_ok ? check_answers(db, report) : code;
 }

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define WAL_RETRY_MS 10
 
@@ -177,6 +178,62 @@ identify(struct db *db, const char *path, bool again, struct err_text *why)
     return ERR_ok;
 }
 
+/* Whoever has the file open has its log there as well: where none is, nobody writes, and all there is lies in the file itself. */
+static bool
+is_without_log(const char *path)
+{
+    char log[512 + DB_PREFIX_MAX + 16];
+    struct stat file;
+    snprintf(log, sizeof log, "%s-wal", path);
+    return stat(path, &file) == 0 && stat(log, &file) != 0;
+}
+
+/* A log is read with an index beside it, which SQLite makes: not possible where nothing may be written. A file without a log can be
+ * read as one that never changes. */
+static int
+connect_file(struct db *db, const char *path, int flags, bool never_changes)
+{
+    struct link *link = calloc(1, sizeof *link);
+    char uri[3 * (512 + DB_PREFIX_MAX + 8) + 32] = "file:";
+    size_t size = strlen(uri);
+    if (link == NULL) {
+        abort();
+    }
+    for (const char *at = path; *at != '\0' && size + 32 < sizeof uri; at++) {
+        bool is_plain = strchr("?#%", *at) == NULL;
+        size += (size_t)snprintf(uri + size, sizeof uri - size, is_plain ? "%c" : "%%%02X", is_plain ? *at : (unsigned char)*at);
+    }
+    snprintf(uri + size, sizeof uri - size, "?immutable=1");
+    db->link = link;
+    int result = sqlite3_open_v2(never_changes ? uri : path, &link->handle, never_changes ? flags | SQLITE_OPEN_URI : flags, NULL);
+    if (result == SQLITE_OK) {
+        sqlite3_busy_timeout(link->handle, DB_LOCK_WAIT_S * 1000);
+        result = set_up(db);
+    }
+    if (result == SQLITE_OK && db->config.read_only) {
+        result = sqlite3_exec(link->handle, "SELECT COUNT(*) FROM sqlite_master", NULL, NULL, NULL);
+    }
+    return result;
+}
+
+static err
+say_why_not(const struct db *db, const char *path, int result, struct err_text *why)
+{
+    sqlite3 *handle = link_of(db)->handle;
+    int reason = sqlite3_system_errno(handle);
+    if (db->config.read_only && access(path, F_OK) == 0 && access(path, R_OK) != 0) {
+        return err_say(why, ERR_db_denied, "the database file %s may not be read by this user", path);
+    }
+    if (db->config.read_only && access(path, R_OK) == 0 && access(db->config.path, W_OK) != 0 && (result & 0xff) != SQLITE_NOTADB) {
+        return err_say(why, ERR_db_denied,
+                       "the database file %s has a write-ahead log beside it, and SQLite reads that only where it may write: copy all"
+                       " files of %s to a place of your own, or be its user",
+                       path, db->config.path);
+    }
+    return err_say(why, class_of(result), "the database file %s cannot be opened: %s%s%s", path, sqlite3_errmsg(handle),
+                   reason != 0 ? ", " : "", reason != 0 ? strerror(reason) : "");
+}
+
 static err
 sqlite_open(struct db *db, bool again, struct err_text *why)
 {
@@ -195,20 +252,13 @@ sqlite_open(struct db *db, bool again, struct err_text *why)
             (void)mkdir(db->config.path, 0750); /* when it fails, opening says why */
         }
     }
-    struct link *link = calloc(1, sizeof *link);
-    if (link == NULL) {
-        abort();
-    }
-    db->link = link;
-    int result = sqlite3_open_v2(path, &link->handle, flags, NULL);
-    if (result == SQLITE_OK) {
-        sqlite3_busy_timeout(link->handle, DB_LOCK_WAIT_S * 1000);
-        result = set_up(db);
+    int result = connect_file(db, path, flags, false);
+    if (result != SQLITE_OK && db->config.read_only && is_without_log(path)) {
+        sqlite_close(db);
+        result = connect_file(db, path, flags, true);
     }
     if (result != SQLITE_OK) {
-        int reason = sqlite3_system_errno(link->handle);
-        code = err_say(why, class_of(result), "the database file %s cannot be opened: %s%s%s", path, sqlite3_errmsg(link->handle),
-                       reason != 0 ? ", " : "", reason != 0 ? strerror(reason) : "");
+        code = say_why_not(db, path, result, why);
     } else {
         code = identify(db, path, again, why);
     }

@@ -10,7 +10,8 @@
  *
  * LIMITS
  *   Of each check the first TOLD_MAX faults are told, all are counted. What stock and payment have to say of an order is proved
- *   elsewhere, from all databases together.
+ *   elsewhere, from all databases together. What an order is called, said and written (names, notes, words of a timeline) may be
+ *   anything.
  */
 #include "order.h"
 
@@ -22,6 +23,8 @@
 #include "order_saga.h"
 
 #define TOLD_MAX 20
+#define RANGE 1000
+#define HOLD_ROUND_MAX 255
 #define PAID_STATUS "IN ('received', 'in_preparation', 'ready', 'completed')"
 
 struct check {
@@ -34,8 +37,9 @@ static const struct check checks[] = {
      " FROM $line GROUP BY n) l ON l.n = o.n WHERE l.n IS NULL OR l.total <> o.total OR l.lines_there <> l.last",
      "its lines are not all there, or do not add up to its total"},
     {"SELECT l.n, NULL FROM $line l LEFT JOIN $order o ON o.n = l.n WHERE o.n IS NULL GROUP BY l.n", "there are lines, but no order"},
-    {"SELECT o.n, o.id FROM $order o LEFT JOIN (SELECT n, COUNT(*) AS entries, MAX(k) AS last FROM $entry GROUP BY n) e ON e.n = o.n"
-     " WHERE e.n IS NULL OR e.entries <> o.entries OR e.last <> o.entries",
+    {"SELECT o.n, o.id FROM $order o LEFT JOIN (SELECT n, COUNT(*) AS entries, MIN(k) AS first, MAX(k) AS last FROM $entry GROUP BY "
+     "n) e ON e.n = o.n"
+     " WHERE e.n IS NULL OR e.entries <> o.entries OR e.last <> o.entries OR e.first <> 1",
      "its timeline has gaps, or is not as long as it says"},
     {"SELECT o.n, o.id FROM $order o JOIN $entry e ON e.n = o.n AND e.k = o.entries WHERE e.status <> o.status",
      "the last entry of its timeline has another status"},
@@ -61,6 +65,30 @@ static const struct check checks[] = {
     {"SELECT s.n, s.order_id FROM $stray s LEFT JOIN $due d ON d.owner = 'stray' AND d.due_key = s.charge"
      " WHERE s.state = 'refunding' AND d.owner IS NULL",
      "money that it does not take has to go back, but no due row will see to that"},
+    {"SELECT n, id FROM $order WHERE saga IN ('reserving', 'paying') AND (money <> 0 OR sold <> 0)",
+     "it waits for its units or its money, but something is paid or sold"},
+    {"SELECT n, id FROM $order WHERE money NOT IN (0, 1, 2, 3) OR told NOT BETWEEN 0 AND 15 OR tries < 0 OR round < 0 OR charge_round "
+     "< 0"
+     " OR charge_round > round OR (money IN (0, 2) AND told IN (1, 5))",
+     "what is known of its money, or what was tried, is nothing that the order actor writes"},
+    {"SELECT n, id FROM $order WHERE saga = 'paying' AND charge IS NULL", "it waits for its money, but has no charge"},
+    {"SELECT o.n, o.id FROM $order o LEFT JOIN $due d ON d.owner = 'saga' AND d.due_key = o.id WHERE o.saga = 'stuck' AND d.owner IS "
+     "NULL",
+     "it is stuck, but there is no row for its letter to try again"},
+    {"SELECT n, id FROM $order WHERE charge IS NULL AND (money <> 0 OR charge_round <> 0)",
+     "it has no charge, but something became of it"},
+    {"SELECT n, id FROM $order WHERE method NOT IN ('pix', 'credit_card', 'debit_card', 'money') OR placed <= 0 OR deadline <= 0",
+     "its method or a time is none that the order actor writes"},
+    {"SELECT o.n, o.id FROM $order o JOIN $forgotten f ON f.customer = o.customer", "it names a customer who was erased"},
+    {"SELECT o.n, o.id FROM $order o LEFT JOIN $request r ON r.id = o.request WHERE o.saga = 'ended' AND o.request <> o.id AND r.n IS "
+     "NULL",
+     "what began its last round was neither its place nor a request that is known"},
+    {"SELECT r.n, r.order_id FROM $request r LEFT JOIN $order o ON o.id = r.order_id WHERE r.status = 'ok' AND o.n IS NULL",
+     "a request was answered by it, but there is no order"},
+    {"SELECT version, NULL FROM $secret WHERE version < 1 OR since < 0 OR LENGTH(secret) <> 32",
+     "this key is none that secrets are made with"},
+    {"SELECT n, order_id FROM $stray WHERE state NOT IN ('refunding', 'refunded', 'stuck') OR amount < 0 OR tries < 0",
+     "there is money that it does not take, in a state that the order actor does not write"},
     {"SELECT s.n, s.order_id FROM $stray s LEFT JOIN $order o ON o.id = s.order_id WHERE o.n IS NULL",
      "there is money that it does not take, but no order"},
 };
@@ -141,6 +169,192 @@ check_standing(struct db *db, struct verify_report *report)
     return code;
 }
 
+/* Ids and rounds that follow from others. */
+static const char *
+row_fault(const struct id *id, struct db_statement *row)
+{
+    struct id charge = db_id(row, 2);
+    struct id request = db_id(row, 6);
+    int64_t round = db_i64(row, 4);
+    int64_t holds = db_i64(row, 5);
+    if (!db_is_null(row, 2)) {
+        struct id wanted = saga_step_id(id, OP_payment_charge, db_i64(row, 3), 0);
+        if (!id_equal(&charge, &wanted)) {
+            return "its charge is not the one that its round asks for";
+        }
+    }
+    for (; holds != 0; holds = (int64_t)((uint64_t)holds >> 8)) {
+        if ((holds & HOLD_ROUND_MAX) > round) {
+            return "a hold of it is of a round that has not come";
+        }
+    }
+    if (id_is_zero(id) || id_is_zero(&request)) {
+        return "it has no id, or nothing has begun its round";
+    }
+    struct slice back = db_bytes(row, 7);
+    if (back.size > 0 && saga_state_find(back) == SAGA_STATE_COUNT) {
+        return "it was stuck in a state that there is not";
+    }
+    return NULL;
+}
+
+static err
+check_rows(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows =
+        db_statement(db, "SELECT n, id, charge, charge_round, round, holds, request, back FROM $order WHERE n > ? ORDER BY n LIMIT ?");
+    int64_t after = 0;
+    int64_t found = 0;
+    for (int64_t count = RANGE; count == RANGE;) {
+        db_bind_i64(rows, after);
+        db_bind_i64(rows, RANGE);
+        err code = db_query(rows);
+        if (code != ERR_ok) {
+            return code;
+        }
+        for (count = 0; db_next(rows); count++) {
+            struct id id = db_id(rows, 1);
+            const char *words = row_fault(&id, rows);
+            after = db_i64(rows, 0);
+            if (words != NULL) {
+                tell(report, after, &id, words, found++);
+            }
+        }
+    }
+    return ERR_ok;
+}
+
+/* --- timelines --- */
+
+struct timeline {
+    int64_t n;
+    struct id id;
+    enum order_status status;
+    int64_t changes;
+    int64_t version;   /* as the order has it */
+    const char *words; /* the first thing that is wrong with it */
+};
+
+/* Whether an edge of the table, or the kitchen, leads from one status to another. */
+static bool
+leads_to(enum order_status from, enum order_status to)
+{
+    static const enum order_status kitchen[] = {ORDER_RECEIVED, ORDER_IN_PREPARATION, ORDER_READY, ORDER_COMPLETED};
+    for (size_t i = 1; i < sizeof kitchen / sizeof kitchen[0]; i++) {
+        if (kitchen[i - 1] == from && kitchen[i] == to) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < saga_edge_count; i++) {
+        if (saga_edges[i].status == to && order_pair_is_possible(saga_edges[i].from, from)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Computed once: there are few. */
+static bool
+may_follow(enum order_status from, enum order_status to)
+{
+    static bool is_known[ORDER_STATUS_COUNT][ORDER_STATUS_COUNT];
+    static bool leads[ORDER_STATUS_COUNT][ORDER_STATUS_COUNT];
+    if (!is_known[from][to]) {
+        leads[from][to] = leads_to(from, to);
+        is_known[from][to] = true;
+    }
+    return leads[from][to];
+}
+
+/* Columns: n, k, time, status, id, version, placed, what. */
+static void
+see_entry(struct timeline *timeline, struct db_statement *row)
+{
+    enum order_status status = order_status_find(db_bytes(row, 3));
+    int64_t time_ms = db_i64(row, 2);
+    if (timeline->n != db_i64(row, 0)) {
+        *timeline = (struct timeline){.n = db_i64(row, 0), .id = db_id(row, 4), .status = ORDER_PLACED, .version = db_i64(row, 5)};
+        if (status != ORDER_PLACED || time_ms != db_i64(row, 6)) {
+            timeline->words = "its timeline does not begin when it was placed";
+        }
+    }
+    if (status == ORDER_STATUS_COUNT || (status != timeline->status && !may_follow(timeline->status, status))) {
+        timeline->words = "its timeline goes from one status to another that does not follow it";
+        return;
+    }
+    if (time_ms <= 0 || db_bytes(row, 7).size == 0) {
+        timeline->words = "its timeline has an entry without a time or a word";
+    }
+    if (status != timeline->status) {
+        timeline->status = status;
+        timeline->changes++;
+    }
+}
+
+static void
+end_timeline(struct verify_report *report, const struct timeline *timeline, int64_t *found)
+{
+    const char *words = timeline->words;
+    if (words == NULL && timeline->changes + 1 != timeline->version) {
+        words = "its version is not how often its timeline has changed its status";
+    }
+    if (timeline->n != 0 && words != NULL) {
+        tell(report, timeline->n, &timeline->id, words, (*found)++);
+    }
+}
+
+static err
+check_timelines(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows = db_statement(db, "SELECT e.n, e.k, e.time, e.status, o.id, o.version, o.placed, e.what FROM $entry e"
+                                                 " JOIN $order o ON o.n = e.n WHERE e.n > ? AND e.n <= ? ORDER BY e.n, e.k");
+    int64_t found = 0;
+    int64_t last = 0;
+    struct db_statement *read = db_statement(db, "SELECT COALESCE(MAX(n), 0) FROM $order");
+    err code = db_query(read);
+    if (code == ERR_ok && db_next(read)) {
+        last = db_i64(read, 0);
+        db_done(read);
+    }
+    for (int64_t after = 0; code == ERR_ok && after < last; after += RANGE) {
+        struct timeline timeline = {0};
+        db_bind_i64(rows, after);
+        db_bind_i64(rows, after + RANGE);
+        code = db_query(rows);
+        while (code == ERR_ok && db_next(rows)) {
+            if (db_i64(rows, 0) != timeline.n) {
+                end_timeline(report, &timeline, &found);
+            }
+            see_entry(&timeline, rows);
+        }
+        end_timeline(report, &timeline, &found);
+    }
+    return code;
+}
+
+static err
+check_requests(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows = db_statement(db, "SELECT n, order_id, status, frame, id FROM $request");
+    err code = db_query(rows);
+    for (int64_t found = 0; code == ERR_ok && db_next(rows);) {
+        struct slice status = db_bytes(rows, 2);
+        struct slice frame = db_bytes(rows, 3);
+        struct id order = db_id(rows, 1);
+        struct id id = db_id(rows, 4);
+        struct problem problem;
+        struct err_text why;
+        bool is_ok = slice_equal(status, slice_of("ok"));
+        bool is_good = is_ok ? frame.size == 0
+                             : err_find((const char *)status.data, status.size) != ERR_COUNT &&
+                                   wire_decode(&problem_body, frame, &problem, &why) == ERR_ok;
+        if (!is_good || id_is_zero(&id)) {
+            tell(report, db_i64(rows, 0), &order, "what a request about it was told cannot be read", found++);
+        }
+    }
+    return code;
+}
+
 static err
 count_rows(struct db *db, struct verify_report *report)
 {
@@ -166,6 +380,15 @@ order_verify(struct db *db, struct verify_report *report)
     }
     if (code == ERR_ok && report->stuck_ms > 0) {
         code = check_standing(db, report);
+    }
+    if (code == ERR_ok) {
+        code = check_rows(db, report);
+    }
+    if (code == ERR_ok) {
+        code = check_timelines(db, report);
+    }
+    if (code == ERR_ok) {
+        code = check_requests(db, report);
     }
     return code == ERR_ok ? menu_verify(db, report) : code;
 }

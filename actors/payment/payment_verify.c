@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #define TOLD_MAX 20
+#define RANGE 10000
 
 struct check {
     const char *what; /* of which the number is */
@@ -46,6 +47,23 @@ static const struct check checks[] = {
      "SELECT c.n FROM $charge c LEFT JOIN $due d ON d.owner = 'charge' AND d.due_key = c.id"
      " WHERE c.status = 'pending' AND c.provider <> 'by_hand' AND d.owner IS NULL",
      "it is pending, but no due row will ask what became of it"},
+    {"charge", "SELECT n FROM $charge WHERE status <> 'cancelled' AND (method = 'money') <> (provider = 'by_hand')",
+     "it is paid by hand, and not with money, or the other way round"},
+    {"charge", "SELECT c.n FROM $charge c LEFT JOIN $answer a ON a.request = c.id WHERE c.status <> 'cancelled' AND a.n IS NULL",
+     "what it was answered is not known any more"},
+    {"charge", "SELECT n FROM $charge WHERE attempts < 0 OR created <= 0 OR changed <= 0 OR LENGTH(currency) <> 3",
+     "its attempts, its times or its currency are none that payment writes"},
+    {"charge",
+     "SELECT c.n FROM $charge c LEFT JOIN $charge r ON r.id = c.replaces AND r.order_id = c.order_id WHERE c.replaces IS NOT NULL AND "
+     "r.n IS NULL",
+     "it replaces a charge that its order does not have"},
+    {"refund", "SELECT n FROM $refund WHERE attempts < 0 OR created <= 0 OR changed <= 0",
+     "its attempts or its times are none that payment writes"},
+    {"refund", "SELECT r.n FROM $refund r JOIN $charge c ON c.id = r.charge WHERE r.amount > c.amount",
+     "more is to go back than was paid"},
+    {"webhook", "SELECT w.n FROM $webhook w LEFT JOIN $charge c ON c.id = w.charge WHERE w.outcome = 'applied' AND c.id IS NULL",
+     "it was applied to a charge that is not there"},
+    {"webhook", "SELECT n FROM $webhook WHERE received <= 0 OR type = ''", "it has no time or no type"},
     {"refund", "SELECT n FROM $refund WHERE status NOT IN ('pending', 'succeeded', 'failed')",
      "its status is none that payment writes"},
     {"refund", "SELECT n FROM $refund WHERE elsewhere NOT IN (0, 1) OR (elsewhere = 1 AND (status <> 'succeeded' OR reference = ''))",
@@ -69,6 +87,17 @@ static const struct check checks[] = {
      "its outcome and the charge that it waits for do not agree"},
 };
 
+static void
+tell(struct verify_report *report, const char *what, int64_t n, const char *words, int64_t found)
+{
+    char sentence[256];
+    (void)snprintf(sentence, sizeof sentence, "payment: %s %" PRId64 ": %s", what, n, words);
+    report->faults++;
+    if (found < TOLD_MAX && report->say != NULL) {
+        report->say(report->context, sentence);
+    }
+}
+
 static err
 run_check(struct db *db, const struct check *check, struct verify_report *report)
 {
@@ -78,11 +107,106 @@ run_check(struct db *db, const struct check *check, struct verify_report *report
         return code;
     }
     for (int64_t found = 0; db_next(rows); found++) {
-        char sentence[256];
-        (void)snprintf(sentence, sizeof sentence, "payment: %s %" PRId64 ": %s", check->what, db_i64(rows, 0), check->words);
-        report->faults++;
-        if (found < TOLD_MAX && report->say != NULL) {
-            report->say(report->context, sentence);
+        tell(report, check->what, db_i64(rows, 0), check->words, found);
+    }
+    return ERR_ok;
+}
+
+/* A webhook is known again by the hash of its id. */
+static err
+check_told(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows = db_statement(db, "SELECT n, told, webhook_id FROM $webhook WHERE n > ? ORDER BY n LIMIT ?");
+    int64_t after = 0;
+    int64_t found = 0;
+    for (int64_t count = RANGE; count == RANGE;) {
+        db_bind_i64(rows, after);
+        db_bind_i64(rows, RANGE);
+        err code = db_query(rows);
+        if (code != ERR_ok) {
+            return code;
+        }
+        for (count = 0; db_next(rows); count++) {
+            struct id told = db_id(rows, 1);
+            struct slice given = db_bytes(rows, 2);
+            struct id wanted = id_of_bytes(given.data, given.size);
+            after = db_i64(rows, 0);
+            if (!id_equal(&told, &wanted)) {
+                tell(report, "webhook", after, "it would not be known again by its id", found++);
+            }
+        }
+    }
+    return ERR_ok;
+}
+
+/* Whether the charge that was answered is there, for that order and as much. */
+static err
+find_charge(struct db *db, const struct charge *answer, bool *is_there)
+{
+    struct db_statement *row = db_statement(db, "SELECT order_id, amount, currency FROM $charge WHERE id = ?");
+    db_bind_id(row, &answer->id);
+    err code = db_query(row);
+    *is_there = false;
+    if (code == ERR_ok && db_next(row)) {
+        struct id order = db_id(row, 0);
+        bool never_came = slice_equal(answer->amount.currency, slice_of("XXX")); /* it was cancelled before it came */
+        *is_there = never_came || (id_equal(&order, &answer->order) && db_i64(row, 1) == answer->amount.amount &&
+                                   slice_equal(db_bytes(row, 2), answer->amount.currency));
+    }
+    db_done(row);
+    return code;
+}
+
+static err
+find_refund(struct db *db, const struct refund *answer, bool *is_there)
+{
+    struct db_statement *row = db_statement(db, "SELECT charge, amount FROM $refund WHERE id = ?");
+    db_bind_id(row, &answer->id);
+    err code = db_query(row);
+    *is_there = false;
+    if (code == ERR_ok && db_next(row)) {
+        struct id charge = db_id(row, 0);
+        *is_there = id_equal(&charge, &answer->charge) && db_i64(row, 1) == answer->amount.amount;
+    }
+    db_done(row);
+    return code;
+}
+
+/* A refund is no charge: each lacks what the other must have. */
+static err
+check_answer(struct db *db, struct slice body, bool *is_there)
+{
+    struct charge charge;
+    struct refund refund;
+    struct err_text why;
+    *is_there = true;
+    if (wire_decode(&charge_body, body, &charge, &why) == ERR_ok) {
+        return find_charge(db, &charge, is_there);
+    }
+    return wire_decode(&refund_body, body, &refund, &why) == ERR_ok ? find_refund(db, &refund, is_there) : ERR_ok;
+}
+
+/* What was answered is there. */
+static err
+check_answers(struct db *db, struct verify_report *report)
+{
+    struct db_statement *rows = db_statement(db, "SELECT n, body FROM $answer WHERE status = 'ok' AND n > ? ORDER BY n LIMIT ?");
+    int64_t after = 0;
+    int64_t found = 0;
+    for (int64_t count = RANGE; count == RANGE;) {
+        db_bind_i64(rows, after);
+        db_bind_i64(rows, RANGE);
+        err code = db_query(rows);
+        for (count = 0; code == ERR_ok && db_next(rows); count++) {
+            bool is_there = true;
+            after = db_i64(rows, 0);
+            code = check_answer(db, db_bytes(rows, 1), &is_there);
+            if (!is_there) {
+                tell(report, "answer", after, "what it tells of is not there, or is something else", found++);
+            }
+        }
+        if (code != ERR_ok) {
+            return code;
         }
     }
     return ERR_ok;
@@ -111,5 +235,8 @@ payment_verify(struct db *db, struct verify_report *report)
     for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
         code = run_check(db, &checks[i], report);
     }
-    return code;
+    if (code == ERR_ok) {
+        code = check_told(db, report);
+    }
+    return code == ERR_ok ? check_answers(db, report) : code;
 }

@@ -70,6 +70,9 @@ prove_product(struct proof *proof, struct db_statement *row)
     if (product_check(&said, &why) != ERR_ok) {
         fault(proof, "product: %.*s: %s", size, name, why.text);
     }
+    if (db_i64(row, 10) <= 0) {
+        fault(proof, "product: %.*s: it was changed at no time", size, name);
+    }
     if (db_is_null(row, 9)) {
         fault(proof, "product: %.*s: there is no such category as it stands in", size, name);
     }
@@ -82,8 +85,9 @@ static err
 prove_products(struct db *db, struct proof *proof)
 {
     struct db_statement *page = db_statement(
-        db, "SELECT p.n, p.product, p.name, p.description, p.category, p.amount, p.currency, p.images, p.version, c.position"
-            " FROM $product p LEFT JOIN $category c ON c.category = p.category WHERE p.n > ? ORDER BY p.n LIMIT ?");
+        db,
+        "SELECT p.n, p.product, p.name, p.description, p.category, p.amount, p.currency, p.images, p.version, c.position, p.changed"
+        " FROM $product p LEFT JOIN $category c ON c.category = p.category WHERE p.n > ? ORDER BY p.n LIMIT ?");
     int64_t count = PAGE;
     while (count == PAGE) {
         db_bind_i64(page, proof->n);

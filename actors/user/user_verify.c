@@ -41,6 +41,18 @@ static const struct check checks[] = {
      "is erased, but the event that told of it is not in the stream"},
     {"SELECT r.person FROM $request r JOIN $user u ON u.n = r.person WHERE u.erased <> 0 AND r.mark IS NOT NULL",
      "is erased, but a request of before still has its mark"},
+    {"SELECT r.person FROM $request r LEFT JOIN $user u ON u.n = r.person WHERE (r.person <> 0 AND (u.n IS NULL OR r.version > "
+     "u.version))"
+     " OR (r.person = 0 AND r.status = 'ok')",
+     "is whom a request was about, but was never there, or never had the version that it was told"},
+    {"SELECT person FROM $request WHERE op NOT IN ('user.register', 'user.change', 'user.erase') OR LENGTH(request) <> 16",
+     "is whom a request was about that nobody can have asked"},
+    {"SELECT u.n FROM $user u LEFT JOIN (SELECT person, MAX(version) AS version FROM $request WHERE status = 'ok' GROUP BY person) r"
+     " ON r.person = u.n WHERE r.version IS NULL OR r.version <> u.version",
+     "has a version that no request was told"},
+    {"SELECT n FROM $user WHERE created <= 0 OR changed <= 0 OR erased < 0", "was made or changed at no time"},
+    {"SELECT n FROM $erasure WHERE fields < 1 OR fields > 127",
+     "is erased, and the proof says that something was there which people do not have"},
     {"SELECT n FROM $user WHERE role NOT IN ('customer', 'employee', 'admin')", "has a role that nobody gives"},
 };
 
@@ -123,8 +135,13 @@ open_everybody(struct db *db, struct verify_report *report)
     bool has_more = true;
     user_store_init(&reader.store, db);
     err code = user_store_find_secret(&reader.store, "people", master, &size);
-    if (code != ERR_ok || size != USER_SECRET_SIZE) {
-        return code; /* an actor that never started has neither a secret nor people */
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (size != USER_SECRET_SIZE) {
+        static const struct check unopened = {"SELECT n FROM $user WHERE erased = 0",
+                                              "cannot be opened: the secret that wraps keys is gone"};
+        return run_check(db, &unopened, report); /* an actor that never started has neither a secret nor people */
     }
     user_seal_derive(master, &reader.secret);
     sodium_memzero(master, sizeof master);

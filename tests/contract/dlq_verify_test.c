@@ -56,6 +56,9 @@ a_letter(int64_t number)
         .seq = number,
         .to = DLQ_NONE,
         .attempts = 7,
+        .first_ms = NOW_MS,
+        .last_ms = NOW_MS,
+        .changed_ms = NOW_MS,
         .opened_ms = NOW_MS + number,
         .units = number % 5 == 0 ? DLQ_NONE : 10,
         .amount = number % 7 == 0 ? 500 : DLQ_NONE,
@@ -66,6 +69,36 @@ a_letter(int64_t number)
         strcpy(letter.currency, "BRL");
     }
     return letter;
+}
+
+/* The header of an event, as it was published. */
+static struct slice
+a_header(struct wire_buffer *out, const char *source, int64_t seq)
+{
+    struct event_header header = {0};
+    out->size = 0;
+    WIRE_SET(&header, event_header, v, 1);
+    WIRE_SET(&header, event_header, id, id_of_bytes(&seq, sizeof seq));
+    WIRE_SET(&header, event_header, source, slice_of(source));
+    WIRE_SET(&header, event_header, incarnation, id_of_bytes("here", 4));
+    WIRE_SET(&header, event_header, seq, seq);
+    WIRE_SET(&header, event_header, type, slice_of("factory.produced"));
+    WIRE_SET(&header, event_header, key, slice_of("donut"));
+    WIRE_SET(&header, event_header, time, NOW_MS);
+    cr_assert(wire_encode(&event_header_body, &header, out));
+    return (struct slice){out->data, out->size};
+}
+
+static void
+keep(struct stage *stage, const char *source, int64_t seq)
+{
+    struct wire_buffer header = {0};
+    struct db_statement *row = db_statement(stage->db, "INSERT INTO $kept (source, seq, header, body) VALUES (?, ?, ?, x'80')");
+    db_bind_text(row, slice_of(source));
+    db_bind_i64(row, seq);
+    db_bind_bytes(row, a_header(&header, source, seq));
+    place_expect(stage->db, db_run(row, NULL), ERR_ok);
+    wire_buffer_fini(&header);
 }
 
 static void
@@ -81,6 +114,7 @@ static void
 start(struct stage *stage, const struct place *place)
 {
     struct err_text why = {""};
+    struct wire_buffer header = {0};
     struct dlq_store store;
     *stage = (struct stage){.db = place_open(place)};
     cr_assert(db_migrate(stage->db, dlq_steps, DLQ_STEP_COUNT, &why) == ERR_ok, "%s", why.text);
@@ -89,7 +123,7 @@ start(struct stage *stage, const struct place *place)
     place_expect(stage->db, dlq_store_load(&store), ERR_ok);
     for (int64_t number = 1; number <= LETTERS; number++) {
         struct dlq_letter letter = a_letter(number);
-        struct dlq_frames frames = {.body = slice_of("\x80")};
+        struct dlq_frames frames = {.header = a_header(&header, "factory/0", number), .body = slice_of("\x80")};
         dlq_store_insert(&store, &letter, &frames);
         dlq_tally_add(tally, &letter, 1);
     }
@@ -101,10 +135,13 @@ start(struct stage *stage, const struct place *place)
     run(stage, "INSERT INTO $replay_letter (replay, place, letter, outcome) VALUES (1, 1, 1, 1), (1, 2, 2, 2), (1, 3, 4, 3)");
     run(stage, "INSERT INTO $hosting (source, subscriber, incarnation, is_client, session, position, copied, since)"
                " VALUES ('stock/0', 'factory/0', x'01', 0, x'', 10, 14, 1), ('stock/0', 'dlq.b', x'01', 1, x'', 12, 14, 0)");
-    run(stage, "INSERT INTO $kept (source, seq, header, body) VALUES ('stock/0', 11, x'80', x'80'), ('stock/0', 12, x'80', x'80'),"
-               " ('stock/0', 13, x'80', x'80'), ('stock/0', 14, x'80', x'80'), ('stock/1', 13, x'80', x'80')");
+    for (int64_t seq = 11; seq <= 14; seq++) {
+        keep(stage, "stock/0", seq);
+    }
+    keep(stage, "stock/1", 13);
     place_expect(stage->db, db_commit(stage->db), ERR_ok);
     dlq_store_fini(&store);
+    wire_buffer_fini(&header);
     dlq_tally_destroy(&tally);
 }
 
@@ -135,6 +172,14 @@ ON_BOTH(dlq_verify, names_what_was_changed_by_hand)
         {"INSERT INTO $merged (one, n) VALUES (1, 5)", "it cannot be found by its id any more"},
         {"DELETE FROM $letter_frame WHERE n = 7", "its frames are gone"},
         {"UPDATE $letter SET opened = 5 WHERE n = 200", "outside of the bounds that filters trust"},
+        {"UPDATE $letter SET seq = 8 WHERE n = 7", "another event than the one that lies in it"},
+        {"UPDATE $letter SET letter_key = 'bagel' WHERE n = 7", "another event than the one that lies in it"},
+        {"UPDATE $letter SET attempts = -1 WHERE n = 7", "none that the dlq writes"},
+        {"UPDATE $letter_frame SET history_count = 1 WHERE n = 7", "its history is not as long as it says"},
+        {"UPDATE $zone SET reasons = 0 WHERE zone = 0", "outside of the bounds that filters trust"},
+        {"UPDATE $kept SET header = x'80' WHERE seq = 12", "no event or another"},
+        {"INSERT INTO $audit (n, letter, replay, time, author, action, reason, detail) VALUES (1, 9999, 0, 1, '', 'edit', '', '')",
+         "entry 1 of the audit is about nothing"},
         {"UPDATE $letter SET state = 0, kind = 2 WHERE n = 8", "no due row will deliver it"},
         {"UPDATE $replay SET failed = 0 WHERE n = 1", "its counters are not those of its letters"},
         {"UPDATE $replay_letter SET outcome = 0 WHERE place = 2", "its counters are not those of its letters"},

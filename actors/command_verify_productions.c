@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   Proves that what stock knows of productions is what the factory says of them: each is of the factory, of the same product and as
+ *   many units, and as far as stock has heard it.
+ *
+ *   Stock is read first for whether the factory has what stock knows of: it is written there before anybody hears of it. The other
+ *   way round the factory is read first. What differs then is only suspect, because the shop may be open: it is looked at again,
+ *   LOOK_ROUNDS times at most, until stock has heard all that the factory had told by then.
+ *
+ * STATE
+ *   Reads only: $production and $shard of the factory; $production, $cursor and $parked of stock; $letter and $audit of the dlq.
+ *
+ * FAILURES
+ *   Each is a sentence that names the product and the number of the production. What stock has not heard yet, or cannot apply, or
+ *   somebody has discarded, is no fault; units that an operator has edited are what he has said.
+ *
+ * LIMITS
+ *   Of each shard the first TOLD_MAX faults are told, all are counted. SUSPECTS_MAX are looked at again.
+ */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command_verify.h"
+#include "wire.h"
+
+#define CHUNK 512
+#define TOLD_MAX 20
+#define SUSPECTS_MAX 20000
+#define LOOK_ROUNDS 10
+
+enum verdict { AGREES, TO_COME, DIFFERS };
+
+/* What one of them has of a production; `state` is 0 when it has nothing. */
+struct side {
+    char product[WIRE_NAME_MAX + 1];
+    int64_t quantity;
+    char state; /* o: open, p: produced, f: failed */
+};
+
+struct twin {
+    struct id id;
+    int64_t n; /* in the factory */
+    struct side factory;
+    struct side stock;
+    bool has_no_factory;
+    enum verdict verdict;
+};
+
+struct proof {
+    struct verify_survey *survey;
+    const struct verify_source *factory;
+    const struct verify_source *stock;
+    struct twin chunk[CHUNK];
+    size_t count;
+    struct twin *suspects;
+    size_t suspect_count;
+    int64_t head;      /* of the factory's stream, in the factory's snapshot */
+    int64_t cursor;    /* of stock in it, in stock's snapshot */
+    int64_t discarded; /* events of the factory that stock was told to forget */
+    int64_t agreed;
+    int64_t told;
+};
+
+/* --- rows --- */
+
+static void
+copy_text(char *text, size_t size, struct slice from)
+{
+    (void)snprintf(text, size, "%.*s", (int)from.size, from.size == 0 ? "" : (const char *)from.data);
+}
+
+/* Columns: product, quantity, state, from `first` on. */
+static struct side
+read_side(struct db_statement *row, int first)
+{
+    struct side side = {.quantity = db_i64(row, first + 1)};
+    struct slice state = db_bytes(row, first + 2);
+    copy_text(side.product, sizeof side.product, db_bytes(row, first));
+    side.state = 'o';
+    if (slice_equal(state, slice_of("produced"))) {
+        side.state = 'p';
+    } else if (slice_equal(state, slice_of("failed"))) {
+        side.state = 'f';
+    }
+    return side;
+}
+
+static err
+read_number(struct db_statement *read, int64_t *number)
+{
+    err code = db_query(read);
+    *number = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
+    db_done(read);
+    return code;
+}
+
+static struct twin *
+find_twin(struct proof *proof, const struct id *id)
+{
+    for (size_t i = 0; i < proof->count; i++) {
+        if (id_equal(&proof->chunk[i].id, id)) {
+            return &proof->chunk[i];
+        }
+    }
+    return NULL;
+}
+
+/* By the ids of the chunk. */
+static err
+read_sides(struct proof *proof, const struct verify_source *source, const char *sql)
+{
+    bool is_factory = source == proof->factory;
+    struct db_in *in = db_in(source->db, sql);
+    for (size_t i = 0; i < proof->count; i++) {
+        db_in_id(in, &proof->chunk[i].id);
+        *(is_factory ? &proof->chunk[i].factory : &proof->chunk[i].stock) = (struct side){0};
+    }
+    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
+        struct id id = db_id(row, 0);
+        struct twin *twin = find_twin(proof, &id);
+        if (twin != NULL) {
+            *(is_factory ? &twin->factory : &twin->stock) = read_side(row, 1);
+            twin->n = is_factory ? db_i64(row, 4) : twin->n;
+        }
+    }
+    return db_in_end(in);
+}
+
+#define OF_FACTORY "SELECT id, product, quantity, status, n FROM $production WHERE id IN (*)"
+#define OF_STOCK "SELECT production, product, quantity, state FROM $production WHERE production IN (*)"
+
+static err
+read_factory(struct proof *proof)
+{
+    err code = read_number(db_statement(proof->factory->db, "SELECT seq FROM $shard WHERE shard = 0"), &proof->head);
+    return code == ERR_ok ? read_sides(proof, proof->factory, OF_FACTORY) : code;
+}
+
+static err
+read_stock(struct proof *proof)
+{
+    struct db *db = proof->stock->db;
+    err code = read_number(db_statement(db, "SELECT position FROM $cursor WHERE source = 'factory/0'"), &proof->cursor);
+    if (code == ERR_ok) {
+        code = read_number(db_statement(db, "SELECT discarded FROM $cursor WHERE source = 'factory/0'"), &proof->discarded);
+    }
+    return code == ERR_ok ? read_sides(proof, proof->stock, OF_STOCK) : code;
+}
+
+static err
+ended(const struct verify_source *source, err code, struct err_text *why)
+{
+    code = code == ERR_ok ? db_settle(source->db) : code;
+    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    db_rollback(source->db);
+    return code;
+}
+
+/* --- judging --- */
+
+/* Whether stock has an event about the product that it could not apply. */
+static err
+is_parked(const struct proof *proof, const struct twin *twin, bool *is)
+{
+    int64_t count = 0;
+    struct db_statement *read =
+        db_statement(proof->stock->db, "SELECT COUNT(*) FROM $parked WHERE source = 'factory/0' AND event_key = ?");
+    db_bind_text(read, slice_of(twin->factory.product));
+    err code = read_number(read, &count);
+    *is = count > 0;
+    return code;
+}
+
+/* Whether an operator has given an event about the product another body. */
+static err
+is_edited(const struct proof *proof, const struct twin *twin, bool *is)
+{
+    int64_t count = 0;
+    *is = false;
+    if (proof->survey->dlq == NULL) {
+        return ERR_ok;
+    }
+    struct db_statement *read =
+        db_statement(proof->survey->dlq->db, "SELECT COUNT(*) FROM $audit a JOIN $letter l ON l.n = a.letter"
+                                             " WHERE a.action = 'edit' AND l.destination = ? AND l.letter_key = ?");
+    db_bind_text(read, slice_of(proof->stock->name));
+    db_bind_text(read, slice_of(twin->factory.product));
+    err code = read_number(read, &count);
+    db_rollback(proof->survey->dlq->db);
+    *is = count > 0;
+    return code;
+}
+
+/* Stock knows no more than the factory, and no less than it was told. */
+static err
+judge(const struct proof *proof, struct twin *twin)
+{
+    const struct side *factory = &twin->factory;
+    const struct side *stock = &twin->stock;
+    bool is_excused = false;
+    err code = ERR_ok;
+    twin->has_no_factory = factory->state == 0;
+    bool is_same = stock->state == 0 || (stock->quantity == factory->quantity && strcmp(stock->product, factory->product) == 0);
+    twin->verdict = is_same && stock->state == factory->state ? AGREES : DIFFERS;
+    if (twin->has_no_factory || twin->verdict == AGREES) {
+        return ERR_ok;
+    }
+    if (!is_same) {
+        code = is_edited(proof, twin, &is_excused);
+        is_excused = is_excused && strcmp(stock->product, factory->product) == 0;
+        twin->verdict = is_excused ? AGREES : DIFFERS;
+    } else if (stock->state == 0 || stock->state == 'o') {
+        code = is_parked(proof, twin, &is_excused);
+        twin->verdict = is_excused || proof->discarded > 0 || proof->cursor < proof->head ? TO_COME : DIFFERS;
+    }
+    return code;
+}
+
+/* --- the looks --- */
+
+static void
+suspect(struct proof *proof, const struct twin *twin)
+{
+    if (proof->suspect_count < SUSPECTS_MAX) {
+        proof->suspects[proof->suspect_count++] = *twin;
+    }
+}
+
+/* A page of one table; `after` is where it ends. */
+static err
+read_page(struct proof *proof, const struct verify_source *source, struct db_statement *rows, int64_t *after)
+{
+    bool is_factory = source == proof->factory;
+    err code = db_query(rows);
+    for (proof->count = 0; code == ERR_ok && db_next(rows); proof->count++) {
+        proof->chunk[proof->count] = (struct twin){.id = db_id(rows, 0), .n = is_factory ? db_i64(rows, 1) : 0};
+        *after = db_i64(rows, 1);
+    }
+    return code;
+}
+
+/* The productions of the shard's products, as the factory has them. */
+static void
+drop_others(struct proof *proof)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < proof->count; i++) {
+        if (wire_shard_of(slice_of(proof->chunk[i].factory.product), proof->stock->of) == proof->stock->shard) {
+            proof->chunk[left++] = proof->chunk[i];
+        }
+    }
+    proof->count = left;
+}
+
+static err
+judge_chunk(struct proof *proof)
+{
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < proof->count; i++) {
+        code = judge(proof, &proof->chunk[i]);
+        proof->agreed += proof->chunk[i].verdict == AGREES ? 1 : 0;
+        if (proof->chunk[i].verdict != AGREES) {
+            suspect(proof, &proof->chunk[i]);
+        }
+    }
+    return code;
+}
+
+/* Each of the factory's, the factory first. */
+static err
+look_first(struct proof *proof, struct err_text *why)
+{
+    struct db_statement *rows = db_statement(proof->factory->db, "SELECT id, n FROM $production WHERE n > ? ORDER BY n LIMIT ?");
+    int64_t after = 0;
+    err code = ERR_ok;
+    for (bool has_more = true; code == ERR_ok && has_more;) {
+        db_bind_i64(rows, after);
+        db_bind_i64(rows, CHUNK);
+        code = read_page(proof, proof->factory, rows, &after);
+        has_more = proof->count == CHUNK;
+        if (code == ERR_ok) {
+            code = read_factory(proof);
+        }
+        code = code == ERR_ok ? ERR_ok : verify_unread(proof->factory, code, why);
+        if (code == ERR_ok) {
+            drop_others(proof);
+            code = read_stock(proof);
+            code = code == ERR_ok ? judge_chunk(proof) : code;
+            code = code == ERR_ok ? ERR_ok : verify_unread(proof->stock, code, why);
+        }
+    }
+    db_rollback(proof->factory->db);
+    db_rollback(proof->stock->db);
+    return code;
+}
+
+static err
+look_again(struct proof *proof, struct err_text *why)
+{
+    size_t count = proof->suspect_count;
+    err code = ERR_ok;
+    proof->suspect_count = 0;
+    for (size_t first = 0; code == ERR_ok && first < count; first += CHUNK) {
+        proof->count = count - first < CHUNK ? count - first : CHUNK;
+        memcpy(proof->chunk, proof->suspects + first, proof->count * sizeof *proof->chunk);
+        code = ended(proof->factory, read_factory(proof), why);
+        if (code == ERR_ok) {
+            code = read_stock(proof);
+            code = ended(proof->stock, code == ERR_ok ? judge_chunk(proof) : code, why);
+        }
+    }
+    return code;
+}
+
+/* Each of stock's is the factory's. Stock first: those that the factory lacks then it never had. */
+static err
+look_for_strangers(struct proof *proof, struct err_text *why)
+{
+    struct db_statement *rows =
+        db_statement(proof->stock->db, "SELECT production FROM $production WHERE production > ? ORDER BY production LIMIT ?");
+    struct id after = {{0}};
+    err code = ERR_ok;
+    for (proof->count = CHUNK; code == ERR_ok && proof->count == CHUNK;) {
+        db_bind_id(rows, &after);
+        db_bind_i64(rows, CHUNK);
+        code = db_query(rows);
+        for (proof->count = 0; code == ERR_ok && db_next(rows); proof->count++) {
+            after = db_id(rows, 0);
+            proof->chunk[proof->count] = (struct twin){.id = after};
+        }
+        code = ended(proof->stock, code == ERR_ok ? read_sides(proof, proof->stock, OF_STOCK) : code, why);
+        code = code == ERR_ok ? ended(proof->factory, read_sides(proof, proof->factory, OF_FACTORY), why) : code;
+        for (size_t i = 0; code == ERR_ok && i < proof->count; i++) {
+            const struct twin *twin = &proof->chunk[i];
+            if (twin->factory.state == 0) {
+                char text[ID_TEXT_SIZE];
+                id_format(&twin->id, text);
+                verify_fault(proof->survey, proof->stock->name, "%s: it knows of the production %s, which the factory does not have",
+                             twin->stock.product, text);
+            }
+        }
+    }
+    return code;
+}
+
+/* --- what came out --- */
+
+static const char *
+state_word(char state)
+{
+    return state == 'p' ? "produced" : state == 'f' ? "failed" : state == 'o' ? "ordered" : "unknown";
+}
+
+static void
+tell(struct proof *proof, const struct twin *twin)
+{
+    if (twin->has_no_factory || twin->verdict != DIFFERS) {
+        return; /* nothing, or told as a stranger */
+    }
+    if (proof->told++ >= TOLD_MAX) {
+        proof->survey->faults++;
+        return;
+    }
+    verify_fault(proof->survey, proof->stock->name,
+                 "production %" PRId64 " is %s, %" PRId64 " of %s, and stock has heard all of it, but has it as %s, %" PRId64 " of %s",
+                 twin->n, state_word(twin->factory.state), twin->factory.quantity, twin->factory.product,
+                 state_word(twin->stock.state), twin->stock.quantity, twin->stock.product);
+}
+
+static int64_t
+count_verdict(const struct proof *proof, enum verdict verdict)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < proof->suspect_count; i++) {
+        count += proof->suspects[i].verdict == verdict ? 1 : 0;
+    }
+    return count;
+}
+
+static err
+prove_shard(struct proof *proof, struct err_text *why)
+{
+    int64_t faults = proof->survey->faults;
+    err code = look_for_strangers(proof, why);
+    if (code == ERR_ok) {
+        code = look_first(proof, why);
+    }
+    for (int round = 0; code == ERR_ok && count_verdict(proof, DIFFERS) > 0 && round < LOOK_ROUNDS; round++) {
+        (void)poll(NULL, 0, proof->survey->look_pause_ms);
+        code = look_again(proof, why);
+    }
+    for (size_t i = 0; code == ERR_ok && i < proof->suspect_count; i++) {
+        tell(proof, &proof->suspects[i]);
+    }
+    if (code == ERR_ok && proof->survey->faults == faults) {
+        printf("%s to %s: the productions agree: %" PRId64 ", %" PRId64 " to come\n", proof->factory->name, proof->stock->name,
+               proof->agreed, count_verdict(proof, TO_COME));
+    }
+    return code;
+}
+
+err
+verify_compare_productions(struct verify_survey *survey, struct err_text *why)
+{
+    const struct verify_source *factory = verify_find(survey, "factory/0");
+    err code = ERR_ok;
+    for (size_t i = 0; factory != NULL && code == ERR_ok && i < survey->count; i++) {
+        if (strcmp(survey->sources[i].proof->actor, "stock") != 0) {
+            continue;
+        }
+        struct proof *proof = calloc(1, sizeof *proof);
+        if (proof == NULL || (proof->suspects = calloc(SUSPECTS_MAX, sizeof *proof->suspects)) == NULL) {
+            abort();
+        }
+        proof->survey = survey;
+        proof->factory = factory;
+        proof->stock = &survey->sources[i];
+        code = prove_shard(proof, why);
+        free(proof->suspects);
+        free(proof);
+    }
+    return code;
+}
