@@ -98,7 +98,7 @@ object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 PROTO_OBJECTS := $(call object,$(PROTO_SOURCES))
 LLHTTP_OBJECTS := $(LLHTTP_SOURCES:%.c=$(OUT)/obj/llhttp/%.o)
 SERVER_OBJECTS := $(call object,$(SERVER_SOURCES))
-TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES))
+TEST_OBJECTS := $(call object,$(UNIT_SOURCES) $(CONTRACT_SOURCES) $(SUPPORT_SOURCES) tests/runner/verify_often.c)
 RANDOM_OBJECTS := $(call object,$(RANDOM_SOURCES))
 DEPENDENCIES := $(patsubst %.o,%.d,$(PROTO_OBJECTS) $(SERVER_OBJECTS) $(TEST_OBJECTS) $(RANDOM_OBJECTS) $(OUT)/obj/actors/main.o $(call object,$(SAMPLE_SOURCES)))
 
@@ -178,6 +178,10 @@ $(OUT)/random_operations: $(RANDOM_OBJECTS) $(OUT)/libserver.a $(OUT)/liblarder.
 	@$(if $(V),,echo "  LD  $@")
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
+$(OUT)/verify_often: $(OUT)/obj/tests/runner/verify_often.o $(OUT)/libserver.a $(OUT)/liblarder.a
+	@$(if $(V),,echo "  LD  $@")
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
 $(OUT)/must_fail_test: tests/runner/must_fail_test.c build/config.mk
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< -o $@ -lcriterion
 
@@ -204,7 +208,7 @@ build/promtool:
 	  (cd build/prometheus && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) && \
 	  ln -sf prometheus/usr/bin/promtool $@; fi
 
-test: test-packages build/promtool all $(OUT)/random_operations $(OUT)/unit_tests $(OUT)/contract_tests $(OUT)/must_fail_test
+test: test-packages build/promtool all $(OUT)/random_operations $(OUT)/verify_often $(OUT)/unit_tests $(OUT)/contract_tests $(OUT)/must_fail_test
 	@tests/run $(OUT)
 
 unit: test-packages $(OUT)/unit_tests
@@ -217,7 +221,7 @@ contract: test-packages $(OUT)/contract_tests
 	@$(PATIENCE) $(SANITIZER_OPTIONS) V=$(V) tests/support/mariadb.sh run tests/quietly $(OUT)/contract_tests -j6 $(FILTER)
 	@tests/reports $(OUT)
 
-flow: test-packages build/promtool all $(OUT)/random_operations
+flow: test-packages build/promtool all $(OUT)/random_operations $(OUT)/verify_often
 	@rm -f $(OUT)/report.*
 	@$(PATIENCE) LARDER=$(CURDIR)/$(OUT)/larder $(SANITIZER_OPTIONS) tests/support/mariadb.sh run tests/driven $(if $(T),-k '$(T)')
 	@tests/reports $(OUT)
