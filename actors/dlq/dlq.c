@@ -241,6 +241,7 @@ const struct actor_class dlq_class = {
     .step_count = DLQ_STEP_COUNT,
     .watches = true,
     .peers = peers,
+    .retime = dlq_retime,
     .open = dlq_open,
     .close = dlq_close,
     .handle = dlq_handle,

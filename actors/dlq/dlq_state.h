@@ -257,4 +257,10 @@ dlq_room_is_short(const struct dlq_room *room, int64_t letters);
 bool
 dlq_room_is_full(const struct dlq_room *room, int64_t letters);
 
+/* --- dlq_retime.c --- */
+
+/* The clock was set: says when this due row is due, and moves what belongs to it. */
+MUST_CHECK err
+dlq_retime(const struct retiming *retiming, struct due_row *row);
+
 #endif

@@ -570,6 +570,7 @@ const struct actor_class factory_class = {
     .steps = factory_steps,
     .step_count = FACTORY_STEP_COUNT,
     .makes_calls = true,
+    .retime = factory_retime,
     .open = factory_open,
     .close = factory_close,
     .handle = factory_handle,

@@ -82,4 +82,10 @@ factory_close_letter(struct factory *factory, struct batch *batch, const struct 
 MUST_CHECK err
 factory_handle_outcome(struct factory *factory, struct batch *batch, const struct item *item);
 
+/* --- factory_retime.c --- */
+
+/* The clock was set: says when this due row is due, and moves what belongs to it. */
+MUST_CHECK err
+factory_retime(const struct retiming *retiming, struct due_row *row);
+
 #endif

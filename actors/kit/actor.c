@@ -230,6 +230,9 @@ open_database(struct actor *actor, struct err_text *why)
     if (code == ERR_ok) {
         code = take_shard(actor, why);
     }
+    if (code == ERR_ok) {
+        code = actor_clock_start(actor, why);
+    }
     if (code != ERR_ok) {
         return code;
     }
@@ -470,12 +473,13 @@ is_held_back(struct actor *actor, int64_t now_ms)
 static void
 turn(struct actor *actor)
 {
-    int64_t now_ms = clock_utc_ms();
+    int64_t now_ms = actor_clock_look(actor);
     beat_turn();
     if (is_held_back(actor, now_ms)) {
         return;
     }
     try_database(actor);
+    actor_clock_settle(actor, now_ms);
     gather_all(actor, now_ms);
     if (actor->record_count > 0) {
         batch_run(actor, now_ms);
@@ -762,6 +766,7 @@ run(void *argument)
     log_actor(actor->name);
     (void)pthread_setname_np(pthread_self(), actor->class->name);
     make_parts(actor);
+    actor_clock_begin(actor);
     err code = actor->class->steps != NULL ? open_database(actor, &why) : actor->class->open(actor, &actor->state, &why);
     report_stage(actor, STAGE_OPENED, code, &why);
     bool is_fine = code == ERR_ok;

@@ -28,6 +28,8 @@
 
 struct actor;
 struct batch;
+struct due_row;
+struct retiming;
 struct waiter;
 
 /* --- what comes in --- */
@@ -124,6 +126,11 @@ struct actor_class {
 
     /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
     err (*tick)(void *state, struct batch *batch);
+
+    /* The clock was set (retime.h): says of each due row when it is due from here on, and moves what belongs to it in the actor's own
+     * tables. First it is called without a row, for what counts from a moment but has none. Outside of any batch, before open().
+     * NULL: all of them are retries. */
+    err (*retime)(const struct retiming *retiming, struct due_row *row);
 
     /* When tick() is wanted before its second is over; INT64_MAX for never. Asked before each wait. May be NULL. */
     int64_t (*next_ms)(const void *state);

@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "asks.h"
 #include "burials.h"
+#include "clock.h"
 #include "due_rows.h"
 #include "inbox.h"
 #include "link.h"
@@ -85,6 +86,16 @@ struct ask_queued {
     struct ask_sent ask;
     struct slice header;
     struct slice body;
+};
+
+/* How the actor follows the clock (actor_clock.c). */
+struct actor_clock {
+    struct clock_watch watch;
+    bool is_set;   /* it was set, and what waits is still to be brought back into bounds */
+    int64_t by_ms; /* by so much in all since that was done last */
+    struct metric *back;
+    struct metric *forward;
+    struct metric *retimed;
 };
 
 /* A list that only grows, of elements of one size. */
@@ -161,11 +172,12 @@ struct actor {
     void *raw_router;
     void *raw_publisher;
 
+    struct actor_clock clock;
     bool is_db_away;
     int64_t db_retry_us;
     int64_t db_away_since_us;
-    int64_t due_pause_ms; /* UTC: due rows and replies are left alone until then */
-    int64_t full_said_ms; /* UTC: that the disk is full */
+    int64_t due_pause_ms;  /* UTC: due rows and replies are left alone until then */
+    int64_t full_said_ms;  /* UTC: that the disk is full */
     bool is_held;          /* a backup opens its snapshots: nothing is committed */
     int64_t held_until_us; /* clock_steady_us() at which that ends by itself; 0: nobody wants it */
     int64_t ticked_us;
@@ -346,6 +358,24 @@ gather_held(struct actor *actor, int64_t now_ms);
 /* Asks the sources that this actor follows for what is missing, confirms what is on disk, and sends burials. Between batches. */
 void
 gather_missing(struct actor *actor, int64_t now_ms);
+
+/* --- actor_clock.c --- */
+
+/* Before anything else looks at the clock. */
+void
+actor_clock_begin(struct actor *actor);
+
+/* The shard was just taken, and nothing was read yet: brings what waits back into bounds if the clock went back since the last run. */
+MUST_CHECK err
+actor_clock_start(struct actor *actor, struct err_text *why);
+
+/* UTC now, for this turn and its commits; takes note when the clock was set. */
+int64_t
+actor_clock_look(struct actor *actor);
+
+/* Between batches, with a database: brings what waits back into bounds when the clock was set, and opens the class anew. */
+void
+actor_clock_settle(struct actor *actor, int64_t now_ms);
 
 /* --- actor.c --- */
 

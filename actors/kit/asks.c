@@ -325,6 +325,15 @@ take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
     }
 }
 
+void
+asks_retime(struct asks *asks, int64_t by_ms)
+{
+    for (int32_t index = 0; index < asks->used; index++) {
+        asks->entries[index].ask.deadline_ms += asks->entries[index].is_taken ? by_ms : 0;
+    }
+    asks->next_ms = asks->count == 0 ? INT64_MAX : 0; /* the next look learns it */
+}
+
 /* Takes out one ask whose deadline is over; learns the next deadline when there is none. */
 static bool
 take_late(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)

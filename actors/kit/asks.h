@@ -55,6 +55,10 @@ asks_fail(struct asks *asks, const struct ask_sent *ask, err failure);
 size_t
 asks_count(const struct asks *asks);
 
+/* The clock was set by so much: who waits for an answer waits as long as before. */
+void
+asks_retime(struct asks *asks, int64_t by_ms);
+
 /* Whether asks_next() may find something without waiting for a deadline. */
 bool
 asks_is_ready(const struct asks *asks);

@@ -400,6 +400,13 @@ outcalls_good_ms(const struct outcalls *outcalls)
     return outcalls->good_ms;
 }
 
+void
+outcalls_retime(struct outcalls *outcalls, int64_t by_ms)
+{
+    outcalls->good_ms += outcalls->good_ms == 0 ? 0 : by_ms;
+    outcalls->since_ms += outcalls->since_ms == 0 ? 0 : by_ms;
+}
+
 bool
 outcalls_is_up(const struct outcalls *outcalls, struct slice *why)
 {

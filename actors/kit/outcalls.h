@@ -55,6 +55,9 @@ outcalls_probe(struct outcalls *outcalls);
 /* When another call was answered well last, UTC milliseconds; 0: not since the process started. */
 int64_t
 outcalls_good_ms(const struct outcalls *outcalls);
+/* The clock was set by so much. */
+void
+outcalls_retime(struct outcalls *outcalls, int64_t by_ms);
 
 /* False while calls are held; then `why` says what is wrong with the party. */
 bool

@@ -3,7 +3,7 @@
  * PURPOSE   One row per database says who writes it: epoch (the number of the reign), batch (of the last commit), seq (of the last
  *           event), incarnation (which database this is) and the server's connection number, so that a successor can end it.
  *
- * STATE     $shard. Invariants: epoch and batch only grow; seq is the largest seq of $outbox ever; shards never changes.
+ * STATE     $shard; `seen` is the wall clock at its last commit. Invariants: epoch and batch only grow; seq is the largest seq of $outbox ever; shards never changes.
  *
  * FAILURES  Reading alone proves nothing after a lost connection: the old one may still have statements to run. Taking does: the
  *           recorded connection is killed, the UPDATE waits for its row lock, and the raised epoch makes whatever it sends later
@@ -17,7 +17,7 @@
 #include "clock.h"
 #include "log.h"
 
-static const char *const READ_SQL = "SELECT shards, epoch, batch, seq, incarnation, connection FROM $shard WHERE shard = ?";
+static const char *const READ_SQL = "SELECT shards, epoch, batch, seq, incarnation, connection, seen FROM $shard WHERE shard = ?";
 
 static err
 read_row(struct shard *shard, struct shard *found, int64_t *connection, bool *there)
@@ -36,6 +36,7 @@ read_row(struct shard *shard, struct shard *found, int64_t *connection, bool *th
         found->seq = db_i64(read, 3);
         found->incarnation = db_id(read, 4);
         *connection = db_i64(read, 5);
+        found->seen_ms = db_i64(read, 6);
         db_done(read);
     }
     return db_settle(shard->db);
@@ -212,10 +213,11 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
 err
 shard_queue_advance(struct shard *shard, int64_t events)
 {
-    struct db_statement *advance =
-        db_statement(shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ? WHERE shard = ? AND epoch = ? AND batch = ?");
+    struct db_statement *advance = db_statement(
+        shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ?, seen = ? WHERE shard = ? AND epoch = ? AND batch = ?");
     shard->asked_us = clock_steady_us();
     db_bind_i64(advance, events);
+    db_bind_i64(advance, shard->now_ms);
     db_bind_i64(advance, shard->number);
     db_bind_i64(advance, shard->epoch);
     db_bind_i64(advance, shard->batch);

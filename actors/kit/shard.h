@@ -23,6 +23,8 @@ struct shard {
     int64_t batch;
     int64_t seq; /* of the last event in the outbox */
     struct id incarnation;
+    int64_t seen_ms;          /* UTC of the last commit, for who opens this next; 0: it was not written down yet */
+    int64_t now_ms;           /* UTC for the next one */
     int64_t proved_us;        /* clock_steady_us() of the last proof, taken before it was asked for */
     int64_t asked_us;         /* of the proof that is under way */
     int64_t tried_epoch;      /* of a taking whose COMMIT was not answered */

@@ -501,9 +501,9 @@ void
 trial_enter(struct trial *trial)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ENTER_MAX_MS / 1000;
-    trial->is_inside = trial->is_inside || pthread_mutex_timedlock(&one_at_a_time, &until) == 0;
+    trial->is_inside = trial->is_inside || pthread_mutex_clocklock(&one_at_a_time, CLOCK_MONOTONIC, &until) == 0;
 }
 
 void

@@ -605,6 +605,7 @@ const struct actor_class order_class = {
     .steps = order_steps,
     .step_count = ORDER_STEP_COUNT,
     .erases = true,
+    .retime = order_retime,
     .open = order_open,
     .close = order_close,
     .handle = order_handle,

@@ -218,4 +218,19 @@ order_kitchen(struct order_actor *order, struct item *item);
 MUST_CHECK err
 order_timeline(struct order_actor *order, struct item *item);
 
+#define ORDER_STRAY_PAUSE_MS 10000
+
+/* When a saga that nobody carries on is looked after. */
+static inline int64_t
+order_watchdog_ms(const struct settings *settings)
+{
+    return 2 * settings->request_timeout_ms;
+}
+
+/* --- order_retime.c --- */
+
+/* The clock was set: says when this due row is due, and moves what belongs to it. */
+MUST_CHECK err
+order_retime(const struct retiming *retiming, struct due_row *row);
+
 #endif

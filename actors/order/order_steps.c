@@ -27,12 +27,6 @@
 
 enum { HOLD_LONGER_MS = 300000, HOLD_AGAIN_MS = 900000, RESUME_MAX = 256, POLL_MS = 5000 };
 
-static int64_t
-watchdog_ms(const struct order_actor *order)
-{
-    return 2 * order->settings->request_timeout_ms;
-}
-
 /* --- asking --- */
 
 static void
@@ -268,7 +262,7 @@ due_of(const struct order_actor *order, const struct order_row *row)
         return row->deadline_ms;
     }
     bool is_set = row->due_ms > order->batch->now_ms && row->due_ms != DUE_NEVER;
-    return is_set ? row->due_ms : order->batch->now_ms + watchdog_ms(order);
+    return is_set ? row->due_ms : order->batch->now_ms + order_watchdog_ms(order->settings);
 }
 
 /* New ids for the holds of what is not sold yet. */
@@ -751,7 +745,7 @@ ask_anew(struct order_actor *order, struct order_row *row)
 static void
 look_after(struct order_actor *order, struct order_row *row)
 {
-    row->due_ms = saga_has_deadline(row->saga) ? row->deadline_ms : order->batch->now_ms + watchdog_ms(order);
+    row->due_ms = saga_has_deadline(row->saga) ? row->deadline_ms : order->batch->now_ms + order_watchdog_ms(order->settings);
     order_touch(order, row);
     if (row->saga == SAGA_refunding) {
         row->known = 0; /* whether it has arrived was not told yet */

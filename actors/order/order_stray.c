@@ -19,8 +19,6 @@
 
 #include "log.h"
 
-enum { STRAY_PAUSE_MS = 10000 };
-
 static void
 look_again(struct order_actor *order, const struct order_stray *stray, int64_t due_ms)
 {
@@ -35,7 +33,7 @@ ask(struct order_actor *order, const struct order_stray *stray, bool again, stru
 {
     struct payment_refund refund = {0};
     WIRE_SET(&refund, payment_refund, charge, stray->charge);
-    look_again(order, stray, order->batch->now_ms + STRAY_PAUSE_MS);
+    look_again(order, stray, order->batch->now_ms + ORDER_STRAY_PAUSE_MS);
     batch_ask(order->batch, &(struct ask){
                                 .actor = "payment",
                                 .op = OP_payment_refund,

@@ -643,6 +643,7 @@ const struct actor_class payment_class = {
     .steps = payment_steps,
     .step_count = PAYMENT_STEP_COUNT,
     .makes_calls = true,
+    .retime = payment_retime,
     .open = payment_open,
     .close = payment_close,
     .handle = payment_handle,

@@ -34,7 +34,6 @@
 #include "log.h"
 #include "log_often.h"
 
-#define PATIENCE_CALLS 10 /* the first wait for what is pending, in call time-outs */
 #define YIELDED                                                           \
     {                                                                     \
         (const uint8_t *)"it was paid back at the provider meanwhile", 42 \
@@ -317,7 +316,8 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
 {
     const struct payment_claim *claim = &task->claim->claim;
     bool is_simulated = claim->provider == PAYMENT_SIMULATED;
-    int64_t first_ms = is_simulated ? payment->settings->payment_delay_ms : payment->settings->call_timeout_ms * PATIENCE_CALLS;
+    int64_t first_ms =
+        is_simulated ? payment->settings->payment_delay_ms : payment->settings->call_timeout_ms * PAYMENT_PATIENCE_CALLS;
     int64_t now_ms = payment->batch->now_ms;
     close_letter(payment, id_of(task), &task->calls);
     task->calls.failures = 0;

@@ -101,6 +101,7 @@ payment_simulate_later(int64_t amount);
 
 /* --- when --- */
 
+#define PAYMENT_PATIENCE_CALLS 10       /* the first wait for what is pending, in call time-outs */
 #define PAYMENT_PATIENCE_MAX_MS 3600000 /* no wait for a pending answer is longer than this, but for a quarter */
 #define PAYMENT_WATCH_MS 86400000       /* so long a cancelled charge is looked after, when it may still be paid */
 #define PAYMENT_TOLERANCE_MS 300000     /* so far a webhook's clock may be from ours */

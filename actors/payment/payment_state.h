@@ -166,4 +166,10 @@ payment_meters_note(struct payment_meters *meters, enum payment_noted_as outcome
 void
 payment_meters_settle(struct payment_meters *meters, bool is_on_disk);
 
+/* --- payment_retime.c --- */
+
+/* The clock was set: says when this due row is due, and moves what belongs to it. */
+MUST_CHECK err
+payment_retime(const struct retiming *retiming, struct due_row *row);
+
 #endif

@@ -523,6 +523,7 @@ const struct actor_class stock_class = {
     .name = "stock",
     .steps = stock_steps,
     .step_count = STOCK_STEP_COUNT,
+    .retime = stock_retime,
     .open = stock_open,
     .close = stock_close,
     .handle = stock_handle,

@@ -86,4 +86,10 @@ stock_tell_changes(struct stock *stock);
 err
 stock_recall(void *state, struct batch *batch);
 
+/* --- stock_retime.c --- */
+
+/* The clock was set: says when this due row is due, and moves what belongs to it. */
+MUST_CHECK err
+stock_retime(const struct retiming *retiming, struct due_row *row);
+
 #endif
