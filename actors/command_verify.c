@@ -5,8 +5,8 @@
  *
  *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that nothing is lost on its way:
  *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), what was given up has
- *   its letter (command_verify_letters.c), orders agree with holds and charges (command_verify_orders.c), and copies of the menu
- *   with the menu (command_verify_menus.c). Snapshots of several databases are not of one moment, so they are taken in the order in
+ *   its letter (command_verify_letters.c), orders agree with holds and charges (command_verify_orders.c), charges with what the
+ *   payment provider says of them (command_verify_provider.c), and copies of the menu with the menu (command_verify_menus.c). Snapshots of several databases are not of one moment, so they are taken in the order in
  *   which a healthy shop can only move apart: what sources noted of their subscribers and keep for them, then what the dlq keeps for
  *   them, then the subscribers' cursors and rows that were given up, then letters, then the sources' heads; orders and menus come
  *   last, with snapshots of their own.
@@ -394,6 +394,9 @@ survey_all(struct verify_survey *survey, const struct settings *settings, struct
         code = verify_compare_productions(survey, why);
     }
     if (code == ERR_ok) {
+        code = verify_compare_provider(survey, settings, why);
+    }
+    if (code == ERR_ok) {
         code = verify_compare_menus(survey, why);
     }
     return code == ERR_ok ? verify_print_subscriptions(survey, why) : code;
@@ -460,9 +463,10 @@ const struct command verify_command = {
             "event is delivered, discarded, parked or still to come. What was given up must have its letter. Of each order that\n"
             "has ended the units were sold or are back, and what was charged and not paid back is its price or nothing; every\n"
             "charge has its order, what stock knows of productions is what the factory says, and copies of the menu are the\n"
-            "menu. An order that has stood in one step of its saga for longer than LARDER_STUCK_MS, beyond what the step waits for\n"
-            "by itself, is a fault as well. Each fault is a sentence on standard error that names the first thing that does not\n"
-            "add up.\n"
+            "menu. An outside payment provider is asked what became of each charge (LARDER_PAYMENT_URL); charges that nobody can\n"
+            "be asked about are counted. An order that has stood in one step of its saga for longer than LARDER_STUCK_MS, beyond\n"
+            "what the step waits for by itself, is a fault as well. Each fault is a sentence on standard error that names the\n"
+            "first thing that does not add up.\n"
             "\n"
             "The first line says which databases are read, and why these; the last one that all agrees, or how many faults there\n"
             "are. A shop that is running is asked which databases it has open. Of SQLite's files SQLite itself looks for damage.\n"

@@ -8,6 +8,7 @@
 
 #include "command.h"
 #include "db.h"
+#include "settings.h"
 #include "verify.h"
 
 #define VERIFY_SOURCES_MAX 16
@@ -139,6 +140,10 @@ verify_compare_orders(struct verify_survey *survey, struct err_text *why);
 /* What each shard of stock knows of productions beside the factory. Prints a line for each. */
 MUST_CHECK err
 verify_compare_productions(struct verify_survey *survey, struct err_text *why);
+
+/* Charges beside what the payment provider says of them. Prints a line for each kind of provider. Snapshots of its own. */
+MUST_CHECK err
+verify_compare_provider(struct verify_survey *survey, const struct settings *settings, struct err_text *why);
 /* The copies of the menu beside the menu. Prints a line for each; nothing when product was never started. */
 MUST_CHECK err
 verify_compare_menus(struct verify_survey *survey, struct err_text *why);

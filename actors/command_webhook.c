@@ -24,6 +24,7 @@
 #include "clock.h"
 #include "command_table.h"
 #include "id.h"
+#include "payment/payment_rules.h"
 #include "payment/payment_signature.h"
 
 #define ANSWER_MAX 4096
@@ -35,6 +36,9 @@ struct telling {
     const char *refund; /* NULL: it is about the charge */
     const char *reference;
     const char *reason;
+    const char *amount; /* NULL: it is not told */
+    const char *currency;
+    int64_t amount_minor;
     char id[ID_TEXT_SIZE];
     char timestamp[24];
     char signature[PAYMENT_SIGNATURE_SIZE];
@@ -62,6 +66,12 @@ read_flags(struct command_line *line, struct telling *telling, struct err_text *
         code = command_take_text(line, "--reason", &telling->reason, why);
     }
     if (code == ERR_ok) {
+        code = command_take_text(line, "--amount", &telling->amount, why);
+    }
+    if (code == ERR_ok) {
+        code = command_take_text(line, "--currency", &telling->currency, why);
+    }
+    if (code == ERR_ok) {
         code = command_take_text(line, "--url", &telling->url, why);
     }
     if (code == ERR_ok) {
@@ -77,9 +87,24 @@ is_uuid(const char *text)
     return id_parse(text, strlen(text), &id);
 }
 
-static err
-check(const struct command_line *line, const struct telling *telling, struct err_text *why)
+static bool
+read_amount(struct telling *telling)
 {
+    char *end = NULL;
+    telling->amount_minor = strtoll(telling->amount, &end, 10);
+    return telling->amount[0] >= '0' && telling->amount[0] <= '9' && *end == '\0' && telling->amount_minor <= LEVEL_MAX;
+}
+
+static err
+check(const struct command_line *line, struct telling *telling, struct err_text *why)
+{
+    if (telling->amount != NULL && !read_amount(telling)) {
+        return err_say(why, ERR_wrong_setting, "--amount: \"%.60s\" is not a whole number of minor units, 0 to 10^15",
+                       telling->amount);
+    }
+    if (telling->currency != NULL && !payment_is_currency(slice_of(telling->currency))) {
+        return err_say(why, ERR_wrong_setting, "--currency: \"%.60s\" is not three capital letters", telling->currency);
+    }
     if (!is_uuid(line->argv[0])) {
         return err_say(why, ERR_wrong_setting, "\"%.60s\" is not the id of a charge", line->argv[0]);
     }
@@ -102,6 +127,13 @@ make_body(const struct command_line *line, struct telling *telling, struct err_t
     (void)snprintf(type, sizeof type, "%s.%s", telling->refund != NULL ? "refund" : "charge", line->argv[1]);
     json_t *json = json_pack("{s:s, s:{s:s, s:s*, s:s*, s:s*}}", "type", type, "data", "charge", line->argv[0], "refund",
                              telling->refund, "reference", telling->reference, "reason", telling->reason);
+    json_t *data = json_object_get(json, "data");
+    if (telling->amount != NULL) {
+        (void)json_object_set_new(data, "amount", json_integer((json_int_t)telling->amount_minor));
+    }
+    if (telling->currency != NULL) {
+        (void)json_object_set_new(data, "currency", json_string(telling->currency));
+    }
     telling->body = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(json);
     return telling->body != NULL ? ERR_ok : err_say(why, ERR_wrong_setting, "--reference, --reason: must be UTF-8");
@@ -213,10 +245,12 @@ webhook_run(struct command_line *line)
 
 const struct command webhook_command = {
     .name = "webhook",
-    .arguments = "CHARGE succeeded|failed [--refund UUID] [--reason TEXT] [--reference TEXT] [--id ID] [--url URL]",
+    .arguments = "CHARGE succeeded|failed [--refund UUID] [--amount MINOR] [--currency CODE] [--reason TEXT] [--reference TEXT] [--id "
+                 "ID] [--url URL]",
     .summary = "tell the gateway, as the payment provider would, what became of a charge",
     .help = "Signs the webhook, prints it, posts it to the gateway (--url: to another address) and prints the answer. --refund makes\n"
-            "it one about a refund of the charge. --id is the webhook's id: one that is told again under it is ignored. Signed with\n"
+            "it one about a refund of the charge: one of ours, or with another id one that was made at the provider. --amount and\n"
+            "--currency say how much has moved. --id is the webhook's id: one that is told again under it is ignored. Signed with\n"
             "LARDER_WEBHOOK_SECRET; without it with the secret that everybody knows, which only a shop with the simulated provider,\n"
             "on loopback, believes.\n"
             "\n"

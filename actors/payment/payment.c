@@ -44,6 +44,7 @@ payment_tell_charge(const struct payment_claim *claim)
 {
     struct charge body = {0};
     struct money money = {0};
+    struct money came = {0};
     WIRE_SET(&money, money, amount, claim->amount);
     WIRE_SET(&money, money, currency, slice_of(claim->currency));
     WIRE_SET(&body, charge, id, claim->id);
@@ -62,6 +63,11 @@ payment_tell_charge(const struct payment_claim *claim)
     }
     if (claim->reason.size > 0) {
         WIRE_SET(&body, charge, reason, claim->reason);
+    }
+    if (payment_is_money_told(&claim->came)) {
+        WIRE_SET(&came, money, amount, claim->came.amount == MONEY_NOT_TOLD ? claim->amount : claim->came.amount);
+        WIRE_SET(&came, money, currency, slice_of(claim->came.currency[0] == '\0' ? claim->currency : claim->came.currency));
+        WIRE_SET(&body, charge, came, came);
     }
     if (claim->attempts > 0) {
         WIRE_SET(&body, charge, attempts, claim->attempts);
@@ -210,7 +216,7 @@ handle_charge(struct payment *payment, struct item *item)
     fill_claim(&slot->claim, ask);
     slot->claim.provider = payment_provider_of(payment, slot->claim.method);
     err code = payment_apply_parked(payment, slot, item);
-    if (code == ERR_ok && slot->claim.status == PAYMENT_PENDING) {
+    if (code == ERR_ok && slot->claim.status == PAYMENT_PENDING && !payment_is_money_told(&slot->claim.came)) {
         code = payment_start_charge(payment, slot, item);
     }
     if (code == ERR_ok) {

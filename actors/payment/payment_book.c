@@ -304,6 +304,7 @@ payment_book_add_claim(struct payment_book *book, const struct id *id)
     assert(!slot->exists && book->has_marks);
     slot->claim = (struct payment_claim){.n = ++book->marks.last_charge,
                                          .id = *id,
+                                         .came.amount = MONEY_NOT_TOLD,
                                          .reference = slice_of(""),
                                          .reason = slice_of(""),
                                          .created_ms = book->batch->now_ms,

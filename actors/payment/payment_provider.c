@@ -15,6 +15,8 @@
  *   is told again, with the same key. After retry_attempts without an outcome it is a letter, and goes on when somebody asks for
  *   it: one question, and from there by itself if it is answered. A definite refusal fails the charge or the refund; trying again is a
  *   new one. What is pending is asked for with a patience that doubles.
+ *   Other money than was asked for is no success, whoever tells it: a letter with what came, and the charge stays as it is until the
+ * provider tells of the right amount, also when somebody asks for the letter.
  *   A charge that was cancelled while it may have been taken is asked for as well, and never told again: a success that comes late is
  *   told to the order, which pays it back. After PAYMENT_WATCH_MS only a webhook can still tell.
  *
@@ -48,6 +50,8 @@ struct task {
     bool has_row; /* its due row may be there */
     const struct item *cause;
 };
+
+static const struct money_told none_told = {.amount = MONEY_NOT_TOLD};
 
 static err
 call(struct payment *payment, struct task *task, enum payment_step step);
@@ -118,14 +122,21 @@ lacks_reference(const struct task *task)
            payment_has_told_refund(task->claim);
 }
 
-/* Whether its outcome is still wanted: it is pending, or cancelled and may have been taken. */
+/* Whether a provider took other money for it than was asked for. */
+static bool
+is_doubted(const struct task *task)
+{
+    return task->payback == NULL && payment_is_money_told(&task->claim->claim.came);
+}
+
+/* Whether its outcome is still wanted: it is pending, or cancelled and may have been taken, or other money came. */
 static bool
 is_wanted(const struct task *task)
 {
     if (task->payback != NULL) {
         return task->payback->payback.status == PAYMENT_PENDING || lacks_reference(task);
     }
-    return task->claim->claim.status == PAYMENT_PENDING || task->claim->claim.status == PAYMENT_CANCELLED;
+    return task->claim->claim.status == PAYMENT_PENDING || task->claim->claim.status == PAYMENT_CANCELLED || is_doubted(task);
 }
 
 /* --- the due row --- */
@@ -239,10 +250,13 @@ message_of(struct payment *payment, const struct task *task)
                                         claim->currency, "method", payment_method_name(claim->method), "order", other));
 }
 
-/* Calls end here by themselves; it stays pending. The latest attempt in `calls` says why. */
+/* Calls end here by themselves; it stays as it is. The latest attempt in `calls` says why. `moved` is other money than was asked for;
+ * NULL: that is not known. */
 static void
-bury(struct payment *payment, struct task *task, struct slice error)
+bury(struct payment *payment, struct task *task, struct slice error, const struct money_told *moved)
 {
+    bool is_told = moved != NULL && moved->amount != MONEY_NOT_TOLD;
+    const char *currency = moved != NULL && moved->currency[0] != '\0' ? moved->currency : task->claim->claim.currency;
     struct batch *batch = payment->batch;
     struct burial burial = {0};
     struct calls *calls = &task->calls;
@@ -252,7 +266,7 @@ bury(struct payment *payment, struct task *task, struct slice error)
     id_format(&task->claim->claim.order, order);
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, id_of(task)));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_call_failed)));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(moved != NULL ? ERR_money_differs : ERR_call_failed)));
     WIRE_SET(&burial, burial, error, error);
     WIRE_SET(&burial, burial, attempts, calls->told);
     WIRE_SET(&burial, burial, first, calls_first_ms(calls, batch->now_ms));
@@ -263,8 +277,8 @@ bury(struct payment *payment, struct task *task, struct slice error)
     WIRE_SET(&burial, burial, owner, slice_of(owner_of(task)));
     WIRE_SET(&burial, burial, due_key, ((struct slice){id_of(task)->bytes, ID_SIZE}));
     WIRE_SET(&burial, burial, body, message_of(payment, task));
-    WIRE_SET(&burial, burial, amount, amount_of(task));
-    WIRE_SET(&burial, burial, currency, slice_of(task->claim->claim.currency));
+    WIRE_SET(&burial, burial, amount, is_told ? moved->amount : amount_of(task));
+    WIRE_SET(&burial, burial, currency, slice_of(currency));
     batch_bury(batch, &burial);
     calls->has_letter = true;
     log_often(LOG_LEVEL_ERROR, "payment_call_given_up", owner_of(task), LOG_ID(owner_of(task), id_of(task)),
@@ -347,7 +361,7 @@ take_unknown(struct payment *payment, struct task *task, struct slice error)
     calls->failures++;
     set_reason(task, error);
     if (!calls_again(calls->failures, payment->settings->retry_attempts, calls->has_letter)) {
-        bury(payment, task, error);
+        bury(payment, task, error, NULL);
         return;
     }
     int64_t pause_ms = batch_backoff_ms(payment->batch, calls->failures);
@@ -365,6 +379,65 @@ take_held(struct payment *payment, struct task *task, struct slice error)
     wait_for(payment, task, CALLS_WAIT_TURN, batch_turn_ms(payment->batch));
 }
 
+/* What came is not what was asked for: nothing is taken as done, and it is not asked for by itself any more. */
+static void
+take_other_money(struct payment *payment, struct task *task, const struct money_told *told)
+{
+    struct payment_claim *claim = &task->claim->claim;
+    struct err_text why;
+    if (!payment_is_money_told(told)) {
+        (void)err_say(&why, ERR_ok, "other money came for it before, and the provider does not say how much it is now");
+        told = &claim->came;
+    } else if (told->amount == MONEY_NOT_TOLD) {
+        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %s came", amount_of(task), claim->currency, told->currency);
+    } else {
+        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %" PRId64 " %s came", amount_of(task), claim->currency,
+                      told->amount, told->currency[0] != '\0' ? told->currency : claim->currency);
+    }
+    struct slice error = payment_book_keep(&payment->book, slice_of(why.text));
+    if (task->payback == NULL) {
+        claim->came = *told;
+    }
+    calls_add(&task->calls, payment->batch->now_ms, error);
+    set_reason(task, error);
+    bury(payment, task, error, told);
+}
+
+/* A success without a word about the amount is one of what was asked for, unless other money was told of before. */
+static bool
+is_right(struct task *task, const struct money_told *told)
+{
+    bool is_too_little_said = is_doubted(task) && told->amount == MONEY_NOT_TOLD;
+    if (is_too_little_said || !payment_money_fits(told, amount_of(task), task->claim->claim.currency)) {
+        return false;
+    }
+    if (is_doubted(task)) {
+        task->claim->claim.came = (struct money_told){.amount = MONEY_NOT_TOLD};
+        touch(task);
+    }
+    return true;
+}
+
+err
+payment_check_money(struct payment *payment, struct payment_claim_slot *slot, struct payment_payback_slot *payback,
+                    const struct payment_words *words, const struct item *cause, bool *fits)
+{
+    struct task task = {.claim = slot, .payback = payback, .cause = cause};
+    struct wire_buffer payload = {0};
+    *fits = is_right(&task, &words->money);
+    if (*fits) {
+        return ERR_ok;
+    }
+    err code = payment_store_find_calls(&payment->store, owner_of(&task), id_of(&task), &payload, &task.has_row);
+    if (code == ERR_ok) {
+        calls_init(&task.calls, wire_buffer_slice(&payload));
+        take_other_money(payment, &task, &words->money);
+        calls_fini(&task.calls);
+    }
+    wire_buffer_fini(&payload);
+    return code;
+}
+
 static err
 take_verdict(struct payment *payment, struct task *task, enum payment_verdict verdict, const struct payment_words *words)
 {
@@ -375,12 +448,21 @@ take_verdict(struct payment *payment, struct task *task, enum payment_verdict ve
     }
     switch (verdict) {
     case VERDICT_SUCCEEDED:
+        if (!is_right(task, &words->money)) {
+            take_other_money(payment, task, &words->money);
+            return ERR_ok;
+        }
+        return settle(payment, task, verdict, words);
     case VERDICT_FAILED:
         return settle(payment, task, verdict, words);
     case VERDICT_PENDING:
         take_pending(payment, task, words);
         return payment_apply_parked(payment, task->claim, task->cause);
     case VERDICT_NOT_TAKEN:
+        if (is_doubted(task)) {
+            take_other_money(payment, task, &none_told);
+            return ERR_ok;
+        }
         if (is_cancelled(task)) {
             end(payment, task);
             return ERR_ok;
@@ -412,7 +494,7 @@ call_simulated(struct payment *payment, struct task *task, enum payment_step ste
                        task->payback != NULL ? " to pay back" : "", (int)(claim->amount % 100));
     }
     struct payment_words words = {
-        .reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason)), .money.amount = MONEY_NOT_TOLD};
+        .reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason)), .money.amount = amount_of(task)};
     return take_verdict(payment, task, verdict, &words);
 }
 
@@ -616,10 +698,14 @@ judge(struct payment *payment, const struct item *item, struct payment_words *wo
     const char *text = item->text.size > 0 ? (const char *)item->text.data : "";
     json_t *answer = json_loadb(text, item->text.size, JSON_REJECT_DUPLICATES, NULL);
     enum payment_verdict verdict = payment_judge(step, item->call_status, text_member(answer, "status"));
+    struct money_told money;
+    if (payment_read_money(answer, &money) != NULL && verdict == VERDICT_SUCCEEDED) {
+        verdict = VERDICT_UNKNOWN;
+    }
     *words = (struct payment_words){
         .reference = payment_clean_text(payment, text_member(answer, "reference"), PAYMENT_REFERENCE_MAX),
         .reason = payment_clean_text(payment, text_member(answer, "reason"), PAYMENT_REASON_MAX),
-        .money.amount = MONEY_NOT_TOLD,
+        .money = money,
     };
     json_decref(answer);
     bool is_unexplained = verdict == VERDICT_FAILED && words->reason.size == 0;

@@ -126,6 +126,12 @@ payment_left(int64_t amount, int64_t refunded, int64_t refunding)
 }
 
 bool
+payment_is_money_told(const struct money_told *told)
+{
+    return told->amount != MONEY_NOT_TOLD || told->currency[0] != '\0';
+}
+
+bool
 payment_money_fits(const struct money_told *told, int64_t amount, const char *currency)
 {
     bool is_amount = told->amount == MONEY_NOT_TOLD || told->amount == amount;

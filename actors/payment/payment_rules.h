@@ -79,6 +79,10 @@ payment_left(int64_t amount, int64_t refunded, int64_t refunding);
 bool
 payment_money_fits(const struct money_told *told, int64_t amount, const char *currency);
 
+/* Whether anything is told of it. */
+bool
+payment_is_money_told(const struct money_told *told);
+
 /* --- a provider's answers --- */
 
 /* What an HTTP answer means. `word` is the "status" of its body, empty when it has none. */

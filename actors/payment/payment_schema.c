@@ -4,9 +4,10 @@
  *
  * STATE    $charge    all charges; n is made by the writer in order, id is the request that asked for it. refunded is the sum of its
  *                     refunds that succeeded, refunding of those that are pending. A charge that was cancelled before it came has no
- *                     amount (0 XXX) and no method (unknown), until its late original brings them.
- *          $refund    all refunds; id is the request that asked for it. elsewhere is 1 of one that was made at the provider: its id is
- *                     the provider's when that is a UUID, and derived from its charge and the provider's number otherwise.
+ *                     amount (0 XXX) and no method (unknown), until its late original brings them. came and came_currency are
+ *                     what a provider took instead of what was asked for, NULL and '' while it is as it should be.
+ *          $refund    all refunds; id is the request that asked for it. elsewhere is 1 of one that was made at the provider: its id
+ *                     is derived from its charge and what the provider calls it.
  *          $webhook   what a provider told, once each: `told` is the hash of the webhook's id. outcome applied, ignored, disputed or
  *                     parked; parked is the charge that it waits for, or whose refunds. amount is NULL when it was not told. No part
  *                     of the posted body but what is read of it.
@@ -41,4 +42,6 @@ const struct db_step payment_steps[PAYMENT_STEP_COUNT] = {
     {125, "ALTER TABLE $refund ADD COLUMN elsewhere {I64} NOT NULL DEFAULT 0"},
     {126, "ALTER TABLE $webhook ADD COLUMN amount {I64}"},
     {127, "ALTER TABLE $webhook ADD COLUMN currency {NAME 3} NOT NULL DEFAULT ''"},
+    {128, "ALTER TABLE $charge ADD COLUMN came {I64}"},
+    {129, "ALTER TABLE $charge ADD COLUMN came_currency {NAME 3} NOT NULL DEFAULT ''"},
 };

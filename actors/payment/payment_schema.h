@@ -5,7 +5,7 @@
 
 #include "db.h"
 
-#define PAYMENT_STEP_COUNT 7
+#define PAYMENT_STEP_COUNT 9
 
 extern const struct db_step payment_steps[PAYMENT_STEP_COUNT];
 

@@ -5,6 +5,8 @@
 #ifndef LARDER_PAYMENT_STATE_H
 #define LARDER_PAYMENT_STATE_H
 
+#include <jansson.h>
+
 #include "actor.h"
 #include "payment_book.h"
 #include "calls.h"
@@ -113,11 +115,21 @@ payment_handle_due(struct payment *payment, const struct item *item);
 MUST_CHECK err
 payment_handle_outcome(struct payment *payment, const struct item *item);
 
+/* Whether what is told to have moved is what was asked for. When it is not, nothing is taken as done: the charge, or the refund, has
+ * a letter with what came, and is not asked for any more until somebody asks for that. `payback` may be NULL. */
+MUST_CHECK err
+payment_check_money(struct payment *payment, struct payment_claim_slot *slot, struct payment_payback_slot *payback,
+                    const struct payment_words *words, const struct item *cause, bool *fits);
+
 /* Whether a call's context is about a refund. */
 bool
 payment_call_is_refund(const struct item *item);
 
 /* --- payment_webhook.c --- */
+
+/* How much has moved, as far as `data` tells it. Says what is wrong with it; NULL: nothing. */
+const char *
+payment_read_money(const json_t *data, struct money_told *told);
 
 /* Checks a webhook's signature and reads it: the note, in the batch's memory. NULL: it was refused. */
 struct payment_note *

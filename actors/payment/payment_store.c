@@ -20,8 +20,8 @@
 
 #define CHARGE_COLUMNS                                                                                                          \
     "n, id, order_id, amount, currency, method, provider, status, refunded, refunding, replaces, reference, reason, attempts, " \
-    "created, changed"
-#define CHARGE_COLUMN_COUNT 16
+    "created, changed, came, came_currency"
+#define CHARGE_COLUMN_COUNT 18
 #define REFUND_COLUMNS "n, id, charge, amount, status, reference, reason, attempts, created, changed, elsewhere"
 #define REFUND_COLUMN_COUNT 11
 #define NOTE_COLUMNS "n, told, webhook_id, type, charge, refund, reference, reason, received, outcome, amount, currency"
@@ -78,6 +78,16 @@ payment_store_marks(struct payment_store *store, struct payment_marks *marks)
 
 /* --- rows --- */
 
+/* Of two columns. */
+static void
+read_money(struct db_statement *row, int column, struct money_told *told)
+{
+    struct slice currency = db_bytes(row, column + 1);
+    told->amount = db_is_null(row, column) ? MONEY_NOT_TOLD : db_i64(row, column);
+    (void)snprintf(told->currency, sizeof told->currency, "%.*s", (int)currency.size,
+                   currency.size == 0 ? "" : (const char *)currency.data);
+}
+
 static void
 read_charge(struct db_statement *row, struct payment_claim *claim)
 {
@@ -102,6 +112,7 @@ read_charge(struct db_statement *row, struct payment_claim *claim)
         .created_ms = db_i64(row, 14),
         .changed_ms = db_i64(row, 15),
     };
+    read_money(row, 16, &claim->came);
     (void)snprintf(claim->currency, sizeof claim->currency, "%.*s", (int)currency.size, (const char *)currency.data);
 }
 
@@ -138,11 +149,8 @@ read_note(struct db_statement *row, struct payment_note *note)
         .reason = db_bytes(row, 7),
         .received_ms = db_i64(row, 8),
         .outcome = find_noted(db_bytes(row, 9)),
-        .money.amount = db_is_null(row, 10) ? MONEY_NOT_TOLD : db_i64(row, 10),
     };
-    struct slice currency = db_bytes(row, 11);
-    (void)snprintf(note->money.currency, sizeof note->money.currency, "%.*s", (int)currency.size,
-                   currency.size == 0 ? "" : (const char *)currency.data);
+    read_money(row, 10, &note->money);
 }
 
 /* --- reads by many keys --- */
@@ -336,6 +344,17 @@ add_id_or_null(struct db_rows *rows, const struct id *id)
     }
 }
 
+static void
+add_money(struct db_rows *rows, const struct money_told *told)
+{
+    if (told->amount == MONEY_NOT_TOLD) {
+        db_rows_null(rows);
+    } else {
+        db_rows_i64(rows, told->amount);
+    }
+    db_rows_text(rows, slice_of(told->currency));
+}
+
 void
 payment_store_add_charge(struct payment_store *store, const struct payment_claim *claim)
 {
@@ -356,6 +375,7 @@ payment_store_add_charge(struct payment_store *store, const struct payment_claim
     db_rows_i64(rows, claim->attempts);
     db_rows_i64(rows, claim->created_ms);
     db_rows_i64(rows, claim->changed_ms);
+    add_money(rows, &claim->came);
 }
 
 void
@@ -390,12 +410,7 @@ payment_store_add_note(struct payment_store *store, const struct payment_note *n
     db_rows_text(rows, note->reason);
     db_rows_i64(rows, note->received_ms);
     db_rows_text(rows, slice_of(payment_noted_name(note->outcome)));
-    if (note->money.amount == MONEY_NOT_TOLD) {
-        db_rows_null(rows);
-    } else {
-        db_rows_i64(rows, note->money.amount);
-    }
-    db_rows_text(rows, slice_of(note->money.currency));
+    add_money(rows, &note->money);
     add_id_or_null(rows, note->outcome == PAYMENT_PARKED ? &note->charge : &none);
 }
 
@@ -404,7 +419,8 @@ payment_store_update_charge(struct payment_store *store, const struct payment_cl
 {
     struct db_statement *update =
         db_statement(store->db, "UPDATE $charge SET amount = ?, currency = ?, method = ?, provider = ?, status = ?, refunded = ?,"
-                                " refunding = ?, replaces = ?, reference = ?, reason = ?, attempts = ?, changed = ? WHERE n = ?");
+                                " refunding = ?, replaces = ?, reference = ?, reason = ?, attempts = ?, changed = ?, came = ?,"
+                                " came_currency = ? WHERE n = ?");
     db_bind_i64(update, claim->amount);
     db_bind_text(update, slice_of(claim->currency));
     db_bind_text(update, slice_of(payment_method_name(claim->method)));
@@ -421,6 +437,12 @@ payment_store_update_charge(struct payment_store *store, const struct payment_cl
     db_bind_text(update, claim->reason);
     db_bind_i64(update, claim->attempts);
     db_bind_i64(update, claim->changed_ms);
+    if (claim->came.amount == MONEY_NOT_TOLD) {
+        db_bind_null(update);
+    } else {
+        db_bind_i64(update, claim->came.amount);
+    }
+    db_bind_text(update, slice_of(claim->came.currency));
     db_bind_i64(update, claim->n);
     return db_queue(update, 1);
 }

@@ -24,7 +24,8 @@ struct payment_claim {
     enum payment_status status;
     int64_t refunded;
     int64_t refunding;
-    struct id replaces; /* zero: none */
+    struct money_told came; /* instead of what was asked for; nothing told: as it should be */
+    struct id replaces;     /* zero: none */
     struct slice reference;
     struct slice reason;
     int64_t attempts;

@@ -12,7 +12,8 @@
  *   waits (payment.c), and a refund of ours that the provider does not know yields to it (payment_provider.c).
  *
  * FAILURES
- *   Money that has no place here is a letter with what is at stake: a charge that nobody knows, a refund of another currency or of more
+ *   A charge, or a refund of ours, of which other money is told than was asked for is not taken as done (payment_provider.c). Money that
+ *   has no place here is a letter with what is at stake: a charge that nobody knows, a refund of another currency or of more
  *   than is left of its charge (what is left is booked), one that was refused before and has no room any more. Its due row "note" is
  *   its row: asked for, it is looked at once more.
  *
@@ -197,9 +198,17 @@ book_ours(struct payment *payment, struct payment_note *note, struct payment_pay
     bool is_refund = false;
     enum payment_verdict verdict = payment_verdict_of_type(note->type, &is_refund);
     struct payment_words words = {note->reference, note->reason, note->money};
-    const struct payment_claim_slot *of = payment_book_claim(&payment->book, &note->charge);
+    struct payment_claim_slot *of = payment_book_claim(&payment->book, &note->charge);
     bool was_pending = slot->payback.status == PAYMENT_PENDING;
+    bool fits = true;
     struct err_text why;
+    if (verdict == VERDICT_SUCCEEDED && !slot->payback.is_elsewhere) {
+        err code = payment_check_money(payment, of, slot, &words, cause, &fits);
+        note->outcome = fits ? note->outcome : PAYMENT_DISPUTED;
+        if (code != ERR_ok || !fits) {
+            return code;
+        }
+    }
     if (payment_settle_refund(payment, slot, verdict, &words, cause)) {
         note->outcome = PAYMENT_APPLIED;
         return was_pending ? payment_stop_calls(payment, OWNER_REFUND, &slot->payback.id) : ERR_ok;
@@ -208,7 +217,7 @@ book_ours(struct payment *payment, struct payment_note *note, struct payment_pay
         slot->payback.reference = note->reference;
         slot->is_changed = true;
     }
-    if (verdict == VERDICT_SUCCEEDED && slot->payback.status == PAYMENT_FAILED && of != NULL) {
+    if (verdict == VERDICT_SUCCEEDED && slot->payback.status == PAYMENT_FAILED) {
         int64_t left = payment_left(of->claim.amount, of->claim.refunded, of->claim.refunding);
         note->outcome = PAYMENT_DISPUTED;
         (void)err_say(&why, ERR_ok,
@@ -303,7 +312,18 @@ payment_apply_note(struct payment *payment, struct payment_note *note, struct pa
     if (is_refund) {
         return apply_to_refund(payment, note, slot, cause);
     }
-    if (payment_settle_charge(payment, slot, verdict, &words, cause)) {
+    bool was_doubted = payment_is_money_told(&slot->claim.came);
+    bool fits = true;
+    err code = ERR_ok;
+    if (verdict == VERDICT_SUCCEEDED) {
+        code = payment_check_money(payment, slot, NULL, &words, cause, &fits);
+    }
+    if (code != ERR_ok || !fits) {
+        note->outcome = PAYMENT_DISPUTED;
+        return code;
+    }
+    bool is_settled = payment_settle_charge(payment, slot, verdict, &words, cause);
+    if (is_settled || (was_doubted && verdict == VERDICT_SUCCEEDED)) {
         note->outcome = PAYMENT_APPLIED;
         return payment_stop_calls(payment, OWNER_CHARGE, &note->charge);
     }

@@ -38,6 +38,8 @@ static const struct check checks[] = {
      "something is paid back of it, but it is not paid"},
     {"charge", "SELECT n FROM $charge WHERE status NOT IN ('pending', 'succeeded', 'failed', 'cancelled')",
      "its status is none that payment writes"},
+    {"charge", "SELECT n FROM $charge WHERE came = amount AND (came_currency = '' OR came_currency = currency)",
+     "other money came for it than was asked for, but it is the same"},
     {"charge",
      "SELECT n FROM $charge WHERE provider NOT IN ('simulated', 'http', 'by_hand') OR method NOT IN ('pix', 'credit_card', "
      "'debit_card',"

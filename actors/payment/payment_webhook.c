@@ -71,9 +71,8 @@ read_text(struct payment *payment, const json_t *object, const char *name, size_
     return payment_clean_text(payment, text, max);
 }
 
-/* How much has moved, as far as it is told. Says what is wrong with it; NULL: nothing. */
-static const char *
-read_money(const json_t *data, struct money_told *told)
+const char *
+payment_read_money(const json_t *data, struct money_told *told)
 {
     const json_t *amount = json_object_get(data, "amount");
     const json_t *currency = json_object_get(data, "currency");
@@ -124,7 +123,7 @@ read_body(struct payment *payment, const json_t *json, struct payment_note *note
     bool has_charge = read_id(data, "charge", &note->charge);
     note->reference = read_text(payment, data, "reference", PAYMENT_REFERENCE_MAX);
     note->reason = read_text(payment, data, "reason", PAYMENT_REASON_MAX);
-    const char *wrong = read_money(data, &note->money);
+    const char *wrong = payment_read_money(data, &note->money);
     if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
         return NULL;
     }

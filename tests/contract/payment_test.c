@@ -1022,6 +1022,99 @@ ON_BOTH(payment, what_says_no_amount_of_money_is_refused)
     finish(&stage);
 }
 
+/* --- other money than was asked for --- */
+
+static void
+tell_charge(struct stage *stage, const char *webhook_id, const struct id *of, const char *more, const char *outcome)
+{
+    struct webhook webhook;
+    char text[ID_TEXT_SIZE];
+    id_format(of, text);
+    (void)snprintf(webhook.text, sizeof webhook.text, "{\"type\":\"charge.succeeded\",\"data\":{\"charge\":\"%s\"%s}}", text, more);
+    sign_text(&webhook, webhook_id, 0);
+    post(stage, &webhook, outcome);
+}
+
+ON_BOTH(payment, other_money_than_was_asked_for_is_not_taken_as_paid)
+{
+    static const char *const others[] = {
+        ",\"amount\":2505,\"currency\":\"BRL\"",
+        ",\"amount\":2506,\"currency\":\"EUR\"",
+        ",\"amount\":25060",
+        ",\"amount\":0",
+        ",\"currency\":\"USD\"",
+    };
+    struct stage stage;
+    struct charge answer = {0};
+    char name[16];
+    start(&stage, place);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct id open = charge(&stage, 2506).id;
+        (void)snprintf(name, sizeof name, "w-%zu", i);
+        tell_charge(&stage, name, &open, others[i], "disputed");
+        (void)snprintf(name, sizeof name, "x-%zu", i);
+        tell_charge(&stage, name, &open, "", "disputed");
+        expect_status(get(&stage, &open).status, "pending");
+        answer = get(&stage, &open);
+        cr_expect(WIRE_HAS(&answer, charge, came) && (answer.came.amount != 2506 || answer.came.currency.data[0] != 'B'));
+    }
+    cr_expect_eq(told(&stage, "payment.succeeded"), 0);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'charge'"), 5, "each has a letter");
+    restart(&stage);
+    struct id open = charge(&stage, 2506).id;
+    tell_charge(&stage, "y-1", &open, ",\"amount\":1", "disputed");
+    tell_charge(&stage, "y-2", &open, ",\"amount\":2506,\"currency\":\"BRL\"", "applied");
+    expect_status(get(&stage, &open).status, "succeeded");
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'charge'"), 5, "its letter is closed");
+    cr_expect_eq(told(&stage, "payment.succeeded"), 1);
+    finish(&stage);
+}
+
+ON_BOTH(payment, other_money_for_a_charge_that_ended_is_a_letter_and_changes_nothing)
+{
+    struct stage stage;
+    struct charge answer = {0};
+    start(&stage, place);
+    struct id paid = charge(&stage, 1000).id;
+    struct id refused = charge(&stage, 2501).id;
+    struct id cancelled = charge(&stage, 2506).id;
+    cr_assert_eq(cancel(&stage, &cancelled, &answer), ERR_ok);
+    tell_charge(&stage, "w-1", &paid, ",\"amount\":999", "disputed");
+    tell_charge(&stage, "w-2", &refused, ",\"amount\":999", "disputed");
+    tell_charge(&stage, "w-3", &cancelled, ",\"amount\":999", "disputed");
+    expect_status(get(&stage, &paid).status, "succeeded");
+    expect_status(get(&stage, &refused).status, "failed");
+    expect_status(get(&stage, &cancelled).status, "cancelled");
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due WHERE owner = 'charge'"), 3);
+    cr_expect_eq(told(&stage, "payment.succeeded"), 1);
+    tell_charge(&stage, "w-4", &refused, ",\"amount\":2501", "applied");
+    expect_status(get(&stage, &refused).status, "succeeded");
+    finish(&stage);
+}
+
+ON_BOTH(payment, a_refund_of_ours_of_other_money_is_not_taken_as_done)
+{
+    struct stage stage;
+    struct refund back = {0};
+    char more[128];
+    char text[ID_TEXT_SIZE];
+    place->settings.payment_delay_ms = 600000;
+    stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    log_init(false, LOG_LEVEL_ERROR + 1);
+    run_payment(&stage);
+    struct id paid = charge(&stage, 1009).id;
+    cr_assert_eq(refund(&stage, &paid, 500, &back), ERR_ok);
+    id_format(&back.id, text);
+    (void)snprintf(more, sizeof more, ",\"refund\":\"%s\",\"amount\":5", text);
+    tell_refund(&stage, "w-1", &paid, more, "disputed");
+    cr_expect_eq(get(&stage, &paid).refunded, 0);
+    (void)snprintf(more, sizeof more, ",\"refund\":\"%s\",\"amount\":500,\"currency\":\"BRL\"", text);
+    tell_refund(&stage, "w-2", &paid, more, "applied");
+    cr_expect_eq(get(&stage, &paid).refunded, 500);
+    cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $due"), 0);
+    finish(&stage);
+}
+
 /* --- the proof --- */
 
 struct damage {

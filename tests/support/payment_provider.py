@@ -15,7 +15,11 @@ Prints `port N` when it listens. What it does with the next calls is a list of w
     twice     taken as succeeded, with two answers on one connection
     forbidden, nowhere, moved   403, 404, 302, and not taken
     answer    (ask only) what is so: 404 or the status                  deaf   (ask only) closed without a word
+    cannot    (ask only) 501                                           terse  (ask only) what is so, without amounts
+    less, foreign   taken and succeeded, but over 1 less than was asked for, or in another currency
 
+Answers say `amount`, `currency` and, of a charge, `refunded`: what it knows of it, refunds made here by hand among them. `POST /refund` with {"charge",
+"amount", "reference"?} is somebody at this provider who pays back by hand: nothing is told, the answer is the refund's reference.
 Something that was taken before under the same Idempotency-Key is answered as what it is and not taken again. `POST /settle` with
 {"id", "status"} changes what is so. `GET /seen` tells {"calls": [{"method", "path", "headers", "body", "did"}], "taken": {id: {...}},
 "doubles": N}: doubles are those taken twice in spite of their key. Ends by SIGTERM, or when standard input ends.
@@ -41,17 +45,26 @@ class Provider:
         self.calls = []
         self.taken = {}
         self.doubles = 0
+        self.by_hand = []
 
     def next_word(self, what):
         words = self.script[what]
         return words.pop(0) if len(words) > 1 else words[0]
+
+    def refunded(self, charge):
+        """How much of a charge was paid back, by whomever."""
+        own = sum(entry["amount"] for entry in self.taken.values()
+                  if entry["kind"] == "refunds" and entry["body"]["charge"] == charge and entry["status"] == "succeeded")
+        return own + sum(amount for of, amount in self.by_hand if of == charge)
 
     def take(self, kind, key, body, status):
         if key in self.taken:
             return self.taken[key]
         if any(known["body"].get("id") == body.get("id") and known["kind"] == kind for known in self.taken.values()):
             self.doubles += 1
-        entry = {"kind": kind, "body": body, "status": status, "reference": f"ref-{len(self.taken) + 1}"}
+        entry = {"kind": kind, "body": body, "status": status, "reference": f"ref-{len(self.taken) + 1}", "amount": body.get("amount")}
+        if kind == "charges":
+            entry["currency"] = body.get("currency")
         if status == "failed":
             entry["reason"] = "card declined"
         self.taken[key] = entry
@@ -59,7 +72,7 @@ class Provider:
 
 
 def shown(entry):
-    return {name: entry[name] for name in ("status", "reference", "reason") if name in entry}
+    return {name: entry[name] for name in ("status", "reference", "reason", "amount", "currency") if name in entry}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -99,6 +112,9 @@ class Handler(BaseHTTPRequestHandler):
             self.note(None, word)
             entry = provider.taken.get(parts[-1])
             entry = dict(entry) if entry else None
+            refunded = provider.refunded(parts[-1])
+        if word == "cannot":
+            return self.answer(501, {"error": "this provider cannot be asked"})
         if word == "error":
             return self.answer(500, {"error": "out of order"})
         if word == "deaf":
@@ -107,7 +123,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, b"<html>")
         if entry is None or entry["kind"] != parts[0]:
             return self.answer(404, {"error": "no such thing"})
-        return self.answer(200, shown(entry))
+        if word == "terse":
+            return self.answer(200, {"status": entry["status"]})
+        more = {"refunded": refunded} if entry["kind"] == "charges" else {}
+        return self.answer(200, {**shown(entry), **more})
 
     def do_POST(self):
         provider = self.provider
@@ -121,6 +140,10 @@ class Handler(BaseHTTPRequestHandler):
             with provider.lock:
                 provider.taken[body["id"]]["status"] = body["status"]
             return self.answer(200, {})
+        if self.path == "/refund":
+            with provider.lock:
+                provider.by_hand.append((body["charge"], body["amount"]))
+                return self.answer(200, {"reference": f"hand-{len(provider.by_hand)}"})
         kind = self.path.strip("/")
         if kind not in ("charges", "refunds"):
             return self.answer(404, {"error": "only /charges and /refunds"})
@@ -129,14 +152,19 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, kind, body):
         provider = self.provider
         statuses = {"approve": "succeeded", "refuse": "failed", "pending": "pending", "lose": "succeeded", "hang": "succeeded",
-                    "garbage": "succeeded", "twice": "succeeded"}
+                    "garbage": "succeeded", "twice": "succeeded", "less": "succeeded", "foreign": "succeeded"}
         refusals = {"forbidden": 403, "nowhere": 404, "moved": 302}
         if provider.token and self.headers.get("Authorization") != f"Bearer {provider.token}":
             return self.answer(401, {"error": f"not {self.headers.get('Authorization')}"})
         with provider.lock:
             word = provider.next_word(kind)
             self.note(body, word)
-            entry = dict(provider.take(kind, self.headers["Idempotency-Key"], body, statuses[word])) if word in statuses else None
+            taken = provider.take(kind, self.headers["Idempotency-Key"], body, statuses[word]) if word in statuses else None
+            if word == "less":
+                taken["amount"] = body["amount"] - 1
+            elif word == "foreign":
+                taken["currency"] = "EUR"
+            entry = dict(taken) if taken else None
         if word == "deny":
             return self.answer(422, {"reason": "this card is not taken"})
         if word == "error":

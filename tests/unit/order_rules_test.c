@@ -263,3 +263,16 @@ Test(order_rules, a_total_that_cannot_be_counted_is_refused_and_changes_nothing)
     cr_expect_eq(total, 1);
     cr_expect_eq(order_total_add(LEVEL_MAX - 1, 1, &total), ERR_ok);
 }
+
+Test(order_rules, money_that_went_back_ends_what_waits_for_it_and_gives_up_what_the_kitchen_has_not_begun)
+{
+    cr_expect_eq(order_trigger_of_refund(SAGA_refunding, SAGA_STATE_COUNT, ORDER_CANCELLED), ON_refunded);
+    cr_expect_eq(order_trigger_of_refund(SAGA_stuck, SAGA_refunding, ORDER_CANCELLED), ON_refunded);
+    cr_expect_eq(order_trigger_of_refund(SAGA_stuck, SAGA_returning, ORDER_CANCELLED), SAGA_TRIGGER_COUNT, "its units are still away");
+    cr_expect_eq(order_trigger_of_refund(SAGA_ended, SAGA_STATE_COUNT, ORDER_RECEIVED), ON_money_gone);
+    cr_expect_eq(order_trigger_of_refund(SAGA_committing, SAGA_STATE_COUNT, ORDER_AWAITING_PAYMENT), SAGA_TRIGGER_COUNT,
+                 "stock has to answer first");
+    for (enum order_status status = ORDER_IN_PREPARATION; status <= ORDER_COMPLETED; status++) {
+        cr_expect_eq(order_trigger_of_refund(SAGA_ended, SAGA_STATE_COUNT, status), SAGA_TRIGGER_COUNT);
+    }
+}

@@ -242,6 +242,30 @@ demo_key(void)
     return key;
 }
 
+Test(payment_rules, money_fits_when_all_that_is_told_of_it_is_what_was_asked_for)
+{
+    static const struct {
+        int64_t amount;
+        const char *currency;
+        bool fits;
+    } rows[] = {{MONEY_NOT_TOLD, "", true},
+                {1000, "", true},
+                {1000, "BRL", true},
+                {MONEY_NOT_TOLD, "BRL", true},
+                {999, "BRL", false},
+                {1001, "", false},
+                {0, "", false},
+                {1000, "EUR", false},
+                {10, "BRL", false},
+                {MONEY_NOT_TOLD, "USD", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct money_told told = {.amount = rows[i].amount};
+        (void)snprintf(told.currency, sizeof told.currency, "%s", rows[i].currency);
+        cr_expect_eq(payment_money_fits(&told, 1000, "BRL"), rows[i].fits, "%zu", i);
+        cr_expect_eq(payment_is_money_told(&told), i != 0);
+    }
+}
+
 Test(payment_signature, is_that_of_standard_webhooks)
 {
     /* The example of the specification's own libraries. */
