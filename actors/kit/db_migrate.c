@@ -108,7 +108,8 @@ refuse_later(const struct migration *migration, int64_t version, int64_t oldest,
     char place[PLACE_MAX];
     name_database(migration->db, place);
     return err_say(why, ERR_wrong_setting,
-                   "%s belongs to a later larder: builds before %" PRId64 " must not run on step %" PRId64 " of its schema, and this is"
+                   "%s belongs to a later larder: builds before %" PRId64 " must not run on step %" PRId64
+                   " of its schema, and this is"
                    " build %d. Start a larder of build %" PRId64 " or later, or restore a backup from before that step",
                    place, oldest, version, DB_BUILD, oldest);
 }
