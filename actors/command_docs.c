@@ -32,7 +32,7 @@ docs_run(struct command_line *line)
     } else if (strcmp(line->argv[0], "saga") == 0) {
         saga_print(stdout);
     } else if (docs_print(stdout, line->argv[0]) != ERR_ok) {
-        code = err_say(&why, ERR_wrong_setting, "\"%.60s\" is none of errors, operations, events, bodies, ports, settings, saga",
+        code = err_say(&why, ERR_wrong_setting, "\"%.60s\" is none of errors, operations, identity, events, bodies, ports, settings, saga",
                        line->argv[0]);
         return command_complain(line, code, &why);
     }
@@ -45,7 +45,7 @@ docs_run(struct command_line *line)
 
 const struct command docs_command = {
     .name = "docs",
-    .arguments = "errors|operations|events|bodies|ports|settings|saga",
+    .arguments = "errors|operations|identity|events|bodies|ports|settings|saga",
     .summary = "print a table of the protocol, of the ports, of the settings or of an order's saga as Markdown",
     .help = "The tables are those that the program itself is made of.\n",
     .run = docs_run,

@@ -73,6 +73,37 @@ print_operations(FILE *out)
     }
 }
 
+/* What an id does not stand for as it does everywhere else: by the traits that say so. */
+static void
+print_identity(FILE *out)
+{
+    static const struct {
+        uint32_t trait;
+        const char *words;
+    } exceptions[] = {
+        {OP_REPEATS, "known by what they say, and not by their id: what is done already is answered as what it is, under any id, and "
+                     "another body under the same id is no mismatch"},
+        {OP_FORWARDS, "the id is that of the request which it makes of another actor, and belongs to that there"},
+        {OP_SOLD_OUT,
+         "a first attempt that a sold-out shelf refuses is answered from memory, and not looked up: the last unit, sent twice "
+         "without `again`, is sold and then `out_of_stock`"},
+        {OP_WAITS, "may wait for another actor, so the id is looked up before it is begun, also on a first attempt"},
+    };
+    fputs("| operations | |\n| --- | --- |\n| all that read | have no answer to keep: they are answered anew, whatever their id |\n",
+          out);
+    for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {
+        const char *between = "| ";
+        for (unsigned op = 0; op < OP_COUNT; op++) {
+            uint32_t traits = wire_ops[op].traits;
+            if ((traits & OP_WRITES) != 0 && (traits & exceptions[i].trait) != 0) {
+                fprintf(out, "%s`%s`", between, wire_ops[op].name);
+                between = ", ";
+            }
+        }
+        print_last(out, exceptions[i].words);
+    }
+}
+
 static void
 print_events(FILE *out)
 {
@@ -157,10 +188,8 @@ static const struct part {
     const char *name;
     void (*print)(FILE *out);
 } parts[] = {
-    {"errors", print_errors},
-    {"operations", print_operations},
-    {"events", print_events},
-    {"bodies", print_bodies},
+    {"errors", print_errors}, {"operations", print_operations}, {"identity", print_identity},
+    {"events", print_events}, {"bodies", print_bodies},
 };
 
 err

@@ -140,11 +140,12 @@ extern const struct wire_body *const wire_bodies[WIRE_BODY_COUNT];
 /* --- operations --- */
 
 #define OP_READS 0x0U
-#define OP_WRITES 0x1U   /* changes something: keyed by its id */
-#define OP_ROUTED 0x2U   /* goes to the shard of its product */
-#define OP_FORWARDS 0x4U /* answered by another actor's answer */
-#define OP_REPEATS 0x8U  /* done twice it is done once, by what it says and not by its id: nobody keeps its answer */
-#define OP_WAITS 0x10U   /* its answer may wait for another actor's: what its id was told is looked up first, on every attempt */
+#define OP_WRITES 0x1U    /* changes something: keyed by its id */
+#define OP_ROUTED 0x2U    /* goes to the shard of its product */
+#define OP_FORWARDS 0x4U  /* answered by another actor's answer */
+#define OP_REPEATS 0x8U   /* done twice it is done once, by what it says and not by its id: nobody keeps its answer */
+#define OP_SOLD_OUT 0x20U /* a first attempt that a sold-out shelf refuses is not looked up: it is answered from memory */
+#define OP_WAITS 0x10U    /* its answer may wait for another actor's: what its id was told is looked up first, on every attempt */
 
 enum op {
 #define OP(owner, verb, request, reply, traits, doc) OP_##owner##_##verb,

@@ -92,6 +92,9 @@ read_handed(const struct dlq *dlq, struct batch *batch, const struct dlq_hand_ov
 {
     struct err_text reason;
     *handed = (struct handed){.body = body};
+    if (id_is_zero(&body->request)) {
+        return err_say(why, ERR_invalid_field, "dlq_hand_over.request: 16 zero bytes are no id");
+    }
     err code = read_op(body, &handed->op, why);
     if (code != ERR_ok) {
         return code;

@@ -116,7 +116,7 @@ struct actor_class {
     /* The batch was rolled back: drop the copy. May be NULL. */
     void (*dropped)(void *state);
 
-    /* Looks up requests that are asked again (those for which batch_is_asked_again() says so): one read for all, then
+    /* Looks up what the ids of requests stand for (those for which batch_is_looked_up() says so): one read for all, then
      * item_replay() for each that was done or refused before. NULL: the kit keeps the answers of all writing requests itself, in
      * its own table, under their ids. */
     err (*recall)(void *state, struct batch *batch);
@@ -195,9 +195,13 @@ waiter_mark_patient(struct waiter *waiter);
 const struct id *
 waiter_id(const struct waiter *waiter);
 
-/* Whether this request must be looked up before it is done. */
+/* Whether somebody may have asked before, so that a refusal is final and is kept. */
 bool
 batch_is_asked_again(const struct batch *batch, const struct item *item);
+
+/* Whether it is to be looked up in this batch what its id stands for: it is asked again, or some id of the batch has clashed. */
+bool
+batch_is_looked_up(const struct batch *batch, const struct item *item);
 
 /* --- effects --- */
 

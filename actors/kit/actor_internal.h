@@ -190,7 +190,8 @@ struct actor {
     struct item *items; /* what the class sees of the records */
     int32_t *fold_table;
     size_t fold_size;
-    bool is_forced; /* every request counts as asked again */
+    bool is_forced;    /* every request counts as asked again */
+    bool is_looked_up; /* ids of a batch have clashed: every request is looked up, all of them together */
     struct arena arena;
     struct wire_buffer reply_header; /* the one being sent */
     struct list asks_queued;

@@ -6,8 +6,8 @@
  * STATE     The records of the actor, the effects that wait for the commit, and a copy of the items that the class sees: requests
  *           without an answer yet, events in order, due rows, replies. Everything of a batch lies in the actor's arena.
  *
- * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A busy row, a violated
- *           key, a refused value, an answer or event that cannot be said: everything is rolled back, and the records run again one by
+ * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A violated key: the ids
+ *           of the batch are looked up together, and it runs once more as a whole. Once more a violated key, a busy row, a refused value, an answer or event that cannot be said: everything is rolled back, and the records run again one by
  *           one, each looked up first, so that only the culprit fails. A full or read-only database: everybody is told `unavailable`.
  *           A stale shard: nobody is answered and the actor ends.
  *
@@ -212,7 +212,8 @@ view(struct actor *actor, struct record *records, size_t count, bool only_asked_
         if (record->outcome.status != ERR_COUNT || record->folded_into >= 0) {
             continue;
         }
-        if (only_asked_again && !(is_kept(record) && (record->item.again || actor->is_forced || is_waiting(record)))) {
+        if (only_asked_again &&
+            !(is_kept(record) && (record->item.again || actor->is_forced || actor->is_looked_up || is_waiting(record)))) {
             continue;
         }
         actor->items[seen] = record->item;
@@ -278,7 +279,8 @@ may_be_echo(const struct actor *actor, const struct record *record)
 {
     err status = record->outcome.status;
     return is_kept(record) && record->folded_into < 0 && record->given.status == ERR_COUNT && status < ERR_COUNT &&
-           err_disposition(status) == ERR_REFUSE && status != ERR_out_of_stock && status != ERR_forbidden &&
+           err_disposition(status) == ERR_REFUSE && !actor->is_looked_up &&
+           !(status == ERR_out_of_stock && (wire_ops[record->item.op].traits & OP_SOLD_OUT) != 0) && status != ERR_forbidden &&
            status != ERR_idempotency_mismatch && !record->outcome.is_replayed && !record->item.again && !actor->is_forced &&
            !is_waiting(record) && strcmp(wire_ops[record->item.op].owner, "any") != 0;
 }
@@ -943,6 +945,20 @@ attempt_whole(struct actor *actor, int64_t now_ms, err *code)
     return after;
 }
 
+/* Somebody asked again and did not say so: an id of the batch was used before. All of them are looked up together, what was done is
+ * answered, and the rest is done in one commit as if nothing had been. False: it clashes with something else. */
+static bool
+run_looked_up(struct actor *actor, int64_t now_ms, err *code)
+{
+    if (*code != ERR_db_unique || !take_all_again(actor)) {
+        return false;
+    }
+    actor->is_looked_up = true;
+    enum after after = attempt_whole(actor, now_ms, code);
+    actor->is_looked_up = false;
+    return after == AFTER_DONE;
+}
+
 void
 batch_run(struct actor *actor, int64_t now_ms)
 {
@@ -960,6 +976,9 @@ batch_run(struct actor *actor, int64_t now_ms)
     } else {
         size_t count = actor->record_count;
         enum after after = attempt_whole(actor, now_ms, &code);
+        if (after == AFTER_FAILED && run_looked_up(actor, now_ms, &code)) {
+            after = AFTER_DONE;
+        }
         if (code == ERR_db_stale) {
             actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
         } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {

@@ -46,6 +46,12 @@ batch_is_asked_again(const struct batch *batch, const struct item *item)
     return item->again || batch->actor->is_forced;
 }
 
+bool
+batch_is_looked_up(const struct batch *batch, const struct item *item)
+{
+    return batch_is_asked_again(batch, item) || batch->actor->is_looked_up;
+}
+
 /* What is said of one request: an answer or a refusal. */
 struct said {
     err status;

@@ -82,6 +82,10 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     if (header->v != WIRE_VERSION) {
         return err_say(why, ERR_unknown_version, "version %lld is not spoken here, version %d is", (long long)header->v, WIRE_VERSION);
     }
+    if (id_is_zero(&header->id)) {
+        return err_say(why, ERR_invalid_field,
+                       "request_header.id: 16 zero bytes are no id: they stand for one that could not be read");
+    }
     item->op = wire_op_find((const char *)header->op.data, header->op.size);
     if (item->op == OP_COUNT ||
         (strcmp(wire_ops[item->op].owner, actor->class->name) != 0 && strcmp(wire_ops[item->op].owner, "any") != 0)) {
@@ -134,8 +138,13 @@ fold(struct actor *actor, size_t number)
         if (!id_equal(&first->item.id, &record->item.id)) {
             continue;
         }
+        bool is_other = !fingerprint_equal(&first->item.fingerprint, &record->item.fingerprint);
+        uint32_t traits = wire_ops[first->item.op].traits | wire_ops[record->item.op].traits;
+        if (is_other && (traits & OP_REPEATS) != 0) {
+            continue; /* one of them is not known by its id */
+        }
         record->folded_into = other;
-        record->is_other = !fingerprint_equal(&first->item.fingerprint, &record->item.fingerprint);
+        record->is_other = is_other;
         first->item.again = first->item.again || (record->item.again && !record->is_other);
         return;
     }

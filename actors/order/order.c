@@ -240,7 +240,7 @@ want_request(struct order_actor *order, const struct item *item)
         }
         return;
     }
-    if (batch_is_asked_again(order->batch, item)) {
+    if (batch_is_looked_up(order->batch, item)) {
         want_order(order, &item->id); /* a first attempt need not look: its key makes it fail, and it comes again */
     }
     order_place_want(order, item);

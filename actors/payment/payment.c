@@ -368,7 +368,7 @@ static err
 want_charge(struct payment *payment, const struct item *item)
 {
     const struct payment_charge *ask = item->body;
-    if (batch_is_asked_again(payment->batch, item)) {
+    if (batch_is_looked_up(payment->batch, item)) {
         payment_book_want_claim(&payment->book, &item->id);
     }
     if (WIRE_HAS(ask, payment_charge, replaces)) {
@@ -414,7 +414,7 @@ want_request(struct payment *payment, struct item *item, size_t number)
         return payment_book_want_parked(&payment->book, &((const struct payment_cancel *)item->body)->charge);
     }
     if (item->op == OP_payment_refund) {
-        if (batch_is_asked_again(payment->batch, item)) {
+        if (batch_is_looked_up(payment->batch, item)) {
             payment_book_want_payback(&payment->book, &item->id);
         }
         payment_book_want_claim(&payment->book, &((const struct payment_refund *)item->body)->charge);

@@ -128,7 +128,7 @@ want_reserve(struct stock *stock, const struct item *item)
         want_hold(stock, &reserve->replaces);
     }
     /* It may have been released before it came. A first attempt need not look: the hold's key makes it fail, and ask again. */
-    if (batch_is_asked_again(stock->batch, item)) {
+    if (batch_is_looked_up(stock->batch, item)) {
         want_hold(stock, &item->id);
     }
 }

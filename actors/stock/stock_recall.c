@@ -108,7 +108,7 @@ stock_recall(void *state, struct batch *batch)
     id_index_clear(&stock->asked_again);
     for (size_t i = 0; i < batch->count; i++) {
         struct item *item = &batch->items[i];
-        bool is_ours = item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT && batch_is_asked_again(batch, item) &&
+        bool is_ours = item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT && batch_is_looked_up(batch, item) &&
                        (wire_ops[item->op].traits & OP_WRITES) != 0;
         if (is_ours && id_index_get(&stock->asked_again, &item->id) == NULL) {
             id_index_add(&stock->asked_again, &item->id, item);

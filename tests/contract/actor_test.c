@@ -705,6 +705,43 @@ ON_BOTH(actor, does_equal_ids_of_a_batch_once)
     finish(&stage);
 }
 
+/* Repeats that do not say so clash with what is there: they are looked up together, and the others share one commit as before. */
+ON_BOTH(actor, shares_one_commit_with_repeats_that_do_not_say_so)
+{
+    enum { MANY = 500, REPEATS = 5 };
+    struct stage stage;
+    struct sending done[REPEATS];
+    start(&stage, place);
+    for (int i = 0; i < REPEATS; i++) {
+        done[i] = (struct sending){.id = id_new()};
+        send_adjust_as(&stage, "donut", 1, &done[i]);
+        (void)expect_status(&stage, ERR_ok);
+    }
+    enter_gate(&stage);
+    for (int i = 0; i < MANY; i++) {
+        if (i % (MANY / REPEATS) == 50) {
+            send_adjust_as(&stage, "donut", i < MANY / 2 ? 1 : 2, &done[i / (MANY / REPEATS)]);
+        } else {
+            (void)send_adjust(&stage, "donut", 1, NULL);
+        }
+    }
+    int64_t before = batches();
+    leave_gate(&stage);
+    int replayed = 0;
+    int mismatches = 0;
+    for (int i = 0; i < MANY; i++) {
+        struct heard heard = hear(&stage);
+        replayed += heard.status == ERR_ok && heard.replayed;
+        mismatches += heard.status == ERR_idempotency_mismatch;
+        cr_expect(heard.status == ERR_ok || heard.status == ERR_idempotency_mismatch, "%s", heard.detail);
+    }
+    cr_expect(replayed + mismatches == REPEATS && mismatches == 3, "%d answered again, %d mismatches", replayed, mismatches);
+    cr_expect(batches() - before <= 3, "%lld batches", (long long)(batches() - before));
+    cr_expect(total_of(&stage, "donut") == MANY);
+    expect_consistent(&stage, MANY + 1);
+    finish(&stage);
+}
+
 /* A repeat of what was done long ago comes behind another request under its id: only the other one is wrong. */
 ON_BOTH(actor, gives_a_repeat_its_answer_behind_another_request_of_its_id)
 {

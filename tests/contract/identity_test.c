@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <czmq.h>
+
 #include "../../actors/user/user_seal.h"
 #include "../support/kit_place.h"
 #include "../support/patience.h"
@@ -25,6 +27,7 @@
 #include "json.h"
 #include "larder.h"
 #include "log.h"
+#include "message.h"
 #include "order/order.h"
 #include "payment/payment.h"
 #include "product/product.h"
@@ -578,6 +581,55 @@ ON_BOTH(identity, an_id_belongs_to_the_first_request_that_was_done_under_it_over
         act(&shop, &deeds[i], &id, false, &frame, &heard);
         EXPECT(heard, ERR_ok, &deeds[i], "sent twice, behind others under its id");
     }
+    wire_buffer_fini(&frame);
+    close_shop(&shop);
+}
+
+/* --- no id --- */
+
+/* Past the client, which makes a new id of 16 zero bytes. */
+ON_BOTH(identity, sixteen_zero_bytes_are_no_id_of_any_request)
+{
+    struct shop shop;
+    struct wire_buffer frame = {0};
+    struct wire_buffer header_frame = {0};
+    char endpoint[ENDPOINT_MAX];
+    open_shop(&shop, place);
+    for (unsigned op = 0; op < OP_COUNT; op++) {
+        const char *owner = strcmp(wire_ops[op].owner, "any") == 0 ? "stock" : wire_ops[op].owner;
+        size_t i = 0;
+        while (i < DEEDS && deeds[i].op != op) {
+            i++;
+        }
+        if (strcmp(owner, "sales") == 0 || i == DEEDS) {
+            continue;
+        }
+        zsock_t *socket = zsock_new(ZMQ_DEALER);
+        struct request_header header = {0};
+        struct reply_header reply;
+        struct err_text why = {""};
+        struct message message;
+        topology_inproc(owner, 0, ENDPOINT_REQUESTS, endpoint);
+        zsock_set_linger(socket, 0);
+        cr_assert(zsock_connect(socket, "%s", endpoint) == 0);
+        make_body(&shop, &deeds[i], &frame);
+        WIRE_SET(&header, request_header, v, WIRE_VERSION);
+        WIRE_SET(&header, request_header, id, (struct id){{0}});
+        WIRE_SET(&header, request_header, op, slice_of(wire_ops[op].name));
+        WIRE_SET(&header, request_header, deadline, clock_utc_ms() + WAIT_MS);
+        header_frame.size = 0;
+        cr_assert(wire_encode(&request_header_body, &header, &header_frame));
+        cr_assert(message_send(zsock_resolve(socket), wire_buffer_slice(&header_frame), wire_buffer_slice(&frame)) == MESSAGE_SENT);
+        zmq_pollitem_t item = {.socket = zsock_resolve(socket), .events = ZMQ_POLLIN};
+        cr_assert(zmq_poll(&item, 1, WAIT_MS) == 1);
+        cr_assert(message_receive(zsock_resolve(socket), false, &message) == MESSAGE_OK);
+        cr_assert(wire_decode(&reply_header_body, message_header(&message), &reply, &why) == ERR_ok, "%s", why.text);
+        cr_expect(slice_equal(reply.status, slice_of("invalid_field")), "%s: %.*s", wire_ops[op].name, (int)reply.status.size,
+                  (const char *)reply.status.data);
+        message_fini(&message);
+        zsock_destroy(&socket);
+    }
+    wire_buffer_fini(&header_frame);
     wire_buffer_fini(&frame);
     close_shop(&shop);
 }

@@ -109,11 +109,6 @@ check_told(struct sequence *sequence, struct request *request, err status, struc
     }
     struct told *told = told_get(&sequence->told, &request->id, sequence_where(request));
     bool is_same = told->op == request->op && told->asked == asked;
-    /* Operations of order keep their ids in tables of their own: an order's id may be that of an advance as well. */
-    bool is_apart = told->op != request->op && strcmp(op->owner, "order") == 0;
-    if (told->is_done && is_apart) {
-        return;
-    }
     if (status == ERR_ok && told->is_done && !is_same) {
         sequence_complain(sequence, request, "done, though another request was done under its id (%llu)",
                           (unsigned long long)told->number);
