@@ -9,7 +9,8 @@
  *   and is refused: an incident, because it may know events that are gone.
  *
  * FAILURES
- *   A cursor that belonged to another database than the one that was copied stays as it is, and is said: it was an incident before.
+ *   A cursor that belonged to another database than the one that was copied, or to another past of it, was an incident: restoring is the
+ *   decision to go on, and it is said from where.
  *
  * LIMITS
  *   Only positions are mended. What of an order, its holds and its charges does not agree, `larder verify` names.
@@ -20,6 +21,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "stream.h"
 #include "wire.h"
 
 enum { PAGE_ROWS = 200 };
@@ -36,6 +38,7 @@ struct followed {
     struct installation_part *source;
     struct id incarnation;
     int64_t position;
+    struct id chain; /* zero: not known */
 };
 
 static err
@@ -158,8 +161,8 @@ set_back(const struct followed *followed)
     int64_t forgotten = 0;
     err code = forget_parked(followed, head, &forgotten);
     if (code == ERR_ok) {
-        struct db_statement *move =
-            db_statement(followed->subscriber->db, "UPDATE $cursor SET position = ?, delivered = delivered - ? WHERE source = ?");
+        struct db_statement *move = db_statement(
+            followed->subscriber->db, "UPDATE $cursor SET position = ?, delivered = delivered - ?, chain = NULL WHERE source = ?");
         db_bind_i64(move, head);
         db_bind_i64(move, followed->position - head - forgotten);
         db_bind_text(move, slice_of(followed->source->name));
@@ -174,8 +177,8 @@ set_back(const struct followed *followed)
 static err
 set_forward(const struct followed *followed, int64_t kept_from)
 {
-    struct db_statement *move =
-        db_statement(followed->subscriber->db, "UPDATE $cursor SET position = ?, discarded = discarded + ? WHERE source = ?");
+    struct db_statement *move = db_statement(
+        followed->subscriber->db, "UPDATE $cursor SET position = ?, discarded = discarded + ?, chain = NULL WHERE source = ?");
     db_bind_i64(move, kept_from - 1);
     db_bind_i64(move, kept_from - 1 - followed->position);
     db_bind_text(move, slice_of(followed->source->name));
@@ -204,21 +207,82 @@ find_kept(const struct mending *mending, const struct followed *followed, int64_
     return code;
 }
 
+/* Positions of two databases cannot be compared: it begins anew, with what is kept. */
+static err
+begin_anew(const struct followed *followed)
+{
+    int64_t kept_from = 0;
+    int64_t forgotten = 0;
+    struct db_statement *oldest = db_statement(followed->source->db, "SELECT MIN(seq) FROM $outbox");
+    err code = read_number(oldest, followed->source->position.seq + 1, &kept_from);
+    if (code == ERR_ok) {
+        code = forget_parked(followed, 0, &forgotten);
+    }
+    struct db_statement *move = db_statement(
+        followed->subscriber->db, "UPDATE $cursor SET position = ?, delivered = ?, discarded = 0, chain = NULL WHERE source = ?");
+    db_bind_i64(move, kept_from - 1);
+    db_bind_i64(move, kept_from - 1);
+    db_bind_text(move, slice_of(followed->source->name));
+    printf("%s followed another database of %s than the one that is here, to event %lld: it follows this one from %lld\n",
+           followed->subscriber->name, followed->source->name, (long long)followed->position, (long long)kept_from - 1);
+    return code == ERR_ok ? db_queue(move, 1) : code;
+}
+
+/* Whether the source has had other events up to the cursor's position than those that were applied: told by the next one, or by the last. */
+static err
+has_other_past(const struct followed *followed, bool *is_other)
+{
+    struct err_text why;
+    struct event_header header = {0};
+    bool is_at_head = followed->position == followed->source->position.seq;
+    struct db_statement *read = db_statement(followed->source->db, is_at_head ? "SELECT chain FROM $shard WHERE shard = ?"
+                                                                              : "SELECT header FROM $outbox WHERE seq = ?");
+    db_bind_i64(read, is_at_head ? followed->source->shard : followed->position + 1);
+    err code = db_query(read);
+    *is_other = false;
+    if (code == ERR_ok && db_next(read) && !db_is_null(read, 0) && !id_is_zero(&followed->chain)) {
+        struct id at_head = is_at_head ? db_id(read, 0) : (struct id){{0}};
+        bool is_read = !is_at_head && wire_decode(&event_header_body, db_bytes(read, 0), &header, &why) == ERR_ok;
+        struct id next = stream_chain(&followed->chain, &header.id);
+        *is_other = is_at_head ? !id_equal(&at_head, &followed->chain)
+                               : is_read && WIRE_HAS(&header, event_header, chain) && !id_equal(&header.chain, &next);
+    }
+    db_done(read);
+    return code;
+}
+
+static err
+forget_chain(const struct followed *followed)
+{
+    struct db_statement *forget = db_statement(followed->subscriber->db, "UPDATE $cursor SET chain = NULL WHERE source = ?");
+    db_bind_text(forget, slice_of(followed->source->name));
+    printf("%s has followed another past of %s, which is an older copy that has gone on: what it applied up to %lld stays, and it "
+           "follows "
+           "from there\n",
+           followed->subscriber->name, followed->source->name, (long long)followed->position);
+    return db_queue(forget, 1);
+}
+
 static err
 mend_cursor(const struct mending *mending, const struct followed *followed)
 {
-    if (!id_equal(&followed->incarnation, &followed->source->position.incarnation)) {
-        printf("%s follows another database of %s than the one that was copied: an incident, as before\n", followed->subscriber->name,
-               followed->source->name);
-        return ERR_ok;
-    }
     struct db_statement *renew = db_statement(followed->subscriber->db, "UPDATE $cursor SET incarnation = ? WHERE source = ?");
     int64_t kept_from = 0;
+    bool is_other = false;
     db_bind_id(renew, new_incarnation(mending, followed->source));
     db_bind_text(renew, slice_of(followed->source->name));
     err code = db_queue(renew, 1);
+    if (code == ERR_ok && !id_equal(&followed->incarnation, &followed->source->position.incarnation)) {
+        return begin_anew(followed);
+    }
     if (code == ERR_ok && followed->position > followed->source->position.seq) {
         return set_back(followed);
+    }
+    if (code == ERR_ok) {
+        code = has_other_past(followed, &is_other);
+    }
+    if (code == ERR_ok && is_other) {
+        return forget_chain(followed);
     }
     if (code == ERR_ok) {
         code = find_kept(mending, followed, &kept_from);
@@ -231,12 +295,13 @@ mend_cursors(const struct mending *mending, struct installation_part *subscriber
 {
     struct followed all[INSTALLATION_PARTS_MAX];
     size_t count = 0;
-    struct db_statement *read = db_statement(subscriber->db, "SELECT source, incarnation, position FROM $cursor ORDER BY source");
+    struct db_statement *read =
+        db_statement(subscriber->db, "SELECT source, incarnation, position, chain FROM $cursor ORDER BY source");
     err code = db_query(read);
     while (code == ERR_ok && count < INSTALLATION_PARTS_MAX && db_next(read)) {
         struct installation_part *source = installation_find(mending->installation, db_bytes(read, 0));
         if (source != NULL) {
-            all[count++] = (struct followed){subscriber, source, db_id(read, 1), db_i64(read, 2)};
+            all[count++] = (struct followed){subscriber, source, db_id(read, 1), db_i64(read, 2), db_id(read, 3)};
         }
     }
     db_done(read);

@@ -19,7 +19,18 @@
  */
 #include "stream.h"
 
+#include <string.h>
+
 #include <assert.h>
+
+struct id
+stream_chain(const struct id *before, const struct id *event)
+{
+    uint8_t both[2 * sizeof before->bytes];
+    memcpy(both, before->bytes, sizeof before->bytes);
+    memcpy(both + sizeof before->bytes, event->bytes, sizeof event->bytes);
+    return id_of_bytes(both, sizeof both);
+}
 
 void
 stream_init(struct stream *stream, const struct id *incarnation, int64_t position)

@@ -38,6 +38,11 @@ struct stream {
     bool is_doubted; /* a FETCH has to confirm the position */
 };
 
+/* The chain at an event: what it was at the one before (zero: there is none) and the id of the event. Two sources whose chains at one
+ * position are the same have had the same events up to there. Never zero. */
+struct id
+stream_chain(const struct id *before, const struct id *event);
+
 /* Starts from a cursor. `incarnation` NULL or zero: not known yet, taken from the first message; then `position` is 0 or what
  * any.subscribe answered. The position is in doubt until the first page: what was published before is found out by a FETCH. */
 void

@@ -178,6 +178,9 @@ actor_recover(struct actor *actor, bool *happened)
     }
     if (code != ERR_ok) {
         log_warn("database_away", LOG_TEXT("reason", why.text));
+        if (code == ERR_db_stale) {
+            actor_end(actor, ACTOR_FENCED, why.text);
+        }
         return code == ERR_db_stale ? code : ERR_db_lost;
     }
     actor->is_db_away = false;

@@ -11,6 +11,9 @@
  * FAILURES  A pipeline does not stop at an error: all answers are read, the first error is kept, and nothing is committed. A
  *           statement that failed by itself (1205) leaves its transaction open. After a read timeout the server may still work on
  *           the statement: the connection is given up. Texts that repeat a value (duplicate key, wrong string) lose that part.
+ *           Of several writable hosts the one is used on which the actors of the database have come further, by epochs and then batches
+ *           of all of them: so they agree, and an old primary that comes back is left alone. A primary whose commits wait for a replica
+ *           for ever and that has none is no writable host. Where only an old primary can be reached nobody can know.
  * LIMITS    64 statements on their way, and only statements with small answers, or both sides block on full buffers (a unix socket
  *           counts an answer of 11 bytes as nearly a kilobyte; 512 on their way did block). Connecting
  *           takes at most a second per host, an answer at most 5 s (an hour while migrating).
@@ -43,6 +46,8 @@ typedef bool my_bool;
 #define HOST_MAX 256
 #define QUERY_MAX 512
 #define OWN_MAX 256
+#define PROGRESS_SQL_MAX 8192
+#define WAITS_FOR_EVER_MS (INT64_C(24) * 3600 * 1000)
 #define CELL_MAX 64 /* longer values are fetched by themselves */
 
 #define SESSION_MODE "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES"
@@ -241,11 +246,11 @@ own_is_of_another(const struct db *db, unsigned long id)
 }
 
 static void
-close_handle(struct link *link)
+close_handle(MYSQL **handle)
 {
-    unsigned long id = mysql_thread_id(link->handle);
-    mysql_close(link->handle);
-    link->handle = NULL;
+    unsigned long id = mysql_thread_id(*handle);
+    mysql_close(*handle);
+    *handle = NULL;
     own_remove(id);
 }
 
@@ -254,7 +259,7 @@ drop_link(struct db *db)
 {
     struct link *link = link_of(db);
     if (link->handle != NULL) {
-        close_handle(link);
+        close_handle(&link->handle);
     }
     /* After mysql_close() a statement knows that its connection is gone and is freed without asking the server. */
     for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
@@ -381,6 +386,61 @@ enter_database(struct db *db)
     return run_text(handle, sql) && mysql_select_db(handle, db->config.name) == 0;
 }
 
+/* A primary whose commits wait for a replica for ever, and that has none: what was its replica may be the primary now. MySQL has other
+ * names for it, and is not asked. */
+static bool
+waits_for_nobody(MYSQL *handle)
+{
+    int64_t timeout_ms = 0;
+    int64_t replicas = 1;
+    return read_number(handle, "SELECT IF(@@rpl_semi_sync_master_enabled, @@rpl_semi_sync_master_timeout, 0)", 0, &timeout_ms) &&
+           timeout_ms >= WAITS_FOR_EVER_MS &&
+           read_number(
+               handle,
+               "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'RPL_SEMI_SYNC_MASTER_CLIENTS'", 1,
+               &replicas) &&
+           replicas == 0;
+}
+
+/* How far all actors together have come on a host: the reigns that have begun there, and behind that the commits. */
+struct progress {
+    int64_t epochs;
+    int64_t batches;
+};
+
+static bool
+is_further(const struct progress *one, const struct progress *other)
+{
+    return one->epochs != other->epochs ? one->epochs > other->epochs : one->batches > other->batches;
+}
+
+/* Of all tables of shards, also of those of other actors: so that all of them come to the same host. */
+static struct progress
+read_progress(MYSQL *handle)
+{
+    struct progress progress = {0, 0};
+    char sql[PROGRESS_SQL_MAX] = "SELECT SUM(epoch), SUM(batch) FROM (SELECT 0 AS epoch, 0 AS batch";
+    size_t size = strlen(sql);
+    MYSQL_RES *tables = NULL;
+    if (run_text(handle, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+                         " AND RIGHT(table_name, 6) = '_shard'")) {
+        tables = mysql_store_result(handle);
+    }
+    MYSQL_ROW row = NULL;
+    while (tables != NULL && (row = mysql_fetch_row(tables)) != NULL && size + 2 * DB_NAME_MAX + 64 < sizeof sql) {
+        size += (size_t)snprintf(sql + size, sizeof sql - size, " UNION ALL SELECT epoch, batch FROM `%.64s`", row[0]);
+    }
+    mysql_free_result(tables);
+    snprintf(sql + size, sizeof sql - size, ") AS shards");
+    MYSQL_RES *sums = run_text(handle, sql) ? mysql_store_result(handle) : NULL;
+    if (sums != NULL && (row = mysql_fetch_row(sums)) != NULL) {
+        progress = (struct progress){strtoll(row[0], NULL, 10), strtoll(row[1], NULL, 10)};
+    }
+    mysql_free_result(sums);
+    (void)run_text(handle, "ROLLBACK");
+    return progress;
+}
+
 /* Connects to one host and makes the session; a failure leaves link->handle closed and its words in `reason`. */
 static err
 connect_one(struct db *db, const struct address *address, const struct attempt *attempt, struct err_text *reason)
@@ -398,8 +458,12 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     }
     ok = ok && read_number(link->handle, "SELECT @@read_only", 0, &is_read_only);
     if (ok && is_read_only != 0 && !config->read_only) {
-        close_handle(link);
+        close_handle(&link->handle);
         return err_say(reason, ERR_db_readonly, "it takes no writes");
+    }
+    if (ok && !config->read_only && waits_for_nobody(link->handle)) {
+        close_handle(&link->handle);
+        return err_say(reason, ERR_db_readonly, "its commits wait for a replica, and none is connected");
     }
     ok = ok && set_session(db, attempt) && enter_database(db);
     if (ok) {
@@ -407,7 +471,7 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     }
     err code = err_say(reason, class_of(mysql_errno(link->handle)), "%s", mysql_error(link->handle));
     code = mysql_errno(link->handle) == UNKNOWN_HOST && attempt->again ? ERR_db_lost : code;
-    close_handle(link);
+    close_handle(&link->handle);
     return code;
 }
 
@@ -418,12 +482,34 @@ may_come_back(err code)
     return code == ERR_db_lost || code == ERR_db_readonly || code == ERR_db_busy;
 }
 
+/* Of several hosts that take writes the one is kept on which the actors have come further: an old primary that comes back lacks what its
+ * successor has. */
+static void
+keep_further(struct db *db, MYSQL **kept, struct progress *furthest)
+{
+    struct link *link = link_of(db);
+    struct progress progress = read_progress(link->handle);
+    if (*kept != NULL && !is_further(&progress, furthest)) {
+        close_handle(&link->handle);
+        return;
+    }
+    if (*kept != NULL) {
+        close_handle(kept);
+    }
+    *kept = link->handle;
+    *furthest = progress;
+    link->handle = NULL;
+}
+
 static err
 connect_any(struct db *db, const struct attempt *attempt, struct err_text *why)
 {
     struct err_text all = {""};
     size_t length = 0;
     err worst = ERR_wrong_setting;
+    bool is_one_enough = strchr(db->config.hosts, ',') == NULL;
+    struct progress furthest = {0, 0};
+    MYSQL *kept = NULL;
     struct link *link = calloc(1, sizeof *link);
     if (link == NULL) {
         abort();
@@ -437,15 +523,21 @@ connect_any(struct db *db, const struct attempt *attempt, struct err_text *why)
         if (parse_address(rest, size, &address)) {
             code = connect_one(db, &address, attempt, &reason);
         }
-        if (code == ERR_ok) {
+        if (code == ERR_ok && is_one_enough) {
             return ERR_ok;
         }
-        worst = may_come_back(worst) ? worst : code;
-        if (length < sizeof all.text) {
+        if (code == ERR_ok) {
+            keep_further(db, &kept, &furthest);
+        } else if (length < sizeof all.text) {
+            worst = may_come_back(worst) ? worst : code;
             length += (size_t)snprintf(all.text + length, sizeof all.text - length, "%s%.*s: %s", length > 0 ? "; " : "", (int)size,
                                        rest, reason.text);
         }
         rest = rest[size] == ',' ? rest + size + 1 : NULL;
+    }
+    if (kept != NULL) {
+        link->handle = kept;
+        return ERR_ok;
     }
     drop_link(db);
     return err_say(why, worst, "the database cannot be used: %s", all.text);

@@ -9,7 +9,8 @@
  * STATE     $cursor (source, incarnation, position, delivered, discarded): always position = delivered + discarded + rows of $parked.
  *           In memory the streams; parked events are parked.c's.
  *
- * FAILURES  A source of another incarnation, or one that ends before our cursor, is an incident: said once, the stream stands still
+ * FAILURES  A source of another incarnation, one that ends before our cursor, or one whose chain is not the one that we have (an older
+ *           copy that has gone on past our cursor) is an incident: said once, the stream stands still
  *           and the actor is not ready, until somebody decides. A rolled back batch rewinds the streams; the events come again.
  *
  *           What the source keeps no longer is asked of the dlq until it has no more; while the source does not answer, every second
@@ -47,6 +48,8 @@ struct inbox_stream {
     char source[SOURCE_SIZE];
     struct stream stream;
     int64_t committed; /* position on disk */
+    struct id chain;   /* at stream.position, as the source has told it; zero: not known */
+    struct id chain_committed;
     int64_t delivered; /* events applied, those of the batch under way included */
     int64_t discarded; /* finally given up, likewise */
     int64_t delivered_committed;
@@ -231,6 +234,7 @@ inbox_load(struct inbox *inbox)
     for (size_t i = 0; i < inbox->count; i++) {
         stream_init(&inbox->streams[i].stream, NULL, 0);
         inbox->streams[i].committed = 0;
+        inbox->streams[i].chain = inbox->streams[i].chain_committed = (struct id){{0}};
         inbox->streams[i].delivered = inbox->streams[i].delivered_committed = 0;
         inbox->streams[i].discarded = inbox->streams[i].discarded_committed = 0;
         inbox->streams[i].confirmed = 0;
@@ -239,7 +243,8 @@ inbox_load(struct inbox *inbox)
         inbox->streams[i].is_dlqs_turn = false;
         inbox->streams[i].is_noted = false;
     }
-    struct db_statement *read = db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded FROM $cursor");
+    struct db_statement *read =
+        db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded, chain FROM $cursor");
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct inbox_stream *stream = find_source(inbox, db_bytes(read, 0));
@@ -253,6 +258,7 @@ inbox_load(struct inbox *inbox)
         stream->committed = db_i64(read, 2);
         stream->delivered = stream->delivered_committed = db_i64(read, 3);
         stream->discarded = stream->discarded_committed = db_i64(read, 4);
+        stream->chain = stream->chain_committed = db_id(read, 5);
         stream->is_noted = true;
     }
     if (code == ERR_ok) {
@@ -315,7 +321,10 @@ raise_incident(struct inbox *inbox, struct inbox_stream *stream, const char *wha
         stream->has_incident = true;
         metric_add(inbox->incidents, 1);
         log_error("incident", LOG_TEXT("source", stream->source), LOG_TEXT("what", what), LOG_I64("position", stream->stream.position),
-                  LOG_I64("head", stream->stream.head), LOG_ID("incarnation", &stream->stream.incarnation));
+                  LOG_I64("head", stream->stream.head), LOG_ID("incarnation", &stream->stream.incarnation),
+                  LOG_TEXT("now",
+                           "bring the right database back; or close the shop, and `larder backup` and `larder restore` make one of "
+                           "these databases whose cursors agree, and say what is gone"));
     }
 }
 
@@ -323,6 +332,28 @@ static bool
 is_paused(const struct inbox_stream *stream)
 {
     return stream->has_incident || clock_utc_ms() < stream->held_until_ms;
+}
+
+/* Zero: from before chains were kept. */
+static struct id
+chain_of(const struct event_header *header)
+{
+    return WIRE_HAS(header, event_header, chain) ? header->chain : (struct id){{0}};
+}
+
+/* Whether what the source says of its past is what we have of it: of a HEAD at our position, or of the next event. A source that was put
+ * back to an older copy and has come past our position again has other events before it. */
+static bool
+has_other_past(const struct inbox_stream *stream, const struct event_header *header)
+{
+    bool is_known = WIRE_HAS(header, event_header, chain) && !id_is_zero(&stream->chain);
+    if (!is_known) {
+        return false;
+    }
+    bool is_head = slice_equal(header->type, slice_of("head"));
+    struct id expected = is_head ? stream->chain : stream_chain(&stream->chain, &header->id);
+    bool is_comparable = header->seq == stream->stream.position + (is_head ? 0 : 1);
+    return is_comparable && !id_equal(&expected, &header->chain);
 }
 
 /* Fills the event when it is the next one of its stream. */
@@ -336,6 +367,11 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
     event->header_frame = arena_copy(arena, header_frame);
     if (wire_decode(&event_header_body, event->header_frame, &event->header, &why) != ERR_ok || event->header.v != WIRE_VERSION) {
         raise_incident(inbox, stream, "an event whose header cannot be read, or of an unknown version");
+        return INBOX_NOTHING;
+    }
+    if (id_equal(&event->header.incarnation, &stream->stream.incarnation) && has_other_past(stream, &event->header)) {
+        raise_incident(inbox, stream,
+                       "the source has another past than the one that was followed: it is an older copy that has gone on");
         return INBOX_NOTHING;
     }
     /* While too many are parked, and behind a probe, an event only says how far the source is. */
@@ -361,6 +397,8 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
     event->body_frame = arena_copy(arena, body_frame);
     event->type = wire_event_find((const char *)event->header.type.data, event->header.type.size);
     stream_take(&stream->stream, event->header.seq);
+    event->chain_before = stream->chain;
+    stream->chain = chain_of(&event->header);
     stream->is_probing = hold_is_on(&stream->hold);
     return INBOX_APPLY;
 }
@@ -675,6 +713,7 @@ inbox_hold(struct inbox *inbox, const struct inbox_event *event, int64_t until_m
     }
     stream->held_until_ms = until_ms;
     stream_rewind(&stream->stream, event->header.seq - 1);
+    stream->chain = event->header.seq - 1 == stream->committed ? stream->chain_committed : event->chain_before;
 }
 
 bool
@@ -688,6 +727,7 @@ inbox_take_again(struct inbox *inbox, const struct inbox_event *event)
         return false;
     }
     stream_take(&stream->stream, event->header.seq);
+    stream->chain = chain_of(&event->header);
     stream->is_probing = hold_is_on(&stream->hold);
     return true;
 }
@@ -774,7 +814,7 @@ inbox_is_due(const struct inbox *inbox)
 err
 inbox_queue(struct inbox *inbox)
 {
-    struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded)", 5);
+    struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded, chain)", 6);
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
         bool is_counted = stream->delivered != stream->delivered_committed || stream->discarded != stream->discarded_committed;
@@ -784,6 +824,11 @@ inbox_queue(struct inbox *inbox)
             db_rows_i64(rows, stream->stream.position);
             db_rows_i64(rows, stream->delivered);
             db_rows_i64(rows, stream->discarded);
+            if (id_is_zero(&stream->chain)) {
+                db_rows_null(rows);
+            } else {
+                db_rows_id(rows, &stream->chain);
+            }
         }
     }
     return db_rows_queue(rows);
@@ -794,6 +839,7 @@ inbox_committed(struct inbox *inbox)
 {
     for (size_t i = 0; i < inbox->count; i++) {
         inbox->streams[i].committed = inbox->streams[i].stream.position;
+        inbox->streams[i].chain_committed = inbox->streams[i].chain;
         inbox->streams[i].delivered_committed = inbox->streams[i].delivered;
         inbox->streams[i].discarded_committed = inbox->streams[i].discarded;
         inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
@@ -817,5 +863,6 @@ inbox_dropped(struct inbox *inbox)
         if (stream->stream.position != stream->committed) {
             stream_rewind(&stream->stream, stream->committed);
         }
+        stream->chain = stream->chain_committed;
     }
 }

@@ -32,6 +32,7 @@ struct inbox_event {
     enum event_type type;
     struct slice header_frame;
     struct slice body_frame;
+    struct id chain_before; /* of its stream, when it was taken */
     bool is_parked;
     enum parked_state state; /* of a parked one, and what follows */
     int64_t attempts;

@@ -3,7 +3,8 @@
  * PURPOSE  The kit's part of every actor's schema: steps 1 to 99 (an actor's own begin at 100).
  *
  * STATE    $shard     one row: who writes this shard, and how far its batches and events have come (shard.c);
- *                     seen: UTC of the last commit, 0 of a version that did not keep it
+ *                     seen: UTC of the last commit, 0 of a version that did not keep it; chain stands for all events up to the last,
+ *                     and in $cursor for those that were applied (proto/stream.h); NULL: not known
  *          $outbox    events that not every durable subscriber has confirmed (source.c)
  *          $position  what each durable subscriber of this source has confirmed, and what its host keeps (source.c)
  *          $cursor    what this actor has applied of each source that it follows (inbox.c). Always
@@ -65,6 +66,8 @@ const struct db_step kit_steps[] = {
          ") {KEYED_TABLE_END}"},
     {31, "{BUILD 2} ALTER TABLE $answer ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
     {55, "ALTER TABLE $shard ADD COLUMN seen {I64} NOT NULL DEFAULT 0"},
+    {45, "ALTER TABLE $shard ADD COLUMN chain {BYTES 16}"},
+    {46, "ALTER TABLE $cursor ADD COLUMN chain {BYTES 16}"},
 };
 
 const size_t kit_step_count = sizeof kit_steps / sizeof kit_steps[0];

@@ -17,7 +17,8 @@
 #include "clock.h"
 #include "log.h"
 
-static const char *const READ_SQL = "SELECT shards, epoch, batch, seq, incarnation, connection, seen FROM $shard WHERE shard = ?";
+static const char *const READ_SQL =
+    "SELECT shards, epoch, batch, seq, incarnation, connection, seen, chain FROM $shard WHERE shard = ?";
 
 static err
 read_row(struct shard *shard, struct shard *found, int64_t *connection, bool *there)
@@ -37,6 +38,7 @@ read_row(struct shard *shard, struct shard *found, int64_t *connection, bool *th
         found->incarnation = db_id(read, 4);
         *connection = db_i64(read, 5);
         found->seen_ms = db_i64(read, 6);
+        found->chain = db_id(read, 7);
         db_done(read);
     }
     return db_settle(shard->db);
@@ -174,6 +176,25 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
     return ERR_ok;
 }
 
+/* What became of the shard while its database was away. */
+static err
+say_lost(const struct shard *shard, const struct shard *found, struct err_text *why)
+{
+    if (found == NULL) {
+        return err_say(why, ERR_db_stale, "the database that came back has no row of the shard");
+    }
+    if (!id_equal(&found->incarnation, &shard->incarnation)) {
+        return err_say(why, ERR_db_stale, "the database that came back is another one");
+    }
+    if (found->batch < shard->batch) {
+        return err_say(why, ERR_db_stale,
+                       "the database that came back is an older copy: it ends at batch %lld, and batch %lld was committed",
+                       (long long)found->batch, (long long)shard->batch);
+    }
+    return err_say(why, ERR_db_stale, "another process has taken this shard while its database was away: epoch %lld, batch %lld",
+                   (long long)found->epoch, (long long)found->batch);
+}
+
 err
 shard_retake(struct shard *shard, bool *happened, struct err_text *why)
 {
@@ -182,7 +203,7 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
     bool there = false;
     err code = read_row(shard, &found, &connection, &there);
     if (code == ERR_ok && (!there || !is_ours(shard, &found, connection))) {
-        code = ERR_db_stale;
+        return say_lost(shard, there ? &found : NULL, why);
     }
     if (code == ERR_ok) {
         db_rollback(shard->db);
@@ -200,8 +221,7 @@ shard_retake(struct shard *shard, bool *happened, struct err_text *why)
     }
     int64_t moved = found.batch - shard->batch;
     if (moved != 0 && moved != 1) {
-        return err_say(why, ERR_db_stale, "shard %d: batch went from %lld to %lld without us", shard->number, (long long)shard->batch,
-                       (long long)found.batch);
+        return say_lost(shard, &found, why);
     }
     *happened = moved == 1;
     *shard = found;
@@ -214,9 +234,15 @@ err
 shard_queue_advance(struct shard *shard, int64_t events)
 {
     struct db_statement *advance = db_statement(
-        shard->db, "UPDATE $shard SET batch = batch + 1, seq = seq + ?, seen = ? WHERE shard = ? AND epoch = ? AND batch = ?");
+        shard->db, events == 0
+                       ? "UPDATE $shard SET batch = batch + 1, seen = ? WHERE shard = ? AND epoch = ? AND batch = ?"
+                       : "UPDATE $shard SET batch = batch + 1, seq = seq + ?, chain = ?, seen = ? WHERE shard = ? AND epoch = ?"
+                         " AND batch = ?");
     shard->asked_us = clock_steady_us();
-    db_bind_i64(advance, events);
+    if (events > 0) {
+        db_bind_i64(advance, events);
+        db_bind_id(advance, &shard->next_chain);
+    }
     db_bind_i64(advance, shard->now_ms);
     db_bind_i64(advance, shard->number);
     db_bind_i64(advance, shard->epoch);
@@ -229,6 +255,7 @@ shard_advanced(struct shard *shard, int64_t events)
 {
     shard->batch++;
     shard->seq += events;
+    shard->chain = events > 0 ? shard->next_chain : shard->chain;
     shard->proved_us = shard->asked_us;
 }
 

@@ -25,6 +25,8 @@ struct shard {
     struct id incarnation;
     int64_t seen_ms;          /* UTC of the last commit, for who opens this next; 0: it was not written down yet */
     int64_t now_ms;           /* UTC for the next one */
+    struct id chain;          /* of the last event: stands for all up to it; zero: there was none since chains are kept */
+    struct id next_chain;     /* of the last event of the batch under way */
     int64_t proved_us;        /* clock_steady_us() of the last proof, taken before it was asked for */
     int64_t asked_us;         /* of the proof that is under way */
     int64_t tried_epoch;      /* of a taking whose COMMIT was not answered */
@@ -42,7 +44,8 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
 MUST_CHECK err
 shard_retake(struct shard *shard, bool *happened, struct err_text *why);
 
-/* Queues the UPDATE that moves batch by one and seq by `events`. Part of every transaction. */
+/* Queues the UPDATE that moves batch by one, seq by `events` and, when there are any, the chain to next_chain. Part of every
+ * transaction. */
 MUST_CHECK err
 shard_queue_advance(struct shard *shard, int64_t events);
 

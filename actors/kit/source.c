@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "log.h"
 #include "marks.h"
+#include "stream.h"
 #include "topology.h"
 
 enum { PAGE_BYTES = 768 * 1024, TRIM_MAX = 5000, TRIM_LEAST = 256, SUBSCRIBERS_MAX = 1000, TOPIC_SIZE = 160 };
@@ -249,7 +250,6 @@ source_emit(struct source *source, struct arena *arena, const struct source_fact
     emitted->seq = 0;
     if (type->fate == DURABLE) {
         emitted->seq = source_next_seq(source);
-        source->durable_count++;
     }
     struct event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
@@ -262,6 +262,12 @@ source_emit(struct source *source, struct arena *arena, const struct source_fact
     WIRE_SET(&header, event_header, time, fact->time_ms);
     if (fact->traceparent.size > 0) {
         WIRE_SET(&header, event_header, traceparent, fact->traceparent);
+    }
+    if (emitted->seq > 0) {
+        struct shard *shard = source->shard;
+        shard->next_chain = stream_chain(source->durable_count == 0 ? &shard->chain : &shard->next_chain, &header.id);
+        WIRE_SET(&header, event_header, chain, shard->next_chain);
+        source->durable_count++;
     }
     emitted->header = arena_encode(arena, &event_header_body, &header);
     emitted->body = arena_encode(arena, type->body, fact->body);
@@ -456,6 +462,9 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     WIRE_SET(&header, event_header, type, slice_of("head"));
     WIRE_SET(&header, event_header, key, slice_of(""));
     WIRE_SET(&header, event_header, time, now_ms);
+    if (!id_is_zero(&source->shard->chain)) {
+        WIRE_SET(&header, event_header, chain, source->shard->chain);
+    }
     wire_encode(&event_header_body, &header, header_frame);
 
     struct head body = {0};

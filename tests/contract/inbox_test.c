@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
+#include "stream.h"
 #include "clock.h"
 #include "inbox.h"
 #include "metrics.h"
@@ -1023,6 +1024,102 @@ ON_BOTH(inbox, stands_at_another_incarnation_and_says_so_once)
     cr_expect(inbox_next_ms(stage.inbox, stage.now_ms) == INT64_MAX);
     cr_expect(incidents() == 1, "said once");
     cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 1);
+    stop(&stage);
+}
+
+/* An event, or HEAD with an empty key, that says what past it has. */
+static enum inbox_verdict
+see_chained(struct stage *stage, int64_t seq, const char *key, struct id *chain)
+{
+    struct inbox_event event;
+    struct event_header header = {0};
+    struct err_text why;
+    bool is_head = key[0] == '\0';
+    struct frames frames = make_frames(stage, seq, key);
+    cr_assert(wire_decode(&event_header_body, frames.header, &header, &why) == ERR_ok);
+    *chain = is_head ? *chain : stream_chain(chain, &header.id);
+    WIRE_SET(&header, event_header, type, slice_of(is_head ? "head" : "factory.produced"));
+    WIRE_SET(&header, event_header, chain, *chain);
+    struct slice frame = arena_encode(&stage->arena, &event_header_body, &header);
+    enum inbox_verdict verdict = inbox_see(stage->inbox, &stage->arena, 0, frame, frames.body, &event);
+    if (verdict == INBOX_APPLY) {
+        inbox_applied_event(stage->inbox, &event);
+    }
+    return verdict;
+}
+
+ON_BOTH(inbox, stands_at_a_source_that_has_passed_its_cursor_with_another_past)
+{
+    struct stage stage;
+    struct id chain = {{0}};
+    struct id other = {{0}};
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    for (int64_t seq = 1; seq <= 3; seq++) {
+        cr_expect(see_chained(&stage, seq, "a", &chain) == INBOX_APPLY);
+        other = seq == 1 ? chain : other; /* a copy of then, which goes on by itself */
+        commit(&stage);
+    }
+    struct id id = id_new();
+    other = stream_chain(&other, &id);
+    other = stream_chain(&other, &id);
+    restart(&stage);
+    confirm_start(&stage, 3);
+    cr_expect(see_chained(&stage, 4, "a", &other) == INBOX_NOTHING);
+    cr_expect(inbox_has_incident(stage.inbox));
+    cr_expect(incidents() == 1);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 3);
+    stop(&stage);
+}
+
+ON_BOTH(inbox, stands_at_a_head_of_another_past_at_its_very_position)
+{
+    struct stage stage;
+    struct id chain = {{0}};
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_expect(see_chained(&stage, 1, "a", &chain) == INBOX_APPLY);
+    commit(&stage);
+    cr_expect(see_chained(&stage, 1, "", &chain) == INBOX_NOTHING);
+    cr_expect(!inbox_has_incident(stage.inbox), "it is the past that was followed");
+    struct id other = id_new();
+    cr_expect(see_chained(&stage, 1, "", &other) == INBOX_NOTHING);
+    cr_expect(inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, knows_its_sources_past_again_after_a_rolled_back_batch)
+{
+    struct stage stage;
+    struct id chain = {{0}};
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    cr_expect(see_chained(&stage, 1, "a", &chain) == INBOX_APPLY);
+    commit(&stage);
+    struct id before = chain;
+    cr_expect(see_chained(&stage, 2, "a", &chain) == INBOX_APPLY);
+    drop(&stage);
+    cr_expect(see_chained(&stage, 2, "b", &before) == INBOX_APPLY, "what was rolled back is not its past");
+    commit(&stage);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
+ON_BOTH(inbox, follows_a_source_that_keeps_no_chain_and_takes_up_one_that_begins_to)
+{
+    struct stage stage;
+    struct id chain = {{0}};
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    cr_expect(see_chained(&stage, 2, "a", &chain) == INBOX_APPLY);
+    commit(&stage);
+    cr_expect(see_chained(&stage, 3, "a", &chain) == INBOX_APPLY);
+    commit(&stage);
+    apply(&stage, 4, "a"); /* a build of before has had it for a while */
+    cr_expect(see_chained(&stage, 5, "a", &chain) == INBOX_APPLY);
+    commit(&stage);
+    cr_expect(!inbox_has_incident(stage.inbox));
     stop(&stage);
 }
 

@@ -8,6 +8,7 @@
 #include <czmq.h>
 
 #include "../support/kit_place.h"
+#include "stream.h"
 #include "clock.h"
 #include "source.h"
 
@@ -213,6 +214,45 @@ static int64_t
 rows(struct stage *stage)
 {
     return place_number(stage->db, "SELECT COUNT(*) FROM $outbox");
+}
+
+/* Of the events from this position on. */
+static size_t
+read_headers(struct stage *stage, int64_t position, struct event_header *headers)
+{
+    struct fetched page;
+    struct fetched_event event;
+    struct err_text why;
+    size_t count = 0;
+    cr_assert(try_fetch(stage, "stock/0", position, 8, &page) == ERR_ok);
+    while (wire_list_next(&page.events, &fetched_event_body, &event)) {
+        cr_assert(wire_decode(&event_header_body, event.header, &headers[count++], &why) == ERR_ok);
+    }
+    return count;
+}
+
+ON_BOTH(source, chains_its_events_over_batches_that_failed_and_lives)
+{
+    struct stage stage;
+    struct event_header headers[8];
+    struct err_text why;
+    start(&stage, place, "factory");
+    emit_many(&stage, 2);
+    emit(&stage, 3);
+    source_dropped(stage.source);
+    emit_many(&stage, 1);
+    cr_assert(shard_take(&stage.shard, stage.db, 0, 1, &why) == ERR_ok, "%s", why.text);
+    load(&stage);
+    emit_many(&stage, 1);
+    cr_assert(read_headers(&stage, 0, headers) == 4);
+    struct id chain = {{0}};
+    for (size_t i = 0; i < 4; i++) {
+        chain = stream_chain(&chain, &headers[i].id);
+        cr_assert(WIRE_HAS(&headers[i], event_header, chain));
+        cr_expect(id_equal(&headers[i].chain, &chain), "event %zu", i + 1);
+    }
+    cr_expect(id_equal(&stage.shard.chain, &chain));
+    stop(&stage);
 }
 
 ON_BOTH(source, numbers_events_without_a_gap)

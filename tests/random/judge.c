@@ -69,7 +69,7 @@ may_refuse(const struct request *request, err status)
     case ERR_idempotency_mismatch:
         return (op->traits & OP_WRITES) != 0 && (op->traits & OP_REPEATS) == 0;
     case ERR_forbidden:
-        return is_restaurant(op->owner);
+        return is_restaurant(op->owner) || is_listed(operations[request->op].refusals, err_symbol(status));
     case ERR_wrong_shard:
         return request->is_wrong_shard;
     default:

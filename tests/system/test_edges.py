@@ -220,6 +220,35 @@ def test_an_older_backup_of_one_database_is_an_incident(actor, sqlite, folder, m
     wait_until(lambda: request(shop.http, "GET", "/readyz")[0] == 503, what="readyz says 503")
 
 
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_older_copy_that_has_gone_on_while_nobody_looked_is_an_incident(after, sqlite, folder, make_shop, ask):
+    shop = make_shop(sqlite)
+    stock, factory = shop.actor("stock"), shop.actor("factory")
+    client = ask(shop)
+
+    def sell_out():
+        client.put("bagel", 1)
+        assert [client.take("bagel").status for _ in range(2)] == ["ok", "out_of_stock"]
+
+    def is_applied():
+        return shop.sql("SELECT position FROM $cursor", "factory") == shop.sql("SELECT seq FROM $shard")
+    sell_out()
+    wait_until(is_applied, what="the first event is applied")
+    close_and_copy(sqlite, stock, folder)
+    stock.start().wait_ready(shop.probe("stock"))
+    sell_out()
+    wait_until(is_applied, what="the second event is applied")
+    factory.stop()
+    stock.stop()
+    remove(sqlite, "stock")
+    shutil.copy(os.path.join(folder, "backup", "stock_0.db"), sqlite.path("stock"))
+    stock.start().wait_ready(shop.probe("stock"))
+    for _ in range(after):  # to where the factory is, or beyond it
+        sell_out()
+    factory.start().wait_log("has another past")
+    wait_until(lambda: request(shop.probe("factory"), "GET", "/readyz")[0] == 503, what="readyz says 503")
+
+
 @pytest.mark.parametrize("actor", ["stock", "factory"])
 def test_a_removed_database_is_an_incident_also_when_no_event_was_ever_sent(actor, sqlite, make_shop, ask):
     shop = make_shop(sqlite)
