@@ -3,9 +3,9 @@
  * PURPOSE
  *   `larder backup`: a copy of all databases of an installation, of one moment, while it sells.
  *
- *   The actors hold their commits back, a snapshot of each database is opened, they go on, and the snapshots are copied. That they were
- *   of one moment is proved: an actor that runs says where it stood while it was held, and one that does not has to stand, behind the
- *   last snapshot, where its snapshot does.
+ *   The actors hold their commits back, a snapshot of each database is opened, they go on, and the snapshots are copied. That they
+ *   were of one moment is proved: an actor that runs says where it stood while it was held, and one that does not has to stand,
+ *   behind the last snapshot, where its snapshot does.
  *
  * MESSAGES
  *   any.ping, any.pause (command_pause.c).
@@ -14,8 +14,8 @@
  *   FOLDER/<actor>_<shard>.db, a SQLite file of each database whatever its engine is, and FOLDER/backup.json (command_backup_file.c).
  *
  * FAILURES
- *   An actor that goes on all the same is asked up to TRIES times, then it is named. A snapshot that SQLite finds damaged is named. What a
- *   failed backup leaves has no backup.json and is no backup.
+ *   An actor that goes on all the same is asked up to TRIES times, then it is named. A snapshot that SQLite finds damaged is named.
+ *   What a failed backup leaves has no backup.json and is no backup.
  *
  * LIMITS
  *   While the copy is made SQLite's write-ahead log grows, and a MariaDB server keeps old versions of its rows. A server that is only

@@ -4,9 +4,9 @@
  *   Writes and reads the description of a backup.
  *
  * STATE
- *   FOLDER/backup.json: `format`, `version`, `taken` (ms UTC), `paused_us`, `engine`, and for each actor and shard its file with size and
- *   BLAKE2b-256, and where its database stood: incarnation, epoch, batch, seq. Beside it a SQLite file for each, whatever the engine was.
- *   It is written last: a folder without it is no backup.
+ *   FOLDER/backup.json: `format`, `version`, `taken` (ms UTC), `paused_us`, `engine`, and for each actor and shard its file with size
+ *   and BLAKE2b-256, and where its database stood: incarnation, epoch, batch, seq. Beside it a SQLite file for each, whatever the
+ *   engine was. It is written last: a folder without it is no backup.
  *
  * FAILURES
  *   A file that is missing or was changed is refused by name before anything is restored from it.

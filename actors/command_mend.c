@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   Makes an installation of copies: a new incarnation for each database, known to all that follow it here, and cursors and positions that
- *   agree with each other.
+ *   Makes an installation of copies: a new incarnation for each database, known to all that follow it here, and cursors and positions
+ *   that agree with each other.
  *
  * STATE
- *   $shard, $outbox, $cursor, $position, $parked; $hosting and $kept of the dlq. Whoever follows from outside keeps the old incarnation,
- *   and is refused: an incident, because it may know events that are gone.
+ *   $shard, $outbox, $cursor, $position, $parked; $hosting and $kept of the dlq. Whoever follows from outside keeps the old
+ *   incarnation, and is refused: an incident, because it may know events that are gone.
  *
  * FAILURES
- *   A cursor that belonged to another database than the one that was copied, or to another past of it, was an incident: restoring is the
- *   decision to go on, and it is said from where.
+ *   A cursor that belonged to another database than the one that was copied, or to another past of it, was an incident: restoring is
+ *   the decision to go on, and it is said from where.
  *
  * LIMITS
  *   Only positions are mended. What of an order, its holds and its charges does not agree, `larder verify` names.
@@ -228,7 +228,8 @@ begin_anew(const struct followed *followed)
     return code == ERR_ok ? db_queue(move, 1) : code;
 }
 
-/* Whether the source has had other events up to the cursor's position than those that were applied: told by the next one, or by the last. */
+/* Whether the source has had other events up to the cursor's position than those that were applied: told by the next one, or by the
+ * last. */
 static err
 has_other_past(const struct followed *followed, bool *is_other)
 {

@@ -7,8 +7,8 @@
  *   any.ping, any.pause; all actors at once.
  *
  * FAILURES
- *   The proof is the actor's own position when the pause ends: what its snapshot says, or the snapshots are of several moments. An actor
- *   that does not answer is no failure here: whoever asks has to prove otherwise that it stands still.
+ *   The proof is the actor's own position when the pause ends: what its snapshot says, or the snapshots are of several moments. An
+ *   actor that does not answer is no failure here: whoever asks has to prove otherwise that it stands still.
  *
  * LIMITS
  *   An actor takes the pause behind the commit that is under way. It ends after HOLD_MS by itself, whatever becomes of this process.

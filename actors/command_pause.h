@@ -22,8 +22,8 @@ command_pause_create(struct installation *installation, struct command_pause *pa
 MUST_CHECK err
 command_pause_begin(struct command_pause *pause, struct err_text *why);
 
-/* Ends it. ERR_db_busy: one of those that run has not stood still since, or it stands elsewhere than its part says: snapshots that were
- * opened meanwhile are not of one moment. */
+/* Ends it. ERR_db_busy: one of those that run has not stood still since, or it stands elsewhere than its part says: snapshots that
+ * were opened meanwhile are not of one moment. */
 MUST_CHECK err
 command_pause_end(struct command_pause *pause, struct err_text *why);
 

@@ -3,11 +3,12 @@
  * PURPOSE
  *   `larder restore`: makes an installation of a backup, in an empty folder or an empty database, on either engine.
  *
- *   Every row is copied into databases that no actor takes yet (they say that they were made for 0 shards). Then command_mend.c gives each
- *   a new incarnation, so that whoever knows more of it than it does is an incident instead of silence, and opens them.
+ *   Every row is copied into databases that no actor takes yet (they say that they were made for 0 shards). Then command_mend.c gives
+ *   each a new incarnation, so that whoever knows more of it than it does is an incident instead of silence, and opens them.
  *
  * STATE
- *   Reads a folder of `larder backup`; with --copies, one of *.db files that were copied by hand. The target's folder is locked meanwhile.
+ *   Reads a folder of `larder backup`; with --copies, one of *.db files that were copied by hand. The target's folder is locked
+ *   meanwhile.
  *
  * FAILURES
  *   A target that is not empty, a file that is not as the backup wrote it and another number of shards are refused before anything is

@@ -8,8 +8,8 @@
  *   Each table of the original but $schema_version, in the order of its primary key; $shard comes first.
  *
  * FAILURES
- *   A schema of a later version, a table without a primary key and a value of another type than its column are refused by name. What was
- *   copied before a failure stays: the target is of no use then.
+ *   A schema of a later version, a table without a primary key and a value of another type than its column are refused by name. What
+ *   was copied before a failure stays: the target is of no use then.
  *
  * LIMITS
  *   PAGE_ROWS rows are in memory at a time; COMMIT_PAGES pages of them are one commit.

@@ -12,8 +12,8 @@ struct command_rows {
     bool is_closed; /* the copy says that it was made for 0 shards, so that no actor takes it before it is whole */
 };
 
-/* Makes the tables in `to` as far as the schema of `from` has come, and copies all rows. One of the two is SQLite: its schema says which
- * tables and columns there are. */
+/* Makes the tables in `to` as far as the schema of `from` has come, and copies all rows. One of the two is SQLite: its schema says
+ * which tables and columns there are. */
 MUST_CHECK err
 command_rows_copy(const struct command_rows *copy, struct err_text *why);
 

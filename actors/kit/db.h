@@ -130,8 +130,8 @@ db_check(struct db *db);
 MUST_CHECK err
 db_scrub(struct db *db, struct slice traces);
 
-/* SQLite, opened to be read: writes the snapshot that a first read has opened into a new file, whole, and has the engine prove it; others
- * may write meanwhile. No log is left beside the file. MySQL has no files: its rows are read. */
+/* SQLite, opened to be read: writes the snapshot that a first read has opened into a new file, whole, and has the engine prove it;
+ * others may write meanwhile. No log is left beside the file. MySQL has no files: its rows are read. */
 MUST_CHECK err
 db_copy_file(struct db *db, const char *path, struct err_text *why);
 

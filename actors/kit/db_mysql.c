@@ -9,11 +9,11 @@
  *           Session: READ COMMITTED (REPEATABLE READ for a read-only db, whose snapshot lasts until the rollback), strict types,
  *           matched rows instead of changed ones, utf8mb4, UTC; InnoDB gives up a lock after 2 s, MariaDB a silent writer after 5 s.
  * FAILURES  A pipeline does not stop at an error: all answers are read, the first error is kept, and nothing is committed. A
- *           statement that failed by itself (1205) leaves its transaction open. After a read timeout the server may still work on
- *           the statement: the connection is given up. Texts that repeat a value (duplicate key, wrong string) lose that part.
- *           Of several writable hosts the one is used on which the actors of the database have come further, by epochs and then batches
- *           of all of them: so they agree, and an old primary that comes back is left alone. A primary whose commits wait for a replica
- *           for ever and that has none is no writable host. Where only an old primary can be reached nobody can know.
+ *           statement that failed by itself (1205) leaves its transaction open. After a read timeout the server may still work on the
+ *           statement: the connection is given up. Texts that repeat a value (duplicate key, wrong string) lose that part. Of several
+ *           writable hosts the one is used on which the actors of the database have come further, by epochs and then batches of all
+ *           of them: so they agree, and an old primary that comes back is left alone. A primary whose commits wait for a replica for
+ *           ever and that has none is no writable host. Where only an old primary can be reached nobody can know.
  * LIMITS    64 statements on their way, and only statements with small answers, or both sides block on full buffers (a unix socket
  *           counts an answer of 11 bytes as nearly a kilobyte; 512 on their way did block). Connecting
  *           takes at most a second per host, an answer at most 5 s (an hour while migrating).
@@ -47,6 +47,7 @@ typedef bool my_bool;
 #define QUERY_MAX 512
 #define OWN_MAX 256
 #define PROGRESS_SQL_MAX 8192
+#define PROGRESS_TABLE_MAX 192
 #define WAITS_FOR_EVER_MS (INT64_C(24) * 3600 * 1000)
 #define CELL_MAX 64 /* longer values are fetched by themselves */
 
@@ -427,7 +428,7 @@ read_progress(MYSQL *handle)
         tables = mysql_store_result(handle);
     }
     MYSQL_ROW row = NULL;
-    while (tables != NULL && (row = mysql_fetch_row(tables)) != NULL && size + 2 * DB_NAME_MAX + 64 < sizeof sql) {
+    while (tables != NULL && (row = mysql_fetch_row(tables)) != NULL && size + PROGRESS_TABLE_MAX < sizeof sql) {
         size += (size_t)snprintf(sql + size, sizeof sql - size, " UNION ALL SELECT epoch, batch FROM `%.64s`", row[0]);
     }
     mysql_free_result(tables);
@@ -482,8 +483,8 @@ may_come_back(err code)
     return code == ERR_db_lost || code == ERR_db_readonly || code == ERR_db_busy;
 }
 
-/* Of several hosts that take writes the one is kept on which the actors have come further: an old primary that comes back lacks what its
- * successor has. */
+/* Of several hosts that take writes the one is kept on which the actors have come further: an old primary that comes back lacks what
+ * its successor has. */
 static void
 keep_further(struct db *db, MYSQL **kept, struct progress *furthest)
 {

@@ -534,8 +534,8 @@ cut_log(sqlite3 *handle)
     return left == 0 ? ERR_ok : ERR_db_busy;
 }
 
-/* secure_delete overwrites a row where it is, but not what a page that was laid out anew still holds of it in its gap (rebuildPage() in
- * SQLite's btree.c): about one row in 10,000 that have an index of random bytes. Then all pages are written anew. */
+/* secure_delete overwrites a row where it is, but not what a page that was laid out anew still holds of it in its gap (rebuildPage()
+ * in SQLite's btree.c): about one row in 10,000 that have an index of random bytes. Then all pages are written anew. */
 static err
 sqlite_scrub(struct db *db, struct slice traces)
 {

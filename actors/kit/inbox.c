@@ -341,8 +341,8 @@ chain_of(const struct event_header *header)
     return WIRE_HAS(header, event_header, chain) ? header->chain : (struct id){{0}};
 }
 
-/* Whether what the source says of its past is what we have of it: of a HEAD at our position, or of the next event. A source that was put
- * back to an older copy and has come past our position again has other events before it. */
+/* Whether what the source says of its past is what we have of it: of a HEAD at our position, or of the next event. A source that was
+ * put back to an older copy and has come past our position again has other events before it. */
 static bool
 has_other_past(const struct inbox_stream *stream, const struct event_header *header)
 {
