@@ -32,8 +32,8 @@ docs_run(struct command_line *line)
     } else if (strcmp(line->argv[0], "saga") == 0) {
         saga_print(stdout);
     } else if (docs_print(stdout, line->argv[0]) != ERR_ok) {
-        code = err_say(&why, ERR_wrong_setting, "\"%.60s\" is none of errors, operations, identity, events, bodies, ports, settings, saga",
-                       line->argv[0]);
+        code = err_say(&why, ERR_wrong_setting,
+                       "\"%.60s\" is none of errors, operations, identity, events, bodies, ports, settings, saga", line->argv[0]);
         return command_complain(line, code, &why);
     }
     if (ferror(stdout) != 0) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE
- *   `larder migrate`: brings the databases of a place up to date, and does nothing else. Whoever runs it needs the right to make tables;
- *   a start then finds nothing to do and needs none.
+ *   `larder migrate`: brings the databases of a place up to date, and does nothing else. Whoever runs it needs the right to make
+ *   tables; a start then finds nothing to do and needs none.
  *
  * STATE
- *   The schemas alone: no shard is taken, no row of an actor is written. On SQLite the folder is locked as by `larder run`, on a server
- *   each database by itself as at a start, so that it may be done while the shop is open.
+ *   The schemas alone: no shard is taken, no row of an actor is written. On SQLite the folder is locked as by `larder run`, on a
+ *   server each database by itself as at a start, so that it may be done while the shop is open.
  *
  * FAILURES
  *   The first database that cannot be brought up to date ends it with its sentence; those before it are done. Again is always right.

@@ -6,10 +6,11 @@
  *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that nothing is lost on its way:
  *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), what was given up has
  *   its letter (command_verify_letters.c), orders agree with holds and charges (command_verify_orders.c), charges with what the
- *   payment provider says of them (command_verify_provider.c), and copies of the menu with the menu (command_verify_menus.c). Snapshots of several databases are not of one moment, so they are taken in the order in
- *   which a healthy shop can only move apart: what sources noted of their subscribers and keep for them, then what the dlq keeps for
- *   them, then the subscribers' cursors and rows that were given up, then letters, then the sources' heads; orders and menus come
- *   last, with snapshots of their own.
+ *   payment provider says of them (command_verify_provider.c), and copies of the menu with the menu (command_verify_menus.c).
+ *   Snapshots of several databases are not of one moment, so they are taken in the order in which a healthy shop can only move
+ *   apart: what sources noted of their subscribers and keep for them, then what the dlq keeps for them, then the subscribers'
+ *   cursors and rows that were given up, then letters, then the sources' heads; orders and menus come last, with snapshots of their
+ *   own.
  *
  * STATE
  *   Reads only, takes no lock and no shard: $shard, $outbox, $position, $cursor, $parked, $due, $burial, $hosting, $letter, and what

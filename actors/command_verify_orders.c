@@ -5,10 +5,10 @@
  *   shelf, and the money that was taken and not paid back is its price or nothing.
  *
  *   An order is received, in preparation, ready or completed: the holds of its steps that were committed are its lines, once; exactly
- *   one charge of it succeeded, is its price, and something of it is left; or the order knows that all of it went back. It was cancelled or not paid: no hold is open or
- *   committed (unless the kitchen had begun: then the units are gone, and the money is back), and no money was kept. So over all of
- *   them charged - refunded = totals of paid orders, less what went back of those, which is printed for each currency. The other way round every charge that took
- *   money, or may still take some, belongs to an order.
+ *   one charge of it succeeded, is its price, and something of it is left; or the order knows that all of it went back. It was
+ *   cancelled or not paid: no hold is open or committed (unless the kitchen had begun: then the units are gone, and the money is
+ *   back), and no money was kept. So over all of them charged - refunded = totals of paid orders, less what went back of those,
+ *   which is printed for each currency. The other way round every charge that took money, or may still take some, belongs to an order.
  *
  *   Orders are read in one snapshot, then charges, then holds, each in one of its own. What does not agree is only suspect, because
  *   the shop may be open: it is looked at again, LOOK_ROUNDS times at most, payment first. An order that disagrees with its charges

@@ -304,7 +304,8 @@ has_position(const struct verify_source *source, const char *subscriber)
     return has;
 }
 
-/* A client's subscription is a position at the source and a hosting at the dlq. One that is ended meanwhile loses its position first. */
+/* A client's subscription is a position at the source and a hosting at the dlq. One that is ended meanwhile loses its position
+ * first. */
 static void
 compare_clients(struct verify_survey *survey, const struct verify_source *source)
 {

@@ -106,8 +106,8 @@ link_heard(struct link_pulse *pulse, int64_t now_ms)
     pulse->missed = 0;
 }
 
-/* A connection of a DEALER that waits for one (ZMQ_IMMEDIATE) is given up by libzmq's I/O thread: until it has, what is sent goes into it
- * and is lost, also when the new one is there. */
+/* A connection of a DEALER that waits for one (ZMQ_IMMEDIATE) is given up by libzmq's I/O thread: until it has, what is sent goes
+ * into it and is lost, also when the new one is there. */
 static void
 await_disconnected(zsock_t *socket)
 {

@@ -10,9 +10,9 @@
  *           until it is closed: it stands for the next delivery, and during one for what is done should no answer ever come.
  *
  * FAILURES  ok and refusals are outcomes: done. Away or busy: again, first after retry_first_ms, then after as long as it has waited
- *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead; a mismatch
- *           is dead at once, as it says that another request was done under the id. Those of a dead or stale one come from replays, and
- *           none of them is repeated here.
+ *           already, PAUSE_MAX_MS at the most, until useful_until: stale. Failed otherwise: retry_attempts times, then dead; a
+ *           mismatch is dead at once, as it says that another request was done under the id. Those of a dead or stale one come from
+ *           replays, and none of them is repeated here.
  *
  * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for
  *           people to read. An attempt counts when the actor has had the request. What an answer says beyond its frame is not kept.
@@ -486,8 +486,8 @@ give_up_waiting(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter)
               LOG_TEXT("destination", letter->destination), LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
 }
 
-/* The actor had it and failed; or its id belongs to another request there, so that it can never be delivered: whoever asked for it is not
- * told that it was refused, somebody has to look. */
+/* The actor had it and failed; or its id belongs to another request there, so that it can never be delivered: whoever asked for it
+ * is not told that it was refused, somebody has to look. */
 static err
 fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_letter *letter)
 {

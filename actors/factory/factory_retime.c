@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Refills that are on their way when the clock was set: when the built-in factory is done, and when the outside one is called
- *           or called again.
+ * PURPOSE   Refills that are on their way when the clock was set: when the built-in factory is done, and when the outside one is
+ *           called or called again.
  *
  * STATE     $production.due_at and the due rows; the payload of a call says what it waits for (calls.h).
  */

@@ -10,8 +10,8 @@
  *           $secret      one row: the key that makes the capabilities of callbacks from the ids of productions. Whoever reads it
  *                        can finish productions; it leaves the database in no message and no log.
  *
- * LIMITS    $shelf is written by REPLACE and so has no unique key beside its primary one. 130 mends databases of the first hour, whose step 100 knew
- *           no `accepted`.
+ * LIMITS    $shelf is written by REPLACE and so has no unique key beside its primary one. 130 mends databases of the first hour,
+ *           whose step 100 knew no `accepted`.
  */
 #include "factory_schema.h"
 

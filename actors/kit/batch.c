@@ -6,10 +6,11 @@
  * STATE     The records of the actor, the effects that wait for the commit, and a copy of the items that the class sees: requests
  *           without an answer yet, events in order, due rows, replies. Everything of a batch lies in the actor's arena.
  *
- * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A violated key: the ids
- *           of the batch are looked up together, and it runs once more as a whole. Once more a violated key, a busy row, a refused value, an answer or event that cannot be said: everything is rolled back, and the records run again one by
- *           one, each looked up first, so that only the culprit fails. A full or read-only database: everybody is told `unavailable`.
- *           A stale shard: nobody is answered and the actor ends.
+ * FAILURES  A lost connection: the shard is taken again, and its batch number says whether the commit happened. A violated key: the
+ *           ids of the batch are looked up together, and it runs once more as a whole. Once more a violated key, a busy row, a
+ *           refused value, an answer or event that cannot be said: everything is rolled back, and the records run again one by one,
+ *           each looked up first, so that only the culprit fails. A full or read-only database: everybody is told `unavailable`. A
+ *           stale shard: nobody is answered and the actor ends.
  *
  * LIMITS    A request that fails alone for want of a lock is told `unavailable`; one that fails otherwise, `internal`. Running one by
  *           one takes ALONE_MAX_MS at the most, then the rest is told `unavailable`.

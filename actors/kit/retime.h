@@ -36,7 +36,8 @@ retimed(const struct retiming *retiming, int64_t at_ms, int64_t patience_ms)
 void
 retime_calls(const struct retiming *retiming, struct calls *calls, struct due_row *row);
 
-/* Goes through all that waits in this actor's database, in the transaction of the caller. `changed` counts the rows that were moved. */
+/* Goes through all that waits in this actor's database, in the transaction of the caller. `changed` counts the rows that were
+ * moved. */
 MUST_CHECK err
 retime_rows(const struct actor_class *class, struct retiming *retiming, int64_t *changed);
 

@@ -3,7 +3,8 @@
  * PURPOSE   One row per database says who writes it: epoch (the number of the reign), batch (of the last commit), seq (of the last
  *           event), incarnation (which database this is) and the server's connection number, so that a successor can end it.
  *
- * STATE     $shard; `seen` is the wall clock at its last commit. Invariants: epoch and batch only grow; seq is the largest seq of $outbox ever; shards never changes.
+ * STATE     $shard; `seen` is the wall clock at its last commit. Invariants: epoch and batch only grow; seq is the largest seq of
+ *           $outbox ever; shards never changes.
  *
  * FAILURES  Reading alone proves nothing after a lost connection: the old one may still have statements to run. Taking does: the
  *           recorded connection is killed, the UPDATE waits for its row lock, and the raised epoch makes whatever it sends later

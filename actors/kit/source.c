@@ -221,8 +221,8 @@ source_emitted(const struct source *source)
     return source->durable_count;
 }
 
-/* A cause may have several events, one after the other even of one type and key: it is the place in the stream that tells them apart. The
- * cause is in it because a database can go back to an older copy of itself: then another event comes to the same place. */
+/* A cause may have several events, one after the other even of one type and key: it is the place in the stream that tells them
+ * apart. The cause is in it because a database can go back to an older copy of itself: then another event comes to the same place. */
 static struct id
 durable_id(const struct source *source, const struct source_fact *fact, int64_t seq)
 {

@@ -493,8 +493,8 @@ replay_order(struct order_actor *order, struct item *item, const struct order_an
     }
 }
 
-/* What a request that has an answer under its id is told. Earlier versions let an order that was placed under it have the id as well: it
- * is then answered for itself. */
+/* What a request that has an answer under its id is told. Earlier versions let an order that was placed under it have the id as
+ * well: it is then answered for itself. */
 static void
 replay(struct order_actor *order, struct item *item, const struct order_answer *answer)
 {

@@ -75,9 +75,9 @@ order_trigger_of_refund(enum saga_state saga, enum saga_state back, enum order_s
 bool
 order_is_decisive(enum saga_state state, err status);
 
-/* Whether a saga stands still: it has been in its state for more than `patience_ms`, beyond what the state waits for by itself, which is
- * for the customer up to the deadline, and for the provider, whose refunds may take REFUND_PATIENCE_MS. What has ended does not stand,
- * nor does what is stuck: that has its letter. */
+/* Whether a saga stands still: it has been in its state for more than `patience_ms`, beyond what the state waits for by itself,
+ * which is for the customer up to the deadline, and for the provider, whose refunds may take REFUND_PATIENCE_MS. What has ended
+ * does not stand, nor does what is stuck: that has its letter. */
 #define REFUND_PATIENCE_MS INT64_C(86400000)
 bool
 order_stands(enum saga_state saga, int64_t entered_ms, int64_t deadline_ms, int64_t patience_ms, int64_t now_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   Finds orders whose saga has stood in one state for longer than anybody is patient, and says so. It looks at what is on disk
- *           and not at what the saga's loop remembers: a fault of that loop must not hide itself.
+ * PURPOSE   Finds orders whose saga has stood in one state for longer than anybody is patient, and says so. It looks at what is on
+ *           disk and not at what the saga's loop remembers: a fault of that loop must not hide itself.
  *
  * STATE     In memory the place of the round under way. Reads the due rows of sagas and of their orders four figures.
  *

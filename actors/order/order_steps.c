@@ -556,7 +556,8 @@ settle_shards(struct order_actor *order, struct order_row *row, const struct ite
     return ERR_ok;
 }
 
-/* Its id belongs to another request there, so nobody knows whether the step was done: nothing may be undone for it, and nothing go on. */
+/* Its id belongs to another request there, so nobody knows whether the step was done: nothing may be undone for it, and nothing go
+ * on. */
 static void
 stand_still(struct order_actor *order, struct order_row *row, const struct item *item)
 {

@@ -255,14 +255,18 @@ message_of(struct payment *payment, const struct task *task)
 static void
 bury(struct payment *payment, struct task *task, struct slice error, const struct money_told *moved)
 {
-    bool is_told = moved != NULL && moved->amount != MONEY_NOT_TOLD;
-    const char *currency = moved != NULL && moved->currency[0] != '\0' ? moved->currency : task->claim->claim.currency;
+    int64_t amount = amount_of(task);
+    const char *currency = task->claim->claim.currency;
     struct batch *batch = payment->batch;
     struct burial burial = {0};
     struct calls *calls = &task->calls;
     char order[ID_TEXT_SIZE];
     int64_t attempts = *attempts_of(task);
     calls->told = attempts > calls->told ? attempts : calls->told + 1;
+    if (moved != NULL) {
+        amount = moved->amount != MONEY_NOT_TOLD ? moved->amount : amount;
+        currency = moved->currency[0] != '\0' ? moved->currency : currency;
+    }
     id_format(&task->claim->claim.order, order);
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, id_of(task)));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
@@ -277,7 +281,7 @@ bury(struct payment *payment, struct task *task, struct slice error, const struc
     WIRE_SET(&burial, burial, owner, slice_of(owner_of(task)));
     WIRE_SET(&burial, burial, due_key, ((struct slice){id_of(task)->bytes, ID_SIZE}));
     WIRE_SET(&burial, burial, body, message_of(payment, task));
-    WIRE_SET(&burial, burial, amount, is_told ? moved->amount : amount_of(task));
+    WIRE_SET(&burial, burial, amount, amount);
     WIRE_SET(&burial, burial, currency, slice_of(currency));
     batch_bury(batch, &burial);
     calls->has_letter = true;

@@ -12,7 +12,8 @@
  *                     parked; parked is the charge that it waits for, or whose refunds. amount is NULL when it was not told. No part
  *                     of the posted body but what is read of it.
  *
- * LIMITS   Texts of a provider are cut to 255 bytes, references to 128. 130 mends databases of the first days, whose step 100 made another table.
+ * LIMITS   Texts of a provider are cut to 255 bytes, references to 128. 130 mends databases of the first days, whose step 100 made
+ *          another table.
  */
 #include "payment_schema.h"
 

@@ -12,8 +12,8 @@
  *   waits (payment.c), and a refund of ours that the provider does not know yields to it (payment_provider.c).
  *
  * FAILURES
- *   A charge, or a refund of ours, of which other money is told than was asked for is not taken as done (payment_provider.c). Money that
- *   has no place here is a letter with what is at stake: a charge that nobody knows, a refund of another currency or of more
+ *   A charge, or a refund of ours, of which other money is told than was asked for is not taken as done (payment_provider.c). Money
+ *   that has no place here is a letter with what is at stake: a charge that nobody knows, a refund of another currency or of more
  *   than is left of its charge (what is left is booked), one that was refused before and has no room any more. Its due row "note" is
  *   its row: asked for, it is looked at once more.
  *

@@ -5,10 +5,10 @@
  *           holds, productions, their due rows and the last configurations say.
  * STATE     For each product the figures after its last line, in a table as the actor itself has. Of an entry, `asked` counts the
  *           units of open holds, `freed` those on their way, `is_touched` when a fault of it was told, `cause` is NULL when the
- *           product has neither a level nor a due row of an alarm. `stamp` is 0 when ledger and holds tell the same: lines add the hash of
- *           the hold and of what was done to it times the units, rows of holds take theirs off. Of its shelf, `wanted` counts the units
- *           that left by commits less those of the holds that were committed, `incoming` the units that came back less those of the
- *           holds that were returned; reorder_at, order_up_to and lot are those of its last configuration.
+ *           product has neither a level nor a due row of an alarm. `stamp` is 0 when ledger and holds tell the same: lines add the
+ *           hash of the hold and of what was done to it times the units, rows of holds take theirs off. Of its shelf, `wanted`
+ *           counts the units that left by commits less those of the holds that were committed, `incoming` the units that came back
+ *           less those of the holds that were returned; reorder_at, order_up_to and lot are those of its last configuration.
  * FAILURES  What does not add up is told, the first of each product, and counted. Errors of the database are handed on.
  * LIMITS    Lines are read 10,000 at a time; memory grows with the products and with 40 bytes for each refill, not with the ledger.
  *           What somebody has said (a reason, the reference of a sale) and when it was may be anything. When a hold ends is proved

@@ -6,8 +6,8 @@
  *
  * STATE     $request. ok always, a refusal only of a request that is asked again: it is final then.
  *
- * FAILURES  Another body or operation under the same id is idempotency_mismatch. A body that differs in nothing but the password is not
- *           told apart; nor is, once the person was erased, another registration, or another change or erasure of that person.
+ * FAILURES  Another body or operation under the same id is idempotency_mismatch. A body that differs in nothing but the password is
+ *           not told apart; nor is, once the person was erased, another registration, or another change or erasure of that person.
  *
  * LIMITS    A refusal that is about no person that is known (a malformed CPF, an unknown id, a role too small) is not kept: the same
  *           body is refused again.
@@ -50,8 +50,8 @@ take_field(const struct wire_body *body, struct slice name, struct wire_field *t
     return i;
 }
 
-/* Encodes a body as it was encoded by those: a table of its own has the fields in that order, and `has` is told anew. A field that they
- * did not have makes it another body. */
+/* Encodes a body as it was encoded by those: a table of its own has the fields in that order, and `has` is told anew. A field that
+ * they did not have makes it another body. */
 static void
 encode_as_before(enum op op, const void *body, struct wire_buffer *frame)
 {

@@ -5,7 +5,8 @@
  * STATE     One process with the actors beside each other and a client of each. A `deed` is an operation and a body in which {words}
  *           stand for things that are made freshly each time, so that it can be done.
  *
- * LIMITS    factory.callback is not here: it needs an outside factory's capability. sales.checkout is stock.take's (test_protocol_edges).
+ * LIMITS    factory.callback is not here: it needs an outside factory's capability. sales.checkout is stock.take's
+ *           (test_protocol_edges).
  */
 #include <criterion/criterion.h>
 #include <poll.h>

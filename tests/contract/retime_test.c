@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What waits in an actor's database when the clock was set: back to now and its kind's whole patience, or later by as much as the clock
- * went forward. On both databases, with rows as the actors write them.
+ * What waits in an actor's database when the clock was set: back to now and its kind's whole patience, or later by as much as the
+ * clock went forward. On both databases, with rows as the actors write them.
  */
 #include <criterion/criterion.h>
 #include <stdarg.h>
