@@ -322,7 +322,8 @@ prove(struct verify_survey *survey, struct verify_source *source, struct err_tex
 {
     char words[96] = "";
     int64_t before = survey->faults;
-    struct verify_report report = {.now_ms = clock_utc_ms(), .stuck_ms = survey->stuck_ms, .say = say_fault, .context = source->name};
+    struct verify_report report = {
+        .now_ms = source->is_open ? clock_utc_ms() : 0, .stuck_ms = survey->stuck_ms, .say = say_fault, .context = source->name};
     err code = check_stream(survey, source, why);
     if (code == ERR_ok) {
         code = describe(source, words, why);

@@ -29,6 +29,7 @@ struct verify_source {
     int of;
     char name[VERIFY_NAME_SIZE]; /* stock/0 */
     struct db *db;
+    bool is_open; /* in the shop that was asked */
     int64_t head; /* of its stream, when it was proved */
 };
 

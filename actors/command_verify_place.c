@@ -148,7 +148,7 @@ ping(const struct settings *settings, const struct verify_source *source, const 
 }
 
 static void
-compare(struct verify_survey *survey, const struct verify_source *source, const char *endpoint, const struct pong *pong)
+compare(struct verify_survey *survey, struct verify_source *source, const char *endpoint, const struct pong *pong)
 {
     struct db_statement *read = db_statement(source->db, "SELECT incarnation, seq FROM $shard WHERE shard = ?");
     db_bind_i64(read, source->shard);
@@ -161,7 +161,8 @@ compare(struct verify_survey *survey, const struct verify_source *source, const 
     const char *what = !id_equal(&incarnation, &pong->incarnation)    ? "serves another database"
                        : WIRE_HAS(pong, pong, seq) && seq < pong->seq ? "serves a later copy of this database"
                                                                       : NULL;
-    if (what == NULL) {
+    source->is_open = what == NULL;
+    if (source->is_open) {
         printf("%s: it is open in the shop that answers at %s\n", source->name, endpoint);
     } else if (survey->named_by == NULL) {
         verify_fault(survey, source->name, "the shop that answers at %s %s: name that one by --data or --db", endpoint, what);
@@ -174,7 +175,7 @@ void
 verify_place_ask(struct verify_survey *survey, const struct settings *settings)
 {
     for (size_t i = 0; i < survey->count; i++) {
-        const struct verify_source *source = &survey->sources[i];
+        struct verify_source *source = &survey->sources[i];
         char endpoint[ENDPOINT_MAX];
         struct pong pong;
         topology_connect(settings, source->proof->actor, source->shard, ENDPOINT_REQUESTS, endpoint);

@@ -95,14 +95,14 @@ say(void *context, const char *sentence)
     cr_log_error("%s", sentence);
 }
 
-/* The faults in the actor's tables. */
+/* The faults in the actor's tables at a time; 0: of a closed shop. */
 static int64_t
-faults_of(struct stage *stage, void (*tell)(void *context, const char *sentence))
+faults_at(struct stage *stage, int64_t now_ms, void (*tell)(void *context, const char *sentence))
 {
     struct db_config config = stage->place->config;
     struct db *db = NULL;
     struct err_text why = {""};
-    struct verify_report report = {.now_ms = clock_utc_ms(), .stuck_ms = stage->place->settings.stuck_ms, .say = tell};
+    struct verify_report report = {.now_ms = now_ms, .stuck_ms = stage->place->settings.stuck_ms, .say = tell};
     (void)snprintf(config.prefix, sizeof config.prefix, "order_0");
     config.read_only = true;
     cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
@@ -111,6 +111,12 @@ faults_of(struct stage *stage, void (*tell)(void *context, const char *sentence)
     cr_expect_gt(report.rows_checked, 0);
     db_close(&db);
     return report.faults;
+}
+
+static int64_t
+faults_of(struct stage *stage, void (*tell)(void *context, const char *sentence))
+{
+    return faults_at(stage, clock_utc_ms(), tell);
 }
 
 /* One statement on the actor's tables. */
@@ -1730,12 +1736,30 @@ ON_BOTH(order, that_stands_longer_than_anybody_is_patient_is_counted_and_named_b
     finish(&stage);
 }
 
+ON_BOTH(order, that_was_under_way_when_the_shop_closed_does_not_stand)
+{
+    struct stage stage;
+    start(&stage, place, 2);
+    struct seen order = go_committing(&stage, AWAY);
+    stop_order(&stage);
+    place_await_ports_of(place, PORT_ORDER);
+    change(&stage, "UPDATE $order SET entered = entered - 61000");
+    cr_expect_eq(faults_at(&stage, 0, NULL), 1, "it stood while the shop was open");
+    change(&stage, "UPDATE $shard SET seen = seen - 61000");
+    cr_expect_eq(faults_at(&stage, 0, say), 0, "it was closed since");
+    cr_expect_eq(faults_of(&stage, NULL), 1, "who has it open should have gone on");
+    return_peers(&stage, OP_stock_commit);
+    run_order(&stage);
+    await_order(&stage, &order.id, "received", "ended");
+    finish(&stage);
+}
+
 /* What was placed by a build that did not write down when a state began. */
 ON_BOTH(order, of_an_earlier_build_stands_since_its_status_changed)
 {
     struct stage stage;
     start(&stage, place, 2);
-    go_committing(&stage, AWAY);
+    struct seen order = go_committing(&stage, AWAY);
     stop_order(&stage);
     place_await_ports_of(place, PORT_ORDER);
     change(&stage, "UPDATE $order SET entered = 0");
@@ -1744,6 +1768,7 @@ ON_BOTH(order, of_an_earlier_build_stands_since_its_status_changed)
     cr_expect_eq(faults_of(&stage, NULL), 1);
     return_peers(&stage, OP_stock_commit);
     run_order(&stage);
+    await_order(&stage, &order.id, "received", "ended");
     finish(&stage);
 }
 
