@@ -315,8 +315,11 @@ see_charge(struct slot *slot, struct db_statement *row)
         bool never_came = slice_equal(db_bytes(row, 6), slice_of("unknown")); /* cancelled before it was asked for */
         slot->has_own = true;
         slot->has_own_ended = !slice_equal(db_bytes(row, 4), slice_of("pending"));
-        slot->is_own = never_came || (amount == slot->total && slice_equal(db_bytes(row, 3), slice_of(slot->currency)) &&
-                                      slice_equal(db_bytes(row, 6), slice_of(slot->method)));
+        /* Whoever was refused may have tried another method, for which there was no stock any more. */
+        bool is_by_method = slice_equal(db_bytes(row, 6), slice_of(slot->method)) ||
+                            (slot->has_own_ended && !slice_equal(db_bytes(row, 4), slice_of("succeeded")));
+        slot->is_own =
+            never_came || (amount == slot->total && slice_equal(db_bytes(row, 3), slice_of(slot->currency)) && is_by_method);
     }
     if (slice_equal(db_bytes(row, 4), slice_of("pending"))) {
         slot->pending_charges++;

@@ -14,6 +14,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define TOLD_MAX 20
 #define RANGE 10000
@@ -100,18 +101,37 @@ tell(struct verify_report *report, const char *what, int64_t n, const char *word
     }
 }
 
+/* "charge 3 (its id)": people know a charge by its id. */
+static err
+name_charge(struct db *db, int64_t n, char *name, size_t size)
+{
+    char id_text[ID_TEXT_SIZE];
+    struct db_statement *row = db_statement(db, "SELECT id FROM $charge WHERE n = ?");
+    db_bind_i64(row, n);
+    err code = db_query(row);
+    if (code == ERR_ok && db_next(row)) {
+        struct id id = db_id(row, 0);
+        id_format(&id, id_text);
+        (void)snprintf(name, size, "charge %s, number", id_text);
+    }
+    db_done(row);
+    return code;
+}
+
 static err
 run_check(struct db *db, const struct check *check, struct verify_report *report)
 {
     struct db_statement *rows = db_statement(db, check->sql);
     err code = db_query(rows);
-    if (code != ERR_ok) {
-        return code;
+    for (int64_t found = 0; code == ERR_ok && db_next(rows); found++) {
+        char name[ID_TEXT_SIZE + 24];
+        (void)snprintf(name, sizeof name, "%s", check->what);
+        if (found < TOLD_MAX && strcmp(check->what, "charge") == 0) {
+            code = name_charge(db, db_i64(rows, 0), name, sizeof name);
+        }
+        tell(report, name, db_i64(rows, 0), check->words, found);
     }
-    for (int64_t found = 0; db_next(rows); found++) {
-        tell(report, check->what, db_i64(rows, 0), check->words, found);
-    }
-    return ERR_ok;
+    return code;
 }
 
 /* A webhook is known again by the hash of its id. */

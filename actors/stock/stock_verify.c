@@ -384,8 +384,8 @@ static void
 check_hold_line(struct proof *proof, const struct id *hold, struct db_statement *row)
 {
     int64_t line = db_i64(row, 4);
-    if (id_is_zero(hold) || line != (id_equal(hold, &proof->hold) ? proof->hold_line + 1 : 0)) {
-        fault(proof, "row %" PRId64 " of the holds has no hold, or another place in it", db_i64(row, 0));
+    if (line != (id_equal(hold, &proof->hold) ? proof->hold_line + 1 : 0)) {
+        fault(proof, "row %" PRId64 " of the holds has another place in its hold", db_i64(row, 0));
     }
     proof->hold = *hold;
     proof->hold_line = line;
@@ -659,7 +659,7 @@ prove(struct proof *proof)
 err
 stock_verify(struct db *db, struct verify_report *report)
 {
-    struct proof proof = {.db = db, .report = report, .products = stock_levels_create()};
+    struct proof proof = {.db = db, .report = report, .products = stock_levels_create(), .hold_line = -1};
     err status = prove(&proof);
     stock_levels_destroy(&proof.products);
     free(proof.refilled.all);
