@@ -54,6 +54,12 @@ fingerprint_of(enum op op, struct slice frame)
     return (struct fingerprint){.hash = hash, .kind = FINGERPRINT_NAMED};
 }
 
+struct fingerprint
+fingerprint_of_bytes(struct slice frame)
+{
+    return (struct fingerprint){.hash = hash_raw(0, frame), .kind = FINGERPRINT_RAW};
+}
+
 bool
 fingerprint_fits(const struct fingerprint *kept, enum op op, struct slice frame)
 {

@@ -23,6 +23,11 @@ struct fingerprint {
 struct fingerprint
 fingerprint_of(enum op op, struct slice frame);
 
+/* Of one that is known by what it says and not by its id: equal bytes are one request within a batch. It is stored nowhere, and these
+ * are the large bodies: read once more field by field, a thousand rows each, they came faster than they were taken. */
+struct fingerprint
+fingerprint_of_bytes(struct slice frame);
+
 /* Whether a stored one is that of a request with this body. */
 bool
 fingerprint_fits(const struct fingerprint *kept, enum op op, struct slice frame);

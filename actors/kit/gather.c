@@ -114,7 +114,8 @@ read_request(struct actor *actor, struct record *record, struct request_header *
     }
     code = wire_decode(body, item->frame, target, why);
     if (code == ERR_ok && is_keyed(actor, item->op)) {
-        item->fingerprint = fingerprint_of(item->op, item->frame);
+        bool is_by_bytes = (wire_ops[item->op].traits & OP_REPEATS) != 0;
+        item->fingerprint = is_by_bytes ? fingerprint_of_bytes(item->frame) : fingerprint_of(item->op, item->frame);
     }
     return code;
 }
