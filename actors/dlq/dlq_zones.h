@@ -14,8 +14,8 @@
 
 struct dlq_zones;
 
-/* Columns of which a zone knows the names that occur. */
-enum dlq_named { DLQ_BY_KIND, DLQ_BY_REASON, DLQ_BY_DESTINATION, DLQ_BY_TYPE, DLQ_BY_SOURCE, DLQ_NAMED_COUNT };
+/* Columns of which a zone knows the names that occur. The numbers are in the databases: they do not change. */
+enum dlq_named { DLQ_BY_KIND = 0, DLQ_BY_REASON = 1, DLQ_BY_DESTINATION = 2, DLQ_BY_TYPE = 3, DLQ_BY_SOURCE = 4, DLQ_NAMED_COUNT };
 
 struct dlq_zones *
 dlq_zones_create(struct db *db);

@@ -11,14 +11,14 @@
 #define CALLS_HISTORY_MAX 32
 
 /* What the due row waits for. */
-enum calls_wait {
-    CALLS_WAIT_CALL,       /* the moment to call; or, behind a call's time-out, its outcome was lost */
-    CALLS_WAIT_END,        /* the other side has accepted it: it did not end in time */
-    CALLS_WAIT_NOBODY,     /* it was given up: somebody asked for it */
-    CALLS_WAIT_PAUSE,      /* the end of the pause after a call without an outcome */
-    CALLS_WAIT_TURN,       /* its turn to call: the other side takes no more now, is down, or refuses us */
-    CALLS_WAIT_TURN_FIRST, /* the same; it was never called in this way */
-    CALLS_WAIT_COUNT
+enum calls_wait {                            /* the numbers are in the databases: they do not change */
+                  CALLS_WAIT_CALL = 0,       /* the moment to call; or, behind a call's time-out, its outcome was lost */
+                  CALLS_WAIT_END = 1,        /* the other side has accepted it: it did not end in time */
+                  CALLS_WAIT_NOBODY = 2,     /* it was given up: somebody asked for it */
+                  CALLS_WAIT_PAUSE = 3,      /* the end of the pause after a call without an outcome */
+                  CALLS_WAIT_TURN = 4,       /* its turn to call: the other side takes no more now, is down, or refuses us */
+                  CALLS_WAIT_TURN_FIRST = 5, /* the same; it was never called in this way */
+                  CALLS_WAIT_COUNT
 };
 
 struct calls {

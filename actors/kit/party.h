@@ -26,10 +26,10 @@ enum party_result {
     PARTY_RESULT_COUNT
 };
 
-enum party_state {
-    PARTY_UP,
-    PARTY_DOWN,   /* it does not answer, or answers everybody with its own faults */
-    PARTY_REFUSED /* it answers, and takes nothing from us as we are set up */
+enum party_state { /* the numbers are in the databases: they do not change */
+                   PARTY_UP = 0,
+                   PARTY_DOWN = 1,   /* it does not answer, or answers everybody with its own faults */
+                   PARTY_REFUSED = 2 /* it answers, and takes nothing from us as we are set up */
 };
 
 /* Whose fault the end of a call is. */

@@ -18,7 +18,8 @@
 #define ORDER_DUE_NONE 0
 
 /* What is known of its charge. */
-enum order_money { MONEY_OPEN, MONEY_PAID, MONEY_FAILED, MONEY_REFUNDED };
+/* The numbers are in the databases: they do not change. */
+enum order_money { MONEY_OPEN = 0, MONEY_PAID = 1, MONEY_FAILED = 2, MONEY_REFUNDED = 3 };
 
 /* Bits of `told`: which facts about the charge have come as events. */
 enum { TOLD_SUCCEEDED = 1, TOLD_FAILED = 2, TOLD_REFUNDED = 4, TOLD_REFUND_FAILED = 8 };
