@@ -16,7 +16,7 @@ enum {
     ZMTP_MESSAGE_MAX = WIRE_FRAME_MAX + 64 * 1024, /* bytes of all frames of one message */
     ZMTP_SUBSCRIPTION_MAX = 256,                   /* bytes of a frame to a PUB */
     ZMTP_PREFIXES_MAX = 250,                       /* subscriptions of one connection */
-    ZMTP_PREFIX_BYTES_MAX = 8 * 1024,              /* all of them together */
+    ZMTP_PREFIX_BYTES_MAX = 4 * 1024,              /* all of them together */
     ZMTP_BURST = 1000,                             /* frames to a PUB at once, and */
     ZMTP_PER_SECOND = 100                          /* so many more each second */
 };

@@ -14,10 +14,10 @@ enum { GUARD_CONNECTIONS_MAX = 1024 };
  * connections together is paced, and so are new connections to a PUB. The free bytes of those who leave again pile up until the thread
  * that publishes has heard of it: so they are few. */
 enum {
-    GUARD_PREFIX_BYTES_MAX = 16 * 1024,
+    GUARD_PREFIX_BYTES_MAX = 8 * 1024,
     GUARD_PREFIX_FREE = 64,
-    GUARD_PREFIX_BURST = 16 * 1024,
-    GUARD_PREFIX_PER_SECOND = 4 * 1024,
+    GUARD_PREFIX_BURST = 4 * 1024,
+    GUARD_PREFIX_PER_SECOND = 2 * 1024,
     GUARD_SUBSCRIBERS_BURST = 300,
     GUARD_SUBSCRIBERS_PER_SECOND = 100
 };
