@@ -142,15 +142,20 @@ encode(struct shop *shop, enum op op, const char *json, struct wire_buffer *fram
     cr_assert(wire_encode(wire_ops[op].request, &body, frame), "%s %s", wire_ops[op].name, json);
 }
 
-/* Does something whose outcome must be ok, and decodes the answer; its slices live in `heard`. */
+/* Does something whose outcome must be ok, and decodes the answer; its slices live in `heard`. An actor that has just been started is
+ * not connected to those that it asks: until then it says so, and is asked again as every client does. */
 static void
 must(struct shop *shop, enum op op, const char *json, const struct id *id, struct heard *heard, union json_any *answer)
 {
     struct wire_buffer frame = {0};
     struct err_text why = {""};
+    struct larder_options options = {.id = id == NULL ? id_new() : *id};
+    int64_t until_us = clock_steady_us() + WAIT_MS * INT64_C(1000);
     encode(shop, op, json, &frame);
-    ask_frame(shop, wire_ops[op].owner, op, &(struct larder_options){.id = id == NULL ? id_new() : *id}, wire_buffer_slice(&frame),
-              heard);
+    do {
+        ask_frame(shop, wire_ops[op].owner, op, &options, wire_buffer_slice(&frame), heard);
+        options.again = true;
+    } while (heard->status == ERR_unavailable && clock_steady_us() < until_us);
     cr_assert(heard->status == ERR_ok, "%s %s: %s: %s", wire_ops[op].name, json, err_symbol(heard->status), heard->detail);
     cr_assert(wire_decode(wire_ops[op].reply, (struct slice){heard->frame, heard->size}, answer, &why) == ERR_ok, "%s", why.text);
     wire_buffer_fini(&frame);
@@ -394,6 +399,21 @@ make_thing(struct shop *shop, const char *word, char text[NAME_SIZE], char besid
     }
 }
 
+/* Those who ask others have asked each of them once: the deeds below are asked once only. */
+static void
+await_connections(struct shop *shop)
+{
+    struct heard heard;
+    union json_any answer;
+    char text[NAME_SIZE];
+    char json[256];
+    make_order(shop, "true", text);
+    make_subscription(shop, text);
+    make_stocked(shop, text);
+    (void)snprintf(json, sizeof json, "{\"product\":\"%s\"}", text); /* factory asks stock how many */
+    must(shop, OP_factory_produce, json, NULL, &heard, &answer);
+}
+
 static void
 open_shop(struct shop *shop, struct place *place)
 {
@@ -404,6 +424,7 @@ open_shop(struct shop *shop, struct place *place)
         run(shop, i);
     }
     bury(shop);
+    await_connections(shop);
 }
 
 /* --- deeds --- */
