@@ -38,19 +38,25 @@ step(uint64_t hash, uint64_t word)
     return hash ^ hash >> 32;
 }
 
-/* The same on every host: the first byte is the lowest. */
+/* Fewer than 8 bytes as a number; the same on every host: the first byte is the lowest. */
 static inline uint64_t
-word_of(const uint8_t *bytes, size_t size)
+rest_of(const uint8_t *bytes, size_t size)
 {
     uint64_t word = 0;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    memcpy(&word, bytes, size);
-#else
     for (size_t i = 0; i < size; i++) {
         word |= (uint64_t)bytes[i] << 8 * i;
     }
-#endif
     return word;
+}
+
+static inline uint64_t
+word_of(const uint8_t *bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return load_64(bytes);
+#else
+    return rest_of(bytes, sizeof(uint64_t));
+#endif
 }
 
 static inline uint64_t
@@ -59,9 +65,9 @@ hash_bytes(uint64_t hash, struct slice bytes)
     size_t i = 0;
     hash = step(hash, bytes.size);
     for (; i + sizeof(uint64_t) <= bytes.size; i += sizeof(uint64_t)) {
-        hash = step(hash, word_of(bytes.data + i, sizeof(uint64_t)));
+        hash = step(hash, word_of(bytes.data + i));
     }
-    return i == bytes.size ? hash : step(hash, word_of(bytes.data + i, bytes.size - i));
+    return i == bytes.size ? hash : step(hash, rest_of(bytes.data + i, bytes.size - i));
 }
 
 /* Whether the value is what leaving the field out means. */

@@ -120,7 +120,7 @@ token_read_long(struct reader *reader, uint8_t byte, struct token *token)
     return take_content(reader, token);
 }
 
-static inline enum token_kind
+__attribute__((always_inline)) static inline enum token_kind
 token_read(struct reader *reader, struct token *token)
 {
     if (reader->at == reader->end) {
@@ -146,10 +146,46 @@ token_read(struct reader *reader, struct token *token)
 
 /* --- fields --- */
 
+static inline uint64_t
+load_64(const void *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static inline uint32_t
+load_32(const void *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+/* Names are short and there are many: a call of memcmp() for each costs more than the comparing. */
 static inline bool
 is_field(const struct wire_field *field, struct slice name)
 {
-    return field->name_size == name.size && memcmp(field->name, name.data, name.size) == 0;
+    const char *wanted = field->name;
+    size_t size = name.size;
+    if (field->name_size != size) {
+        return false;
+    }
+    if (size > 16) {
+        return memcmp(wanted, name.data, size) == 0;
+    }
+    if (size >= 8) {
+        return load_64(wanted) == load_64(name.data) && load_64(wanted + size - 8) == load_64(name.data + size - 8);
+    }
+    if (size >= 4) {
+        return load_32(wanted) == load_32(name.data) && load_32(wanted + size - 4) == load_32(name.data + size - 4);
+    }
+    for (size_t i = 0; i < size; i++) {
+        if ((uint8_t)wanted[i] != name.data[i]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The index of the field; field_count when there is none. `expected` is where it lies when the sender keeps the table's order. */

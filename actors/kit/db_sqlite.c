@@ -290,6 +290,8 @@ prepare(struct db_statement *statement)
     return code;
 }
 
+/* The values are borrowed and stay bound behind their time: nothing looks at them before all are bound anew, and to unbind them costs as
+ * much as to bind them. */
 static int
 bind_values(struct db_statement *statement)
 {
@@ -319,15 +321,6 @@ bind_values(struct db_statement *statement)
     return code;
 }
 
-/* The values were borrowed. The handle is NULL when preparing failed, which clear_bindings() does not take. */
-static void
-unbind(struct db_statement *statement)
-{
-    if (statement->handle != NULL) {
-        sqlite3_clear_bindings(statement->handle);
-    }
-}
-
 static err
 sqlite_begin(struct db *db)
 {
@@ -349,7 +342,6 @@ sqlite_queue(struct db_statement *statement, int64_t rows)
     if (code != SQLITE_OK) {
         (void)fail(db, code);
     }
-    unbind(statement);
     return code == SQLITE_OK ? db_answered(statement, rows, sqlite3_changes64(link_of(db)->handle)) : db->failure;
 }
 
@@ -398,7 +390,6 @@ sqlite_query(struct db_statement *statement)
         (void)fail(db, code);
     }
     sqlite3_reset(statement->handle);
-    unbind(statement);
     return code == SQLITE_OK ? ERR_ok : db->failure;
 }
 

@@ -228,6 +228,24 @@ judge_subscription(struct zmtp *zmtp, int64_t now_ms)
     return ZMTP_FINE;
 }
 
+/* False: the message is too large. */
+static inline bool
+count_frame(struct zmtp *zmtp, uint64_t size)
+{
+    zmtp->message_bytes += (int64_t)size;
+    zmtp->message_frames++;
+    return zmtp->message_bytes <= ZMTP_MESSAGE_MAX && zmtp->message_frames <= ZMTP_FRAMES_MAX;
+}
+
+static inline void
+end_message(struct zmtp *zmtp, int64_t now_ms)
+{
+    zmtp->large_bytes += zmtp->message_bytes >= ZMTP_LARGE ? zmtp->message_bytes : 0;
+    zmtp->message_bytes = 0;
+    zmtp->message_frames = 0;
+    zmtp->spoke_ms = now_ms;
+}
+
 /* A frame that has ended. */
 static enum zmtp_verdict
 end_frame(struct zmtp *zmtp, int64_t now_ms)
@@ -250,10 +268,7 @@ end_frame(struct zmtp *zmtp, int64_t now_ms)
         return ZMTP_FOREIGN;
     }
     if (is_message && (zmtp->flags & MORE) == 0) {
-        zmtp->large_bytes += zmtp->message_bytes >= ZMTP_LARGE ? zmtp->message_bytes : 0;
-        zmtp->message_bytes = 0;
-        zmtp->message_frames = 0;
-        zmtp->spoke_ms = now_ms;
+        end_message(zmtp, now_ms);
     }
     return ZMTP_FINE;
 }
@@ -280,9 +295,7 @@ begin_body(struct zmtp *zmtp, int64_t now_ms)
     if (zmtp->size > WIRE_FRAME_MAX) {
         return ZMTP_TOO_LARGE;
     }
-    zmtp->message_bytes += (int64_t)zmtp->size;
-    zmtp->message_frames++;
-    return zmtp->message_bytes > ZMTP_MESSAGE_MAX || zmtp->message_frames > ZMTP_FRAMES_MAX ? ZMTP_TOO_LARGE : ZMTP_FINE;
+    return count_frame(zmtp, zmtp->size) ? ZMTP_FINE : ZMTP_TOO_LARGE;
 }
 
 static enum zmtp_verdict
@@ -333,12 +346,29 @@ see_body(struct zmtp *zmtp, uint8_t *bytes, size_t size)
     return taken;
 }
 
+/* Requests as nearly all of them are: short frames of messages that are here as a whole. How many bytes they were; the rest is for the
+ * longer way. */
+static size_t
+see_whole_frames(struct zmtp *zmtp, const uint8_t *bytes, size_t size, int64_t now_ms)
+{
+    size_t at = 0;
+    while (size - at >= 2 && bytes[at] <= MORE && size - at - 2 >= bytes[at + 1] && count_frame(zmtp, bytes[at + 1])) {
+        zmtp->is_behind = true;
+        if (bytes[at] == 0) {
+            end_message(zmtp, now_ms);
+        }
+        at += 2U + bytes[at + 1];
+    }
+    return at;
+}
+
 enum zmtp_verdict
 zmtp_see(struct zmtp *zmtp, uint8_t *bytes, size_t size, int64_t now_ms)
 {
     enum zmtp_verdict verdict = ZMTP_FINE;
     zmtp->is_behind = false;
-    for (size_t at = 0; at < size && verdict == ZMTP_FINE;) {
+    bool is_plain = zmtp->is_ready && !zmtp->is_events && zmtp->place == AT_FLAGS;
+    for (size_t at = is_plain ? see_whole_frames(zmtp, bytes, size, now_ms) : 0; at < size && verdict == ZMTP_FINE;) {
         switch (zmtp->place) {
         case IN_GREETING:
             verdict = see_greeting(zmtp, bytes[at++]);
