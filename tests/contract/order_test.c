@@ -438,7 +438,7 @@ start(struct stage *stage, struct place *place, int shards)
 {
     *stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     place->settings.stock_shards = shards;
-    place->settings.request_timeout_ms = 300;
+    place->settings.request_timeout_ms = patience_ms(300);
     place->settings.retry_first_ms = 20;
     log_init(false, LOG_LEVEL_ERROR + 1);
     find_products(shards);
