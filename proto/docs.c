@@ -87,7 +87,8 @@ print_identity(FILE *out)
         {OP_SOLD_OUT,
          "a first attempt that a sold-out shelf refuses is answered from memory, and not looked up: the last unit, sent twice "
          "without `again`, is sold and then `out_of_stock`"},
-        {OP_WAITS, "may wait for another actor, so the id is looked up before it is begun, also on a first attempt"},
+        {OP_WAITS, "may wait for another actor: what they do may be written behind its answer, where no clash of keys would send them "
+                   "back, so the id is looked up before it is begun, also on a first attempt"},
     };
     fputs("| operations | |\n| --- | --- |\n| all that read | have no answer to keep: they are answered anew, whatever their id |\n",
           out);
@@ -102,6 +103,7 @@ print_identity(FILE *out)
         }
         print_last(out, exceptions[i].words);
     }
+    fprintf(out, "| `%s` | its ids are apart from those of the actor's own operations |\n", wire_ops[OP_any_unsubscribe].name);
 }
 
 static void

@@ -5,7 +5,7 @@
  * STATE     One process with the actors beside each other and a client of each. A `deed` is an operation and a body in which {words}
  *           stand for things that are made freshly each time, so that it can be done.
  *
- * LIMITS    factory.callback is not here: it needs an outside factory's capability. sales.checkout is stock.take's
+ * LIMITS    dlq.edit is not here: only an actor that has a parked event takes one (dlq_request_test). sales.checkout is stock.take's
  *           (test_protocol_edges).
  */
 #include <criterion/criterion.h>
@@ -24,6 +24,7 @@
 #include "clock.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
+#include "factory/factory_message.h"
 #include "fingerprint.h"
 #include "json.h"
 #include "larder.h"
@@ -38,7 +39,8 @@
 
 #define WAIT_MS patience_ms(20000)
 
-enum { ACTORS = 7, FRAME_MAX = 16384, NAME_SIZE = 40 };
+enum { ACTORS = 7, FRAME_MAX = 16384, NAME_SIZE = 40, THING_SIZE = 65 };
+_Static_assert(THING_SIZE >= FACTORY_CAPABILITY_SIZE, "a capability is the longest thing");
 
 static const struct {
     const struct actor_class *class;
@@ -290,6 +292,37 @@ make_production(struct shop *shop, char production[NAME_SIZE])
     id_format(&answer.production_value.id, production);
 }
 
+static struct db *
+open_tables(struct shop *shop, const char *actor)
+{
+    struct db_config config;
+    struct db *db = NULL;
+    struct err_text why = {""};
+    cr_assert(settings_db(&shop->place->settings, actor, 0, &config, &why) == ERR_ok, "%s", why.text);
+    cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
+    return db;
+}
+
+/* What an outside factory would be told with a production of its own. */
+static void
+make_capability(struct shop *shop, char capability[FACTORY_CAPABILITY_SIZE])
+{
+    char text[NAME_SIZE];
+    struct id production;
+    uint8_t secret[FACTORY_SECRET_SIZE];
+    make_production(shop, text);
+    cr_assert(id_parse(text, strlen(text), &production));
+    struct db *db = open_tables(shop, "factory");
+    struct db_statement *read = db_statement(db, "SELECT secret FROM $secret WHERE one = 1");
+    place_expect(db, db_query(read), ERR_ok);
+    cr_assert(db_next(read) && db_bytes(read, 0).size == sizeof secret);
+    memcpy(secret, db_bytes(read, 0).data, sizeof secret);
+    db_done(read);
+    db_rollback(db);
+    db_close(&db);
+    factory_capability_of(secret, &production, capability);
+}
+
 /* A request for sales, which is not here: it waits. */
 static void
 hand_over(struct wire_buffer *frame)
@@ -333,9 +366,9 @@ make_subscription(struct shop *shop, char name[NAME_SIZE])
     must(shop, OP_dlq_subscribe, json, NULL, &heard, &answer);
 }
 
-/* A dead letter, for replays that only say what they would do. */
+/* Dead letters of one key. */
 static void
-bury(struct shop *shop)
+bury(struct shop *shop, const char *key, int count)
 {
     struct heard heard;
     struct wire_buffer frame = {0};
@@ -343,7 +376,6 @@ bury(struct shop *shop)
     struct wire_list burials = {0};
     struct burial burial = {0};
     struct dlq_bury body = {0};
-    WIRE_SET(&burial, burial, letter, id_new());
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, destination, slice_of("factory/0"));
     WIRE_SET(&burial, burial, reason, slice_of("call_failed"));
@@ -352,10 +384,15 @@ bury(struct shop *shop)
     WIRE_SET(&burial, burial, first, 1);
     WIRE_SET(&burial, burial, last, 1);
     WIRE_SET(&burial, burial, history, (struct wire_list){0});
-    WIRE_SET(&burial, burial, key, slice_of("dead"));
+    WIRE_SET(&burial, burial, key, slice_of(key));
     WIRE_SET(&burial, burial, owner, slice_of("call"));
-    WIRE_SET(&burial, burial, due_key, slice_of("dead"));
-    wire_list_add(&burials, &burial_body, &burial, &list);
+    for (int i = 0; i < count; i++) {
+        char due_key[NAME_SIZE];
+        (void)snprintf(due_key, sizeof due_key, "%s-%d", key, i);
+        WIRE_SET(&burial, burial, letter, id_new());
+        WIRE_SET(&burial, burial, due_key, slice_of(due_key));
+        wire_list_add(&burials, &burial_body, &burial, &list);
+    }
     wire_list_end(&burials, &list);
     WIRE_SET(&body, dlq_bury, burials, burials);
     cr_assert(wire_encode(&dlq_bury_body, &body, &frame));
@@ -365,9 +402,69 @@ bury(struct shop *shop)
     wire_buffer_fini(&list);
 }
 
+/* A letter whose request is done, so that replaying it says so. */
+static void
+make_delivered(struct shop *shop, char letter[NAME_SIZE])
+{
+    struct heard heard;
+    union json_any answer;
+    struct err_text why;
+    struct wire_buffer frame = {0};
+    struct dlq_hand_over body = {0};
+    char json[256];
+    char product[NAME_SIZE];
+    make_stocked(shop, product);
+    (void)snprintf(json, sizeof json, "{\"product\":\"%s\",\"delta\":1}", product);
+    encode(shop, OP_stock_adjust, json, &frame);
+    struct slice kept = wire_buffer_slice(&frame);
+    struct wire_buffer whole = {0};
+    WIRE_SET(&body, dlq_hand_over, op, slice_of("stock.adjust"));
+    WIRE_SET(&body, dlq_hand_over, request, id_new());
+    WIRE_SET(&body, dlq_hand_over, body, kept);
+    cr_assert(wire_encode(&dlq_hand_over_body, &body, &whole));
+    ask_frame(shop, "dlq", OP_dlq_hand_over, &(struct larder_options){.id = id_new()}, wire_buffer_slice(&whole), &heard);
+    cr_assert(heard.status == ERR_ok, "%s", heard.detail);
+    cr_assert(wire_decode(&letter_body, (struct slice){heard.frame, heard.size}, &answer, &why) == ERR_ok);
+    id_format(&answer.letter_value.id, letter);
+    (void)snprintf(json, sizeof json, "{\"letter\":\"%s\"}", letter);
+    must(shop, OP_dlq_replay, json, NULL, &heard, &answer);
+    wire_buffer_fini(&frame);
+    wire_buffer_fini(&whole);
+}
+
+/* Of so many letters that it does not end by itself while anybody looks. */
+static void
+make_replay(struct shop *shop, char replay[NAME_SIZE])
+{
+    struct heard heard;
+    union json_any answer;
+    char key[NAME_SIZE];
+    char json[256];
+    (void)snprintf(key, sizeof key, "r%d", ++shop->things);
+    bury(shop, key, 100);
+    (void)snprintf(json, sizeof json, "{\"filter\":{\"key\":\"%s\"},\"rate\":1,\"reason\":\"r\"}", key);
+    must(shop, OP_dlq_start, json, NULL, &heard, &answer);
+    id_format(&answer.replay_value.id, replay);
+}
+
+/* A reader of stock's events. */
+static void
+make_subscriber(struct shop *shop, char name[NAME_SIZE])
+{
+    struct heard heard;
+    struct wire_buffer frame = {0};
+    char json[256];
+    (void)snprintf(name, NAME_SIZE, "s%d", ++shop->things);
+    (void)snprintf(json, sizeof json, "{\"subscriber\":\"%s\"}", name);
+    encode(shop, OP_any_subscribe, json, &frame);
+    ask_frame(shop, "stock", OP_any_subscribe, &(struct larder_options){.id = id_new()}, wire_buffer_slice(&frame), &heard);
+    cr_assert(heard.status == ERR_ok, "%s", heard.detail);
+    wire_buffer_fini(&frame);
+}
+
 /* What a {word} stands for. Words of two things share `beside`. */
 static void
-make_thing(struct shop *shop, const char *word, char text[NAME_SIZE], char beside[NAME_SIZE])
+make_thing(struct shop *shop, const char *word, char text[THING_SIZE], char beside[NAME_SIZE])
 {
     struct id id = id_new();
     if (strcmp(word, "name") == 0) {
@@ -394,6 +491,14 @@ make_thing(struct shop *shop, const char *word, char text[NAME_SIZE], char besid
         make_letter(shop, word[0] == 'd', text);
     } else if (strcmp(word, "subscription") == 0) {
         make_subscription(shop, text);
+    } else if (strcmp(word, "subscriber") == 0) {
+        make_subscriber(shop, text);
+    } else if (strcmp(word, "delivered") == 0) {
+        make_delivered(shop, text);
+    } else if (strcmp(word, "replay") == 0) {
+        make_replay(shop, text);
+    } else if (strcmp(word, "capability") == 0) {
+        make_capability(shop, text);
     } else {
         cr_assert_fail("no thing is called %s", word);
     }
@@ -418,12 +523,13 @@ static void
 open_shop(struct shop *shop, struct place *place)
 {
     *shop = (struct shop){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    place->settings.lead_time_ms = 3600000; /* productions stay open */
+    place->settings.lead_time_ms = 3600000;                                                                /* productions stay open */
+    (void)snprintf(place->settings.factory_url, sizeof place->settings.factory_url, "http://127.0.0.1:9"); /* which nobody answers */
     log_init(false, LOG_LEVEL_ERROR + 1);
     for (size_t i = 0; i < ACTORS; i++) {
         run(shop, i);
     }
-    bury(shop);
+    bury(shop, "dead", 1);
     await_connections(shop);
 }
 
@@ -447,6 +553,7 @@ static const struct deed deeds[] = {
     {OP_factory_produce, "{\"product\":\"{stocked}\",\"quantity\":5}"},
     {OP_factory_produce, "{\"product\":\"{stocked}\"}"},
     {OP_factory_cancel, "{\"id\":\"{production}\"}"},
+    {OP_factory_callback, "{\"capability\":\"{capability}\"}"},
     {OP_product_put, "{\"product\":\"{name}\",\"name\":\"n\",\"category\":\"other\",\"price\":{\"amount\":5,\"currency\":\"KRW\"}}"},
     {OP_product_patch, "{\"product\":\"{card}\",\"name\":\"another\"}"},
     {OP_product_categorise, "{\"category\":\"{name}\",\"name\":\"n\",\"position\":7}"},
@@ -463,10 +570,13 @@ static const struct deed deeds[] = {
     {OP_payment_refund, "{\"charge\":\"{paid}\"}"},
     {OP_payment_confirm, "{\"charge\":\"{charge}\"}"},
     {OP_dlq_hand_over, NULL},
+    {OP_dlq_replay, "{\"letter\":\"{delivered}\"}"},
+    {OP_dlq_cancel, "{\"replay\":\"{replay}\"}"},
     {OP_dlq_discard, "{\"letter\":\"{letter}\",\"reason\":\"r\"}"},
     {OP_dlq_restore, "{\"letter\":\"{discarded}\"}"},
     {OP_dlq_start, "{\"filter\":{\"key\":\"dead\"},\"dry_run\":true,\"reason\":\"{name}\"}"},
     {OP_dlq_subscribe, "{\"name\":\"{name}\",\"source\":\"stock/0\"}"},
+    {OP_any_unsubscribe, "{\"subscriber\":\"{subscriber}\"}"},
     {OP_dlq_unsubscribe, "{\"name\":\"{subscription}\",\"source\":\"stock/0\"}"},
 };
 
@@ -485,7 +595,7 @@ make_body(struct shop *shop, const struct deed *deed, struct wire_buffer *frame)
     }
     for (const char *at = deed->json; *at != '\0'; at++) {
         char word[NAME_SIZE] = "";
-        char text[NAME_SIZE] = "";
+        char text[THING_SIZE] = "";
         const char *end = *at == '{' ? strpbrk(at + 1, "\"}{") : NULL;
         if (end != NULL && *end == '}' && end > at + 1) {
             (void)snprintf(word, sizeof word, "%.*s", (int)(end - at - 1), at + 1);
@@ -499,10 +609,18 @@ make_body(struct shop *shop, const struct deed *deed, struct wire_buffer *frame)
     encode(shop, deed->op, json, frame);
 }
 
+/* Who is asked: what all answer is asked of stock. */
 static const char *
 owner_of(const struct deed *deed)
 {
-    return wire_ops[deed->op].owner;
+    return strcmp(wire_ops[deed->op].owner, "any") == 0 ? "stock" : wire_ops[deed->op].owner;
+}
+
+/* any.unsubscribe is not of the actor's own operations: its ids are apart from theirs. */
+static bool
+is_one_space(const struct deed *deed, const struct deed *other)
+{
+    return strcmp(wire_ops[deed->op].owner, wire_ops[other->op].owner) == 0;
 }
 
 static void
@@ -521,8 +639,7 @@ Test(identity_deeds, are_of_every_operation_that_changes_something)
     for (unsigned op = 0; op < OP_COUNT; op++) {
         uint32_t traits = wire_ops[op].traits;
         bool is_keyed = (traits & OP_WRITES) != 0 && (traits & (OP_REPEATS | OP_FORWARDS)) == 0;
-        bool is_left_out = strcmp(wire_ops[op].owner, "any") == 0 || op == OP_factory_callback || op == OP_dlq_replay ||
-                           op == OP_dlq_edit || op == OP_dlq_cancel;
+        bool is_left_out = op == OP_dlq_edit;
         size_t i = 0;
         while (i < DEEDS && deeds[i].op != op) {
             i++;
@@ -564,6 +681,90 @@ ON_BOTH(identity, the_same_request_again_finds_its_effect_and_its_answer)
     close_shop(&shop);
 }
 
+enum { TAKES = 5000, WINDOW = 256, ONE_IN = 100 };
+
+static int64_t
+commits_of_stock(struct shop *shop)
+{
+    struct heard heard;
+    union json_any answer;
+    struct err_text why;
+    struct wire_buffer frame = {0};
+    encode(shop, OP_any_pause, "{\"for_ms\":0}", &frame);
+    ask_frame(shop, "stock", OP_any_pause, &(struct larder_options){.id = id_new()}, wire_buffer_slice(&frame), &heard);
+    cr_assert(heard.status == ERR_ok, "%s", heard.detail);
+    cr_assert(wire_decode(&paused_body, (struct slice){heard.frame, heard.size}, &answer, &why) == ERR_ok);
+    wire_buffer_fini(&frame);
+    return answer.paused_value.batch;
+}
+
+/* Many takes of one unit, all as first attempts; with `repeats` each ONE_IN-th goes under the id of one that was answered. Returns how
+ * many commits they took. */
+static int64_t
+take_many(struct shop *shop, const char *product, bool repeats)
+{
+    static struct id ids[TAKES];
+    struct larder_client *client = shop->clients[number_of("stock")];
+    struct wire_buffer frame = {0};
+    char json[256];
+    int replayed = 0;
+    int64_t before = commits_of_stock(shop);
+    (void)snprintf(json, sizeof json, "{\"lines\":[{\"product\":\"%s\",\"quantity\":1}]}", product);
+    encode(shop, OP_stock_take, json, &frame);
+    for (int sent = 0, heard = 0; heard < TAKES;) {
+        struct larder_reply reply;
+        if (sent < TAKES && sent - heard < WINDOW) {
+            ids[sent] = repeats && sent % ONE_IN == ONE_IN - 1 && sent > 2 * WINDOW ? ids[sent - 2 * WINDOW] : id_new();
+            struct larder_request request = {
+                .op = OP_stock_take,
+                .frame = wire_buffer_slice(&frame),
+                .options = {.id = ids[sent], .timeout_ms = WAIT_MS, .attempts = 1},
+            };
+            cr_assert_eq(larder_client_send(client, &request), ERR_ok);
+            sent++;
+            continue;
+        }
+        cr_assert_eq(larder_client_receive(client, WAIT_MS, &reply), ERR_ok);
+        cr_assert_eq(reply.status, ERR_ok, "%s", err_symbol(reply.status));
+        replayed += reply.replayed;
+        heard++;
+    }
+    wire_buffer_fini(&frame);
+    cr_expect_eq(replayed, repeats ? TAKES / ONE_IN - 2 * WINDOW / ONE_IN : 0);
+    return commits_of_stock(shop) - before;
+}
+
+static int64_t
+left_of(struct shop *shop, const char *product)
+{
+    struct heard heard;
+    union json_any answer;
+    char json[256];
+    (void)snprintf(json, sizeof json, "{\"product\":\"%s\"}", product);
+    must(shop, OP_stock_get, json, NULL, &heard, &answer);
+    return answer.stock_level_value.available;
+}
+
+/* One in a hundred that does not say that it is a repeat once sent each request of its batch to a commit of its own. */
+ON_BOTH(identity, takes_of_which_one_in_a_hundred_is_a_repeat_share_their_commits_as_others_do)
+{
+    struct shop shop;
+    struct heard heard;
+    union json_any answer;
+    const int stocked = 2 * TAKES;
+    char json[256];
+    open_shop(&shop, place);
+    (void)snprintf(json, sizeof json, "{\"product\":\"many\",\"delta\":%d}", stocked);
+    must(&shop, OP_stock_adjust, json, NULL, &heard, &answer);
+    int64_t plain = take_many(&shop, "many", false);
+    int64_t repeated = take_many(&shop, "many", true);
+    int64_t repeats = TAKES / ONE_IN - 2 * WINDOW / ONE_IN;
+    cr_expect_eq(left_of(&shop, "many"), stocked - 2 * TAKES + repeats);
+    cr_expect(plain < TAKES / 10, "%lld commits", (long long)plain);
+    cr_expect(repeated <= 2 * plain + 50, "%lld commits instead of %lld", (long long)repeated, (long long)plain);
+    close_shop(&shop);
+}
+
 /* --- another request --- */
 
 static void
@@ -596,7 +797,7 @@ ON_BOTH(identity, an_id_belongs_to_the_first_request_that_was_done_under_it_over
         act(&shop, &deeds[i], &id, false, &frame, &heard);
         EXPECT(heard, ERR_ok, &deeds[i], "for the first time");
         for (size_t k = 0; k < DEEDS; k++) {
-            if (strcmp(owner_of(&deeds[i]), owner_of(&deeds[k])) == 0) {
+            if (is_one_space(&deeds[i], &deeds[k])) {
                 expect_other(&shop, &deeds[k], &id, wire_ops[deeds[i].op].name);
             }
         }
@@ -684,17 +885,6 @@ static const uint8_t numbers[OP_COUNT][NUMBERS + 1] = {
 #include "../../actors/kit/old_numbers.def"
 };
 
-static struct db *
-open_tables(struct shop *shop, const char *actor)
-{
-    struct db_config config;
-    struct db *db = NULL;
-    struct err_text why = {""};
-    cr_assert(settings_db(&shop->place->settings, actor, 0, &config, &why) == ERR_ok, "%s", why.text);
-    cr_assert(db_open(&config, &db, &why) == ERR_ok, "%s", why.text);
-    return db;
-}
-
 static void
 make_old(struct db *db, const char *sql, uint64_t hash, const struct id *id)
 {
@@ -739,7 +929,9 @@ make_rows_old(struct shop *shop, const struct deed *deed, uint64_t number, const
     const char *actor = owner_of(deed);
     struct db *db = open_tables(shop, actor);
     uint64_t hash = hash_raw(number, frame);
-    if (strcmp(actor, "user") == 0) {
+    if (strcmp(wire_ops[deed->op].owner, "any") == 0) {
+        make_old(db, "UPDATE $answer SET fingerprint = ?, fingerprint_kind = 0 WHERE request = ?", hash, id);
+    } else if (strcmp(actor, "user") == 0) {
         make_old_mark(db, deed, frame, id);
     } else if (strcmp(actor, "stock") == 0) {
         make_old(db, "UPDATE $move SET fingerprint = ?, fingerprint_kind = 0 WHERE request = ?", hash, id);
