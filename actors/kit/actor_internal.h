@@ -325,6 +325,10 @@ replies_send_one(struct actor *actor, struct record *record, const struct item_o
 void
 replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer);
 
+/* Nobody works any more on what was asked under this id: who waits for it, if anybody does, is told ERR_internal. */
+void
+replies_refuse_waiter(struct actor *actor, const struct id *id, const char *detail);
+
 /* The actor ends: everybody who waits is told so. */
 void
 replies_refuse_waiters(struct actor *actor);

@@ -8,7 +8,8 @@
  *
  * FAILURES  A peer that is not connected takes nothing (ZMQ_IMMEDIATE): ERR_unavailable at once. A peer that dies with our request
  *           in its queue: ERR_deadline_exceeded. A reply nobody waits for is dropped and counted. A reply that cannot be read is
- *           counted; its ask ends by its deadline.
+ *           counted; its ask ends by its deadline. An outcome that its owner could not handle comes again, at once or later: none is
+ *           dropped.
  *
  * LIMITS    ASKS_MAX under way; one more is ERR_overloaded. The slab grows for those that were not sent, whose outcomes are taken out
  *           batch by batch.
@@ -42,7 +43,8 @@ struct peer {
 struct entry {
     struct ask_sent ask;
     err failure;       /* of an unsent one */
-    int32_t next;      /* in the list of its id, of the free ones, or of the unsent ones */
+    int64_t later_ms;  /* of one that is put off: not before */
+    int32_t next;      /* in the list of its id, of the free ones, of the unsent ones, or of those that are put off */
     bool is_taken;     /* waits for a reply */
     struct peer *peer; /* of such a one */
 };
@@ -58,10 +60,12 @@ struct asks {
     int32_t capacity; /* of the slab */
     int32_t free;
     int32_t unsent;
+    int32_t put_off;
     int32_t *first; /* per slot of `pending`: first entry of the id */
     struct pending pending;
     size_t count;
-    int64_t next_ms; /* lower bound of the deadlines under way */
+    int64_t next_ms;  /* lower bound of the deadlines under way */
+    int64_t later_ms; /* when the first that is put off comes */
     struct metric *strays;
 };
 
@@ -81,7 +85,9 @@ asks_create(const struct settings *settings, int wakeup_fd)
                           .first = first,
                           .free = NONE,
                           .unsent = NONE,
-                          .next_ms = INT64_MAX};
+                          .put_off = NONE,
+                          .next_ms = INT64_MAX,
+                          .later_ms = INT64_MAX};
     pending_init(&asks->pending, ASKS_MAX);
     asks->strays = metric(METRIC_COUNTER, "larder_stray_replies_total", "", "Replies that came when nobody waited for them any more.");
     return asks;
@@ -192,6 +198,28 @@ fail_later(struct asks *asks, int32_t index, err failure)
     asks->unsent = index;
 }
 
+/* Those that are put off and whose time has come go to the unsent ones. They are few: each could not be handled twice. */
+static void
+end_putting_off(struct asks *asks, int64_t now_ms)
+{
+    if (now_ms < asks->later_ms) {
+        return;
+    }
+    int32_t *link = &asks->put_off;
+    asks->later_ms = INT64_MAX;
+    while (*link != NONE) {
+        int32_t index = *link;
+        struct entry *entry = &asks->entries[index];
+        if (entry->later_ms > now_ms) {
+            asks->later_ms = entry->later_ms < asks->later_ms ? entry->later_ms : asks->later_ms;
+            link = &entry->next;
+        } else {
+            *link = entry->next;
+            fail_later(asks, index, entry->failure);
+        }
+    }
+}
+
 /* Puts the entry at the head of its id's list: a reply goes to the newest of equal attempts. Who asked before has most likely left,
  * and would take each answer away from the one that waits, attempt after attempt, once a single reply was lost. */
 static void
@@ -248,9 +276,20 @@ asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent
 }
 
 void
-asks_fail(struct asks *asks, const struct ask_sent *ask, err failure)
+asks_fail(struct asks *asks, const struct ask_sent *ask, err failure, int64_t later_ms)
 {
-    fail_later(asks, take_entry(asks, ask), failure);
+    int32_t index = take_entry(asks, ask);
+    struct entry *entry = &asks->entries[index];
+    entry->ask.failures++;
+    if (later_ms == 0) {
+        fail_later(asks, index, failure);
+        return;
+    }
+    entry->failure = failure;
+    entry->later_ms = later_ms;
+    entry->next = asks->put_off;
+    asks->put_off = index;
+    asks->later_ms = later_ms < asks->later_ms ? later_ms : asks->later_ms;
 }
 
 size_t
@@ -273,7 +312,8 @@ asks_is_ready(const struct asks *asks)
 int64_t
 asks_next_ms(const struct asks *asks)
 {
-    return asks->unsent != NONE ? 0 : asks->next_ms;
+    int64_t next_ms = asks->later_ms < asks->next_ms ? asks->later_ms : asks->next_ms;
+    return asks->unsent != NONE ? 0 : next_ms;
 }
 
 /* Finds the ask that this reply answers and takes it out; NONE for a stray. */
@@ -331,6 +371,10 @@ asks_retime(struct asks *asks, int64_t by_ms)
     for (int32_t index = 0; index < asks->used; index++) {
         asks->entries[index].ask.deadline_ms += asks->entries[index].is_taken ? by_ms : 0;
     }
+    for (int32_t index = asks->put_off; index != NONE; index = asks->entries[index].next) {
+        asks->entries[index].later_ms += by_ms;
+    }
+    asks->later_ms = asks->put_off == NONE ? INT64_MAX : 0;
     asks->next_ms = asks->count == 0 ? INT64_MAX : 0; /* the next look learns it */
 }
 
@@ -370,6 +414,7 @@ bool
 asks_next(struct asks *asks, int64_t now_ms, struct ask_outcome *outcome)
 {
     outcome->has_message = false;
+    end_putting_off(asks, now_ms);
     if (asks->unsent != NONE) {
         int32_t index = asks->unsent;
         asks->unsent = asks->entries[index].next;

@@ -18,6 +18,7 @@ struct ask_sent {
     int64_t deadline_ms;
     enum op op;
     enum ask_owner owner;
+    int failures;             /* how often its outcome could not be handled; 0 when it is sent */
     uint8_t traceparent_size; /* 0: none */
     uint8_t traceparent[ASK_TRACEPARENT_SIZE];
     void *context;
@@ -47,11 +48,12 @@ asks_connect(struct asks *asks, const char *actor);
 void
 asks_send(struct asks *asks, const char *actor, int shard, const struct ask_sent *ask, struct slice header, struct slice body);
 
-/* An outcome that was taken out could not be handled: it comes once more, as this failure. */
+/* An outcome that was taken out could not be handled: it comes once more, as this failure and with `failures` one more, at once or not
+ * before `later_ms` (UTC; 0: at once). */
 void
-asks_fail(struct asks *asks, const struct ask_sent *ask, err failure);
+asks_fail(struct asks *asks, const struct ask_sent *ask, err failure, int64_t later_ms);
 
-/* How many are without an outcome. */
+/* How many are without an outcome, or have one that comes once more. */
 size_t
 asks_count(const struct asks *asks);
 

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "actor_internal.h"
+#include "backoff.h"
 #include "clock.h"
 #include "log.h"
 #include "log_often.h"
@@ -645,26 +646,35 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     }
 }
 
-/* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. */
+/* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. Where not
+ * even that can be handled (a row is broken, or this program) it comes later and later, for as long as it takes: the state believes
+ * that somebody is being asked, and would ask nobody else. */
 static void
 return_reply(struct actor *actor, const struct record *record, err code, int64_t now_ms)
 {
-    bool is_later = err_disposition(code) == ERR_RETRY;
-    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
-    if (is_later || record->item.status != ERR_internal) {
-        asks_fail(actor->asks, record->ask, is_later ? ERR_unavailable : ERR_internal);
+    const struct ask_sent *ask = record->ask;
+    if (err_disposition(code) == ERR_RETRY) {
+        actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+        asks_fail(actor->asks, ask, ERR_unavailable, 0);
+        return;
     }
+    bool is_first = record->item.status != ERR_internal;
+    asks_fail(actor->asks, ask, ERR_internal, is_first ? 0 : now_ms + backoff_ms(actor->settings->retry_first_ms, ask->failures + 1));
 }
 
-/* The same of work that is done. */
+/* The same of work that is done; but nothing on disk stands behind it, and whoever waits for it can ask again: they are told. */
 static void
 return_work(struct actor *actor, struct record *record, err code, int64_t now_ms)
 {
     bool is_later = err_disposition(code) == ERR_RETRY;
-    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    if (is_later) {
+        actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    }
     if (is_later || record->item.status != ERR_internal) {
         works_return(actor->works, record->work, is_later ? ERR_unavailable : ERR_internal);
         record->work = NULL;
+    } else {
+        replies_refuse_waiter(actor, &record->work->id, "it could not be done, and was logged");
     }
 }
 

@@ -151,6 +151,19 @@ encode_problem(struct actor *actor, const char *detail)
 }
 
 void
+replies_refuse_waiter(struct actor *actor, const struct id *id, const char *detail)
+{
+    struct waiter *waiter = actor->waiters_waiting;
+    while (waiter != NULL && !id_equal(&waiter->id, id)) {
+        waiter = waiter->next;
+    }
+    if (waiter != NULL) {
+        replies_finish_waiter(
+            actor, &(struct waiter_answer){.waiter = waiter, .status = ERR_internal, .frame = encode_problem(actor, detail)});
+    }
+}
+
+void
 replies_refuse_waiters(struct actor *actor)
 {
     struct slice frame = encode_problem(actor, "the actor ends; ask again with the same id");

@@ -1398,6 +1398,63 @@ ON_BOTH(actor, answers_when_its_peer_has_answered)
     finish(&stage);
 }
 
+static void
+await_stubborn(struct stage *stage, int count)
+{
+    int64_t until_ms = link_steady_ms() + WAIT_MS;
+    while (toy_stubborn() < count) {
+        cr_assert(link_steady_ms() < until_ms, "it came %d times", toy_stubborn());
+        serve(stage, 5);
+    }
+}
+
+/* As it was, as the failure, and then later and later: what was asked for stays what is being asked for. */
+ON_BOTH(actor, keeps_an_outcome_that_cannot_even_be_handled_as_a_failure_until_it_can)
+{
+    struct stage stage;
+    start(&stage, place);
+    await_factory(&stage);
+    struct sending how = {.id = id_new()};
+    struct stock_adjust body = adjust_of("stubborn", 7, "ask");
+    send_op(&stage, OP_stock_adjust, &body, &how);
+    await_question(&stage);
+    answer_question(&stage);
+    await_stubborn(&stage, 5);
+    cr_expect(adjust(&stage, "donut", 0, "later").status == ERR_ok);
+    await_total(&stage, "donut", 1);
+    how.again = true;
+    send_op(&stage, OP_stock_adjust, &body, &how);
+    (void)expect_status(&stage, ERR_unavailable);
+    toy_heal();
+    struct heard heard = expect_status(&stage, ERR_internal);
+    cr_expect(id_equal(&heard.id, &how.id) && !heard.again);
+    send_op(&stage, OP_stock_adjust, &body, &how);
+    await_question(&stage);
+    answer_question(&stage);
+    cr_expect(expect_status(&stage, ERR_ok).total == 7);
+    expect_consistent(&stage, 3);
+    finish(&stage);
+}
+
+/* Nothing on disk stands behind work: it can be asked for again. */
+ON_BOTH(actor, tells_who_waits_for_work_whose_outcome_cannot_even_be_handled_as_a_failure)
+{
+    struct stage stage;
+    start(&stage, place);
+    struct sending how = {.id = id_new()};
+    struct stock_adjust body = adjust_of("stubborn", 7, "work");
+    send_op(&stage, OP_stock_adjust, &body, &how);
+    struct heard heard = expect_status(&stage, ERR_internal);
+    cr_expect(id_equal(&heard.id, &how.id));
+    cr_expect(toy_stubborn() == 4, "each twice, with its batch and alone: it came %d times", toy_stubborn());
+    toy_heal();
+    how.again = true;
+    send_op(&stage, OP_stock_adjust, &body, &how);
+    cr_expect(expect_status(&stage, ERR_ok).total == 7);
+    expect_consistent(&stage, 1);
+    finish(&stage);
+}
+
 ON_BOTH(actor, says_so_when_its_peer_never_answers)
 {
     struct stage stage;

@@ -60,6 +60,7 @@ static const struct db_step toy_steps[] = {
 static struct asked asks[TOY_ASKS_MAX];
 static size_t ask_count;
 static _Atomic bool is_healed;
+static _Atomic int stubborn_count;
 static _Atomic bool has_room;
 static sem_t gate_entered;
 static sem_t gate_open;
@@ -96,6 +97,12 @@ void
 toy_heal(void)
 {
     atomic_store(&is_healed, true);
+}
+
+int
+toy_stubborn(void)
+{
+    return atomic_load(&stubborn_count);
 }
 
 static bool
@@ -223,6 +230,23 @@ ask_factory(struct batch *batch, struct item *item, const struct stock_adjust *a
                                    .context = asked});
 }
 
+static void
+run_nothing(void *memory)
+{
+    (void)memory;
+}
+
+static void
+work(struct batch *batch, struct item *item, const struct stock_adjust *adjust)
+{
+    struct asked *asked = calloc(1, sizeof *asked);
+    cr_assert(asked != NULL);
+    *asked = (struct asked){.delta = adjust->delta};
+    snprintf(asked->product, sizeof asked->product, "%.*s", (int)adjust->product.size, (const char *)adjust->product.data);
+    cr_assert(batch_work(batch, &(struct work){.id = item->id, .run = run_nothing, .discard = free, .memory = asked}));
+    asked->waiter = item_defer(batch, item);
+}
+
 static struct id
 letter_of(const struct batch *batch, struct slice product)
 {
@@ -259,6 +283,10 @@ handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
     }
     if (is_text(reason, "ask")) {
         ask_factory(batch, item, adjust);
+        return;
+    }
+    if (is_text(reason, "work")) {
+        work(batch, item, adjust);
         return;
     }
     if (is_text(reason, "kills")) {
@@ -318,14 +346,19 @@ handle_request(struct toy *toy, struct batch *batch, struct item *item)
     item_answer(batch, item, &level);
 }
 
-/* The waiter is taken out of a copy: the batch may be dropped, and then the reply comes again. */
+/* What came of an ask or of work. The waiter is taken out of a copy: the batch may be dropped, and then it comes again. */
 static void
-handle_reply(struct toy *toy, struct batch *batch, struct item *item)
+handle_outcome(struct toy *toy, struct batch *batch, struct item *item)
 {
     const struct asked *asked = item->context;
     struct waiter *waiter = asked->waiter;
+    if (strcmp(asked->product, "stubborn") == 0 && !atomic_load(&is_healed)) {
+        atomic_fetch_add(&stubborn_count, 1);
+        (void)change(toy, batch, slice_of(asked->product), -1, item);
+        return;
+    }
     if (item->status != ERR_ok) {
-        waiter_refuse(batch, &waiter, item->status, item->body);
+        waiter_refuse(batch, &waiter, item->status, item->body == NULL ? &(struct problem){0} : item->body);
         return;
     }
     const struct tally *tally = change(toy, batch, slice_of(asked->product), asked->delta, item);
@@ -403,7 +436,8 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         handle_event(toy, batch, item);
         break;
     case ITEM_REPLY:
-        handle_reply(toy, batch, item);
+    case ITEM_WORK:
+        handle_outcome(toy, batch, item);
         break;
     case ITEM_DUE:
         if (is_text(item->key, "kills")) {
@@ -415,7 +449,6 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         }
         break;
     case ITEM_CALL:
-    case ITEM_WORK:
     case ITEM_HEAD:
         break;
     }
@@ -538,6 +571,7 @@ const struct actor_class toy_class = {
     .name = "stock",
     .steps = toy_steps,
     .step_count = sizeof toy_steps / sizeof toy_steps[0],
+    .works_max = 4,
     .open = toy_open,
     .close = toy_close,
     .handle = toy_handle,

@@ -9,6 +9,7 @@
  *                    later   nothing now: a due row of the product, due after `delta` ms, adds 1
  *                    cancel  takes that due row away
  *                    ask     asks factory.get first, until the request's own deadline; the answer waits for it
+ *                    work    does so after work of nothing beside the actor; the answer waits for it
  *                    mute    says nothing at all
  *                    never   nothing now: a due row of the product that was given up; it adds 1 when somebody asks for it
  *                    bury    nothing now: a letter about the product; `settle` says that it is finished after all
@@ -20,6 +21,7 @@
  *   factory.produced (event): total += quantity. Of products that begin with `poison` it is refused (internal) until toy_heal(), of
  * `away` (unavailable) until then, of `breaks` it violates the CHECK, of `kills` it ends the process until toy_heal(). due row adds 1;
  * that of `kills` ends the process until toy_heal(), that of `hidden` emits until then what cannot be said
+ * The outcome of an ask or of work about `stubborn` violates the CHECK until toy_heal(), whatever it is.
  *
  * Its tables: $tally (product, total) and $entry (n, request, product, delta); a request that was done twice has two entries.
  */
@@ -54,8 +56,12 @@ toy_await_gate(void);
 void
 toy_open_gate(void);
 
-/* From here on `poison`, `away` and `kills` are fine. */
+/* From here on `poison`, `away`, `kills` and `stubborn` are fine. */
 void
 toy_heal(void);
+
+/* How often an outcome about `stubborn` was handled in vain. */
+int
+toy_stubborn(void);
 
 #endif

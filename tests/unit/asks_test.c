@@ -288,13 +288,37 @@ Test(asks, come_once_more_when_their_outcome_could_not_be_handled, .timeout = 30
     answer_as(&stage, &request, &id, true, "ok");
     struct ask_outcome outcome = next(&stage);
     message_fini(&outcome.message);
-    asks_fail(stage.asks, &outcome.ask, ERR_unavailable);
+    asks_fail(stage.asks, &outcome.ask, ERR_unavailable, 0);
     cr_expect(asks_count(stage.asks) == 1);
     struct ask_outcome second = next(&stage);
     cr_expect(second.status == ERR_unavailable);
     cr_expect(second.ask.context == &context);
     cr_expect(!second.has_message);
     cr_expect(asks_count(stage.asks) == 0);
+    stop(&stage);
+}
+
+Test(asks, come_later_when_they_are_put_off_and_as_much_later_as_the_clock_is_set, .timeout = 30)
+{
+    struct stage stage;
+    struct ask_outcome outcome;
+    start(&stage, true);
+    stage.now_ms = 1000;
+    struct ask_sent first = {.id = id_new(), .failures = 1};
+    struct ask_sent second = {.id = id_new(), .failures = 7};
+    asks_fail(stage.asks, &first, ERR_internal, 3000);
+    asks_fail(stage.asks, &second, ERR_unavailable, 2000);
+    cr_expect(asks_count(stage.asks) == 2 && !asks_is_ready(stage.asks));
+    cr_expect(asks_next_ms(stage.asks) == 2000);
+    cr_expect(!asks_next(stage.asks, 1999, &outcome));
+    cr_assert(asks_next(stage.asks, 2000, &outcome));
+    cr_expect(id_equal(&outcome.ask.id, &second.id) && outcome.ask.failures == 8 && outcome.status == ERR_unavailable);
+    cr_expect(asks_next_ms(stage.asks) == 3000);
+    asks_retime(stage.asks, 5000);
+    cr_expect(!asks_next(stage.asks, 7999, &outcome));
+    cr_assert(asks_next(stage.asks, 8000, &outcome));
+    cr_expect(id_equal(&outcome.ask.id, &first.id) && outcome.ask.failures == 2 && outcome.status == ERR_internal);
+    cr_expect(asks_count(stage.asks) == 0 && asks_next_ms(stage.asks) == INT64_MAX);
     stop(&stage);
 }
 
