@@ -139,6 +139,9 @@ verify_compare_letters(struct verify_survey *survey, struct err_text *why);
  * nothing when order was never started. Snapshots of its own. */
 MUST_CHECK err
 verify_compare_orders(struct verify_survey *survey, struct err_text *why);
+/* Charges beside their orders. How many there are; 0 when payment was never started. */
+MUST_CHECK err
+verify_compare_charges(struct verify_survey *survey, int64_t *charges, struct err_text *why);
 /* What each shard of stock knows of productions beside the factory. Prints a line for each. */
 MUST_CHECK err
 verify_compare_productions(struct verify_survey *survey, struct err_text *why);

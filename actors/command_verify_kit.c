@@ -13,7 +13,7 @@
  *
  * LIMITS
  *   What an event, a letter or an answer says inside is proved as far as others keep it too; the rest is what somebody wanted to say.
- *   Of each table the first TOLD_MAX faults are told, all are counted. An event of a type that is not known here is a later build's:
+ *   Of each table the first VERIFY_TOLD_MAX faults are told, all are counted. An event of a type that is not known here is a later build's:
  *   its body is not read.
  */
 #include <inttypes.h>
@@ -24,8 +24,6 @@
 #include "command_verify.h"
 #include "wire.h"
 
-#define RANGE 1000
-#define TOLD_MAX 20
 #define TOPIC_SIZE 160
 
 struct proof {
@@ -36,16 +34,15 @@ struct proof {
     void *decoded; /* room for the largest body */
 };
 
-/* How one table is read: pages above a number, which is column 0. */
 struct table {
-    const char *sql;
-    void (*see)(struct proof *proof, struct db_statement *row);
+    const char *sql; /* as of a walk */
+    err (*see)(void *context, struct db_statement *row);
 };
 
 static bool
 is_told(struct proof *proof)
 {
-    if (proof->told++ < TOLD_MAX) {
+    if (proof->told++ < VERIFY_TOLD_MAX) {
         return true;
     }
     proof->survey->faults++;
@@ -79,9 +76,10 @@ event_fault(struct proof *proof, struct slice header_frame, struct slice body, s
     return type == EVENT_COUNT || can_be_read(proof, wire_events[type].body, body) ? NULL : "its body cannot be read";
 }
 
-static void
-see_kept(struct proof *proof, struct db_statement *row)
+static err
+see_kept(void *context, struct db_statement *row)
 {
+    struct proof *proof = context;
     struct event_header header;
     int64_t seq = db_i64(row, 0);
     struct slice topic = db_bytes(row, 3);
@@ -99,6 +97,7 @@ see_kept(struct proof *proof, struct db_statement *row)
     if (words != NULL) {
         FAULT(proof, "event %" PRId64 " is kept, but %s", seq, words);
     }
+    return ERR_ok;
 }
 
 /* The events that are kept are the last ones. */
@@ -178,9 +177,10 @@ is_answer(struct proof *proof, bool is_ok, struct slice frame)
     return false;
 }
 
-static void
-see_answer(struct proof *proof, struct db_statement *row)
+static err
+see_answer(void *context, struct db_statement *row)
 {
+    struct proof *proof = context;
     struct id request = db_id(row, 1);
     struct slice status = db_bytes(row, 2);
     char text[ID_TEXT_SIZE];
@@ -194,11 +194,13 @@ see_answer(struct proof *proof, struct db_statement *row)
         id_format(&request, text);
         FAULT(proof, "the stored answer %" PRId64 ", to request %s, %s", db_i64(row, 0), text, words);
     }
+    return ERR_ok;
 }
 
-static void
-see_burial(struct proof *proof, struct db_statement *row)
+static err
+see_burial(void *context, struct db_statement *row)
 {
+    struct proof *proof = context;
     struct burial burial;
     struct err_text why;
     struct id letter = db_id(row, 1);
@@ -207,6 +209,7 @@ see_burial(struct proof *proof, struct db_statement *row)
     } else if (!id_equal(&letter, &burial.letter)) {
         FAULT(proof, "burial %" PRId64 " is of another letter than its row says", db_i64(row, 0));
     }
+    return ERR_ok;
 }
 
 static const struct table tables[] = {
@@ -214,28 +217,6 @@ static const struct table tables[] = {
     {"SELECT n, request, status, body, answered FROM $answer WHERE n > ? ORDER BY n LIMIT ?", see_answer},
     {"SELECT n, letter, frame FROM $burial WHERE n > ? ORDER BY n LIMIT ?", see_burial},
 };
-
-static err
-read_table(struct proof *proof, const struct table *table)
-{
-    struct db_statement *rows = db_statement(proof->source->db, table->sql);
-    int64_t after = INT64_MIN;
-    proof->told = 0;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_i64(rows, after);
-        db_bind_i64(rows, RANGE);
-        err code = db_query(rows);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(rows); count++) {
-            after = db_i64(rows, 0);
-            table->see(proof, rows);
-        }
-        proof->survey->rows_checked += count;
-    }
-    return ERR_ok;
-}
 
 static err
 read_parked(struct proof *proof)
@@ -294,7 +275,9 @@ verify_kit(struct verify_survey *survey, const struct verify_source *source, con
     }
     err code = ERR_ok;
     for (size_t i = 0; code == ERR_ok && i < sizeof tables / sizeof tables[0]; i++) {
-        code = read_table(&proof, &tables[i]);
+        proof.told = 0;
+        code = verify_walk(&(struct verify_walk){
+            .db = source->db, .sql = tables[i].sql, .see = tables[i].see, .context = &proof, .rows = &survey->rows_checked});
     }
     if (code == ERR_ok) {
         code = read_parked(&proof);

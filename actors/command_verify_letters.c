@@ -15,23 +15,18 @@
  *   Each is a sentence that names the event and the letter.
  *
  * LIMITS
- *   The rows are in memory, about 300 bytes each. Of each kind the first TOLD_MAX faults are told, all are counted. Of dead letters
- *   without a row SUSPECTS_MAX are looked at again; how many more there were is said, and is a fault when one of these is.
+ *   The rows are in memory, about 300 bytes each. Of each kind the first VERIFY_TOLD_MAX faults are told, all are counted. Of dead letters
+ *   without a row VERIFY_SUSPECTS_MAX are looked at again; how many more there were is said, and is a fault when one of these is.
  */
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "actor.h"
-#include "command_verify.h"
+#include "command_verify_looks.h"
 #include "dlq/dlq_letter.h"
 #include "wire.h"
 
-#define RANGE 10000
-#define BURIALS 256
-#define TOLD_MAX 20
-#define SUSPECTS_MAX 20000
 #define LOOK_ROUNDS 40
 
 /* What a row is called, by its owner and in its letter. Zero-initialised where nothing is, so that it can be compared whole. */
@@ -67,10 +62,7 @@ struct suspect {
 
 struct verify_rows {
     struct rows of[VERIFY_SOURCES_MAX]; /* as the survey's sources */
-    struct suspect *suspects;
-    size_t suspect_count;
-    size_t suspect_capacity;
-    int64_t not_looked_at; /* beyond SUSPECTS_MAX */
+    struct verify_suspects suspects;
 };
 
 static void *
@@ -94,6 +86,7 @@ verify_rows_create(struct verify_survey *survey)
     if (survey->rows == NULL) {
         abort();
     }
+    survey->rows->suspects.size = sizeof(struct suspect);
 }
 
 void
@@ -102,7 +95,7 @@ verify_rows_destroy(struct verify_survey *survey)
     for (size_t i = 0; i < VERIFY_SOURCES_MAX; i++) {
         free(survey->rows->of[i].all);
     }
-    free(survey->rows->suspects);
+    verify_suspects_fini(&survey->rows->suspects);
     free(survey->rows);
     survey->rows = NULL;
 }
@@ -212,39 +205,28 @@ read_due(const struct verify_source *source, struct rows *rows)
     return code;
 }
 
-static void
-see_burial(struct verify_survey *survey, const struct verify_source *source, struct rows *rows, struct slice frame)
+/* The rows of one actor and its letters, whichever is being read. */
+struct reading {
+    struct verify_survey *survey;
+    const struct verify_source *source;
+    struct rows *rows;
+};
+
+static err
+see_burial(void *context, struct db_statement *read)
 {
+    const struct reading *reading = context;
     struct burial burial;
     struct err_text why;
-    if (wire_decode(&burial_body, frame, &burial, &why) != ERR_ok) {
-        verify_fault(survey, source->name, "a burial cannot be read: %s", why.text);
-        return;
+    if (wire_decode(&burial_body, db_bytes(read, 1), &burial, &why) != ERR_ok) {
+        verify_fault(reading->survey, reading->source->name, "a burial cannot be read: %s", why.text);
+        return ERR_ok;
     }
     bool is_call = WIRE_HAS(&burial, burial, due_key);
     struct row_name name = is_call ? call_name(burial.owner, burial.due_key) : event_name(burial.source, burial.seq);
-    struct kept_row *row = find_row(rows, &name);
+    struct kept_row *row = find_row(reading->rows, &name);
     if (row != NULL) {
         row->is_pending = true;
-    }
-}
-
-static err
-read_burials(struct verify_survey *survey, const struct verify_source *source, struct rows *rows)
-{
-    struct db_statement *read = db_statement(source->db, "SELECT n, frame FROM $burial WHERE n > ? ORDER BY n LIMIT ?");
-    int64_t after = INT64_MIN;
-    for (int64_t count = BURIALS; count == BURIALS;) {
-        db_bind_i64(read, after);
-        db_bind_i64(read, BURIALS);
-        err code = db_query(read);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(read); count++) {
-            after = db_i64(read, 0);
-            see_burial(survey, source, rows, db_bytes(read, 1));
-        }
     }
     return ERR_ok;
 }
@@ -264,7 +246,10 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
         qsort(rows->all, rows->count, sizeof *rows->all, compare_rows);
     }
     if (code == ERR_ok) {
-        code = read_burials(survey, source, rows);
+        code = verify_walk(&(struct verify_walk){.db = source->db,
+                                                 .sql = "SELECT n, frame FROM $burial WHERE n > ? ORDER BY n LIMIT ?",
+                                                 .see = see_burial,
+                                                 .context = &(struct reading){survey, source, rows}});
     }
     if (code == ERR_ok) {
         code = db_settle(source->db);
@@ -274,51 +259,38 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
 
 /* --- the letters --- */
 
-static void
-suspect(struct verify_rows *rows, const struct suspect *found)
+/* Letters of events, calls and sagas that an actor could not finish. */
+static err
+see_letter(void *context, struct db_statement *read)
 {
-    if (rows->suspect_count == SUSPECTS_MAX) {
-        rows->not_looked_at++;
-        return;
+    const struct reading *owner = context;
+    int64_t kind = db_i64(read, 2);
+    if (kind != DLQ_EVENT && kind != DLQ_CALL && kind != DLQ_SAGA) {
+        return ERR_ok;
     }
-    rows->suspects = grown(rows->suspects, &rows->suspect_capacity, rows->suspect_count, sizeof *rows->suspects);
-    rows->suspects[rows->suspect_count++] = *found;
+    struct row_name name =
+        kind == DLQ_EVENT ? event_name(db_bytes(read, 4), db_i64(read, 5)) : call_name(db_bytes(read, 6), db_bytes(read, 7));
+    struct kept_row *row = find_row(owner->rows, &name);
+    if (row != NULL) {
+        row->is_known = true;
+    } else if (db_i64(read, 3) == DLQ_DEAD) {
+        verify_suspect(&owner->survey->rows->suspects,
+                       &(struct suspect){.n = db_i64(read, 0), .letter = db_id(read, 1), .name = name, .owner = owner->source});
+    }
+    return ERR_ok;
 }
 
-/* All letters of events, calls and sagas that this owner could not finish. */
 static err
 read_letters(struct verify_survey *survey, const struct verify_source *dlq, const struct verify_source *owner)
 {
-    struct verify_rows *all = survey->rows;
-    struct rows *rows = &all->of[owner - survey->sources];
-    struct db_statement *read = db_statement(dlq->db, "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter"
-                                                      " WHERE destination = ? AND n > ? ORDER BY n LIMIT ?");
-    int64_t after = 0;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_text(read, slice_of(owner->name));
-        db_bind_i64(read, after);
-        db_bind_i64(read, RANGE);
-        err code = db_query(read);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(read); count++) {
-            after = db_i64(read, 0);
-            int64_t kind = db_i64(read, 2);
-            if (kind != DLQ_EVENT && kind != DLQ_CALL && kind != DLQ_SAGA) {
-                continue;
-            }
-            struct row_name name =
-                kind == DLQ_EVENT ? event_name(db_bytes(read, 4), db_i64(read, 5)) : call_name(db_bytes(read, 6), db_bytes(read, 7));
-            struct kept_row *row = find_row(rows, &name);
-            if (row != NULL) {
-                row->is_known = true;
-            } else if (db_i64(read, 3) == DLQ_DEAD) {
-                suspect(all, &(struct suspect){.n = after, .letter = db_id(read, 1), .name = name, .owner = owner});
-            }
-        }
-    }
-    return ERR_ok;
+    return verify_walk(&(struct verify_walk){
+        .db = dlq->db,
+        .sql = "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter WHERE destination = ? AND n > ?"
+               " ORDER BY n LIMIT ?",
+        .of = slice_of(owner->name),
+        .see = see_letter,
+        .context = &(struct reading){survey, owner, &survey->rows->of[owner - survey->sources]},
+    });
 }
 
 static void
@@ -335,10 +307,10 @@ judge_rows(struct verify_survey *survey, const struct verify_source *owner)
         char event[ID_TEXT_SIZE] = "";
         describe(&row->name, words);
         id_format(&row->event, event);
-        if (told++ == TOLD_MAX) {
+        if (told++ == VERIFY_TOLD_MAX) {
             fprintf(stderr, "%s: more rows without a letter are counted, but not told\n", owner->name);
         }
-        if (told > TOLD_MAX) {
+        if (told > VERIFY_TOLD_MAX) {
             survey->faults++;
         } else {
             verify_fault(survey, owner->name, "%s%s%s was given up and the dlq has confirmed it, but %s", words,
@@ -381,62 +353,69 @@ has_row(const struct suspect *suspect, bool *has)
     return code;
 }
 
+static bool
+is_in_doubt(void *context)
+{
+    const struct verify_survey *survey = context;
+    return survey->rows->suspects.count > 0;
+}
+
 /* Drops those that are not suspect any more. New snapshots: the letters' first, then the rows'. */
 static err
-look_again(struct verify_survey *survey, const struct verify_source *dlq, struct err_text *why)
+look_again(void *context, struct err_text *why)
 {
-    struct verify_rows *rows = survey->rows;
+    const struct verify_survey *survey = context;
+    struct verify_suspects *all = &survey->rows->suspects;
+    struct suspect *suspects = all->all;
+    const struct verify_source *dlq = survey->dlq;
     size_t dead = 0;
-    for (size_t i = 0; i < rows->suspect_count; i++) {
+    for (size_t i = 0; i < all->count; i++) {
         bool is = false;
-        err code = is_dead(dlq, &rows->suspects[i], &is);
+        err code = is_dead(dlq, &suspects[i], &is);
         if (code != ERR_ok) {
             return verify_unread(dlq, code, why);
         }
         if (is) {
-            rows->suspects[dead++] = rows->suspects[i];
+            suspects[dead++] = suspects[i];
         }
     }
     db_rollback(dlq->db);
-    rows->suspect_count = dead;
     size_t left = 0;
     for (size_t i = 0; i < dead; i++) {
         bool has = false;
-        err code = has_row(&rows->suspects[i], &has);
+        err code = has_row(&suspects[i], &has);
         if (code != ERR_ok) {
-            return verify_unread(rows->suspects[i].owner, code, why);
+            return verify_unread(suspects[i].owner, code, why);
         }
         if (!has) {
-            rows->suspects[left++] = rows->suspects[i];
+            suspects[left++] = suspects[i];
         }
     }
     for (size_t i = 0; i < survey->count; i++) {
         db_rollback(survey->sources[i].db);
     }
-    rows->suspect_count = left;
+    all->count = left;
     return ERR_ok;
 }
 
 static void
 judge_suspects(struct verify_survey *survey)
 {
-    struct verify_rows *rows = survey->rows;
-    for (size_t i = 0; i < rows->suspect_count; i++) {
+    const struct verify_suspects *all = &survey->rows->suspects;
+    const struct suspect *suspects = all->all;
+    for (size_t i = 0; i < all->count; i++) {
         char words[192];
         char letter[ID_TEXT_SIZE];
-        describe(&rows->suspects[i].name, words);
-        id_format(&rows->suspects[i].letter, letter);
-        if (i >= TOLD_MAX) {
+        describe(&suspects[i].name, words);
+        id_format(&suspects[i].letter, letter);
+        if (i >= VERIFY_TOLD_MAX) {
             survey->faults++;
         } else {
             verify_fault(survey, "dlq/0", "letter %s is dead, but %s does not keep %s: replay it to close it", letter,
-                         rows->suspects[i].owner->name, words);
+                         suspects[i].owner->name, words);
         }
     }
-    if (rows->not_looked_at > 0) {
-        fprintf(stderr, "dlq/0: %lld more dead letters had no row and were not looked at again\n", (long long)rows->not_looked_at);
-        survey->faults += rows->suspect_count > 0 ? rows->not_looked_at : 0;
-    }
+    verify_suspects_say_rest(all, survey, &(struct verify_rest){"dlq/0", "dead letters had no row", (int64_t)all->count});
 }
 
 static err
@@ -464,9 +443,8 @@ verify_compare_letters(struct verify_survey *survey, struct err_text *why)
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         judge_rows(survey, &survey->sources[i]);
     }
-    for (int round = 0; code == ERR_ok && survey->rows->suspect_count > 0 && round < LOOK_ROUNDS; round++) {
-        (void)poll(NULL, 0, survey->look_pause_ms);
-        code = dlq == NULL ? ERR_ok : look_again(survey, dlq, why);
+    if (code == ERR_ok && dlq != NULL) {
+        code = verify_look_again(survey, &(struct verify_looks){LOOK_ROUNDS, is_in_doubt, look_again, survey}, why);
     }
     if (code == ERR_ok) {
         judge_suspects(survey);

@@ -4,7 +4,7 @@
  *   Proves that the copies of the menu, which sales and order keep in their own databases, are the menu.
  *
  *   The menu is read in one snapshot, then each copy in one of its own, side by side in the order of their SKUs. What differs is only
- * suspect: the shop may be open. It is looked at again, LOOK_ROUNDS times at most, the menu first and the copy after it: when the
+ * suspect: the shop may be open. It is looked at again, VERIFY_LOOKS_MAX times at most, the menu first and the copy after it: when the
  * copy's cursor has come to where the menu's stream ended then, it must have what the menu had, or something newer that the menu has
  * in the next round.
  *
@@ -15,20 +15,16 @@
  *   Each is a sentence that names the product. What a follower has not been told yet, or has parked, is counted and no fault.
  *
  * LIMITS
- *   Of each copy the first TOLD_MAX faults are told, all are counted. Of what differs SUSPECTS_MAX are looked at again; how many more
+ *   Of each copy the first VERIFY_TOLD_MAX faults are told, all are counted. Of what differs VERIFY_SUSPECTS_MAX are looked at again; how many more
  *   there were is said, and is a fault when one of these is.
  */
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "command_verify.h"
+#include "command_verify_looks.h"
 
 #define RANGE 10000
-#define TOLD_MAX 20
-#define SUSPECTS_MAX 20000
-#define LOOK_ROUNDS 10
 #define COPIED "name, amount, currency, is_active, version"
 
 static const char *const followers[] = {"sales/0", "order/0"};
@@ -54,13 +50,11 @@ struct suspect {
 struct comparison {
     const struct verify_source *menu;
     const struct verify_source *follower;
-    struct suspect *suspects;
-    size_t count;
-    size_t capacity;
-    int64_t not_looked_at; /* beyond SUSPECTS_MAX */
+    struct verify_suspects suspects;
     int64_t products;
-    int64_t head;   /* of the menu's stream, in the menu's snapshot */
-    int64_t cursor; /* of the follower, in its snapshot */
+    int64_t head;          /* of the menu's stream, in the menu's snapshot */
+    int64_t cursor;        /* of the follower, in its snapshot */
+    int64_t cursor_before; /* in the look before; -1: this is the first */
 };
 
 /* One of two tables that are read side by side; `product` is empty at the end. */
@@ -74,19 +68,13 @@ struct side {
 
 /* --- rows --- */
 
-static void
-copy_text(char *text, size_t size, struct slice from)
-{
-    snprintf(text, size, "%.*s", (int)from.size, from.size == 0 ? "" : (const char *)from.data);
-}
-
 /* The columns COPIED, from `first` on. */
 static struct entry
 read_entry(struct db_statement *row, int first)
 {
     struct entry entry = {.amount = db_i64(row, first + 1), .is_active = db_i64(row, first + 3), .version = db_i64(row, first + 4)};
-    copy_text(entry.name, sizeof entry.name, db_bytes(row, first));
-    copy_text(entry.currency, sizeof entry.currency, db_bytes(row, first + 2));
+    verify_copy_text(entry.name, sizeof entry.name, db_bytes(row, first));
+    verify_copy_text(entry.currency, sizeof entry.currency, db_bytes(row, first + 2));
     return entry;
 }
 
@@ -117,7 +105,7 @@ side_next(struct side *side)
         return ERR_ok;
     }
     side->read++;
-    copy_text(side->product, sizeof side->product, db_bytes(side->rows, 0));
+    verify_copy_text(side->product, sizeof side->product, db_bytes(side->rows, 0));
     side->entry = read_entry(side->rows, 1);
     return ERR_ok;
 }
@@ -130,25 +118,6 @@ side_first(struct side *side, struct db *db, const char *sql)
 }
 
 /* --- the first look --- */
-
-static void
-suspect(struct comparison *comparison, const char *product)
-{
-    if (comparison->count == SUSPECTS_MAX) {
-        comparison->not_looked_at++;
-        return;
-    }
-    if (comparison->count == comparison->capacity) {
-        comparison->capacity = comparison->capacity == 0 ? 64 : comparison->capacity * 2;
-        comparison->suspects = realloc(comparison->suspects, comparison->capacity * sizeof *comparison->suspects);
-        if (comparison->suspects == NULL) {
-            abort();
-        }
-    }
-    struct suspect *found = &comparison->suspects[comparison->count++];
-    memset(found, 0, sizeof *found);
-    snprintf(found->product, sizeof found->product, "%s", product);
-}
 
 static err
 read_sides(struct comparison *comparison)
@@ -165,7 +134,9 @@ read_sides(struct comparison *comparison)
         int order = menu.is_over ? 1 : copy.is_over ? -1 : strcmp(menu.product, copy.product);
         comparison->products += order <= 0 ? 1 : 0;
         if (order != 0 || !is_same(&menu.entry, &copy.entry)) {
-            suspect(comparison, order <= 0 ? menu.product : copy.product);
+            struct suspect found = {.verdict = DIFFERS};
+            (void)snprintf(found.product, sizeof found.product, "%s", order <= 0 ? menu.product : copy.product);
+            verify_suspect(&comparison->suspects, &found);
         }
         if (order <= 0) {
             code = side_next(&menu);
@@ -178,15 +149,6 @@ read_sides(struct comparison *comparison)
 }
 
 /* --- the next looks --- */
-
-static err
-read_number(struct db_statement *read, int64_t *number)
-{
-    err code = db_query(read);
-    *number = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
-    db_done(read);
-    return code;
-}
 
 static err
 read_one(struct db *db, const char *sql, const char *product, struct entry *entry)
@@ -207,9 +169,10 @@ read_menu(struct comparison *comparison)
 {
     struct db *db = comparison->menu->db;
     struct db_statement *head = db_statement(db, "SELECT seq FROM $shard WHERE shard = 0");
-    err code = read_number(head, &comparison->head);
-    for (size_t i = 0; code == ERR_ok && i < comparison->count; i++) {
-        struct suspect *found = &comparison->suspects[i];
+    err code = verify_read_number(head, &comparison->head);
+    struct suspect *suspects = comparison->suspects.all;
+    for (size_t i = 0; code == ERR_ok && i < comparison->suspects.count; i++) {
+        struct suspect *found = &suspects[i];
         code = read_one(db, "SELECT " COPIED " FROM $product WHERE product = ?", found->product, &found->original);
     }
     return code;
@@ -226,7 +189,7 @@ judge(const struct comparison *comparison, struct suspect *found)
     if (code == ERR_ok && copy->version < menu->version) {
         struct db_statement *read = db_statement(comparison->follower->db, "SELECT COUNT(*) FROM $parked WHERE event_key = ?");
         db_bind_text(read, slice_of(found->product));
-        code = read_number(read, &parked);
+        code = verify_read_number(read, &parked);
     }
     if (is_same(menu, copy)) {
         found->verdict = AGREES;
@@ -243,61 +206,46 @@ read_copies(struct comparison *comparison)
 {
     struct db_statement *read = db_statement(comparison->follower->db, "SELECT position FROM $cursor WHERE source = ?");
     db_bind_text(read, slice_of(comparison->menu->name));
-    err code = read_number(read, &comparison->cursor);
+    comparison->cursor_before = comparison->cursor;
+    err code = verify_read_number(read, &comparison->cursor);
+    struct suspect *suspects = comparison->suspects.all;
     size_t left = 0;
-    for (size_t i = 0; code == ERR_ok && i < comparison->count; i++) {
-        code = judge(comparison, &comparison->suspects[i]);
-        if (comparison->suspects[i].verdict != AGREES) {
-            comparison->suspects[left++] = comparison->suspects[i];
+    for (size_t i = 0; code == ERR_ok && i < comparison->suspects.count; i++) {
+        code = judge(comparison, &suspects[i]);
+        if (suspects[i].verdict != AGREES) {
+            suspects[left++] = suspects[i];
         }
     }
-    comparison->count = code == ERR_ok ? left : comparison->count;
+    comparison->suspects.count = code == ERR_ok ? left : comparison->suspects.count;
     return code;
-}
-
-static err
-ended(const struct verify_source *source, err code, struct err_text *why)
-{
-    if (code == ERR_ok) {
-        code = db_settle(source->db);
-    }
-    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
-    db_rollback(source->db);
-    return code;
-}
-
-static err
-look_again(struct comparison *comparison, struct err_text *why)
-{
-    err code = ended(comparison->menu, read_menu(comparison), why);
-    return code == ERR_ok ? ended(comparison->follower, read_copies(comparison), why) : code;
 }
 
 static int64_t
 count_verdict(const struct comparison *comparison, enum verdict verdict)
 {
+    const struct suspect *suspects = comparison->suspects.all;
     int64_t count = 0;
-    for (size_t i = 0; i < comparison->count; i++) {
-        count += comparison->suspects[i].verdict == verdict ? 1 : 0;
+    for (size_t i = 0; i < comparison->suspects.count; i++) {
+        count += suspects[i].verdict == verdict ? 1 : 0;
     }
     return count;
 }
 
-/* Until nothing is suspect, or what is left waits for a follower that does not move. */
 static err
-look_until_clear(struct comparison *comparison, int pause_ms, struct err_text *why)
+look_again(void *context, struct err_text *why)
 {
-    err code = ERR_ok;
-    int64_t cursor = -1;
-    for (int round = 0; code == ERR_ok && comparison->count > 0 && round < LOOK_ROUNDS; round++) {
-        code = look_again(comparison, why);
-        if (count_verdict(comparison, DIFFERS) == 0 && comparison->cursor == cursor) {
-            break;
-        }
-        cursor = comparison->cursor;
-        (void)poll(NULL, 0, pause_ms);
-    }
-    return code;
+    struct comparison *comparison = context;
+    err code = verify_end_snapshot(comparison->menu, read_menu(comparison), why);
+    return code == ERR_ok ? verify_end_snapshot(comparison->follower, read_copies(comparison), why) : code;
+}
+
+/* Until nothing is suspect, or what is left waits for a follower that does not move. */
+static bool
+is_in_doubt(void *context)
+{
+    const struct comparison *comparison = context;
+    bool has_moved = comparison->cursor != comparison->cursor_before;
+    return comparison->suspects.count > 0 && (count_verdict(comparison, DIFFERS) > 0 || has_moved);
 }
 
 /* --- what came out --- */
@@ -325,20 +273,18 @@ tell(struct verify_survey *survey, const struct comparison *comparison, const st
 static void
 tell_all(struct verify_survey *survey, const struct comparison *comparison)
 {
+    const struct suspect *suspects = comparison->suspects.all;
     int64_t differ = 0;
-    for (size_t i = 0; i < comparison->count; i++) {
-        if (comparison->suspects[i].verdict == DIFFERS && ++differ <= TOLD_MAX) {
-            tell(survey, comparison, &comparison->suspects[i]);
+    for (size_t i = 0; i < comparison->suspects.count; i++) {
+        if (suspects[i].verdict == DIFFERS && ++differ <= VERIFY_TOLD_MAX) {
+            tell(survey, comparison, &suspects[i]);
         }
     }
-    survey->faults += differ > TOLD_MAX ? differ - TOLD_MAX : 0;
-    if (comparison->not_looked_at > 0) {
-        fprintf(stderr, "%s: %lld more products differ from the menu and were not looked at again\n", comparison->follower->name,
-                (long long)comparison->not_looked_at);
-        survey->faults += differ > 0 ? comparison->not_looked_at : 0;
-    }
+    survey->faults += differ > VERIFY_TOLD_MAX ? differ - VERIFY_TOLD_MAX : 0;
+    verify_suspects_say_rest(&comparison->suspects, survey,
+                             &(struct verify_rest){comparison->follower->name, "products differ from the menu", differ});
     if (differ == 0) {
-        int64_t to_come = count_verdict(comparison, TO_COME) + comparison->not_looked_at;
+        int64_t to_come = count_verdict(comparison, TO_COME) + comparison->suspects.not_looked_at;
         printf("%s to %s: the copy of the menu agrees: %lld products, %lld to come\n", comparison->menu->name,
                comparison->follower->name, (long long)comparison->products, (long long)to_come);
     }
@@ -350,7 +296,9 @@ verify_compare_menus(struct verify_survey *survey, struct err_text *why)
     const struct verify_source *menu = verify_find(survey, "product/0");
     err code = ERR_ok;
     for (size_t i = 0; menu != NULL && code == ERR_ok && i < sizeof followers / sizeof followers[0]; i++) {
-        struct comparison comparison = {.menu = menu, .follower = verify_find(survey, followers[i])};
+        struct comparison comparison = {
+            .menu = menu, .follower = verify_find(survey, followers[i]), .cursor = -1, .cursor_before = -2};
+        comparison.suspects.size = sizeof(struct suspect);
         if (comparison.follower == NULL) {
             continue;
         }
@@ -359,12 +307,12 @@ verify_compare_menus(struct verify_survey *survey, struct err_text *why)
         db_rollback(menu->db);
         db_rollback(comparison.follower->db);
         if (code == ERR_ok) {
-            code = look_until_clear(&comparison, survey->look_pause_ms, why);
+            code = verify_look_again(survey, &(struct verify_looks){VERIFY_LOOKS_MAX, is_in_doubt, look_again, &comparison}, why);
         }
         if (code == ERR_ok) {
             tell_all(survey, &comparison);
         }
-        free(comparison.suspects);
+        verify_suspects_fini(&comparison.suspects);
     }
     return code;
 }

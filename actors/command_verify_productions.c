@@ -6,7 +6,7 @@
  *
  *   Stock is read first for whether the factory has what stock knows of: it is written there before anybody hears of it. The other
  *   way round the factory is read first. What differs then is only suspect, because the shop may be open: it is looked at again,
- *   LOOK_ROUNDS times at most, until stock has heard all that the factory had told by then.
+ *   VERIFY_LOOKS_MAX times at most, until stock has heard all that the factory had told by then.
  *
  * STATE
  *   Reads only: $production and $shard of the factory; $production, $cursor and $parked of stock; $letter and $audit of the dlq.
@@ -16,21 +16,17 @@
  *   somebody has discarded, is no fault; units that an operator has edited are what he has said.
  *
  * LIMITS
- *   Of each shard the first TOLD_MAX faults are told, all are counted. SUSPECTS_MAX are looked at again.
+ *   Of each shard the first VERIFY_TOLD_MAX faults are told, all are counted. VERIFY_SUSPECTS_MAX are looked at again.
  */
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "command_verify.h"
+#include "command_verify_looks.h"
 #include "wire.h"
 
 #define CHUNK 512
-#define TOLD_MAX 20
-#define SUSPECTS_MAX 20000
-#define LOOK_ROUNDS 10
 
 enum verdict { AGREES, TO_COME, DIFFERS };
 
@@ -56,8 +52,8 @@ struct proof {
     const struct verify_source *stock;
     struct twin chunk[CHUNK];
     size_t count;
-    struct twin *suspects;
-    size_t suspect_count;
+    struct verify_names names; /* of the chunk */
+    struct verify_suspects suspects;
     int64_t head;      /* of the factory's stream, in the factory's snapshot */
     int64_t cursor;    /* of stock in it, in stock's snapshot */
     int64_t discarded; /* events of the factory that stock was told to forget */
@@ -67,19 +63,13 @@ struct proof {
 
 /* --- rows --- */
 
-static void
-copy_text(char *text, size_t size, struct slice from)
-{
-    (void)snprintf(text, size, "%.*s", (int)from.size, from.size == 0 ? "" : (const char *)from.data);
-}
-
 /* Columns: product, quantity, state, from `first` on. */
 static struct side
 read_side(struct db_statement *row, int first)
 {
     struct side side = {.quantity = db_i64(row, first + 1)};
     struct slice state = db_bytes(row, first + 2);
-    copy_text(side.product, sizeof side.product, db_bytes(row, first));
+    verify_copy_text(side.product, sizeof side.product, db_bytes(row, first));
     side.state = 'o';
     if (slice_equal(state, slice_of("produced"))) {
         side.state = 'p';
@@ -89,40 +79,23 @@ read_side(struct db_statement *row, int first)
     return side;
 }
 
-static err
-read_number(struct db_statement *read, int64_t *number)
-{
-    err code = db_query(read);
-    *number = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
-    db_done(read);
-    return code;
-}
-
-static struct twin *
-find_twin(struct proof *proof, const struct id *id)
-{
-    for (size_t i = 0; i < proof->count; i++) {
-        if (id_equal(&proof->chunk[i].id, id)) {
-            return &proof->chunk[i];
-        }
-    }
-    return NULL;
-}
-
 /* By the ids of the chunk. */
 static err
 read_sides(struct proof *proof, const struct verify_source *source, const char *sql)
 {
     bool is_factory = source == proof->factory;
     struct db_in *in = db_in(source->db, sql);
+    verify_names_clear(&proof->names);
     for (size_t i = 0; i < proof->count; i++) {
         db_in_id(in, &proof->chunk[i].id);
+        verify_names_add(&proof->names, &proof->chunk[i].id, i, false);
         *(is_factory ? &proof->chunk[i].factory : &proof->chunk[i].stock) = (struct side){0};
     }
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
         struct id id = db_id(row, 0);
-        struct twin *twin = find_twin(proof, &id);
-        if (twin != NULL) {
+        const struct verify_name *name = verify_names_find(&proof->names, &id);
+        if (name != NULL) {
+            struct twin *twin = &proof->chunk[name->number];
             *(is_factory ? &twin->factory : &twin->stock) = read_side(row, 1);
             twin->n = is_factory ? db_i64(row, 4) : twin->n;
         }
@@ -136,7 +109,7 @@ read_sides(struct proof *proof, const struct verify_source *source, const char *
 static err
 read_factory(struct proof *proof)
 {
-    err code = read_number(db_statement(proof->factory->db, "SELECT seq FROM $shard WHERE shard = 0"), &proof->head);
+    err code = verify_read_number(db_statement(proof->factory->db, "SELECT seq FROM $shard WHERE shard = 0"), &proof->head);
     return code == ERR_ok ? read_sides(proof, proof->factory, OF_FACTORY) : code;
 }
 
@@ -144,20 +117,11 @@ static err
 read_stock(struct proof *proof)
 {
     struct db *db = proof->stock->db;
-    err code = read_number(db_statement(db, "SELECT position FROM $cursor WHERE source = 'factory/0'"), &proof->cursor);
+    err code = verify_read_number(db_statement(db, "SELECT position FROM $cursor WHERE source = 'factory/0'"), &proof->cursor);
     if (code == ERR_ok) {
-        code = read_number(db_statement(db, "SELECT discarded FROM $cursor WHERE source = 'factory/0'"), &proof->discarded);
+        code = verify_read_number(db_statement(db, "SELECT discarded FROM $cursor WHERE source = 'factory/0'"), &proof->discarded);
     }
     return code == ERR_ok ? read_sides(proof, proof->stock, OF_STOCK) : code;
-}
-
-static err
-ended(const struct verify_source *source, err code, struct err_text *why)
-{
-    code = code == ERR_ok ? db_settle(source->db) : code;
-    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
-    db_rollback(source->db);
-    return code;
 }
 
 /* --- judging --- */
@@ -170,7 +134,7 @@ is_parked(const struct proof *proof, const struct twin *twin, bool *is)
     struct db_statement *read =
         db_statement(proof->stock->db, "SELECT COUNT(*) FROM $parked WHERE source = 'factory/0' AND event_key = ?");
     db_bind_text(read, slice_of(twin->factory.product));
-    err code = read_number(read, &count);
+    err code = verify_read_number(read, &count);
     *is = count > 0;
     return code;
 }
@@ -189,7 +153,7 @@ is_edited(const struct proof *proof, const struct twin *twin, bool *is)
                                              " WHERE a.action = 'edit' AND l.destination = ? AND l.letter_key = ?");
     db_bind_text(read, slice_of(proof->stock->name));
     db_bind_text(read, slice_of(twin->factory.product));
-    err code = read_number(read, &count);
+    err code = verify_read_number(read, &count);
     db_rollback(proof->survey->dlq->db);
     *is = count > 0;
     return code;
@@ -221,14 +185,6 @@ judge(const struct proof *proof, struct twin *twin)
 }
 
 /* --- the looks --- */
-
-static void
-suspect(struct proof *proof, const struct twin *twin)
-{
-    if (proof->suspect_count < SUSPECTS_MAX) {
-        proof->suspects[proof->suspect_count++] = *twin;
-    }
-}
 
 /* A page of one table; `after` is where it ends. */
 static err
@@ -264,7 +220,7 @@ judge_chunk(struct proof *proof)
         code = judge(proof, &proof->chunk[i]);
         proof->agreed += proof->chunk[i].verdict == AGREES ? 1 : 0;
         if (proof->chunk[i].verdict != AGREES) {
-            suspect(proof, &proof->chunk[i]);
+            verify_suspect(&proof->suspects, &proof->chunk[i]);
         }
     }
     return code;
@@ -298,21 +254,40 @@ look_first(struct proof *proof, struct err_text *why)
     return code;
 }
 
-static err
-look_again(struct proof *proof, struct err_text *why)
+static int64_t
+count_verdict(const struct proof *proof, enum verdict verdict)
 {
-    size_t count = proof->suspect_count;
+    const struct twin *suspects = proof->suspects.all;
+    int64_t count = 0;
+    for (size_t i = 0; i < proof->suspects.count; i++) {
+        count += suspects[i].verdict == verdict ? 1 : 0;
+    }
+    return count;
+}
+
+static bool
+is_in_doubt(void *context)
+{
+    return count_verdict(context, DIFFERS) > 0;
+}
+
+static err
+look_again(void *context, struct err_text *why)
+{
+    struct proof *proof = context;
+    size_t count = 0;
+    struct twin *suspects = verify_suspects_take(&proof->suspects, &count);
     err code = ERR_ok;
-    proof->suspect_count = 0;
     for (size_t first = 0; code == ERR_ok && first < count; first += CHUNK) {
         proof->count = count - first < CHUNK ? count - first : CHUNK;
-        memcpy(proof->chunk, proof->suspects + first, proof->count * sizeof *proof->chunk);
-        code = ended(proof->factory, read_factory(proof), why);
+        memcpy(proof->chunk, suspects + first, proof->count * sizeof *proof->chunk);
+        code = verify_end_snapshot(proof->factory, read_factory(proof), why);
         if (code == ERR_ok) {
             code = read_stock(proof);
-            code = ended(proof->stock, code == ERR_ok ? judge_chunk(proof) : code, why);
+            code = verify_end_snapshot(proof->stock, code == ERR_ok ? judge_chunk(proof) : code, why);
         }
     }
+    free(suspects);
     return code;
 }
 
@@ -332,8 +307,8 @@ look_for_strangers(struct proof *proof, struct err_text *why)
             after = db_id(rows, 0);
             proof->chunk[proof->count] = (struct twin){.id = after};
         }
-        code = ended(proof->stock, code == ERR_ok ? read_sides(proof, proof->stock, OF_STOCK) : code, why);
-        code = code == ERR_ok ? ended(proof->factory, read_sides(proof, proof->factory, OF_FACTORY), why) : code;
+        code = verify_end_snapshot(proof->stock, code == ERR_ok ? read_sides(proof, proof->stock, OF_STOCK) : code, why);
+        code = code == ERR_ok ? verify_end_snapshot(proof->factory, read_sides(proof, proof->factory, OF_FACTORY), why) : code;
         for (size_t i = 0; code == ERR_ok && i < proof->count; i++) {
             const struct twin *twin = &proof->chunk[i];
             if (twin->factory.state == 0) {
@@ -361,7 +336,7 @@ tell(struct proof *proof, const struct twin *twin)
     if (twin->has_no_factory || twin->verdict != DIFFERS) {
         return; /* nothing, or told as a stranger */
     }
-    if (proof->told++ >= TOLD_MAX) {
+    if (proof->told++ >= VERIFY_TOLD_MAX) {
         proof->survey->faults++;
         return;
     }
@@ -369,16 +344,6 @@ tell(struct proof *proof, const struct twin *twin)
                  "production %" PRId64 " is %s, %" PRId64 " of %s, and stock has heard all of it, but has it as %s, %" PRId64 " of %s",
                  twin->n, state_word(twin->factory.state), twin->factory.quantity, twin->factory.product,
                  state_word(twin->stock.state), twin->stock.quantity, twin->stock.product);
-}
-
-static int64_t
-count_verdict(const struct proof *proof, enum verdict verdict)
-{
-    int64_t count = 0;
-    for (size_t i = 0; i < proof->suspect_count; i++) {
-        count += proof->suspects[i].verdict == verdict ? 1 : 0;
-    }
-    return count;
 }
 
 static err
@@ -389,12 +354,17 @@ prove_shard(struct proof *proof, struct err_text *why)
     if (code == ERR_ok) {
         code = look_first(proof, why);
     }
-    for (int round = 0; code == ERR_ok && count_verdict(proof, DIFFERS) > 0 && round < LOOK_ROUNDS; round++) {
-        (void)poll(NULL, 0, proof->survey->look_pause_ms);
-        code = look_again(proof, why);
+    if (code == ERR_ok) {
+        code = verify_look_again(proof->survey, &(struct verify_looks){VERIFY_LOOKS_MAX, is_in_doubt, look_again, proof}, why);
     }
-    for (size_t i = 0; code == ERR_ok && i < proof->suspect_count; i++) {
-        tell(proof, &proof->suspects[i]);
+    const struct twin *suspects = proof->suspects.all;
+    int64_t differ = code == ERR_ok ? count_verdict(proof, DIFFERS) : 0;
+    for (size_t i = 0; code == ERR_ok && i < proof->suspects.count; i++) {
+        tell(proof, &suspects[i]);
+    }
+    if (code == ERR_ok) {
+        verify_suspects_say_rest(&proof->suspects, proof->survey,
+                                 &(struct verify_rest){proof->stock->name, "productions differ from the factory's", differ});
     }
     if (code == ERR_ok && proof->survey->faults == faults) {
         printf("%s to %s: the productions agree: %" PRId64 ", %" PRId64 " to come\n", proof->factory->name, proof->stock->name,
@@ -413,14 +383,16 @@ verify_compare_productions(struct verify_survey *survey, struct err_text *why)
             continue;
         }
         struct proof *proof = calloc(1, sizeof *proof);
-        if (proof == NULL || (proof->suspects = calloc(SUSPECTS_MAX, sizeof *proof->suspects)) == NULL) {
+        if (proof == NULL) {
             abort();
         }
+        proof->suspects.size = sizeof(struct twin);
         proof->survey = survey;
         proof->factory = factory;
         proof->stock = &survey->sources[i];
         code = prove_shard(proof, why);
-        free(proof->suspects);
+        verify_suspects_fini(&proof->suspects);
+        verify_names_fini(&proof->names);
         free(proof);
     }
     return code;

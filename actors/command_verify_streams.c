@@ -21,7 +21,6 @@
 #include "command_verify.h"
 
 #define MARKS_MAX 256
-#define RANGE 10000
 
 /* How far `subscriber` is in the stream of `source`. */
 struct mark {
@@ -88,27 +87,6 @@ mark_find(const struct marks *marks, const char *source, const char *subscriber)
 
 /* --- the source --- */
 
-/* The first seq above `lowest` that is not kept. */
-static err
-find_missing(const struct verify_source *source, int64_t lowest, int64_t *missing)
-{
-    struct db_statement *rows = db_statement(source->db, "SELECT seq FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?");
-    *missing = lowest + 1;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_i64(rows, *missing - 1);
-        db_bind_i64(rows, RANGE);
-        err code = db_query(rows);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(rows) && db_i64(rows, 0) == *missing; count++) {
-            (*missing)++;
-        }
-        db_done(rows);
-    }
-    return ERR_ok;
-}
-
 /* The shard's seq is the head, and everything above `lowest` is there. */
 static err
 check_outbox(struct verify_survey *survey, const struct verify_source *source, int64_t lowest, int64_t head)
@@ -126,7 +104,8 @@ check_outbox(struct verify_survey *survey, const struct verify_source *source, i
         verify_fault(survey, source->name, "event %lld is kept, but the stream ends at %lld", (long long)last, (long long)head);
     } else if (count != head - lowest) {
         int64_t missing = 0;
-        code = find_missing(source, lowest, &missing);
+        const char *sql = "SELECT seq FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?";
+        code = verify_find_gap(&(struct verify_walk){.db = source->db, .sql = sql}, lowest, &missing);
         verify_fault(survey, source->name,
                      "event %lld is not kept any more, though not all have confirmed it: they stand at %lld or later",
                      (long long)missing, (long long)lowest);

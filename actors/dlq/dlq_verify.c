@@ -9,7 +9,7 @@
  *   A fault means that rows were changed by hand, or a bug of the dlq. Errors of the database end the proof and are returned.
  *
  * LIMITS
- *   Of each check the first TOLD_MAX faults are told, all are counted. One pass over the letters, in ranges, so that memory does not
+ *   Of each check the first VERIFY_TOLD_MAX faults are told, all are counted. One pass over the letters, in ranges, so that memory does not
  *   grow with them. Whether letters agree with the rows of those who keep them is the command's to prove: it sees all databases.
  */
 #include "dlq.h"
@@ -23,9 +23,6 @@
 #include "dlq_tally.h"
 #include "dlq_zones.h"
 
-#define RANGE 10000
-#define TOLD_MAX 20
-
 struct proof {
     struct db *db;
     struct verify_report *report;
@@ -34,31 +31,17 @@ struct proof {
     struct db_statement *zones; /* rising */
     int64_t zone;               /* the row of it that was read last; -1: none, INT64_MAX: there are no more */
     int64_t told;               /* of the check under way */
+    struct dlq_letter letter;   /* the last one that was read: large */
 };
 
-static void
-fault(struct proof *proof, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void
-fault(struct proof *proof, const char *format, ...)
-{
-    char sentence[384];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(sentence, sizeof sentence, format, arguments);
-    va_end(arguments);
-    proof->report->faults++;
-    if (proof->told++ < TOLD_MAX && proof->report->say != NULL) {
-        proof->report->say(proof->report->context, sentence);
-    }
-}
+#define FAULT(proof, ...) verify_tell((proof)->report, (proof)->told++, __VA_ARGS__)
 
 static void
 fault_of_letter(struct proof *proof, const struct id *id, const char *words)
 {
     char text[ID_TEXT_SIZE];
     id_format(id, text);
-    fault(proof, "letter %s: %s", text, words);
+    FAULT(proof, "letter %s: %s", text, words);
 }
 
 /* --- letters --- */
@@ -178,9 +161,11 @@ letter_fault(const struct dlq_letter *letter, struct db_statement *row)
     return is_event ? event_fault(row) : letter->kind == DLQ_REQUEST ? request_fault(letter, row) : NULL;
 }
 
-static void
-see_letter(struct proof *proof, struct db_statement *row, struct dlq_letter *letter)
+static err
+see_letter(void *context, struct db_statement *row)
 {
+    struct proof *proof = context;
+    struct dlq_letter *letter = &proof->letter;
     *letter = (struct dlq_letter){.n = db_i64(row, 0), .id = db_id(row, 1), .state = (enum dlq_state)db_i64(row, 2)};
     letter->kind = (enum dlq_kind)db_i64(row, 3);
     dlq_copy(letter->destination, sizeof letter->destination, db_bytes(row, 4));
@@ -191,7 +176,7 @@ see_letter(struct proof *proof, struct db_statement *row, struct dlq_letter *let
     letter->opened_ms = db_i64(row, 9);
     if ((unsigned)letter->state >= DLQ_STATE_COUNT || (unsigned)letter->kind >= DLQ_KIND_COUNT) {
         fault_of_letter(proof, &letter->id, "its state or its kind is none that the dlq writes");
-        return;
+        return ERR_ok;
     }
     dlq_copy(letter->type, sizeof letter->type, db_bytes(row, AT_TYPE));
     dlq_copy(letter->source, sizeof letter->source, db_bytes(row, AT_SOURCE));
@@ -203,6 +188,7 @@ see_letter(struct proof *proof, struct db_statement *row, struct dlq_letter *let
     if (is_out_of_zone(proof, letter)) {
         fault_of_letter(proof, &letter->id, "it lies outside of the bounds that filters trust");
     }
+    return ERR_ok;
 }
 
 /* Zones that no letter can lie in would be room in memory for nothing. */
@@ -215,7 +201,7 @@ check_zones(struct proof *proof, bool *are_good)
     *are_good = code == ERR_ok && db_next(read) && db_i64(read, 0) == 0;
     db_done(read);
     if (code == ERR_ok && !*are_good) {
-        fault(proof, "there are bounds of letters that cannot be");
+        FAULT(proof, "there are bounds of letters that cannot be");
     }
     return code;
 }
@@ -225,12 +211,11 @@ read_letters(struct proof *proof)
 {
     bool are_good = false;
     err code = check_zones(proof, &are_good);
-    struct db_statement *rows = db_statement(
-        proof->db, "SELECT l.n, l.id, l.state, l.kind, l.destination, l.reason, l.currency, l.units, l.amount, l.opened, f.n,"
-                   " l.type, l.source, l.seq, l.letter_key, l.seq_to, l.row_owner, l.attempts, l.first, l.last, l.changed, l.request,"
-                   " l.status, f.header, f.history, f.history_count FROM $letter l LEFT JOIN $letter_frame f ON f.n = l.n WHERE l.n > "
-                   "? ORDER BY l.n LIMIT ?");
-    struct dlq_letter letter = {0};
+    static const char sql[] =
+        "SELECT l.n, l.id, l.state, l.kind, l.destination, l.reason, l.currency, l.units, l.amount, l.opened, f.n,"
+        " l.type, l.source, l.seq, l.letter_key, l.seq_to, l.row_owner, l.attempts, l.first, l.last, l.changed, l.request,"
+        " l.status, f.header, f.history, f.history_count FROM $letter l LEFT JOIN $letter_frame f ON f.n = l.n WHERE l.n > "
+        "? ORDER BY l.n LIMIT ?";
     proof->zones = db_statement(proof->db, "SELECT zone, opened, units, amount, kinds, reasons, destinations, types, sources"
                                            " FROM $zone ORDER BY zone");
     proof->names = dlq_zones_create(proof->db);
@@ -239,14 +224,9 @@ read_letters(struct proof *proof)
         code = dlq_zones_load(proof->names);
         code = code == ERR_ok ? db_query(proof->zones) : code;
     }
-    for (int64_t count = RANGE; code == ERR_ok && count == RANGE;) {
-        db_bind_i64(rows, letter.n);
-        db_bind_i64(rows, RANGE);
-        code = db_query(rows);
-        for (count = 0; code == ERR_ok && db_next(rows); count++) {
-            see_letter(proof, rows, &letter);
-        }
-        proof->report->rows_checked += count;
+    if (code == ERR_ok) {
+        code = verify_walk(&(struct verify_walk){
+            .db = proof->db, .sql = sql, .see = see_letter, .context = proof, .rows = &proof->report->rows_checked});
     }
     db_done(proof->zones);
     dlq_zones_destroy(&proof->names);
@@ -281,7 +261,7 @@ static void
 compare_counts(struct proof *proof, const struct dlq_count *kept, const struct dlq_count *counted)
 {
     if (kept->letters != counted->letters || kept->units != counted->units || kept->amount != counted->amount) {
-        fault(proof,
+        FAULT(proof,
               "%s, %s, %s: the counters say %" PRId64 " letters, %" PRId64 " units, %" PRId64 " %s; the letters are %" PRId64
               ", %" PRId64 ", %" PRId64,
               dlq_state_name(kept->state), kept->destination, kept->reason, kept->letters, kept->units, kept->amount,
@@ -313,54 +293,59 @@ check_counters(struct proof *proof)
 
 /* --- what one query finds --- */
 
-struct check {
-    const char *sql; /* columns: an id */
-    const char *what;
-    const char *words;
-};
-
-static const struct check checks[] = {
-    {"SELECT id FROM $letter GROUP BY id HAVING COUNT(*) > 1", "letter", "more than one letter has this id"},
+/* Column: an id. */
+static const struct verify_check checks_of_letters[] = {
+    {"SELECT id FROM $letter GROUP BY id HAVING COUNT(*) > 1", "more than one letter has this id"},
     {"SELECT l.id FROM $letter l LEFT JOIN $find f ON f.what = l.id AND f.n = l.n"
      " WHERE l.n <= (SELECT COALESCE(MAX(n), 0) FROM $merged) AND f.n IS NULL",
-     "letter", "it cannot be found by its id any more"},
+     "it cannot be found by its id any more"},
     {"SELECT l.id FROM $letter l LEFT JOIN $due d ON d.owner = 'deliver' AND d.due_key = l.id WHERE l.state = 0 AND l.kind = 2"
      " AND d.owner IS NULL",
-     "letter", "the request waits, but no due row will deliver it"},
+     "the request waits, but no due row will deliver it"},
+    {"SELECT l.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay JOIN $letter l ON l.n = x.letter WHERE x.letter > "
+     "r.last_letter"
+     " OR x.outcome NOT BETWEEN 0 AND 3",
+     "a replay has selected it though it came later, or has given it an outcome that there is not"},
+};
+
+static const struct verify_check checks_of_replays[] = {
     {"SELECT r.id FROM $replay r LEFT JOIN (SELECT replay, SUM(CASE WHEN outcome <> 3 THEN 1 ELSE 0 END) AS total,"
      " SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END) AS done, SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END) AS failed"
      " FROM $replay_letter GROUP BY replay) s ON s.replay = r.n"
      " WHERE r.total <> COALESCE(s.total, 0) OR r.done <> COALESCE(s.done, 0) OR r.failed <> COALESCE(s.failed, 0)",
-     "replay", "its counters are not those of its letters"},
-    {"SELECT r.id FROM $replay r WHERE r.state = 'done' AND r.total <> r.done + r.failed", "replay",
+     "its counters are not those of its letters"},
+    {"SELECT r.id FROM $replay r WHERE r.state = 'done' AND r.total <> r.done + r.failed",
      "it says that it is done, but letters of it have no outcome"},
     {"SELECT r.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay LEFT JOIN $letter l ON l.n = x.letter WHERE l.n IS NULL",
-     "replay", "it has selected a letter that there is not"},
-    {"SELECT l.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay JOIN $letter l ON l.n = x.letter WHERE x.letter > "
-     "r.last_letter"
-     " OR x.outcome NOT BETWEEN 0 AND 3",
-     "letter", "a replay has selected it though it came later, or has given it an outcome that there is not"},
+     "it has selected a letter that there is not"},
     {"SELECT id FROM $replay WHERE state NOT IN ('selecting', 'canary', 'running', 'done', 'stopped', 'cancelled', 'dry_run') OR "
      "total < 0 OR rate < 0 OR canary < 0"
      " OR stop_on_failure NOT IN (0, 1) OR started <= 0 OR selected_to > last_letter",
-     "replay", "its state or its figures are none that the dlq writes"},
+     "its state or its figures are none that the dlq writes"},
 };
 _Static_assert(DLQ_WAITING == 0 && DLQ_REQUEST == 2, "as the queries have them");
 _Static_assert(REPLAY_LETTER_DONE == 1 && REPLAY_LETTER_FAILED == 2 && REPLAY_LETTER_LEFT_OUT == 3, "as the queries have them");
 
 static err
-run_check(struct proof *proof, const struct check *check)
+tell_letter(struct db *db, struct verify_report *report, const struct verify_check *check, struct db_statement *row, int64_t found)
 {
-    struct db_statement *rows = db_statement(proof->db, check->sql);
-    err code = db_query(rows);
-    proof->told = 0;
-    while (code == ERR_ok && db_next(rows)) {
-        char text[ID_TEXT_SIZE];
-        struct id id = db_id(rows, 0);
-        id_format(&id, text);
-        fault(proof, "%s %s: %s", check->what, text, check->words);
-    }
-    return code;
+    char text[ID_TEXT_SIZE];
+    struct id id = db_id(row, 0);
+    (void)db;
+    id_format(&id, text);
+    verify_tell(report, found, "letter %s: %s", text, check->words);
+    return ERR_ok;
+}
+
+static err
+tell_replay(struct db *db, struct verify_report *report, const struct verify_check *check, struct db_statement *row, int64_t found)
+{
+    char text[ID_TEXT_SIZE];
+    struct id id = db_id(row, 0);
+    (void)db;
+    id_format(&id, text);
+    verify_tell(report, found, "replay %s: %s", text, check->words);
+    return ERR_ok;
 }
 
 /* What operators did, each about a letter or a replay that there is. */
@@ -374,7 +359,7 @@ check_audit(struct proof *proof)
     err code = db_query(rows);
     proof->told = 0;
     while (code == ERR_ok && db_next(rows)) {
-        fault(proof, "entry %" PRId64 " of the audit is about nothing, or about what is not there", db_i64(rows, 0));
+        FAULT(proof, "entry %" PRId64 " of the audit is about nothing, or about what is not there", db_i64(rows, 0));
     }
     return code;
 }
@@ -394,33 +379,11 @@ check_kept_events(struct proof *proof)
         struct slice source = db_bytes(rows, 0);
         if (wire_decode(&event_header_body, db_bytes(rows, 2), &header, &why) != ERR_ok || !slice_equal(header.source, source) ||
             header.seq != db_i64(rows, 1)) {
-            fault(proof, "event %" PRId64 " of %.*s is kept, but what is kept is no event or another", db_i64(rows, 1),
+            FAULT(proof, "event %" PRId64 " of %.*s is kept, but what is kept is no event or another", db_i64(rows, 1),
                   (int)source.size, (const char *)source.data);
         }
     }
     return code;
-}
-
-/* The first seq behind `after` that is not kept. */
-static err
-find_missing(struct proof *proof, struct slice source, int64_t after, int64_t *missing)
-{
-    struct db_statement *rows = db_statement(proof->db, "SELECT seq FROM $kept WHERE source = ? AND seq > ? ORDER BY seq LIMIT ?");
-    *missing = after + 1;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_text(rows, source);
-        db_bind_i64(rows, *missing - 1);
-        db_bind_i64(rows, RANGE);
-        err code = db_query(rows);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(rows) && db_i64(rows, 0) == *missing; count++) {
-            (*missing)++;
-        }
-        db_done(rows);
-    }
-    return ERR_ok;
 }
 
 static err
@@ -440,11 +403,12 @@ check_kept(struct proof *proof)
         int64_t missing = 0;
         proof->report->rows_checked += 1 + db_i64(rows, 4);
         if (copied < position) {
-            fault(proof, "%.*s of %.*s: less was copied (%" PRId64 ") than it has applied (%" PRId64 ")", (int)subscriber.size,
+            FAULT(proof, "%.*s of %.*s: less was copied (%" PRId64 ") than it has applied (%" PRId64 ")", (int)subscriber.size,
                   (const char *)subscriber.data, (int)source.size, (const char *)source.data, copied, position);
         } else if (db_i64(rows, 4) != copied - position) {
-            code = find_missing(proof, source, position, &missing);
-            fault(proof,
+            const char *sql = "SELECT seq FROM $kept WHERE source = ? AND seq > ? ORDER BY seq LIMIT ?";
+            code = verify_find_gap(&(struct verify_walk){.db = proof->db, .sql = sql, .of = source}, position, &missing);
+            FAULT(proof,
                   "%.*s of %.*s: event %" PRId64 " is not kept, though it is behind %" PRId64 " and all up to %" PRId64 " was copied",
                   (int)subscriber.size, (const char *)subscriber.data, (int)source.size, (const char *)source.data, missing, position,
                   copied);
@@ -461,8 +425,11 @@ dlq_verify(struct db *db, struct verify_report *report)
     if (code == ERR_ok) {
         code = check_counters(&proof);
     }
-    for (size_t i = 0; code == ERR_ok && i < sizeof checks / sizeof checks[0]; i++) {
-        code = run_check(&proof, &checks[i]);
+    if (code == ERR_ok) {
+        code = verify_run_checks(db, checks_of_letters, sizeof checks_of_letters / sizeof checks_of_letters[0], tell_letter, report);
+    }
+    if (code == ERR_ok) {
+        code = verify_run_checks(db, checks_of_replays, sizeof checks_of_replays / sizeof checks_of_replays[0], tell_replay, report);
     }
     if (code == ERR_ok) {
         code = check_audit(&proof);

@@ -20,15 +20,10 @@
 
 #include "factory_message.h"
 
-#define TOLD_MAX 20
 #define IS_OPEN "IN ('ordered', 'requested')"
 
-struct check {
-    const char *sql; /* columns: product, n or 0 */
-    const char *words;
-};
-
-static const struct check checks[] = {
+/* Columns: product, n or 0. */
+static const struct verify_check checks[] = {
     {"SELECT product, MAX(n) FROM $production WHERE status " IS_OPEN " GROUP BY product HAVING COUNT(*) > 1",
      "the product has more than one open production; this is the newest"},
     {"SELECT s.product, s.open_production FROM $shelf s LEFT JOIN $production p"
@@ -60,32 +55,17 @@ static const struct check checks[] = {
 };
 
 static void
-tell(struct verify_report *report, struct slice product, int64_t n, const char *words)
+tell(struct verify_report *report, struct slice product, int64_t n, const char *words, int64_t found)
 {
-    char sentence[256];
-    (void)snprintf(sentence, sizeof sentence, "factory: %.*s, production %" PRId64 ": %s", (int)product.size,
-                   product.size == 0 ? "" : (const char *)product.data, n, words);
-    report->faults++;
-    if (report->say != NULL) {
-        report->say(report->context, sentence);
-    }
+    verify_tell(report, found, "factory: %.*s, production %" PRId64 ": %s", (int)product.size,
+                product.size == 0 ? "" : (const char *)product.data, n, words);
 }
 
 static err
-run_check(struct db *db, const struct check *check, struct verify_report *report)
+tell_found(struct db *db, struct verify_report *report, const struct verify_check *check, struct db_statement *row, int64_t found)
 {
-    struct db_statement *rows = db_statement(db, check->sql);
-    err code = db_query(rows);
-    if (code != ERR_ok) {
-        return code;
-    }
-    for (int64_t found = 0; db_next(rows); found++) {
-        if (found < TOLD_MAX) {
-            tell(report, db_bytes(rows, 0), db_i64(rows, 1), check->words);
-        } else {
-            report->faults++;
-        }
-    }
+    (void)db;
+    tell(report, db_bytes(row, 0), db_i64(row, 1), check->words, found);
     return ERR_ok;
 }
 
@@ -95,6 +75,7 @@ check_last_events(struct db *db, struct verify_report *report)
 {
     struct db_statement *rows =
         db_statement(db, "SELECT s.product, s.last_seq, o.topic FROM $shelf s JOIN $outbox o ON o.seq = s.last_seq");
+    int64_t found = 0;
     err code = db_query(rows);
     while (code == ERR_ok && db_next(rows)) {
         struct slice product = db_bytes(rows, 0);
@@ -102,7 +83,7 @@ check_last_events(struct db *db, struct verify_report *report)
         bool is_its = topic.size > product.size && topic.data[topic.size - product.size - 1] == '.' &&
                       memcmp(topic.data + topic.size - product.size, product.data, product.size) == 0;
         if (!is_its) {
-            tell(report, product, db_i64(rows, 1), "as the last event of its shelf is about another product");
+            tell(report, product, db_i64(rows, 1), "as the last event of its shelf is about another product", found++);
         }
     }
     return code;
@@ -116,6 +97,7 @@ check_capabilities(struct db *db, struct verify_report *report)
     struct db_statement *rows =
         db_statement(db, "SELECT product, n, id, capability_hash FROM $production WHERE capability_hash IS NOT NULL");
     uint8_t secret[FACTORY_SECRET_SIZE];
+    int64_t found = 0;
     err code = db_query(key);
     bool has_secret = code == ERR_ok && db_next(key) && db_bytes(key, 0).size == sizeof secret;
     if (has_secret) {
@@ -132,7 +114,7 @@ check_capabilities(struct db *db, struct verify_report *report)
             factory_capability_hash(slice_of(capability), hash);
         }
         if (!has_secret || !slice_equal(db_bytes(rows, 3), (struct slice){hash, sizeof hash})) {
-            tell(report, db_bytes(rows, 0), db_i64(rows, 1), "the outside factory's callback would not be known");
+            tell(report, db_bytes(rows, 0), db_i64(rows, 1), "the outside factory's callback would not be known", found++);
         }
     }
     sodium_memzero(secret, sizeof secret);
@@ -145,6 +127,7 @@ check_answers(struct db *db, struct verify_report *report)
 {
     struct db_statement *rows = db_statement(db, "SELECT n, body FROM $answer WHERE status = 'ok'");
     struct db_statement *row = db_statement(db, "SELECT product, quantity FROM $production WHERE id = ?");
+    int64_t found = 0;
     err code = db_query(rows);
     while (code == ERR_ok && db_next(rows)) {
         struct production answer;
@@ -158,33 +141,18 @@ check_answers(struct db *db, struct verify_report *report)
             code == ERR_ok && db_next(row) && slice_equal(db_bytes(row, 0), answer.product) && db_i64(row, 1) == answer.quantity;
         db_done(row);
         if (code == ERR_ok && !is_there) {
-            tell(report, answer.product, db_i64(rows, 0), "in the answer of this number, is not there or another");
+            tell(report, answer.product, db_i64(rows, 0), "in the answer of this number, is not there or another", found++);
         }
     }
     return code;
 }
 
-static err
-count_rows(struct db *db, struct verify_report *report)
-{
-    struct db_statement *rows = db_statement(db, "SELECT (SELECT COUNT(*) FROM $production) + (SELECT COUNT(*) FROM $shelf)");
-    err code = db_query(rows);
-    if (code != ERR_ok) {
-        return code;
-    }
-    if (db_next(rows)) {
-        report->rows_checked += db_i64(rows, 0);
-    }
-    db_done(rows);
-    return ERR_ok;
-}
-
 err
 factory_verify(struct db *db, struct verify_report *report)
 {
-    err code = count_rows(db, report);
-    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
-        code = run_check(db, &checks[i], report);
+    err code = verify_count(db, "SELECT (SELECT COUNT(*) FROM $production) + (SELECT COUNT(*) FROM $shelf)", report);
+    if (code == ERR_ok) {
+        code = verify_run_checks(db, checks, sizeof checks / sizeof checks[0], tell_found, report);
     }
     if (code == ERR_ok) {
         code = check_last_events(db, report);

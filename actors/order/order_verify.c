@@ -9,7 +9,7 @@
  *   A fault means that rows were changed by hand, or a bug of the order actor. Errors of the database end the proof and are returned.
  *
  * LIMITS
- *   Of each check the first TOLD_MAX faults are told, all are counted. What stock and payment have to say of an order is proved
+ *   Of each check the first VERIFY_TOLD_MAX faults are told, all are counted. What stock and payment have to say of an order is proved
  *   elsewhere, from all databases together. What an order is called, said and written (names, notes, words of a timeline) may be
  *   anything.
  */
@@ -22,17 +22,12 @@
 #include "order_rules.h"
 #include "order_saga.h"
 
-#define TOLD_MAX 20
 #define RANGE 1000
 #define HOLD_ROUND_MAX 255
 #define PAID_STATUS "IN ('received', 'in_preparation', 'ready', 'completed')"
 
-struct check {
-    const char *sql; /* columns: n, id of the order */
-    const char *words;
-};
-
-static const struct check checks[] = {
+/* Columns: n, id of the order. */
+static const struct verify_check checks[] = {
     {"SELECT o.n, o.id FROM $order o LEFT JOIN (SELECT n, SUM(quantity * amount) AS total, COUNT(*) AS lines_there, MAX(line) AS last"
      " FROM $line GROUP BY n) l ON l.n = o.n WHERE l.n IS NULL OR l.total <> o.total OR l.lines_there <> l.last",
      "its lines are not all there, or do not add up to its total"},
@@ -97,30 +92,21 @@ static void
 tell(struct verify_report *report, int64_t n, const struct id *id, const char *words, int64_t found)
 {
     char text[ID_TEXT_SIZE];
-    char sentence[320];
-    report->faults++;
-    if (found >= TOLD_MAX || report->say == NULL) {
-        return;
-    }
     id_format(id, text);
     if (id_is_zero(id)) {
-        (void)snprintf(sentence, sizeof sentence, "order: number %" PRId64 ": %s", n, words);
+        verify_tell(report, found, "order: number %" PRId64 ": %s", n, words);
     } else {
-        (void)snprintf(sentence, sizeof sentence, "order: %s, number %" PRId64 ": %s", text, n, words);
+        verify_tell(report, found, "order: %s, number %" PRId64 ": %s", text, n, words);
     }
-    report->say(report->context, sentence);
 }
 
 static err
-run_check(struct db *db, const struct check *check, struct verify_report *report)
+tell_found(struct db *db, struct verify_report *report, const struct verify_check *check, struct db_statement *row, int64_t found)
 {
-    struct db_statement *rows = db_statement(db, check->sql);
-    err code = db_query(rows);
-    for (int64_t found = 0; code == ERR_ok && db_next(rows); found++) {
-        struct id id = db_id(rows, 1);
-        tell(report, db_i64(rows, 0), &id, check->words, found);
-    }
-    return code;
+    struct id id = db_id(row, 1);
+    (void)db;
+    tell(report, db_i64(row, 0), &id, check->words, found);
+    return ERR_ok;
 }
 
 /* Every pair of status and saga that there is, against the table: few, however many orders. */
@@ -199,30 +185,33 @@ row_fault(const struct id *id, struct db_statement *row)
     return NULL;
 }
 
+struct rows_proof {
+    struct verify_report *report;
+    int64_t found;
+};
+
+static err
+see_row(void *context, struct db_statement *row)
+{
+    struct rows_proof *proof = context;
+    struct id id = db_id(row, 1);
+    const char *words = row_fault(&id, row);
+    if (words != NULL) {
+        tell(proof->report, db_i64(row, 0), &id, words, proof->found++);
+    }
+    return ERR_ok;
+}
+
 static err
 check_rows(struct db *db, struct verify_report *report)
 {
-    struct db_statement *rows =
-        db_statement(db, "SELECT n, id, charge, charge_round, round, holds, request, back FROM $order WHERE n > ? ORDER BY n LIMIT ?");
-    int64_t after = 0;
-    int64_t found = 0;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_i64(rows, after);
-        db_bind_i64(rows, RANGE);
-        err code = db_query(rows);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(rows); count++) {
-            struct id id = db_id(rows, 1);
-            const char *words = row_fault(&id, rows);
-            after = db_i64(rows, 0);
-            if (words != NULL) {
-                tell(report, after, &id, words, found++);
-            }
-        }
-    }
-    return ERR_ok;
+    struct rows_proof proof = {.report = report};
+    return verify_walk(&(struct verify_walk){
+        .db = db,
+        .sql = "SELECT n, id, charge, charge_round, round, holds, request, back FROM $order WHERE n > ? ORDER BY n LIMIT ?",
+        .see = see_row,
+        .context = &proof,
+    });
 }
 
 /* --- timelines --- */
@@ -356,28 +345,16 @@ check_requests(struct db *db, struct verify_report *report)
     return code;
 }
 
-static err
-count_rows(struct db *db, struct verify_report *report)
-{
-    struct db_statement *rows =
-        db_statement(db, "SELECT (SELECT COUNT(*) FROM $order) + (SELECT COUNT(*) FROM $line) + (SELECT COUNT(*) FROM $entry)");
-    err code = db_query(rows);
-    if (code == ERR_ok && db_next(rows)) {
-        report->rows_checked += db_i64(rows, 0);
-        db_done(rows);
-    }
-    return code;
-}
-
 err
 order_verify(struct db *db, struct verify_report *report)
 {
-    err code = count_rows(db, report);
+    err code = verify_count(db, "SELECT (SELECT COUNT(*) FROM $order) + (SELECT COUNT(*) FROM $line) + (SELECT COUNT(*) FROM $entry)",
+                            report);
     if (code == ERR_ok) {
         code = check_pairs(db, report);
     }
-    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
-        code = run_check(db, &checks[i], report);
+    if (code == ERR_ok) {
+        code = verify_run_checks(db, checks, sizeof checks / sizeof checks[0], tell_found, report);
     }
     if (code == ERR_ok && report->stuck_ms > 0) {
         code = check_standing(db, report);

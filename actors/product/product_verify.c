@@ -20,9 +20,6 @@
 
 #include "product_rules.h"
 
-#define PAGE 1000
-#define TOLD_MAX 20
-
 struct proof {
     struct verify_report *report;
     int64_t told;
@@ -30,26 +27,12 @@ struct proof {
     int64_t versions; /* the sum */
 };
 
-static void
-fault(struct proof *proof, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define FAULT(proof, ...) verify_tell((proof)->report, (proof)->told++, __VA_ARGS__)
 
-static void
-fault(struct proof *proof, const char *format, ...)
+static err
+prove_product(void *context, struct db_statement *row)
 {
-    char sentence[384];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(sentence, sizeof sentence, format, arguments);
-    va_end(arguments);
-    proof->report->faults++;
-    if (proof->told++ < TOLD_MAX && proof->report->say != NULL) {
-        proof->report->say(proof->report->context, sentence);
-    }
-}
-
-static void
-prove_product(struct proof *proof, struct db_statement *row)
-{
+    struct proof *proof = context;
     struct err_text why;
     int64_t n = db_i64(row, 0);
     int64_t version = db_i64(row, 8);
@@ -65,42 +48,33 @@ prove_product(struct proof *proof, struct db_statement *row)
     int size = (int)(said.product.size < WIRE_NAME_MAX ? said.product.size : WIRE_NAME_MAX);
     const char *name = (const char *)said.product.data;
     if (n != proof->n + 1) {
-        fault(proof, "product: %.*s: its number is %" PRId64 ", the one before it has %" PRId64, size, name, n, proof->n);
+        FAULT(proof, "product: %.*s: its number is %" PRId64 ", the one before it has %" PRId64, size, name, n, proof->n);
     }
     if (product_check(&said, &why) != ERR_ok) {
-        fault(proof, "product: %.*s: %s", size, name, why.text);
+        FAULT(proof, "product: %.*s: %s", size, name, why.text);
     }
     if (db_i64(row, 10) <= 0) {
-        fault(proof, "product: %.*s: it was changed at no time", size, name);
+        FAULT(proof, "product: %.*s: it was changed at no time", size, name);
     }
     if (db_is_null(row, 9)) {
-        fault(proof, "product: %.*s: there is no such category as it stands in", size, name);
+        FAULT(proof, "product: %.*s: there is no such category as it stands in", size, name);
     }
     proof->n = n;
     proof->versions += version;
-    proof->report->rows_checked++;
+    return ERR_ok;
 }
 
 static err
 prove_products(struct db *db, struct proof *proof)
 {
-    struct db_statement *page = db_statement(
-        db,
-        "SELECT p.n, p.product, p.name, p.description, p.category, p.amount, p.currency, p.images, p.version, c.position, p.changed"
-        " FROM $product p LEFT JOIN $category c ON c.category = p.category WHERE p.n > ? ORDER BY p.n LIMIT ?");
-    int64_t count = PAGE;
-    while (count == PAGE) {
-        db_bind_i64(page, proof->n);
-        db_bind_i64(page, PAGE);
-        err code = db_query(page);
-        if (code != ERR_ok) {
-            return code;
-        }
-        for (count = 0; db_next(page); count++) {
-            prove_product(proof, page);
-        }
-    }
-    return ERR_ok;
+    return verify_walk(&(struct verify_walk){
+        .db = db,
+        .sql = "SELECT p.n, p.product, p.name, p.description, p.category, p.amount, p.currency, p.images, p.version, c.position,"
+               " p.changed FROM $product p LEFT JOIN $category c ON c.category = p.category WHERE p.n > ? ORDER BY p.n LIMIT ?",
+        .see = prove_product,
+        .context = proof,
+        .rows = &proof->report->rows_checked,
+    });
 }
 
 static err
@@ -115,7 +89,7 @@ prove_numbers(struct db *db, struct proof *proof)
         int64_t seq = db_i64(rows, 0);
         proof->report->rows_checked += db_i64(rows, 1);
         if (seq != proof->versions) {
-            fault(proof, "product: the versions of all products add up to %" PRId64 ", but %" PRId64 " changes were told",
+            FAULT(proof, "product: the versions of all products add up to %" PRId64 ", but %" PRId64 " changes were told",
                   proof->versions, seq);
         }
     }

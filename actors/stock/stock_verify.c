@@ -328,29 +328,8 @@ see_line(struct proof *proof, const struct move *move)
     product->shelf.last_move = move->n;
 }
 
-/* Reads RANGE rows at a time and gives each to `see`, which returns its n. */
 static err
-read_ranges(struct proof *proof, const char *sql, int64_t (*see)(struct proof *proof, struct db_statement *row))
-{
-    struct db_statement *rows = db_statement(proof->db, sql);
-    int64_t after = 0;
-    for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_i64(rows, after);
-        db_bind_i64(rows, RANGE);
-        err status = db_query(rows);
-        if (status != ERR_ok) {
-            return status;
-        }
-        for (count = 0; db_next(rows); count++) {
-            after = see(proof, rows);
-        }
-        proof->report->rows_checked += count;
-    }
-    return ERR_ok;
-}
-
-static int64_t
-see_move_row(struct proof *proof, struct db_statement *row)
+see_move_row(void *context, struct db_statement *row)
 {
     struct move move = {
         .n = db_i64(row, 0),
@@ -373,8 +352,8 @@ see_move_row(struct proof *proof, struct db_statement *row)
         .reference = db_bytes(row, 16),
         .answer = db_bytes(row, 17),
     };
-    see_line(proof, &move);
-    return move.n;
+    see_line(context, &move);
+    return ERR_ok;
 }
 
 /* --- what must be equal to it --- */
@@ -412,9 +391,10 @@ see_held_units(struct level *product, const struct id *hold, struct db_statement
     }
 }
 
-static int64_t
-see_hold_row(struct proof *proof, struct db_statement *row)
+static err
+see_hold_row(void *context, struct db_statement *row)
 {
+    struct proof *proof = context;
     struct id hold = db_id(row, 6);
     int64_t n = db_i64(row, 0);
     enum hold_state state = hold_state_find(db_bytes(row, 3));
@@ -430,7 +410,7 @@ see_hold_row(struct proof *proof, struct db_statement *row)
     } else {
         see_held_units(product_of(proof, db_bytes(row, 1)), &hold, row);
     }
-    return n;
+    return ERR_ok;
 }
 
 static err
@@ -626,16 +606,15 @@ read_milestones(struct proof *proof)
 static err
 prove(struct proof *proof)
 {
-    err status =
-        read_ranges(proof,
-                    "SELECT n, product, delta, reserved_delta, on_hand, reserved, version, previous, kind, request, line, incoming,"
-                    " time, hold, expires, reason, reference, answer FROM $move"
-                    " WHERE n > ? ORDER BY n LIMIT ?",
-                    see_move_row);
+    struct verify_walk walk = {.db = proof->db, .context = proof, .rows = &proof->report->rows_checked};
+    walk.sql = "SELECT n, product, delta, reserved_delta, on_hand, reserved, version, previous, kind, request, line, incoming, time,"
+               " hold, expires, reason, reference, answer FROM $move WHERE n > ? ORDER BY n LIMIT ?";
+    walk.see = see_move_row;
+    err status = verify_walk(&walk);
     if (status == ERR_ok) {
-        status =
-            read_ranges(proof, "SELECT n, product, quantity, state, line, reference, hold FROM $hold WHERE n > ? ORDER BY n LIMIT ?",
-                        see_hold_row);
+        walk.sql = "SELECT n, product, quantity, state, line, reference, hold FROM $hold WHERE n > ? ORDER BY n LIMIT ?";
+        walk.see = see_hold_row;
+        status = verify_walk(&walk);
     }
     if (status == ERR_ok) {
         status = read_productions(proof);

@@ -18,15 +18,10 @@
 
 #include "user_state.h"
 
-#define TOLD_MAX 20
 #define PAGE 500
 
-struct check {
-    const char *sql; /* column: a person's n */
-    const char *words;
-};
-
-static const struct check checks[] = {
+/* Column: a person's n. */
+static const struct verify_check checks[] = {
     {"SELECT u.n FROM $user u LEFT JOIN $user_key k ON k.n = u.n WHERE u.erased = 0 AND k.n IS NULL", "is not erased, but has no key"},
     {"SELECT k.n FROM $user_key k LEFT JOIN $user u ON u.n = k.n WHERE u.n IS NULL OR u.erased <> 0",
      "is erased, or was never there, but has a key"},
@@ -59,25 +54,14 @@ static const struct check checks[] = {
 static void
 tell(struct verify_report *report, int64_t n, int64_t found, const char *words)
 {
-    char sentence[256];
-    (void)snprintf(sentence, sizeof sentence, "user: person %" PRId64 " %s", n, words);
-    report->faults++;
-    if (found < TOLD_MAX && report->say != NULL) {
-        report->say(report->context, sentence);
-    }
+    verify_tell(report, found, "user: person %" PRId64 " %s", n, words);
 }
 
 static err
-run_check(struct db *db, const struct check *check, struct verify_report *report)
+tell_found(struct db *db, struct verify_report *report, const struct verify_check *check, struct db_statement *row, int64_t found)
 {
-    struct db_statement *rows = db_statement(db, check->sql);
-    err code = db_query(rows);
-    if (code != ERR_ok) {
-        return code;
-    }
-    for (int64_t found = 0; db_next(rows); found++) {
-        tell(report, db_i64(rows, 0), found, check->words);
-    }
+    (void)db;
+    tell(report, db_i64(row, 0), found, check->words);
     return ERR_ok;
 }
 
@@ -139,9 +123,10 @@ open_everybody(struct db *db, struct verify_report *report)
         return code;
     }
     if (size != USER_SECRET_SIZE) {
-        static const struct check unopened = {"SELECT n FROM $user WHERE erased = 0",
-                                              "cannot be opened: the secret that wraps keys is gone"};
-        return run_check(db, &unopened, report); /* an actor that never started has neither a secret nor people */
+        static const struct verify_check unopened = {"SELECT n FROM $user WHERE erased = 0",
+                                                     "cannot be opened: the secret that wraps keys is gone"};
+        return verify_run_checks(db, &unopened, 1, tell_found,
+                                 report); /* an actor that never started has neither a secret nor people */
     }
     user_seal_derive(master, &reader.secret);
     sodium_memzero(master, sizeof master);
@@ -158,9 +143,6 @@ user_verify(struct db *db, struct verify_report *report)
     if (sodium_init() < 0) {
         return ERR_internal;
     }
-    err code = ERR_ok;
-    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && code == ERR_ok; i++) {
-        code = run_check(db, &checks[i], report);
-    }
+    err code = verify_run_checks(db, checks, sizeof checks / sizeof checks[0], tell_found, report);
     return code == ERR_ok ? open_everybody(db, report) : code;
 }
