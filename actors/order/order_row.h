@@ -17,12 +17,11 @@
 #define ORDER_DUE_UNKNOWN (-1)
 #define ORDER_DUE_NONE 0
 
-/* What is known of its charge. */
-/* The numbers are in the databases: they do not change. */
+/* What is known of its charge. The numbers are in the databases, here and below: they do not change. */
 enum order_money { MONEY_OPEN = 0, MONEY_PAID = 1, MONEY_FAILED = 2, MONEY_REFUNDED = 3 };
 
 /* Bits of `told`: which facts about the charge have come as events. */
-enum { TOLD_SUCCEEDED = 1, TOLD_FAILED = 2, TOLD_REFUNDED = 4, TOLD_REFUND_FAILED = 8 };
+enum order_told { TOLD_SUCCEEDED = 1, TOLD_FAILED = 2, TOLD_REFUNDED = 4, TOLD_REFUND_FAILED = 8 };
 
 struct order_row {
     /* as in $order; lines and note are the row's own memory */
