@@ -7,8 +7,8 @@
  *   while its tokens are good.
  *
  * MESSAGES
- *   out user.keys: when the first token comes, each minute from then on, and when one names a key that is not known, one at a time
- *   for all that wait.
+ *   out user.keys: when the first token comes, each minute from then on, each second for a while when the clock was set, and when a
+ *   token names a key that is not known, one at a time for all that wait.
  *
  * STATE
  *   The public keys, as they were answered last, and the outcome of verified tokens by a hash of each, bounded; the least recently
@@ -44,6 +44,8 @@
 #define CACHE_WAYS 4U
 #define HASH_SIZE 32
 #define PERIOD_US INT64_C(60000000)
+#define HURRY_US INT64_C(15000000)
+#define HURRIED_PERIOD_US INT64_C(1000000)
 #define PAUSE_US INT64_C(200000)
 #define ASK_TIMEOUT_MS 1000
 #define SCHEME "Bearer"
@@ -52,6 +54,7 @@ struct key {
     char kid[TOKEN_KID_SIZE];
     char pem[PEM_MAX];
     size_t pem_size;
+    int64_t retired_ms; /* 0: it signs */
 };
 
 struct cached {
@@ -75,6 +78,7 @@ struct auth {
     struct upstream_call call;
     struct wire_buffer frame;
     int64_t next_ask_us;
+    int64_t hurry_until_us;
     int64_t answered_us;     /* the keys are as they were then; 0: never */
     struct err_text failure; /* of the last question; empty when it was answered */
     struct auth_waiter *first;
@@ -165,7 +169,8 @@ find_key(const struct auth *auth, const char *kid)
 static bool
 is_same(const struct key *a, const struct key *b)
 {
-    return strcmp(a->kid, b->kid) == 0 && a->pem_size == b->pem_size && memcmp(a->pem, b->pem, a->pem_size) == 0;
+    return strcmp(a->kid, b->kid) == 0 && a->retired_ms == b->retired_ms && a->pem_size == b->pem_size &&
+           memcmp(a->pem, b->pem, a->pem_size) == 0;
 }
 
 /* Takes the keys over. What other keys have verified is forgotten. */
@@ -182,6 +187,7 @@ take_keys(struct auth *auth, struct wire_list list)
         memcpy(key->kid, given.kid.data, given.kid.size);
         memcpy(key->pem, given.pem.data, given.pem.size);
         key->pem_size = given.pem.size;
+        key->retired_ms = WIRE_HAS(&given, user_key, retired) ? given.retired : 0;
         same += is_same(key, &auth->keys[count - 1]) ? 1 : 0;
     }
     if (count == auth->key_count && same == count) {
@@ -226,8 +232,16 @@ ask_for_keys(struct auth *auth)
     *call = (struct upstream_call){.id = id_new(), .op = OP_user_keys, .peer = auth->peer, .done = keys_answered};
     call->timeout_ms = auth->timeout_ms;
     call->body = wire_buffer_slice(&auth->frame);
-    auth->next_ask_us = clock_steady_us() + PERIOD_US;
+    int64_t now_us = clock_steady_us();
+    auth->next_ask_us = now_us + (now_us < auth->hurry_until_us ? HURRIED_PERIOD_US : PERIOD_US);
     return upstream_send(auth->upstream, call, &auth->failure) == ERR_ok;
+}
+
+void
+auth_hurry(struct auth *auth, int64_t now_us)
+{
+    auth->hurry_until_us = now_us + HURRY_US;
+    auth->next_ask_us = auth->next_ask_us == INT64_MAX ? INT64_MAX : now_us;
 }
 
 void
@@ -302,6 +316,16 @@ read_header(struct slice header, struct slice *token)
     return token->size > 0;
 }
 
+/* A token that is younger than the end of its key was made by a clock that was ahead: it is good for as long as it was given, from when
+ * that clock was put right. */
+static int64_t
+end_of(const struct key *key, const struct token_claims *claims)
+{
+    int64_t given_ms = claims->expires_ms - claims->issued_ms;
+    bool is_ahead = key->retired_ms > 0 && claims->issued_ms > key->retired_ms && given_ms >= 0;
+    return is_ahead ? key->retired_ms + given_ms : claims->expires_ms;
+}
+
 static enum auth_verdict
 verify(struct auth *auth, struct slice token, const struct key *key, struct asker *asker, struct err_text *why)
 {
@@ -309,8 +333,13 @@ verify(struct auth *auth, struct slice token, const struct key *key, struct aske
     struct err_text reason;
     uint8_t hash[HASH_SIZE];
     struct slice pem = {(const uint8_t *)key->pem, key->pem_size};
-    if (token_verify(token, pem, clock_utc_ms(), &claims, &reason) != ERR_ok) {
+    int64_t now_ms = clock_utc_ms();
+    if (token_verify(token, pem, now_ms, &claims, &reason) != ERR_ok) {
         return refuse(auth, reason.text, why);
+    }
+    int64_t end_ms = end_of(key, &claims);
+    if (now_ms >= end_ms) {
+        return refuse(auth, "the token has expired", why);
     }
     metric_add(auth->verified, 1);
     *asker = (struct asker){.role = claims.role, .is_told = true, .has_user = claims.has_user};
@@ -318,7 +347,7 @@ verify(struct auth *auth, struct slice token, const struct key *key, struct aske
         asker->user = claims.user;
     }
     hash_token(token, hash);
-    cache_put(auth, hash, claims.expires_ms, asker);
+    cache_put(auth, hash, end_ms, asker);
     return AUTH_KNOWN;
 }
 

@@ -58,6 +58,10 @@ auth_destroy(struct auth **auth);
 void
 auth_tick(struct auth *auth, int64_t now_us);
 
+/* The clock was set: the user actor may have other keys soon. */
+void
+auth_hurry(struct auth *auth, int64_t now_us);
+
 /* Judges the value of an Authorization header. AUTH_REFUSED and AUTH_AWAY write a sentence that holds nothing of it. After AUTH_WAITS
  * call it again with the same waiter when that is ready: then it does not wait. */
 enum auth_verdict

@@ -42,6 +42,8 @@
 #define BODY_MAX ((uint64_t)1024 * 1024)
 #define BODY_DRAIN_MAX ((uint64_t)8 * 1024 * 1024)
 #define STOP_MS INT64_C(2000)
+#define CLOCK_SAID_US INT64_C(3000000)
+#define CLOCK_STEPS "Times that the clock was found to have been set."
 #define STATUSES_MAX 24
 #define EVENTS_MAX 256
 #define CHALLENGE "Bearer realm=\"larder\""
@@ -84,6 +86,9 @@ struct http {
     struct metric *over_limit;
     struct metric *turned_away[AWAY_REASONS];
     int64_t next_flush_us;
+    struct clock_watch clock;
+    struct metric *clock_back;
+    struct metric *clock_forward;
 };
 
 /* --- metrics --- */
@@ -484,6 +489,9 @@ http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http *
     assert(made != NULL);
     made->state = state;
     made->wake_fd = wake_fd;
+    clock_watch_init(&made->clock);
+    made->clock_back = metric(METRIC_COUNTER, "larder_clock_steps_total", "actor=\"gateway\",way=\"back\"", CLOCK_STEPS);
+    made->clock_forward = metric(METRIC_COUNTER, "larder_clock_steps_total", "actor=\"gateway\",way=\"forward\"", CLOCK_STEPS);
     made->over_limit =
         metric(METRIC_COUNTER, "larder_http_connections_refused_total", "", "Requests refused for too many connections.");
     make_away_metrics(made);
@@ -562,6 +570,25 @@ is_finished(struct http *http, int64_t now_us)
     return http_server_in_flight(http->server) == 0 || now_us >= http->stop_by_us + STOP_MS * 1000 / 4;
 }
 
+/* Tokens begin and end by the wall clock. Every thread sees that it was set, and the first of them says so. */
+static void
+look_at_clock(struct http *http, int64_t now_us)
+{
+    int64_t by_ms = 0;
+    (void)clock_watch_look(&http->clock, &by_ms);
+    if (by_ms == 0) {
+        return;
+    }
+    auth_hurry(http->auth, now_us);
+    bool is_back = by_ms < 0;
+    if (now_us - atomic_exchange(&http->state->clock_said_us[is_back], now_us) < CLOCK_SAID_US) {
+        return;
+    }
+    metric_add(is_back ? http->clock_back : http->clock_forward, 1);
+    log_warn(is_back ? "clock_went_back" : "clock_went_forward", LOG_I64("by_ms", is_back ? -by_ms : by_ms),
+             LOG_TEXT("when", "while running"), LOG_TEXT("now", "tokens are judged by it as it is"));
+}
+
 err
 http_serve(struct http *http)
 {
@@ -580,6 +607,7 @@ http_serve(struct http *http)
         auth_tick(http->auth, now_us);
         if (now_us >= http->next_flush_us) {
             http->next_flush_us = now_us + INT64_C(1000000);
+            look_at_clock(http, now_us);
             log_often_flush();
         }
         http_server_run(http->server, clock_steady_us());

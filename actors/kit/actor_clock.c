@@ -54,7 +54,8 @@ retime(struct actor *actor, int64_t now_ms)
                                 .settings = actor->settings,
                                 .arena = &actor->arena,
                                 .now_ms = now_ms,
-                                .by_ms = actor->clock.by_ms > 0 ? actor->clock.by_ms : 0};
+                                .by_ms = actor->clock.by_ms > 0 ? actor->clock.by_ms : 0,
+                                .back_ms = actor->clock.by_ms < 0 ? -actor->clock.by_ms : 0};
     int64_t changed = 0;
     actor->shard.now_ms = now_ms;
     err code = retime_rows(actor->class, &retiming, &changed);

@@ -87,10 +87,13 @@ retime_calls(const struct retiming *retiming, struct calls *calls, struct due_ro
 static err
 retime_parked(const struct retiming *retiming, int64_t *changed)
 {
-    struct db_statement *later = db_statement(retiming->db, "UPDATE $parked SET due = due + ? WHERE due < ?");
-    db_bind_i64(later, retiming->by_ms);
-    db_bind_i64(later, DUE_TURN);
-    err code = retiming->by_ms == 0 ? ERR_ok : db_queue(later, DB_ANY_ROWS);
+    err code = ERR_ok;
+    if (retiming->by_ms != 0) {
+        struct db_statement *later = db_statement(retiming->db, "UPDATE $parked SET due = due + ? WHERE due < ?");
+        db_bind_i64(later, retiming->by_ms);
+        db_bind_i64(later, DUE_TURN);
+        code = db_queue(later, DB_ANY_ROWS);
+    }
     struct db_statement *back = db_statement(retiming->db, "UPDATE $parked SET due = ? WHERE due > ? AND due < ?");
     int64_t last_ms = retiming->now_ms + BACKOFF_MAX_MS;
     int64_t matched = 0;

@@ -20,7 +20,8 @@ struct retiming {
     const struct settings *settings;
     struct arena *arena; /* for a new payload; lives until the row is written */
     int64_t now_ms;
-    int64_t by_ms; /* how far the clock went forward while the process ran; 0 when it did not */
+    int64_t by_ms;   /* how far the clock went forward while the process ran; 0 when it did not */
+    int64_t back_ms; /* how far it was put back; 0 when it was not */
 };
 
 /* The moment as it is to be from now on; `patience_ms` is the longest that one of its kind ever has to wait. */

@@ -349,4 +349,5 @@ const struct actor_class user_class = {
     .dropped = user_dropped,
     .recall = user_recall_none,
     .tick = user_tick,
+    .retime = user_retime,
 };

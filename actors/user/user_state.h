@@ -144,6 +144,11 @@ user_handle_change(struct user_actor *actor, struct batch *batch, struct item *i
 MUST_CHECK err
 user_handle_hashed(struct user_actor *actor, struct batch *batch, const struct user_work *work, struct user_caller *caller);
 
+/* --- user_retime.c --- */
+
+MUST_CHECK err
+user_retime(const struct retiming *retiming, struct due_row *row);
+
 /* --- user_erase.c --- */
 
 MUST_CHECK err

@@ -5,12 +5,13 @@
  * MESSAGES  user.keys, user.issue, user.sign_in
  *
  * STATE     The private key is in $secret, made when it is needed first; in memory from its first use on, so that a shop without
- *           tokens never wakes the library that makes them (2.5 MiB).
+ *           tokens never wakes the library that makes them (2.5 MiB). Beside it the public halves of those before it that signed by a
+ *           clock which was wrong (user_retime.c).
  *
  * FAILURES  A sign-in that fails says nothing but wrong_credentials, and takes as long as one that succeeds: where there is nobody, or
  *           nobody with a password, the password is compared with a hash that nothing fits.
  *
- * LIMITS    One key, for good: to change it, delete its row and start anew; tokens of before are worth nothing then. A token lives
+ * LIMITS    One key signs, until the clock is put right: to change it, delete its row and start anew; its tokens are worth nothing then. A token lives
  *           until it expires, whatever becomes of the person; its role is that of the moment when it was made.
  */
 #include "user_token.h"
@@ -19,9 +20,8 @@
 
 #include <sodium.h>
 
+#include "big_endian.h"
 #include "log.h"
-
-#define SECRET_NAME "tokens"
 
 /* Of 32 random bytes that are known to nobody. */
 static const char NOBODYS_HASH[] = "$argon2id$v=19$m=65536,t=2,p=1$2XwlpWe3cOYgppr/N0AQ/g$AVFQcGd73FeARfEM9H37J3bqV4zWTTn7SKsiKCGiNUs";
@@ -32,7 +32,7 @@ load_key(struct user_actor *actor)
 {
     uint8_t pem[USER_SECRET_MAX];
     size_t size = 0;
-    err code = actor->has_key ? ERR_ok : user_store_find_secret(&actor->store, SECRET_NAME, pem, &size);
+    err code = actor->has_key ? ERR_ok : user_store_find_secret(&actor->store, USER_TOKENS, pem, &size);
     if (code != ERR_ok || actor->has_key) {
         return code;
     }
@@ -43,12 +43,37 @@ load_key(struct user_actor *actor)
         code = token_make_key(&actor->key);
         if (code == ERR_ok) {
             log_info("token_key_made", LOG_TEXT("kid", actor->key.kid));
-            code = user_store_insert_secret(&actor->store, SECRET_NAME, slice_of(actor->key.private_pem));
+            code = user_store_insert_secret(&actor->store, USER_TOKENS, slice_of(actor->key.private_pem));
         }
     }
     actor->has_key = code == ERR_ok;
     if (code == ERR_internal) {
         log_error("token_key_is_none", LOG_TEXT("why", "it was changed by hand, or there is no randomness"));
+    }
+    return code;
+}
+
+err
+user_token_read_retired(struct db *db, struct user_retired_key *keys, size_t *count)
+{
+    struct db_statement *read =
+        db_statement(db, "SELECT name, secret FROM $secret WHERE name <> 'people' AND name <> '" USER_TOKENS "'");
+    *count = 0;
+    err code = db_query(read);
+    while (code == ERR_ok && *count < USER_RETIRED_MAX && db_next(read)) {
+        struct slice kid = db_bytes(read, 0);
+        struct slice row = db_bytes(read, 1);
+        struct user_retired_key *key = &keys[*count];
+        if (row.size <= 8 || row.size - 8 >= sizeof key->public_pem || kid.size >= sizeof key->kid) {
+            continue; /* it was changed by hand */
+        }
+        *key = (struct user_retired_key){.retired_ms = get_i64(row.data)};
+        memcpy(key->kid, kid.data, kid.size);
+        memcpy(key->public_pem, row.data + 8, row.size - 8);
+        (*count)++;
+    }
+    if (code == ERR_ok) {
+        db_done(read);
     }
     return code;
 }
@@ -61,6 +86,9 @@ user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct ite
         item_refuse(batch, item, code, "the key that signs tokens cannot be read");
         return ERR_ok;
     }
+    struct user_retired_key retired[USER_RETIRED_MAX];
+    size_t count = 0;
+    code = code == ERR_ok ? user_token_read_retired(actor_db(actor->actor), retired, &count) : code;
     if (code != ERR_ok) {
         return code;
     }
@@ -71,6 +99,12 @@ user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct ite
     WIRE_SET(&key, user_key, pem, slice_of(actor->key.public_pem));
     actor->page.size = 0;
     wire_list_add(&list, &user_key_body, &key, &actor->page);
+    for (size_t i = 0; i < count; i++) {
+        WIRE_SET(&key, user_key, kid, slice_of(retired[i].kid));
+        WIRE_SET(&key, user_key, pem, slice_of(retired[i].public_pem));
+        WIRE_SET(&key, user_key, retired, retired[i].retired_ms);
+        wire_list_add(&list, &user_key_body, &key, &actor->page);
+    }
     wire_list_end(&list, &actor->page);
     WIRE_SET(&set, user_key_set, keys, list);
     item_answer(batch, item, &set);

@@ -5,6 +5,21 @@
 
 #include "user_state.h"
 
+#define USER_TOKENS "tokens" /* the row of $secret that has the private key */
+
+/* A key that signs no more: tokens of before are still verified with it. */
+struct user_retired_key {
+    char kid[TOKEN_KID_SIZE];
+    char public_pem[TOKEN_PEM_SIZE];
+    int64_t retired_ms;
+};
+
+#define USER_RETIRED_MAX 15 /* with the one that signs, as many as user.keys tells */
+
+/* `keys` has room for USER_RETIRED_MAX. */
+MUST_CHECK err
+user_token_read_retired(struct db *db, struct user_retired_key *keys, size_t *count);
+
 MUST_CHECK err
 user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct item *item);
 MUST_CHECK err

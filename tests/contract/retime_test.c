@@ -18,6 +18,9 @@
 #include "payment/payment.h"
 #include "retime.h"
 #include "stock/stock.h"
+#include "token.h"
+#include "user/user.h"
+#include "user/user_token.h"
 
 #define NOW INT64_C(1800000000000)
 #define AHEAD (NOW + INT64_C(400) * 86400000) /* by the clock that was wrong */
@@ -116,14 +119,25 @@ due(struct stage *stage, const char *owner, int n)
     return number(stage, "SELECT due FROM $due WHERE owner = '%s' AND due_key = %s", owner, key(n));
 }
 
+/* `by_ms`: forward, or (negative) back. */
 static void
-retime(struct stage *stage, int64_t by_ms)
+retime_at(struct stage *stage, int64_t now_ms, int64_t by_ms)
 {
-    struct retiming retiming = {
-        .db = stage->db, .settings = &stage->place->settings, .arena = &stage->arena, .now_ms = NOW, .by_ms = by_ms};
+    struct retiming retiming = {.db = stage->db,
+                                .settings = &stage->place->settings,
+                                .arena = &stage->arena,
+                                .now_ms = now_ms,
+                                .by_ms = by_ms > 0 ? by_ms : 0,
+                                .back_ms = by_ms < 0 ? -by_ms : 0};
     place_expect(stage->db, retime_rows(stage->class, &retiming, &stage->changed), ERR_ok);
     place_expect(stage->db, db_commit(stage->db), ERR_ok);
     arena_reset(&stage->arena);
+}
+
+static void
+retime(struct stage *stage, int64_t by_ms)
+{
+    retime_at(stage, NOW, by_ms);
 }
 
 /* --- the kit's own --- */
@@ -435,6 +449,90 @@ ON_BOTH(retime, lets_a_letter_be_restored_and_a_request_be_useful_as_long_as_was
         cr_expect(number(&stage, "SELECT useful_until FROM $letter WHERE n = 2") == NOW + 70000);
         cr_expect(number(&stage, "SELECT useful_until FROM $letter WHERE n = 3") == NOW + 900000);
         cr_expect(due(&stage, "asked", 1) <= NOW + BACKOFF_MAX_MS);
+    }
+    stop(&stage);
+}
+
+ON_BOTH(retime, takes_a_step_forward_behind_one_back)
+{
+    struct stage stage;
+    start(&stage, place, &retries);
+    run(&stage,
+        "INSERT INTO $parked (source, seq, event_key, header, body, attempts, due, error) VALUES"
+        " ('factory/0', 1, 'a', X'', X'', 1, %lld, '')",
+        (long long)AHEAD);
+    retime(&stage, -1000);
+    retime(&stage, 2000);
+    retime(&stage, -1000);
+    cr_expect(number(&stage, "SELECT due FROM $parked WHERE seq = 1") == NOW + BACKOFF_MAX_MS);
+    stop(&stage);
+}
+
+/* --- tokens --- */
+
+#define LONG_AHEAD (-INT64_C(400) * 86400000)
+
+static void
+make_signer(struct stage *stage, struct token_key *key)
+{
+    struct db_statement *insert = db_statement(stage->db, "INSERT INTO $secret (name, secret) VALUES ('tokens', ?)");
+    cr_assert(token_make_key(key) == ERR_ok);
+    db_bind_bytes(insert, slice_of(key->private_pem));
+    place_expect(stage->db, db_run(insert, NULL), ERR_ok);
+    place_expect(stage->db, db_commit(stage->db), ERR_ok);
+}
+
+static void
+read_signer(struct stage *stage, struct token_key *key)
+{
+    struct db_statement *read = db_statement(stage->db, "SELECT secret FROM $secret WHERE name = 'tokens'");
+    place_expect(stage->db, db_query(read), ERR_ok);
+    cr_assert(db_next(read) && token_read_key(db_bytes(read, 0), key) == ERR_ok);
+    db_done(read);
+}
+
+ON_BOTH(retime, retires_the_key_of_tokens_when_the_clock_was_ahead_by_more_than_they_last)
+{
+    struct stage stage;
+    struct token_key before;
+    struct token_key after;
+    struct user_retired_key retired[USER_RETIRED_MAX];
+    size_t count = 0;
+    start(&stage, place, &user_class);
+    retime(&stage, LONG_AHEAD);
+    cr_expect(number(&stage, "SELECT COUNT(*) FROM $secret") == 0, "a shop without tokens needs no key");
+    make_signer(&stage, &before);
+    retime(&stage, 0);
+    retime(&stage, -LONG_AHEAD);
+    retime(&stage, -place->settings.token_ttl_ms);
+    read_signer(&stage, &after);
+    cr_expect_str_eq(after.kid, before.kid, "forward, or by little, it stays");
+    retime(&stage, LONG_AHEAD);
+    read_signer(&stage, &after);
+    cr_expect_str_neq(after.kid, before.kid);
+    place_expect(stage.db, user_token_read_retired(stage.db, retired, &count), ERR_ok);
+    cr_assert_eq(count, 1);
+    cr_expect_str_eq(retired[0].kid, before.kid);
+    cr_expect_str_eq(retired[0].public_pem, before.public_pem);
+    cr_expect_eq(retired[0].retired_ms, NOW);
+    stop(&stage);
+}
+
+ON_BOTH(retime, keeps_as_many_retired_keys_as_can_be_told_and_the_latest_of_them)
+{
+    struct stage stage;
+    struct token_key first;
+    struct user_retired_key retired[USER_RETIRED_MAX];
+    size_t count = 0;
+    start(&stage, place, &user_class);
+    make_signer(&stage, &first);
+    for (int i = 0; i < USER_RETIRED_MAX + 2; i++) {
+        retime_at(&stage, NOW + i, LONG_AHEAD);
+    }
+    place_expect(stage.db, user_token_read_retired(stage.db, retired, &count), ERR_ok);
+    cr_expect_eq(count, USER_RETIRED_MAX);
+    for (size_t i = 0; i < count; i++) {
+        cr_expect(retired[i].retired_ms >= NOW + 2);
     }
     stop(&stage);
 }

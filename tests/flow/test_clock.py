@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 import processes
+from guarded import Guarded
 from patience import stretched
 from rest import Rest, until
 from wrong_clock import WrongClock
@@ -170,3 +171,49 @@ def test_a_shop_that_was_closed_for_a_weekend_says_nothing_of_its_clock(clocked)
     shop.restart(2 * DAY_S)
     assert shop.rest.post("/checkout").status == 201
     assert not shop.said("clock_went_back") and not shop.said("clock_went_forward")
+
+
+TOKEN_S = 6
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while-it-runs", "with-a-restart"])
+def test_who_signed_in_by_a_clock_that_was_ahead_stays_signed_in_for_as_long_as_that_was_given(new_shop, sqlite, tmp_path, restarted):
+    clock = WrongClock(str(tmp_path), 400 * DAY_S)
+    shop = new_shop(sqlite, auth="required", token_ttl_ms=1000 * TOKEN_S)
+    shop.settings.update(clock.settings)
+    process = shop.run()
+    house = Guarded(shop)
+    person, token = house.person()
+    if restarted:
+        process.kill9()
+    clock.set(0)
+    put_right = time.monotonic()
+    process = shop.run() if restarted else process
+    assert house.ask("GET", f"/v1/users/{person}", token).status == 200, "nobody is signed out"
+    until(lambda: "token_key_retired" in process.log(), 10, "its key signs no more")
+    other, fresh = house.person()
+    assert house.ask("GET", f"/v1/users/{other}", fresh).status == 200, "somebody new signs in"
+    late = until(lambda: (answer := house.ask("GET", f"/v1/users/{person}", token)).status == 401 and answer, TOKEN_S + SLACK_S + 2,
+                 "the token has ended")
+    assert "expired" in late.json["detail"] and time.monotonic() - put_right >= TOKEN_S - 1
+    assert "token_key_retired" not in house_after_restart(shop, process), "it is retired once"
+    house.users.close()
+
+
+def house_after_restart(shop, process):
+    process.stop()
+    return shop.run().log()
+
+
+def test_a_gateway_of_its_own_says_that_its_clock_was_set(new_shop, sqlite, tmp_path):
+    clock = WrongClock(str(tmp_path))
+    shop = new_shop(sqlite)
+    for actor in ("dlq", "stock", "factory", "product", "user", "payment", "order", "sales"):
+        shop.actor(actor)
+    shop.settings.update(clock.settings)
+    gateway = shop.gateway()
+    for by_s, way in ((5 * HOUR_S, "forward"), (0, "back")):
+        clock.set(by_s)
+        until(lambda word=f"clock_went_{way}": re.search(rf"warn gateway/\d+ {word} .*?by_ms=(1799|1800)\d{{4}} ", gateway.log()), 10, way)
+        told = Rest(shop.http, probes=shop.probes).told()
+        assert f'larder_clock_steps_total{{actor="gateway",way="{way}"}} 1' in told

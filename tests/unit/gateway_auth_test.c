@@ -57,6 +57,7 @@ static atomic_bool actors_are_ending;
 static atomic_bool is_silent; /* user does not answer */
 static atomic_int asked;      /* how often for keys */
 static atomic_bool knows_stranger;
+static _Atomic int64_t retired_ms; /* since when the stranger's key signs no more; 0: it does */
 
 static void
 copy(char *out, size_t size, struct slice text)
@@ -101,6 +102,9 @@ play_keys(void *raw, struct message *message)
         struct user_key told = {0};
         WIRE_SET(&told, user_key, kid, slice_of(keys[i]->kid));
         WIRE_SET(&told, user_key, pem, slice_of(keys[i]->public_pem));
+        if (i == 1 && atomic_load(&retired_ms) != 0) {
+            WIRE_SET(&told, user_key, retired, atomic_load(&retired_ms));
+        }
         wire_list_add(&list, &user_key_body, &told, &elements);
     }
     wire_list_end(&list, &elements);
@@ -502,6 +506,33 @@ Test(gateway_auth, refuses_a_token_that_was_good_when_it_came_first)
         cr_assert(status == 409 || clock_utc_ms() >= ends_ms, "%s", text);
     }
     is_unauthenticated(line, "has expired");
+}
+
+/* The outcome of a token of the retired key that was given for so long. */
+static void
+expect_of_retired(int64_t issued_ms, int64_t given_ms, int wanted)
+{
+    char token[TOKEN_SIZE];
+    char text[ANSWER_MAX];
+    struct token_claims claims = {.role = ROLE_CUSTOMER, .has_user = true, .user = person(), .issued_ms = issued_ms};
+    claims.expires_ms = issued_ms + given_ms;
+    cr_assert_eq(token_sign(&stranger, &claims, token), ERR_ok);
+    cr_expect_eq(ask("POST", "/checkout", with(token), "", text), wanted, "%lld for %lld: %s", (long long)issued_ms,
+                 (long long)given_ms, text);
+    cr_expect(wanted != 401 || strstr(text, "has expired") != NULL, "%s", text);
+}
+
+Test(gateway_auth, a_token_of_a_clock_that_was_ahead_is_good_for_as_long_as_it_was_given_from_when_that_was_put_right)
+{
+    const int64_t ahead_ms = 400 * 24 * HOUR_MS;
+    int64_t now_ms = clock_utc_ms();
+    atomic_store(&retired_ms, now_ms - 10000);
+    atomic_store(&knows_stranger, true);
+    expect_of_retired(now_ms + ahead_ms, HOUR_MS, 409);
+    expect_of_retired(now_ms + ahead_ms, 5000, 401);
+    expect_of_retired(now_ms - 20000, HOUR_MS, 409);
+    expect_of_retired(now_ms - 20000, 2 * ahead_ms, 409);
+    expect_of_retired(now_ms - 20000, 5000, 401);
 }
 
 Test(gateway_auth, asks_for_a_key_that_it_does_not_know)
