@@ -44,13 +44,13 @@ limits_raise_files(int64_t wanted)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* How many of so many descriptors can be had. */
+/* How many of so many descriptors can be had. The standard ones are there (main.c). */
 static int
 try_files(int wanted)
 {
     int fds[PROCESS_FILES + CONNECTION_FILES + THREADS_MAX * GATEWAY_THREAD_FILES];
     int had = 0;
-    while (had < wanted && (fds[had] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
+    while (had < wanted && (fds[had] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0) {
         had++;
     }
     for (int i = 0; i < had; i++) {

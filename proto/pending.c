@@ -5,7 +5,8 @@
  *
  * STATE
  *   A hash table with linear probing, at most half full; removal shifts back what followed, so there are no tombstones. Slots keep
- *   their number while they are taken; free ones are a list.
+ *   their number while they are taken; those that were given back are a list. Zero is a place without a slot and a slot that was
+ *   never taken, so that memory is touched only as far as it is used: most tables are made for more than ever comes.
  *
  * FAILURES
  *   Out of memory aborts, at the start only.
@@ -18,16 +19,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static void *
-allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count, size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
+/* One piece of memory for all: large enough that it comes from the kernel, which gives zeroes that are not there until they are
+ * used. */
 void
 pending_init(struct pending *pending, int32_t capacity)
 {
@@ -36,23 +29,18 @@ pending_init(struct pending *pending, int32_t capacity)
     while (size < (uint32_t)capacity * 2) {
         size *= 2;
     }
-    *pending = (struct pending){.mask = size - 1, .capacity = capacity};
-    pending->ids = allocate((size_t)capacity, sizeof *pending->ids);
-    pending->next = allocate((size_t)capacity, sizeof *pending->next);
-    pending->table = allocate(size, sizeof *pending->table);
-    for (uint32_t i = 0; i < size; i++) {
-        pending->table[i] = PENDING_NONE;
+    *pending = (struct pending){.mask = size - 1, .free = PENDING_NONE, .capacity = capacity};
+    pending->table = calloc(1, size * sizeof *pending->table + (size_t)capacity * (sizeof *pending->next + sizeof *pending->ids));
+    if (pending->table == NULL) {
+        abort();
     }
-    for (int32_t i = 0; i < capacity; i++) {
-        pending->next[i] = i + 1 < capacity ? i + 1 : PENDING_NONE;
-    }
+    pending->next = pending->table + size;
+    pending->ids = (struct id *)(void *)(pending->next + capacity);
 }
 
 void
 pending_fini(struct pending *pending)
 {
-    free(pending->ids);
-    free(pending->next);
     free(pending->table);
     *pending = (struct pending){.free = PENDING_NONE};
 }
@@ -63,30 +51,49 @@ home_of(const struct pending *pending, const struct id *id)
     return (uint32_t)id_hash(id) & pending->mask;
 }
 
+/* The slot at a place of the table, or PENDING_NONE. */
+static int32_t
+slot_at(const struct pending *pending, uint32_t place)
+{
+    return pending->table[place] - 1;
+}
+
 /* Where the id is in the table, or the empty place where it would be. */
 static uint32_t
 place_of(const struct pending *pending, const struct id *id)
 {
     uint32_t place = home_of(pending, id);
-    while (pending->table[place] != PENDING_NONE && !id_equal(&pending->ids[pending->table[place]], id)) {
+    while (slot_at(pending, place) != PENDING_NONE && !id_equal(&pending->ids[slot_at(pending, place)], id)) {
         place = (place + 1) & pending->mask;
     }
     return place;
 }
 
+/* One that was given back, or the next that was never taken. */
+static int32_t
+take_slot(struct pending *pending)
+{
+    int32_t slot = pending->free;
+    if (slot != PENDING_NONE) {
+        pending->free = pending->next[slot];
+    } else if (pending->used < pending->capacity) {
+        slot = pending->used++;
+    }
+    return slot;
+}
+
 int32_t
 pending_add(struct pending *pending, const struct id *id)
 {
-    int32_t slot = pending->free;
+    int32_t slot = take_slot(pending);
     if (slot == PENDING_NONE) {
         return PENDING_NONE;
     }
     uint32_t place = place_of(pending, id);
-    assert(pending->table[place] == PENDING_NONE);
-    pending->free = pending->next[slot];
+    assert(slot_at(pending, place) == PENDING_NONE);
     pending->next[slot] = PENDING_TAKEN;
     pending->ids[slot] = *id;
-    pending->table[place] = slot;
+    pending->table[place] = slot + 1;
     pending->count++;
     return slot;
 }
@@ -94,7 +101,7 @@ pending_add(struct pending *pending, const struct id *id)
 int32_t
 pending_find(const struct pending *pending, const struct id *id)
 {
-    return pending->table[place_of(pending, id)];
+    return slot_at(pending, place_of(pending, id));
 }
 
 bool
@@ -107,16 +114,16 @@ void
 pending_remove(struct pending *pending, int32_t slot)
 {
     uint32_t hole = place_of(pending, &pending->ids[slot]);
-    assert(pending->table[hole] == slot);
-    for (uint32_t at = (hole + 1) & pending->mask; pending->table[at] != PENDING_NONE; at = (at + 1) & pending->mask) {
-        uint32_t home = home_of(pending, &pending->ids[pending->table[at]]);
+    assert(slot_at(pending, hole) == slot);
+    for (uint32_t at = (hole + 1) & pending->mask; slot_at(pending, at) != PENDING_NONE; at = (at + 1) & pending->mask) {
+        uint32_t home = home_of(pending, &pending->ids[slot_at(pending, at)]);
         bool may_stay = ((at - home) & pending->mask) < ((at - hole) & pending->mask);
         if (!may_stay) {
             pending->table[hole] = pending->table[at];
             hole = at;
         }
     }
-    pending->table[hole] = PENDING_NONE;
+    pending->table[hole] = 0;
     pending->next[slot] = pending->free;
     pending->free = slot;
     pending->count--;

@@ -14,9 +14,10 @@
 struct pending {
     struct id *ids;   /* per slot */
     int32_t *next;    /* per slot: of the free ones, the next free one; of the taken ones PENDING_TAKEN */
-    int32_t *table;   /* slot numbers by hash; PENDING_NONE where empty */
+    int32_t *table;   /* slot numbers + 1 by hash; 0 where empty */
     uint32_t mask;    /* size of the table - 1 */
-    int32_t free;     /* first free slot */
+    int32_t free;     /* first slot of those that were given back */
+    int32_t used;     /* slots that were ever taken */
     int32_t capacity; /* slots */
     int32_t count;    /* taken */
 };
