@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,6 +189,16 @@ is_without_log(const char *path)
     return stat(path, &file) == 0 && stat(log, &file) != 0;
 }
 
+/* SQLite counts the memory that it has in use under a lock of the whole process, which actors that start side by side, and their
+ * statements later, waited for. Nobody reads that count. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void
+set_up_library(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 /* A log is read with an index beside it, which SQLite makes: not possible where nothing may be written. A file without a log can be
  * read as one that never changes. */
 static int
@@ -205,6 +216,7 @@ connect_file(struct db *db, const char *path, int flags, bool never_changes)
     }
     snprintf(uri + size, sizeof uri - size, "?immutable=1");
     db->link = link;
+    (void)pthread_once(&once, set_up_library);
     int result = sqlite3_open_v2(never_changes ? uri : path, &link->handle, never_changes ? flags | SQLITE_OPEN_URI : flags, NULL);
     if (result == SQLITE_OK) {
         sqlite3_busy_timeout(link->handle, DB_LOCK_WAIT_S * 1000);
