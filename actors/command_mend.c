@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "arena.h"
-#include "stream.h"
+#include "past.h"
 #include "wire.h"
 
 enum { PAGE_ROWS = 200 };
@@ -228,30 +228,6 @@ begin_anew(const struct followed *followed)
     return code == ERR_ok ? db_queue(move, 1) : code;
 }
 
-/* Whether the source has had other events up to the cursor's position than those that were applied: told by the next one, or by the
- * last. */
-static err
-has_other_past(const struct followed *followed, bool *is_other)
-{
-    struct err_text why;
-    struct event_header header = {0};
-    bool is_at_head = followed->position == followed->source->position.seq;
-    struct db_statement *read = db_statement(followed->source->db, is_at_head ? "SELECT chain FROM $shard WHERE shard = ?"
-                                                                              : "SELECT header FROM $outbox WHERE seq = ?");
-    db_bind_i64(read, is_at_head ? followed->source->shard : followed->position + 1);
-    err code = db_query(read);
-    *is_other = false;
-    if (code == ERR_ok && db_next(read) && !db_is_null(read, 0) && !id_is_zero(&followed->chain)) {
-        struct id at_head = is_at_head ? db_id(read, 0) : (struct id){{0}};
-        bool is_read = !is_at_head && wire_decode(&event_header_body, db_bytes(read, 0), &header, &why) == ERR_ok;
-        struct id next = stream_chain(&followed->chain, &header.id);
-        *is_other = is_at_head ? !id_equal(&at_head, &followed->chain)
-                               : is_read && WIRE_HAS(&header, event_header, chain) && !id_equal(&header.chain, &next);
-    }
-    db_done(read);
-    return code;
-}
-
 static err
 forget_chain(const struct followed *followed)
 {
@@ -280,7 +256,8 @@ mend_cursor(const struct mending *mending, const struct followed *followed)
         return set_back(followed);
     }
     if (code == ERR_ok) {
-        code = has_other_past(followed, &is_other);
+        code = past_is_other(followed->source->db, followed->source->shard, &(struct past){followed->position, followed->chain},
+                             &is_other);
     }
     if (code == ERR_ok && is_other) {
         return forget_chain(followed);

@@ -139,7 +139,9 @@ process_add(struct process *process, const char *name, int shard, struct err_tex
             continue;
         }
         assert(process->count < PROCESS_ACTORS_MAX);
-        process->hosted[process->count++] = (struct hosted){.class = class, .shard = at};
+        struct hosted *hosted = &process->hosted[process->count++];
+        *hosted = (struct hosted){.class = class, .shard = at};
+        snprintf(hosted->name, sizeof hosted->name, "%s/%d", class->name, at);
     }
     if (shard < 0 || shards == 1) {
         topology_set_local(name);
@@ -310,30 +312,37 @@ process_start(struct process *process, bool is_alone, struct err_text *why)
     return code;
 }
 
-static bool
-are_ready(const struct process *process, bool with_dlq)
+/* NULL: all are. */
+static const char *
+find_unready(const struct process *process, bool with_dlq)
 {
     for (size_t i = 0; i < process->count; i++) {
         const struct hosted *hosted = &process->hosted[i];
         bool is_needed = with_dlq || strcmp(hosted->class->name, "dlq") != 0;
         if (is_needed && (hosted->actor == NULL || !actor_is_ready(hosted->actor))) {
-            return false;
+            return hosted->name;
         }
     }
-    return true;
+    return NULL;
 }
 
 /* What the gateway needs: it serves without the dlq. */
+static const char *
+find_unready_for_gateway(void *context)
+{
+    return find_unready(context, false);
+}
+
 static bool
 can_serve(void *context)
 {
-    return are_ready(context, false);
+    return find_unready(context, false) == NULL;
 }
 
 err
 process_start_gateway(struct process *process, struct err_text *why)
 {
-    gateway_set_health(can_serve, process);
+    gateway_set_health(find_unready_for_gateway, process);
     const struct limits_load load = {0, (int)process->settings->gateway_threads};
     err code = process->count > 0 ? ERR_ok : limits_check(&load, why);
     if (code != ERR_ok) {
@@ -347,7 +356,7 @@ process_start_gateway(struct process *process, struct err_text *why)
 bool
 process_is_ready(void *context)
 {
-    return are_ready(context, true);
+    return find_unready(context, true) == NULL;
 }
 
 static enum exit_status

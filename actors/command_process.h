@@ -17,6 +17,7 @@
 struct hosted {
     const struct actor_class *class;
     int shard;
+    char name[32];       /* stock/0 */
     struct actor *actor; /* NULL while it does not run */
 };
 

@@ -279,8 +279,10 @@ check_stream(struct verify_survey *survey, struct verify_source *source, struct 
         verify_fault(survey, source->name, "its database was made for %lld shards, and the settings say %d", (long long)shards,
                      source->of);
     }
-    verify_compare(survey, source, &incarnation, source->head);
-    code = verify_kit(survey, source, &incarnation);
+    code = verify_compare(survey, source, &incarnation, source->head);
+    if (code == ERR_ok) {
+        code = verify_kit(survey, source, &incarnation);
+    }
     return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
 }
 

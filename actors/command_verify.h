@@ -106,7 +106,7 @@ verify_read_hostings(struct verify_survey *survey, struct err_text *why);
 MUST_CHECK err
 verify_read_cursors(struct verify_survey *survey, const struct verify_source *source, struct err_text *why);
 /* Then, with the head of a source: what all that says together. */
-void
+MUST_CHECK err
 verify_compare(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation, int64_t head);
 /* At last what was heard of sources that are not there, and a line for each subscription. ERR_internal: there were more of them
  * than can be proved. */

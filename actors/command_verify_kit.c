@@ -6,7 +6,8 @@
  *   there is one shard row.
  *
  * STATE
- *   Reads only, in the snapshot of the source's own proof: $shard, $outbox, $parked, $due, $answer, $burial, $trial, $cursor.
+ *   Reads only, in the snapshot of the source's own proof: $shard, $outbox, $parked, $due, $answer, $burial, $trial, $cursor,
+ *   $incident.
  *
  * FAILURES
  *   Each is a sentence that names the row.
@@ -261,6 +262,22 @@ run_checks(struct proof *proof)
     return code;
 }
 
+/* What stands until a person decides is no fault of the rows, but nothing of it goes on. A build that kept no incidents made no table. */
+static err
+check_incidents(struct proof *proof)
+{
+    struct db_statement *read =
+        db_statement(proof->source->db, "SELECT about, what, position FROM $incident WHERE resolved = 0 ORDER BY since");
+    err code = db_query(read);
+    while (code == ERR_ok && db_next(read)) {
+        struct slice about = db_bytes(read, 0);
+        struct slice what = db_bytes(read, 1);
+        FAULT(proof, "what it follows of %.*s stands at event %lld: %.*s; `larder incidents` tells more", (int)about.size,
+              (const char *)about.data, (long long)db_i64(read, 2), (int)what.size, (const char *)what.data);
+    }
+    return code == ERR_db_bug ? ERR_ok : code;
+}
+
 err
 verify_kit(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation)
 {
@@ -287,6 +304,9 @@ verify_kit(struct verify_survey *survey, const struct verify_source *source, con
     }
     if (code == ERR_ok) {
         code = run_checks(&proof);
+    }
+    if (code == ERR_ok) {
+        code = check_incidents(&proof);
     }
     free(proof.decoded);
     return code;

@@ -6,7 +6,8 @@
  *   Of the source, in one snapshot: it keeps without a gap what is above the lowest position of its subscribers; a subscriber that is
  *   behind counts by what the dlq has confirmed to keep for it. Of the subscriber, in one snapshot: its position is what was
  *   delivered, what was discarded and what is parked. Between them: the source was told no more than the subscriber has applied, and
- *   no more than the dlq has; nobody is ahead of the head. The dlq proves by itself that it keeps what it says.
+ *   no more than the dlq has; nobody is ahead of the head; what was applied is the source's past, by the chains that both keep. The
+ *   dlq proves by itself that it keeps what it says.
  *
  * FAILURES
  *   Each is a sentence that names the first event or the numbers that do not agree.
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #include "command_verify.h"
+#include "past.h"
 
 #define MARKS_MAX 256
 
@@ -27,6 +29,7 @@ struct mark {
     char source[VERIFY_NAME_SIZE];
     char subscriber[VERIFY_NAME_SIZE];
     struct id incarnation; /* of a cursor or hosting */
+    struct id chain;       /* of a cursor; zero: not known */
     int64_t position;
     int64_t hosted; /* of a position: confirmed by a host; of a hosting: copied */
     int64_t delivered;
@@ -203,7 +206,7 @@ check_cursor(struct verify_survey *survey, const struct verify_source *subscribe
 err
 verify_read_cursors(struct verify_survey *survey, const struct verify_source *source, struct err_text *why)
 {
-    struct db_statement *read = db_statement(source->db, "SELECT source, incarnation, position, delivered, discarded,"
+    struct db_statement *read = db_statement(source->db, "SELECT source, incarnation, position, delivered, discarded, chain,"
                                                          " (SELECT COUNT(*) FROM $parked p WHERE p.source = c.source)"
                                                          " FROM $cursor c ORDER BY source");
     err code = db_query(read);
@@ -214,7 +217,8 @@ verify_read_cursors(struct verify_survey *survey, const struct verify_source *so
             mark->position = db_i64(read, 2);
             mark->delivered = db_i64(read, 3);
             mark->discarded = db_i64(read, 4);
-            mark->parked = db_i64(read, 5);
+            mark->chain = db_id(read, 5);
+            mark->parked = db_i64(read, 6);
             check_cursor(survey, source, mark);
         }
     }
@@ -306,9 +310,25 @@ compare_clients(struct verify_survey *survey, const struct verify_source *source
     }
 }
 
-void
+/* An older copy that has gone on stands as far as the one that was followed, or farther, and has had other events. */
+static err
+compare_past(struct verify_survey *survey, const struct verify_source *source, const struct mark *cursor)
+{
+    bool is_other = false;
+    err code = past_is_other(source->db, source->shard, &(struct past){cursor->position, cursor->chain}, &is_other);
+    if (code == ERR_ok && is_other) {
+        verify_fault(survey, source->name,
+                     "up to event %lld it has had other events than those that %s has applied: one of them is an "
+                     "older copy that has gone on",
+                     (long long)cursor->position, cursor->subscriber);
+    }
+    return code;
+}
+
+err
 verify_compare(struct verify_survey *survey, const struct verify_source *source, const struct id *incarnation, int64_t head)
 {
+    err code = ERR_ok;
     for (size_t i = 0; i < survey->marks->cursors.count; i++) {
         const struct mark *cursor = &survey->marks->cursors.all[i];
         if (strcmp(cursor->source, source->name) != 0) {
@@ -319,6 +339,8 @@ verify_compare(struct verify_survey *survey, const struct verify_source *source,
         } else if (cursor->position > head) {
             verify_fault(survey, source->name, "%s has applied %lld events, and the stream ends at %lld", cursor->subscriber,
                          (long long)cursor->position, (long long)head);
+        } else if (code == ERR_ok) {
+            code = compare_past(survey, source, cursor);
         }
     }
     compare_clients(survey, source);
@@ -335,6 +357,7 @@ verify_compare(struct verify_survey *survey, const struct verify_source *source,
             compare_position(survey, &survey->marks->positions.all[i]);
         }
     }
+    return code;
 }
 
 /* A source keeps a position of whoever follows it, from before the first event that it gives out. */

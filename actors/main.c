@@ -40,6 +40,7 @@ static const struct command *const commands[] = {
     &verify_command,
     &backup_command,
     &restore_command,
+    &incidents_command,
     &bench_command,
     &docs_command,
     &version_command,

@@ -60,9 +60,9 @@ struct gateway {
 };
 
 void
-gateway_set_health(bool (*is_ready)(void *), void *argument)
+gateway_set_health(const char *(*unready)(void *), void *argument)
 {
-    readiness_set_health(is_ready, argument);
+    readiness_set_health(unready, argument);
 }
 
 /* --- a thread --- */

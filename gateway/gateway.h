@@ -13,9 +13,10 @@
 
 struct gateway;
 
-/* Says how /readyz asks the actors of this process; the others it pings itself. Call before gateway_start(). */
+/* Says how /readyz asks the actors of this process: for one that is not ready, NULL when all are. The others it pings itself. Call before
+ * gateway_start(). */
 void
-gateway_set_health(bool (*is_ready)(void *), void *argument);
+gateway_set_health(const char *(*unready)(void *), void *argument);
 
 /* Whether the settings let a gateway start and nobody listens where it is to: before anything else is begun. */
 MUST_CHECK err

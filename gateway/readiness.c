@@ -39,13 +39,13 @@ struct readiness {
     } pings[UPSTREAM_PEERS_MAX];
 };
 
-static bool (*health)(void *);
+static const char *(*health)(void *);
 static void *health_argument;
 
 void
-readiness_set_health(bool (*is_ready)(void *), void *argument)
+readiness_set_health(const char *(*unready)(void *), void *argument)
 {
-    health = is_ready;
+    health = unready;
     health_argument = argument;
 }
 
@@ -81,15 +81,18 @@ count_away(const struct readiness *readiness, bool optional)
     return count;
 }
 
-/* Appends ,"<name>":[...]. */
+/* Appends ,"<name>":[...]; `unready` is one of this process, or NULL. */
 static void
-put_away(const struct readiness *readiness, const char *name, bool optional)
+put_away(const struct readiness *readiness, const char *name, const char *unready, bool optional)
 {
     struct exchange *exchange = readiness->exchange;
-    const char *lead = "";
+    const char *lead = unready == NULL ? "" : ",";
     wire_buffer_append(&exchange->out, ",", 1);
     json_write_text(slice_of(name), &exchange->out);
     wire_buffer_append(&exchange->out, ":[", 2);
+    if (unready != NULL) {
+        json_write_text(slice_of(unready), &exchange->out);
+    }
     for (int i = 0; i < upstream_peer_count(exchange->upstream); i++) {
         if (readiness->is_away[i] && is_optional(exchange, i) == optional) {
             wire_buffer_append(&exchange->out, lead, strlen(lead));
@@ -104,13 +107,14 @@ static void
 answer(struct readiness *readiness)
 {
     struct exchange *exchange = readiness->exchange;
-    bool is_ready = (health == NULL || health(health_argument)) && count_away(readiness, false) == 0;
+    const char *unready = health == NULL ? NULL : health(health_argument);
+    bool is_ready = unready == NULL && count_away(readiness, false) == 0;
     say(exchange, is_ready ? 200 : 503, is_ready ? "{\"status\":\"ready\"" : "{\"status\":\"not ready\"");
     if (!is_ready) {
-        put_away(readiness, "away", false);
+        put_away(readiness, "away", unready, false);
     }
     if (count_away(readiness, true) > 0) {
-        put_away(readiness, "optional_away", true);
+        put_away(readiness, "optional_away", NULL, true);
     }
     wire_buffer_append(&exchange->out, "}", 1);
 }

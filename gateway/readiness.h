@@ -13,8 +13,8 @@ readiness_run(struct exchange *exchange);
 void
 readiness_cancel(struct exchange *exchange);
 
-/* Whether the actors in this process are ready; set before the gateway starts. */
+/* Tells an actor in this process that is not ready, NULL when all are; set before the gateway starts. */
 void
-readiness_set_health(bool (*is_ready)(void *), void *argument);
+readiness_set_health(const char *(*unready)(void *), void *argument);
 
 #endif

@@ -99,6 +99,16 @@ actor_end(struct actor *actor, enum actor_outcome outcome, const char *why)
     }
 }
 
+void
+actor_end_stale(struct actor *actor)
+{
+    struct err_text why = {""};
+    if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
+        shard_say_stale(&actor->shard, &why);
+        actor_end(actor, ACTOR_FENCED, why.text);
+    }
+}
+
 /* --- database --- */
 
 err
@@ -202,7 +212,7 @@ try_database(struct actor *actor)
         code = actor_reopen(actor, NULL);
     }
     if (code == ERR_db_stale) {
-        actor_end(actor, ACTOR_FENCED, "another process has taken this shard while its database was away");
+        actor_end_stale(actor);
     }
 }
 

@@ -395,4 +395,8 @@ actor_reopen(struct actor *actor, struct err_text *reason);
 void
 actor_end(struct actor *actor, enum actor_outcome outcome, const char *why);
 
+/* ERR_db_stale: it ends with what has become of its shard. */
+void
+actor_end_stale(struct actor *actor);
+
 #endif

@@ -112,6 +112,51 @@ answer_pause(struct batch *batch, struct item *item)
     item_answer(batch, item, &paused);
 }
 
+/* Rows of parked events that the batch changes are not to be forgotten in it as well. */
+static bool
+has_parked_event(const struct actor *actor)
+{
+    for (size_t i = 0; i < actor->record_count; i++) {
+        if (actor->records[i].event != NULL && actor->records[i].event->is_parked) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static err
+answer_resolve(struct batch *batch, struct item *item)
+{
+    struct actor *actor = batch->actor;
+    const struct incident_resolve *asked = item->body;
+    struct err_text why = {""};
+    struct slice words = {0};
+    if (item->role != ROLE_OPERATOR) {
+        item_refuse(batch, item, ERR_forbidden, "any.resolve is the operator's");
+        return ERR_ok;
+    }
+    if (actor->db == NULL) {
+        item_refuse(batch, item, ERR_not_implemented, "%s follows nobody", actor->name);
+        return ERR_ok;
+    }
+    struct inbox_decision decision = {.incident = asked->incident, .reason = asked->reason, .now_ms = batch->now_ms};
+    decision.author = WIRE_HAS(asked, incident_resolve, author) ? asked->author : slice_of("");
+    decision.is_decided = !(WIRE_HAS(asked, incident_resolve, dry_run) && asked->dry_run);
+    err code = has_parked_event(actor) ? err_say(&why, ERR_unavailable, "parked events are tried just now; ask again")
+                                       : inbox_resolve(actor->inbox, &actor->arena, &decision, &words, &why);
+    if (code != ERR_ok && replies_public_status(code) != code) {
+        return code;
+    }
+    if (code != ERR_ok) {
+        item_refuse(batch, item, code, "%s", why.text);
+        return ERR_ok;
+    }
+    struct incident_resolved resolved = {0};
+    WIRE_SET(&resolved, incident_resolved, done, words);
+    item_answer(batch, item, &resolved);
+    return ERR_ok;
+}
+
 /* Who has left under this id has left. The subscriber is gone then, so nothing else tells it from one that never was. */
 static err
 unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
@@ -189,6 +234,8 @@ answer_own(struct actor *actor, struct batch *batch, struct record *records, siz
             answer_ping(batch, item);
         } else if (item->op == OP_any_pause) {
             answer_pause(batch, item);
+        } else if (item->op == OP_any_resolve) {
+            code = answer_resolve(batch, item);
         } else if (item->op == OP_any_fetch || item->op == OP_any_subscribe || item->op == OP_any_unsubscribe) {
             code = answer_stream(batch, item);
         } else {
@@ -866,7 +913,7 @@ run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
         code = run_alone(actor, i, i < failed_until, now_ms);
     }
     if (code == ERR_db_stale) {
-        actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
+        actor_end_stale(actor);
     }
     actor->is_forced = false;
 }
@@ -991,7 +1038,7 @@ batch_run(struct actor *actor, int64_t now_ms)
             after = AFTER_DONE;
         }
         if (code == ERR_db_stale) {
-            actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its rows were changed");
+            actor_end_stale(actor);
         } else if (after == AFTER_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
             if (code != ERR_db_full) {
                 log_often(LOG_LEVEL_WARN, "batch_refused", err_symbol(code), LOG_TEXT("code", err_symbol(code)),
@@ -1035,7 +1082,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
         }
     }
     if (code == ERR_db_stale) {
-        actor_end(actor, ACTOR_FENCED, "another process has taken this shard, or its database was moved away");
+        actor_end_stale(actor);
     }
     arena_reset(&actor->arena);
 }

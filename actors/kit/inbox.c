@@ -7,11 +7,12 @@
  * MESSAGES  hears [topic][event_header][body] and HEAD; asks any.fetch, which is also the confirmation, and dlq.fetch
  *
  * STATE     $cursor (source, incarnation, position, delivered, discarded): always position = delivered + discarded + rows of $parked.
- *           In memory the streams; parked events are parked.c's.
+ *           In memory the streams; parked events are parked.c's, incidents incidents.c's.
  *
  * FAILURES  A source of another incarnation, one that ends before our cursor, or one whose chain is not the one that we have (an older
  *           copy that has gone on past our cursor) is an incident: said once, the stream stands still
- *           and the actor is not ready, until somebody decides. A rolled back batch rewinds the streams; the events come again.
+ *           and the actor is not ready, until somebody decides (any.resolve) or it is started with the right database and finds that
+ *           the source's past is its own again. A rolled back batch rewinds the streams; the events come again.
  *
  *           What the source keeps no longer is asked of the dlq until it has no more; while the source does not answer, every second
  *           question goes there. A dlq that refuses is no incident, unless the source has said that the position is lost.
@@ -26,6 +27,7 @@
 
 #include "clock.h"
 #include "hold.h"
+#include "incidents.h"
 #include "log.h"
 #include "metrics.h"
 #include "parked.h"
@@ -40,6 +42,13 @@ enum {
     LOST_TRIES = 5,
     SOURCE_SIZE = 80,
     ROWS_PER_HELD_KEY = 4
+};
+
+/* What a source said of itself last, by its HEAD. */
+struct heard {
+    struct id incarnation; /* zero: nothing yet */
+    int64_t head;
+    int64_t oldest;
 };
 
 struct inbox_stream {
@@ -65,8 +74,21 @@ struct inbox_stream {
     bool is_warned;    /* the dlq has denied it */
     bool is_noted;     /* its incarnation is on disk */
     bool has_incident;
+    bool is_agreeing; /* the source's past was compared with ours, and is the same */
     struct hold hold; /* its events fail for whatever key they have */
     bool is_probing;  /* held, and one event was taken out to see whether it still fails */
+    struct heard heard;
+};
+
+/* Where a cursor goes by a person's decision. */
+struct way {
+    struct inbox_stream *stream; /* NULL: nobody has decided anything in this batch */
+    struct id incarnation;
+    int64_t position;
+    int64_t delivered;
+    int64_t discarded;
+    int64_t forgotten; /* parked rows behind it */
+    bool goes_on;
 };
 
 struct inbox {
@@ -76,6 +98,8 @@ struct inbox {
     size_t count;
     const char *sources[STREAMS_MAX]; /* their names, for `parked` */
     struct parked *parked;
+    struct incidents *standing;
+    struct way way;
     bool is_full;   /* more than PARKED_MAX are parked */
     bool is_loaded; /* once */
     int64_t probe_first_ms;
@@ -121,6 +145,7 @@ inbox_create(struct db *db, const char *actor, const char *subscriber, const str
     char labels[SOURCE_SIZE + 16];
     snprintf(labels, sizeof labels, "subscriber=\"%s\"", inbox->subscriber);
     inbox->parked = parked_create(db, inbox->sources, inbox->count);
+    inbox->standing = incidents_create(db);
     inbox->parked_events = metric(METRIC_GAUGE, "larder_parked_events", labels, "Events that could not be applied yet.");
     inbox->incidents = metric(METRIC_COUNTER, "larder_incidents_total", labels,
                               "Sources that are not what their cursor knows, and sources that were held.");
@@ -134,6 +159,7 @@ inbox_destroy(struct inbox **inbox)
 {
     if (*inbox != NULL) {
         parked_destroy(&(*inbox)->parked);
+        incidents_destroy(&(*inbox)->standing);
         for (size_t i = 0; i < (*inbox)->count; i++) {
             metric_add((*inbox)->held, hold_is_on(&(*inbox)->streams[i].hold) ? -1 : 0);
             hold_fini(&(*inbox)->streams[i].hold);
@@ -172,6 +198,15 @@ hash_of_key(const struct inbox_event *event)
 }
 
 static void
+note_incident(struct inbox *inbox, const struct inbox_stream *stream, enum incident_kind kind, const char *what)
+{
+    struct incident raised = {.kind = kind, .position = stream->committed};
+    snprintf(raised.about, sizeof raised.about, "%s", stream->source);
+    snprintf(raised.what, sizeof raised.what, "%s", what);
+    incidents_raise(inbox->standing, &raised);
+}
+
+static void
 note_hold(struct inbox *inbox, struct inbox_stream *stream, enum hold_change change)
 {
     if (change == HOLD_BEGINS) {
@@ -182,9 +217,11 @@ note_hold(struct inbox *inbox, struct inbox_stream *stream, enum hold_change cha
                   LOG_I64("position", stream->committed), LOG_TEXT("what", "events of so many keys in a row could not be applied"),
                   LOG_TEXT("now", "mend what makes them fail; the next event is tried every few seconds and lifts the hold by itself, "
                                   "and so does a replay of one of the letters"));
+        note_incident(inbox, stream, INCIDENT_held, "events of so many keys in a row could not be applied");
     } else if (change == HOLD_ENDS) {
         stream->held_until_ms = 0;
         metric_add(inbox->held, -1);
+        incidents_end(inbox->standing, stream->source, INCIDENT_held, "an event could be applied again");
         log_info("source_goes_on", LOG_TEXT("source", stream->source), LOG_I64("position", stream->committed));
     }
 }
@@ -242,7 +279,9 @@ inbox_load(struct inbox *inbox)
         inbox->streams[i].lost_tries = 0;
         inbox->streams[i].is_dlqs_turn = false;
         inbox->streams[i].is_noted = false;
+        inbox->streams[i].is_agreeing = false;
     }
+    inbox->way = (struct way){0};
     struct db_statement *read =
         db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded, chain FROM $cursor");
     err code = db_query(read);
@@ -264,6 +303,9 @@ inbox_load(struct inbox *inbox)
     if (code == ERR_ok) {
         code = parked_load(inbox->parked);
         note_parked(inbox);
+    }
+    if (code == ERR_ok) {
+        code = incidents_load(inbox->standing);
     }
     return code == ERR_ok && !inbox->is_loaded ? load_holds(inbox) : code;
 }
@@ -315,16 +357,18 @@ inbox_has_incident(const struct inbox *inbox)
 }
 
 static void
-raise_incident(struct inbox *inbox, struct inbox_stream *stream, const char *what)
+raise_incident(struct inbox *inbox, struct inbox_stream *stream, enum incident_kind kind, const char *what)
 {
     if (!stream->has_incident) {
         stream->has_incident = true;
         metric_add(inbox->incidents, 1);
-        log_error("incident", LOG_TEXT("source", stream->source), LOG_TEXT("what", what), LOG_I64("position", stream->stream.position),
-                  LOG_I64("head", stream->stream.head), LOG_ID("incarnation", &stream->stream.incarnation),
-                  LOG_TEXT("now",
-                           "bring the right database back; or close the shop, and `larder backup` and `larder restore` make one of "
-                           "these databases whose cursors agree, and say what is gone"));
+        note_incident(inbox, stream, kind, what);
+        log_error(
+            "incident", LOG_TEXT("source", stream->source), LOG_TEXT("what", what), LOG_I64("position", stream->stream.position),
+            LOG_I64("head", stream->stream.head), LOG_ID("incarnation", &stream->stream.incarnation),
+            LOG_TEXT("now",
+                     "bring the right database back and start anew; or `larder incidents` shows it, and `larder incidents resolve` "
+                     "says from where it would go on and what is gone, and does so"));
     }
 }
 
@@ -356,6 +400,27 @@ has_other_past(const struct inbox_stream *stream, const struct event_header *hea
     return is_comparable && !id_equal(&expected, &header->chain);
 }
 
+/* Of a HEAD at our position, or the next event: what came before it was comparable. */
+static bool
+header_is_at_position(const struct inbox_stream *stream, const struct event_header *header)
+{
+    bool is_head = slice_equal(header->type, slice_of("head"));
+    return id_equal(&header->incarnation, &stream->stream.incarnation) && header->seq == stream->stream.position + (is_head ? 0 : 1);
+}
+
+/* A source that stands is only looked at: a person has to know what it has before he decides. */
+static void
+look_at(struct inbox_stream *stream, struct slice header_frame, struct slice body_frame)
+{
+    struct err_text why;
+    struct event_header header = {0};
+    struct head head = {0};
+    if (wire_decode(&event_header_body, header_frame, &header, &why) == ERR_ok && header.v == WIRE_VERSION &&
+        slice_equal(header.type, slice_of("head")) && wire_decode(&head_body, body_frame, &head, &why) == ERR_ok) {
+        stream->heard = (struct heard){header.incarnation, head.head, head.oldest};
+    }
+}
+
 /* Fills the event when it is the next one of its stream. */
 static enum inbox_verdict
 see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice header_frame, struct slice body_frame,
@@ -366,19 +431,22 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
     *event = (struct inbox_event){.stream = number};
     event->header_frame = arena_copy(arena, header_frame);
     if (wire_decode(&event_header_body, event->header_frame, &event->header, &why) != ERR_ok || event->header.v != WIRE_VERSION) {
-        raise_incident(inbox, stream, "an event whose header cannot be read, or of an unknown version");
+        raise_incident(inbox, stream, INCIDENT_unreadable, "an event whose header cannot be read, or of an unknown version");
         return INBOX_NOTHING;
     }
     if (id_equal(&event->header.incarnation, &stream->stream.incarnation) && has_other_past(stream, &event->header)) {
-        raise_incident(inbox, stream,
+        raise_incident(inbox, stream, INCIDENT_other_past,
                        "the source has another past than the one that was followed: it is an older copy that has gone on");
         return INBOX_NOTHING;
+    }
+    if (header_is_at_position(stream, &event->header)) {
+        stream->is_agreeing = true;
     }
     /* While too many are parked, and behind a probe, an event only says how far the source is. */
     bool is_only_seen = (inbox->is_full || stream->is_probing) && event->header.seq > 0;
     if (slice_equal(event->header.type, slice_of("head")) || is_only_seen) {
         if (stream_see_head(&stream->stream, &event->header.incarnation, event->header.seq) == STREAM_OTHER_INCARNATION) {
-            raise_incident(inbox, stream, "the source's database is another one");
+            raise_incident(inbox, stream, INCIDENT_other_database, "the source's database is another one");
         }
         return INBOX_NOTHING;
     }
@@ -387,7 +455,7 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
         break;
     case STREAM_OTHER_INCARNATION:
     case STREAM_AHEAD:
-        raise_incident(inbox, stream, "the source's database is another one");
+        raise_incident(inbox, stream, INCIDENT_other_database, "the source's database is another one");
         return INBOX_NOTHING;
     case STREAM_DUPLICATE:
     case STREAM_GAP:
@@ -407,6 +475,9 @@ enum inbox_verdict
 inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice header_frame, struct slice body_frame,
           struct inbox_event *event)
 {
+    if (inbox->streams[stream].has_incident) {
+        look_at(&inbox->streams[stream], header_frame, body_frame);
+    }
     if (is_paused(&inbox->streams[stream])) {
         return INBOX_NOTHING;
     }
@@ -496,7 +567,8 @@ source_refused(struct inbox *inbox, struct inbox_stream *stream, const struct in
     stream->is_dlqs_turn = is_lost || disposition == ERR_RETRY;
     stream->is_elsewhere = is_elsewhere;
     if (!is_lost && (disposition == ERR_REFUSE || disposition == ERR_DEAD)) {
-        raise_incident(inbox, stream, answer->detail);
+        raise_incident(inbox, stream, answer->code == ERR_other_incarnation ? INCIDENT_other_database : INCIDENT_refused,
+                       answer->detail);
     }
 }
 
@@ -507,10 +579,10 @@ source_answered(struct inbox *inbox, struct inbox_stream *stream, const struct f
     stream->is_elsewhere = stream->is_warned = false;
     switch (stream_fetch_arrived(&stream->stream, &page->incarnation, page->head, page->events.count)) {
     case STREAM_OTHER_INCARNATION:
-        raise_incident(inbox, stream, "the source's database is another one");
+        raise_incident(inbox, stream, INCIDENT_other_database, "the source's database is another one");
         break;
     case STREAM_AHEAD:
-        raise_incident(inbox, stream, "the source ends before our cursor");
+        raise_incident(inbox, stream, INCIDENT_ends_before, "the source ends before our cursor");
         break;
     case STREAM_GAP:
         stream_fetch_failed(&stream->stream, now_ms + FETCH_PAUSE_MS);
@@ -529,7 +601,7 @@ dlq_has_nothing(struct inbox *inbox, struct inbox_stream *stream, bool is_answer
     bool has_gained = stream->dlq_from >= 0;
     ask_source_again(stream, has_gained ? now_ms : now_ms + FETCH_PAUSE_MS);
     if (stream->lost_tries > 0 && (is_answer || stream->lost_tries >= LOST_TRIES)) {
-        raise_incident(inbox, stream, "neither the source nor the dlq keeps what comes behind our position");
+        raise_incident(inbox, stream, INCIDENT_events_lost, "neither the source nor the dlq keeps what comes behind our position");
     }
 }
 
@@ -791,6 +863,182 @@ inbox_restore_parked(struct inbox *inbox, const struct inbox_event *event)
     return event->state == PARKED_DISCARDED ? parked_take_back(inbox->parked, event) : ERR_ok;
 }
 
+/* --- what a person decides of what stands --- */
+
+static err
+count_parked(struct inbox *inbox, const struct inbox_stream *stream, int64_t behind, int64_t *count)
+{
+    struct db_statement *read = db_statement(inbox->db, "SELECT COUNT(*) FROM $parked WHERE source = ? AND seq > ?");
+    db_bind_text(read, slice_of(stream->source));
+    db_bind_i64(read, behind);
+    err code = db_query(read);
+    *count = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
+    db_done(read);
+    return code;
+}
+
+/* Events behind `way->position` that were applied are gone at the source, with what is parked of them. */
+static void
+count_back(const struct inbox_stream *stream, struct way *way)
+{
+    way->discarded = stream->discarded;
+    way->delivered = stream->delivered - (stream->committed - way->position - way->forgotten);
+    if (way->delivered < 0) {
+        way->discarded += way->delivered;
+        way->delivered = 0;
+    }
+}
+
+/* From where the source is now. */
+static err
+find_way(struct inbox *inbox, struct inbox_stream *stream, enum incident_kind kind, struct way *way)
+{
+    const struct heard *heard = &stream->heard;
+    int64_t before = heard->oldest - 1;
+    bool is_other = !id_equal(&heard->incarnation, &stream->stream.incarnation);
+    *way = (struct way){.stream = stream, .goes_on = true, .incarnation = heard->incarnation};
+    way->position = is_other ? before : stream->committed < heard->head ? stream->committed : heard->head;
+    err code = count_parked(inbox, stream, is_other ? 0 : way->position, &way->forgotten);
+    if (is_other) {
+        way->delivered = way->position;
+        return code;
+    }
+    count_back(stream, way);
+    if (kind == INCIDENT_events_lost && way->position < before) {
+        way->discarded += before - way->position;
+        way->position = before;
+    }
+    return code;
+}
+
+static struct slice
+say_way(const struct inbox *inbox, const struct way *way, struct arena *arena)
+{
+    const struct inbox_stream *stream = way->stream;
+    char words[INCIDENT_DONE_SIZE];
+    long long was = (long long)stream->committed;
+    long long is = (long long)way->position;
+    if (!way->goes_on) {
+        snprintf(words, sizeof words, "%s tries %s once more; nothing is changed, and it stands again unless what was wrong is mended",
+                 inbox->subscriber, stream->source);
+    } else if (!id_equal(&way->incarnation, &stream->stream.incarnation)) {
+        snprintf(words, sizeof words,
+                 "%s follows the database of %s that is there now, from event %lld on; what it applied of the other one, up to %lld, "
+                 "stays, and %lld parked events of that are forgotten",
+                 inbox->subscriber, stream->source, is + 1, was, (long long)way->forgotten);
+    } else if (is < was) {
+        snprintf(
+            words, sizeof words,
+            "%s had applied events %lld to %lld of %s, which are gone there: what they did stays, %lld parked ones are forgotten, "
+            "and it follows from %lld on",
+            inbox->subscriber, is + 1, was, stream->source, (long long)way->forgotten, is + 1);
+    } else if (is > was) {
+        snprintf(words, sizeof words, "%s never applied events %lld to %lld of %s, and nobody keeps them: it follows from %lld on",
+                 inbox->subscriber, was + 1, is, stream->source, is + 1);
+    } else {
+        snprintf(words, sizeof words,
+                 "what %s applied of %s up to event %lld stays, though that is not the source's past, and it follows from %lld on",
+                 inbox->subscriber, stream->source, was, is + 1);
+    }
+    return arena_copy(arena, slice_of(words));
+}
+
+/* Queued last: a row that is forgotten is no other's to change in this batch. */
+static err
+go(struct inbox *inbox, const struct incident *incident, const struct inbox_decision *decision, const struct way *way,
+   struct slice words)
+{
+    char done[INCIDENT_DONE_SIZE];
+    snprintf(done, sizeof done, "%.*s", (int)words.size, (const char *)words.data);
+    incidents_resolve(inbox->standing, &incident->id,
+                      &(struct incident_decision){decision->author, decision->reason, done, decision->now_ms});
+    inbox->way = *way;
+    if (way->forgotten == 0) {
+        return ERR_ok;
+    }
+    bool is_other = !id_equal(&way->incarnation, &way->stream->stream.incarnation);
+    struct db_statement *forget = db_statement(inbox->db, "DELETE FROM $parked WHERE source = ? AND seq > ?");
+    db_bind_text(forget, slice_of(way->stream->source));
+    db_bind_i64(forget, is_other ? 0 : way->position);
+    return db_queue(forget, DB_ANY_ROWS);
+}
+
+err
+inbox_resolve(struct inbox *inbox, struct arena *arena, const struct inbox_decision *decision, struct slice *words,
+              struct err_text *why)
+{
+    const struct incident *incident = incidents_find(inbox->standing, &decision->incident);
+    if (incident == NULL) {
+        bool is_there = false;
+        err code = incidents_read_done(inbox->standing, &decision->incident, arena, words, &is_there);
+        return code != ERR_ok || is_there ? code : err_say(why, ERR_not_found, "%s has no such incident", inbox->subscriber);
+    }
+    struct inbox_stream *stream = find_source(inbox, slice_of(incident->about));
+    if (inbox->way.stream != NULL) {
+        return err_say(why, ERR_unavailable, "another decision is under way; ask again");
+    }
+    if (stream == NULL) {
+        return err_say(why, ERR_not_found, "%s does not follow %s any more", inbox->subscriber, incident->about);
+    }
+    struct way way = {.stream = stream};
+    err code = ERR_ok;
+    if (incidents_goes_on(incident->kind)) {
+        if (!stream->has_incident || id_is_zero(&stream->heard.incarnation)) {
+            return err_say(why, ERR_unavailable, "%s was not heard since %s has started; ask again while it runs", incident->about,
+                           inbox->subscriber);
+        }
+        code = find_way(inbox, stream, incident->kind, &way);
+    }
+    *words = say_way(inbox, &way, arena);
+    return code == ERR_ok && decision->is_decided ? go(inbox, incident, decision, &way, *words) : code;
+}
+
+/* The decision is on disk. */
+static void
+take_way(struct inbox *inbox)
+{
+    struct way way = inbox->way;
+    struct inbox_stream *stream = way.stream;
+    inbox->way = (struct way){0};
+    if (stream == NULL) {
+        return;
+    }
+    stream->has_incident = false;
+    stream->held_until_ms = 0;
+    stream->lost_tries = 0;
+    stream->is_dlqs_turn = stream->is_elsewhere = false;
+    if (!way.goes_on) {
+        stream_doubt(&stream->stream);
+        return;
+    }
+    stream_init(&stream->stream, &way.incarnation, way.position);
+    stream->committed = way.position;
+    stream->chain = stream->chain_committed = (struct id){{0}};
+    stream->delivered = stream->delivered_committed = way.delivered;
+    stream->discarded = stream->discarded_committed = way.discarded;
+    stream->confirmed = 0;
+    stream->dlq_from = -1;
+    if (way.forgotten > 0) {
+        err code = parked_load(inbox->parked);
+        db_rollback(inbox->db);
+        note_parked(inbox);
+        (void)code; /* a row that memory knows and the table does not is forgotten when it is looked for */
+    }
+}
+
+/* What was noticed in an earlier run is over once the source's past is found to be the one that is followed. */
+static void
+end_what_agrees(struct inbox *inbox, const struct inbox_stream *stream)
+{
+    bool is_level = !stream->stream.is_doubted && stream->stream.head == stream->committed;
+    for (int kind = 0; stream->is_agreeing && is_level && !stream->has_incident && kind < INCIDENT_KINDS; kind++) {
+        if (kind != INCIDENT_held) {
+            incidents_end(inbox->standing, stream->source, (enum incident_kind)kind,
+                          "the source was found to be the one that is followed");
+        }
+    }
+}
+
 /* --- the end of the batch --- */
 
 /* A source that is met for the first time. */
@@ -801,14 +1049,33 @@ is_new(const struct inbox_stream *stream)
 }
 
 bool
-inbox_is_due(const struct inbox *inbox)
+inbox_is_due(struct inbox *inbox)
 {
+    for (size_t i = 0; i < inbox->count; i++) {
+        end_what_agrees(inbox, &inbox->streams[i]);
+    }
     for (size_t i = 0; i < inbox->count; i++) {
         if (is_new(&inbox->streams[i])) {
             return true;
         }
     }
-    return false;
+    return incidents_is_due(inbox->standing);
+}
+
+static void
+add_cursor(struct db_rows *rows, const struct inbox_stream *stream, const struct way *way)
+{
+    bool has_way = way->stream == stream && way->goes_on;
+    db_rows_text(rows, slice_of(stream->source));
+    db_rows_id(rows, has_way ? &way->incarnation : &stream->stream.incarnation);
+    db_rows_i64(rows, has_way ? way->position : stream->stream.position);
+    db_rows_i64(rows, has_way ? way->delivered : stream->delivered);
+    db_rows_i64(rows, has_way ? way->discarded : stream->discarded);
+    if (has_way || id_is_zero(&stream->chain)) {
+        db_rows_null(rows);
+    } else {
+        db_rows_id(rows, &stream->chain);
+    }
 }
 
 err
@@ -818,20 +1085,12 @@ inbox_queue(struct inbox *inbox)
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
         bool is_counted = stream->delivered != stream->delivered_committed || stream->discarded != stream->discarded_committed;
-        if (stream->stream.position != stream->committed || is_counted || is_new(stream)) {
-            db_rows_text(rows, slice_of(stream->source));
-            db_rows_id(rows, &stream->stream.incarnation);
-            db_rows_i64(rows, stream->stream.position);
-            db_rows_i64(rows, stream->delivered);
-            db_rows_i64(rows, stream->discarded);
-            if (id_is_zero(&stream->chain)) {
-                db_rows_null(rows);
-            } else {
-                db_rows_id(rows, &stream->chain);
-            }
+        if (stream->stream.position != stream->committed || is_counted || is_new(stream) || inbox->way.stream == stream) {
+            add_cursor(rows, stream, &inbox->way);
         }
     }
-    return db_rows_queue(rows);
+    err code = incidents_queue(inbox->standing);
+    return code == ERR_ok ? db_rows_queue(rows) : code;
 }
 
 void
@@ -848,12 +1107,16 @@ inbox_committed(struct inbox *inbox)
     }
     parked_committed(inbox->parked);
     note_parked(inbox);
+    incidents_committed(inbox->standing);
+    take_way(inbox);
 }
 
 void
 inbox_dropped(struct inbox *inbox)
 {
     parked_dropped(inbox->parked);
+    incidents_dropped(inbox->standing);
+    inbox->way = (struct way){0};
     for (size_t i = 0; i < inbox->count; i++) {
         struct inbox_stream *stream = &inbox->streams[i];
         stream->delivered = stream->delivered_committed;

@@ -81,6 +81,21 @@ inbox_applied(const struct inbox *inbox, const char *source);
 bool
 inbox_has_incident(const struct inbox *inbox);
 
+/* What a person has decided of what stands. Without `is_decided` it is only said what would be done. */
+struct inbox_decision {
+    struct id incident;
+    struct slice author;
+    struct slice reason;
+    bool is_decided;
+    int64_t now_ms;
+};
+
+/* Inside a batch, before anything is queued: what is or would be done, in a sentence that lies in the arena; of one that is over, what
+ * was. ERR_not_found: there never was one. ERR_unavailable: the source was not heard since this actor was started. */
+MUST_CHECK err
+inbox_resolve(struct inbox *inbox, struct arena *arena, const struct inbox_decision *decision, struct slice *words,
+              struct err_text *why);
+
 /* Whether nothing is known to be missing: every source was heard and applied to its end, and no parked event is due. */
 bool
 inbox_is_caught_up(const struct inbox *inbox);
@@ -202,7 +217,7 @@ inbox_restore_parked(struct inbox *inbox, const struct inbox_event *event);
 /* Whether a source was met for the first time and is not noted yet: without that, a source whose database is lost before its first
  * event would be taken for the same one. */
 bool
-inbox_is_due(const struct inbox *inbox);
+inbox_is_due(struct inbox *inbox);
 
 /* Queues the cursors that moved or are new, and the parked rows that went. */
 MUST_CHECK err

@@ -15,6 +15,7 @@
  *          $answer    answers of writing requests, under their ids (answers.c); fingerprint_kind as in fingerprint.h
  *          $burial    letters that the dlq has not confirmed yet, in the order of n (burials.c)
  *          $trial     whether the last run ended cleanly, and messages that ended their actor (trial.c)
+ *          $incident  what stands or stood until a person decided (incidents.c); resolved 0: it stands
  */
 #include "kit_schema.h"
 
@@ -68,6 +69,12 @@ const struct db_step kit_steps[] = {
     {55, "ALTER TABLE $shard ADD COLUMN seen {I64} NOT NULL DEFAULT 0"},
     {45, "ALTER TABLE $shard ADD COLUMN chain {BYTES 16}"},
     {46, "ALTER TABLE $cursor ADD COLUMN chain {BYTES 16}"},
+    {47,
+     "CREATE TABLE IF NOT EXISTS $incident ("
+     " id {BYTES 16} NOT NULL PRIMARY KEY, about {TEXT 64} NOT NULL, kind {NAME 32} NOT NULL, what {TEXT 256} NOT NULL,"
+     " since {I64} NOT NULL, position {I64} NOT NULL, resolved {I64} NOT NULL, author {TEXT 64} NOT NULL, reason {TEXT 256} NOT NULL,"
+     " done {TEXT 512} NOT NULL"
+     ") {KEYED_TABLE_END}"},
 };
 
 const size_t kit_step_count = sizeof kit_steps / sizeof kit_steps[0];

@@ -177,23 +177,50 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
     return ERR_ok;
 }
 
-/* What became of the shard while its database was away. */
+/* What became of the shard, by what the database has now. A batch that was committed and is not there tells an older database, whoever
+ * has taken that meanwhile. */
 static err
 say_lost(const struct shard *shard, const struct shard *found, struct err_text *why)
 {
     if (found == NULL) {
-        return err_say(why, ERR_db_stale, "the database that came back has no row of the shard");
+        return err_say(why, ERR_db_stale, "the database has no row of the shard any more");
     }
     if (!id_equal(&found->incarnation, &shard->incarnation)) {
-        return err_say(why, ERR_db_stale, "the database that came back is another one");
+        return err_say(why, ERR_db_stale, "the database is another one than the one that was written");
     }
-    if (found->batch < shard->batch) {
-        return err_say(why, ERR_db_stale,
-                       "the database that came back is an older copy: it ends at batch %lld, and batch %lld was committed",
+    if (found->batch < shard->batch || found->epoch < shard->epoch) {
+        return err_say(
+            why, ERR_db_stale,
+            "the database is an older copy, or a primary of before: it ends at epoch %lld, batch %lld, and epoch %lld, batch "
+            "%lld was committed",
+            (long long)found->epoch, (long long)found->batch, (long long)shard->epoch, (long long)shard->batch);
+    }
+    if (found->epoch == shard->epoch && found->batch == shard->batch) {
+        return err_say(why, ERR_db_stale, "the database was moved away while it was open, or its rows cannot be changed");
+    }
+    if (found->epoch == shard->epoch) {
+        return err_say(why, ERR_db_stale, "the row of the shard was changed by somebody else: batch %lld, where %lld was committed",
                        (long long)found->batch, (long long)shard->batch);
     }
-    return err_say(why, ERR_db_stale, "another process has taken this shard while its database was away: epoch %lld, batch %lld",
-                   (long long)found->epoch, (long long)found->batch);
+    return err_say(why, ERR_db_stale, "another process has taken this shard: epoch %lld, batch %lld", (long long)found->epoch,
+                   (long long)found->batch);
+}
+
+void
+shard_say_stale(const struct shard *shard, struct err_text *why)
+{
+    struct shard found = *shard;
+    int64_t connection = 0;
+    bool there = false;
+    err code = read_row(&found, &found, &connection, &there);
+    db_rollback(shard->db);
+    if (code == ERR_ok) {
+        code = say_lost(shard, there ? &found : NULL, why);
+    } else {
+        code = err_say(why, code, "the shard was taken, or its database was moved away or changed, and cannot be read: %.300s",
+                       db_error(shard->db));
+    }
+    (void)code;
 }
 
 err

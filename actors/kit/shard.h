@@ -57,6 +57,10 @@ shard_advanced(struct shard *shard, int64_t events);
 MUST_CHECK err
 shard_prove(struct shard *shard);
 
+/* Behind ERR_db_stale, outside a transaction: reads the row and says what has become of the shard. */
+void
+shard_say_stale(const struct shard *shard, struct err_text *why);
+
 /* Whether the last proof is older than `age_ms`. */
 bool
 shard_is_older_than(const struct shard *shard, int64_t age_ms);

@@ -305,3 +305,50 @@ ON_BOTH(shard, counts_events_without_a_gap_over_lost_connections)
     cr_expect(place_number(db, "SELECT seq FROM $shard") == seq);
     db_close(&db);
 }
+
+/* An UPDATE that matches nothing has many reasons, and only one of them is another process. */
+ON_BOTH(shard, says_what_has_become_of_it)
+{
+    struct db *db = place_open(place);
+    const struct {
+        const char *change;
+        const char *words;
+    } cases[] = {
+        {"UPDATE $shard SET epoch = epoch + 1, batch = batch + 3", "another process has taken this shard: epoch 2, batch 5"},
+        {"UPDATE $shard SET batch = batch - 1", "ends at epoch 1, batch 1, and epoch 1, batch 2 was committed"},
+        {"UPDATE $shard SET epoch = 0", "an older copy, or a primary of before"},
+        {"UPDATE $shard SET epoch = epoch + 7, batch = 0", "an older copy, or a primary of before"},
+        {"UPDATE $shard SET batch = batch + 1", "changed by somebody else: batch 3, where 2 was committed"},
+        {"UPDATE $shard SET incarnation = 'aaaaaaaaaaaaaaaa'", "is another one than the one that was written"},
+        {"DELETE FROM $shard", "has no row of the shard any more"},
+        {"SELECT 1", "was moved away while it was open"},
+    };
+    struct shard shard = take(db);
+    commit(&shard, 1, 1);
+    commit(&shard, 2, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err_text why = {""};
+        bool is_blob = db_driver(db) == DB_SQLITE && strstr(cases[i].change, "aaaa") != NULL;
+        struct db *other = place_open(place);
+        struct db_statement *change =
+            db_statement(other, is_blob ? "UPDATE $shard SET incarnation = x'61616161616161616161616161616161'" : cases[i].change);
+        if (strncmp(cases[i].change, "SELECT", 6) != 0) {
+            place_expect(other, db_run(change, NULL), ERR_ok);
+            place_expect(other, db_commit(other), ERR_ok);
+        }
+        shard_say_stale(&shard, &why);
+        cr_expect(strstr(why.text, cases[i].words) != NULL, "%s: %s", cases[i].change, why.text);
+        change = db_statement(other, "DELETE FROM $shard");
+        place_expect(other, db_run(change, NULL), ERR_ok);
+        change = db_statement(
+            other, "INSERT INTO $shard (shard, shards, epoch, batch, seq, incarnation, connection) VALUES (0, 1, ?, ?, ?, ?, 0)");
+        db_bind_i64(change, shard.epoch);
+        db_bind_i64(change, shard.batch);
+        db_bind_i64(change, shard.seq);
+        db_bind_id(change, &shard.incarnation);
+        place_expect(other, db_run(change, NULL), ERR_ok);
+        place_expect(other, db_commit(other), ERR_ok);
+        db_close(&other);
+    }
+    db_close(&db);
+}

@@ -712,11 +712,11 @@ Test(gateway_http, does_not_share_its_port)
 
 /* --- other settings --- */
 
-static bool
-is_not_ready(void *argument)
+static const char *
+find_stock(void *argument)
 {
     (void)argument;
-    return false;
+    return "stock/0";
 }
 
 Test(gateway_limits, refuse_connections_beyond_the_setting, .fini = stop, .timeout = 30)
@@ -760,21 +760,21 @@ Test(gateway_limits, ready_asks_the_actors_of_this_process, .fini = stop, .timeo
     topology_set_local("sales");
     topology_set_local("stock");
     topology_set_local("factory");
-    gateway_set_health(is_not_ready, NULL);
+    gateway_set_health(find_stock, NULL);
     actors = zactor_new(actors_run, NULL);
     start_gateway();
     int fd = open_connection();
     get(fd, "/readyz");
     cr_assert_eq(receive(fd, text), 503, "%s", text);
-    cr_assert(strstr(text, "\"status\":\"not ready\",\"away\":[],\"optional_away\":" NOT_NEEDED "}") != NULL, "%s", text);
+    cr_assert(strstr(text, "\"status\":\"not ready\",\"away\":[\"stock/0\"],\"optional_away\":" NOT_NEEDED "}") != NULL, "%s", text);
     close(fd);
 }
 
-static bool
-is_ready(void *argument)
+static const char *
+find_none(void *argument)
 {
     (void)argument;
-    return true;
+    return NULL;
 }
 
 Test(gateway_limits, ready_does_not_need_the_dlq_or_the_restaurant, .fini = stop, .timeout = 30)
@@ -784,7 +784,7 @@ Test(gateway_limits, ready_does_not_need_the_dlq_or_the_restaurant, .fini = stop
     topology_set_local("sales");
     topology_set_local("stock");
     topology_set_local("factory");
-    gateway_set_health(is_ready, NULL);
+    gateway_set_health(find_none, NULL);
     actors = zactor_new(actors_run, NULL);
     start_gateway();
     int fd = open_connection();
