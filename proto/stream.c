@@ -32,6 +32,16 @@ stream_chain(const struct id *before, const struct id *event)
     return id_of_bytes(both, sizeof both);
 }
 
+bool
+stream_is_other_past(const struct stream *stream, const struct id *known, const struct stream_told *told)
+{
+    if (id_is_zero(known) || id_is_zero(&told->chain) || told->seq != stream->position + (told->is_head ? 0 : 1)) {
+        return false;
+    }
+    struct id expected = told->is_head ? *known : stream_chain(known, &told->id);
+    return !id_equal(&expected, &told->chain);
+}
+
 void
 stream_init(struct stream *stream, const struct id *incarnation, int64_t position)
 {

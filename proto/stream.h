@@ -43,6 +43,19 @@ struct stream {
 struct id
 stream_chain(const struct id *before, const struct id *event);
 
+/* What a durable event says of the past of its source, or a HEAD (`is_head`) of its last event. */
+struct stream_told {
+    bool is_head;
+    int64_t seq;
+    struct id id;    /* of the event */
+    struct id chain; /* zero: it does not say */
+};
+
+/* Whether that is another past than the one that was followed, where it can be compared: it is the next event, or a HEAD at our very
+ * position. `known` is the chain at our position; zero: not known. */
+bool
+stream_is_other_past(const struct stream *stream, const struct id *known, const struct stream_told *told);
+
 /* Starts from a cursor. `incarnation` NULL or zero: not known yet, taken from the first message; then `position` is 0 or what
  * any.subscribe answered. The position is in doubt until the first page: what was published before is found out by a FETCH. */
 void

@@ -11,8 +11,8 @@
  *   the source's, or the dlq's: that keeps what the source no longer has, and is asked every second time while the source is away.
  *
  * FAILURES
- *   A source that is away, slow or overloaded costs time: the FETCH is repeated with back-off. Another incarnation, a position that
- *   the source does not have, an unknown version or an event that cannot be read hold the subscriber: each call says so again.
+ *   A source that is away, slow or overloaded costs time: the FETCH is repeated with back-off. Another incarnation, another
+ *   past, a position that the source does not have, an unknown version or an event that cannot be read hold the subscriber: each call says so again.
  *   A published event that cannot be read is dropped; its position is then missing and a page brings it, or shows that it is broken.
  *
  * LIMITS
@@ -58,6 +58,7 @@ struct larder_subscriber {
     bool has_position; /* the stream has a position to start from */
 
     struct stream stream;
+    struct id chain;   /* at the stream's position; zero: not known */
     int64_t given;     /* the last event of the stream that the program was shown */
     int64_t confirmed; /* the program's word */
     int64_t reported;  /* what the source was told and has answered */
@@ -175,6 +176,7 @@ larder_subscriber_create(const struct larder_subscription *subscription, struct 
     subscriber->has_position = subscription->has_cursor;
     if (subscription->has_cursor) {
         stream_init(&subscriber->stream, &subscription->incarnation, subscription->position);
+        subscriber->chain = subscription->chain;
         subscriber->given = subscription->position;
         subscriber->confirmed = subscription->position;
     } else {
@@ -243,6 +245,12 @@ struct id
 larder_subscriber_incarnation(const struct larder_subscriber *subscriber)
 {
     return subscriber->stream.incarnation;
+}
+
+struct id
+larder_subscriber_chain(const struct larder_subscriber *subscriber)
+{
+    return subscriber->chain;
 }
 
 const char *
@@ -579,13 +587,33 @@ show(const struct event_header *header, struct slice body, struct larder_event *
     event->body = body;
 }
 
+/* An event or a HEAD of a source that was put back to an older copy of itself and has come as far again. */
+static bool
+has_other_past(struct larder_subscriber *subscriber, const struct event_header *header)
+{
+    struct stream_told told = {.is_head = is_head(header), .seq = header->seq, .id = header->id};
+    if (WIRE_HAS(header, event_header, chain)) {
+        told.chain = header->chain;
+    }
+    bool is_other = id_equal(&header->incarnation, &subscriber->stream.incarnation) &&
+                    stream_is_other_past(&subscriber->stream, &subscriber->chain, &told);
+    if (is_other) {
+        hold(subscriber, ERR_other_past, "the source has had other events than those that were given: it is an older copy of itself");
+    }
+    return is_other;
+}
+
 /* Whether this event is to be shown. Moves the stream. */
 static bool
 follow(struct larder_subscriber *subscriber, const struct event_header *header)
 {
+    if (has_other_past(subscriber, header)) {
+        return false;
+    }
     switch (stream_see_event(&subscriber->stream, &header->incarnation, header->seq)) {
     case STREAM_APPLY:
         stream_take(&subscriber->stream, header->seq);
+        subscriber->chain = WIRE_HAS(header, event_header, chain) ? header->chain : (struct id){{0}};
         subscriber->page_was_new = true;
         if (is_wanted(subscriber, header)) {
             subscriber->given = header->seq;
@@ -687,7 +715,8 @@ take_published(struct larder_subscriber *subscriber, struct larder_event *event)
                 return true;
             }
         } else if (is_head(&header)) {
-            if (stream_see_head(&subscriber->stream, &header.incarnation, header.seq) == STREAM_OTHER_INCARNATION) {
+            if (!has_other_past(subscriber, &header) &&
+                stream_see_head(&subscriber->stream, &header.incarnation, header.seq) == STREAM_OTHER_INCARNATION) {
                 hold(subscriber, ERR_other_incarnation, "the source has another database than the one followed so far");
             }
         } else if (follow(subscriber, &header)) {

@@ -390,14 +390,9 @@ chain_of(const struct event_header *header)
 static bool
 has_other_past(const struct inbox_stream *stream, const struct event_header *header)
 {
-    bool is_known = WIRE_HAS(header, event_header, chain) && !id_is_zero(&stream->chain);
-    if (!is_known) {
-        return false;
-    }
-    bool is_head = slice_equal(header->type, slice_of("head"));
-    struct id expected = is_head ? stream->chain : stream_chain(&stream->chain, &header->id);
-    bool is_comparable = header->seq == stream->stream.position + (is_head ? 0 : 1);
-    return is_comparable && !id_equal(&expected, &header->chain);
+    const struct stream_told told = {
+        .is_head = slice_equal(header->type, slice_of("head")), .seq = header->seq, .id = header->id, .chain = chain_of(header)};
+    return stream_is_other_past(&stream->stream, &stream->chain, &told);
 }
 
 /* Of a HEAD at our position, or the next event: what came before it was comparable. */

@@ -46,6 +46,11 @@ def derived(data):
     return bytes(value)
 
 
+def chained(before, event_id):
+    """Section 8: the chain at an event, of the chain before it and its id."""
+    return derived(before + event_id)
+
+
 def fnv1a(data):
     value = 0xCBF29CE484222325
     for byte in data:
@@ -229,7 +234,7 @@ class Tail:
 
 
 class Subscriber:
-    """A durable subscriber of one source, section 8. The cursor is (incarnation, position)."""
+    """A durable subscriber of one source, section 8. The cursor is (incarnation, position), or with the chain there as a third."""
 
     def __init__(self, requests, events, name, cursor=None, from_start=True, limit=1000, context=None):
         self.name = name
@@ -248,7 +253,8 @@ class Subscriber:
             known = self.client.get("any.subscribe", body)
             cursor = (known["incarnation"], known["position"])
             self.head = known["head"]
-        self.incarnation, self.position = cursor
+        self.incarnation, self.position = cursor[:2]
+        self.chain = cursor[2] if len(cursor) > 2 else None
         self.confirmed = self.position
         self.in_doubt = True
 
@@ -287,10 +293,23 @@ class Subscriber:
         if event.header["incarnation"] != self.incarnation:
             raise Incident("another incarnation")
         self.head = max(self.head, event.seq)
-        if event.type == "head" or event.seq != self.position + 1:
+        is_head = event.type == "head"
+        if event.seq == self.position + (0 if is_head else 1):
+            self._compare(event, is_head)
+        if is_head or event.seq != self.position + 1:
             return None
-        self.position = event.seq
+        self.position, self.chain = event.seq, event.header.get("chain")
         return event
+
+    def _compare(self, event, is_head):
+        """What the source says of its past is what was given here, as far as both know it."""
+        told = event.header.get("chain")
+        if self.chain is not None and told is not None and told != (self.chain if is_head else chained(self.chain, event.header["id"])):
+            raise Incident("another past")
+
+    @property
+    def cursor(self):
+        return self.incarnation, self.position, self.chain
 
     def _refill(self):
         page = self._fetch(self.limit)

@@ -8,8 +8,9 @@ import shutil
 import uuid
 
 import pytest
+from larder_client import Incident, Subscriber
 from patience import wait_until
-from processes import DONE, FAILED, USAGE, request
+from processes import DONE, EVENTS, FAILED, OFFSETS, USAGE, request
 from test_edges import all_applied, close_and_copy, remove
 
 ID = re.compile(r"^([0-9a-f-]{36})  stands", re.M)
@@ -112,6 +113,8 @@ def test_an_older_copy_that_has_gone_on_is_resolved(after, sqlite, folder, make_
     stock.start().wait_ready(shop.probe("stock"))
     for _ in range(after):
         sell_out()
+    status, words = shop.command("verify")
+    assert status == FAILED and "it has had other events than those that factory/0 has applied" in words, words
     factory.start().wait_log("has another past")
     wait_until(lambda: standing(shop)[0], what="it is listed")
     (incident,), words = standing(shop)
@@ -203,3 +206,40 @@ def test_a_source_that_is_held_is_listed_until_it_goes_on(sqlite, make_shop, ask
     shop.sql("DROP TRIGGER no", "factory")
     resolve(shop, incident, "--yes")
     assert standing(shop)[0] == []
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_client_that_kept_the_chain_notices_an_older_copy_that_has_gone_on(after, sqlite, folder, make_shop, ask):
+    shop = make_shop(sqlite)
+    stock = shop.actor("stock")
+    client = ask(shop)
+    ports = (shop.endpoint("stock"), f"tcp://127.0.0.1:{shop.base_port + EVENTS + OFFSETS['stock']}")
+
+    def sell_out():
+        client.put("bagel", 1)
+        assert [client.take("bagel").status for _ in range(2)] == ["ok", "out_of_stock"]
+
+    def follow(cursor=None):
+        subscriber = Subscriber(*ports, "ledger", cursor=cursor)
+        event = wait_until(lambda: subscriber.next(200), what="the event")
+        subscriber.ack()
+        cursor = subscriber.cursor
+        subscriber.close()
+        return event.seq, cursor
+    sell_out()
+    seq, cursor = follow()
+    close_and_copy(sqlite, stock, folder)
+    stock.start().wait_ready(shop.probe("stock"))
+    sell_out()
+    later, cursor = follow(cursor)
+    assert later > seq
+    stock.stop()
+    put_back(sqlite, folder, "stock")
+    stock.start().wait_ready(shop.probe("stock"))
+    for _ in range(after):
+        sell_out()
+    subscriber = Subscriber(*ports, "ledger", cursor=cursor)
+    with pytest.raises(Incident, match="another past"):
+        while subscriber.next(2000, confirm=False) or True:
+            pass
+    subscriber.close()

@@ -7,6 +7,7 @@
 
 #include "link.h"
 #include "message.h"
+#include "stream.h"
 #include "../support/patience.h"
 
 #define PATIENCE_MS patience_ms(5000)
@@ -69,11 +70,18 @@ source_await_subscription(struct source *source)
     cr_assert_gt(zmq_recv(source->events, frame, sizeof frame, 0), 0);
 }
 
+/* The chain of what is published, and the id that it is derived with, from here on; zero: it does not say. */
+static struct id told_chain;
+static struct id told_id;
+
 static void
 event_frames(const char *type, const char *key, const struct id *incarnation, int64_t seq, struct wire_buffer frames[2])
 {
     struct event_header header = {0};
-    struct id id = id_new();
+    struct id id = id_is_zero(&told_id) ? id_new() : told_id;
+    if (!id_is_zero(&told_chain)) {
+        WIRE_SET(&header, event_header, chain, told_chain);
+    }
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id);
     WIRE_SET(&header, event_header, source, slice_of("stock/0"));
@@ -444,6 +452,90 @@ Test(subscriber, stands_still_before_another_incarnation)
     struct larder_subscriber *subscriber = level_at(&source, 5);
     publish(&source, "head", "", &theirs, 1);
     cr_expect_eq(must_fail(subscriber), ERR_other_incarnation);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+}
+
+/* It was at event 5 with this chain. */
+static struct larder_subscriber *
+level_with_chain(struct source *source, const struct id *chain)
+{
+    struct asked asked;
+    struct larder_subscription subscription = {
+        .events = source->events_endpoint,
+        .requests = source->requests_endpoint,
+        .name = "billing/0",
+        .has_cursor = true,
+        .incarnation = ours,
+        .position = 5,
+        .chain = *chain,
+    };
+    struct larder_subscriber *subscriber = subscriber_of(&subscription);
+    source_take(source, subscriber, &asked);
+    source_page(source, &asked, 6, 5, 5);
+    source_await_subscription(source);
+    return subscriber;
+}
+
+Test(subscriber, follows_the_chain_and_tells_it)
+{
+    struct source source;
+    struct id chain = {{7}};
+    source_open(&source);
+    struct larder_subscriber *subscriber = level_with_chain(&source, &chain);
+    for (int64_t seq = 6; seq <= 8; seq++) {
+        told_id = id_new();
+        told_chain = chain = stream_chain(&chain, &told_id);
+        publish(&source, "stock.out", "donut", &ours, seq);
+        publish(&source, "head", "", &ours, seq);
+        cr_expect_eq(must_get(subscriber), seq);
+        struct id known = larder_subscriber_chain(subscriber);
+        cr_expect(id_equal(&known, &chain));
+    }
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+}
+
+Test(subscriber, stands_still_before_an_event_of_another_past)
+{
+    struct source source;
+    struct id chain = {{7}};
+    source_open(&source);
+    struct larder_subscriber *subscriber = level_with_chain(&source, &chain);
+    told_chain = id_new();
+    publish(&source, "stock.out", "donut", &ours, 6);
+    cr_expect_eq(must_fail(subscriber), ERR_other_past);
+    cr_expect_eq(larder_subscriber_position(subscriber), 5);
+    cr_expect_not_null(strstr(larder_subscriber_why(subscriber), "an older copy of itself"));
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+}
+
+Test(subscriber, stands_still_before_a_head_of_another_past_at_its_position)
+{
+    struct source source;
+    struct id chain = {{7}};
+    source_open(&source);
+    struct larder_subscriber *subscriber = level_with_chain(&source, &chain);
+    told_chain = id_new();
+    publish(&source, "head", "", &ours, 5);
+    cr_expect_eq(must_fail(subscriber), ERR_other_past);
+    larder_subscriber_destroy(&subscriber);
+    source_close(&source);
+}
+
+Test(subscriber, takes_up_a_chain_where_it_knew_none)
+{
+    struct source source;
+    struct id none = {{0}};
+    source_open(&source);
+    struct larder_subscriber *subscriber = level_with_chain(&source, &none);
+    told_chain = id_new();
+    publish(&source, "stock.out", "donut", &ours, 6);
+    cr_expect_eq(must_get(subscriber), 6);
+    told_chain = id_new();
+    publish(&source, "stock.out", "donut", &ours, 7);
+    cr_expect_eq(must_fail(subscriber), ERR_other_past);
     larder_subscriber_destroy(&subscriber);
     source_close(&source);
 }
