@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "command_backup_file.h"
 #include "command_mend.h"
+#include "command_mend_productions.h"
 #include "command_process.h"
 #include "command_rows.h"
 
@@ -222,6 +223,9 @@ restore(struct restoring *restoring, struct err_text *why)
             code = copy_part(restoring, &installation->parts[i], why);
         }
     }
+    if (code == ERR_ok && restoring->are_copies) {
+        code = command_mend_productions(installation, why);
+    }
     return code == ERR_ok ? command_mend(installation, why) : code;
 }
 
@@ -278,7 +282,8 @@ const struct command restore_command = {
         "outside and may know events that are gone is refused (other_incarnation) and has to begin anew.\n"
         "\n"
         "With --copies DIR holds *.db files that were copied by hand, with their -wal files. They are of several moments:\n"
-        "cursors are mended, and `larder verify` names what else does not agree.\n"
+        "cursors are mended, and so is what the factory does not know of what stock has counted; `larder verify` names what else does "
+        "not agree.\n"
         "\n"
         "Exit status: 0 it is restored, 1 it is not, 2 a setting, the backup or the place is wrong.\n",
     .has_settings = true,

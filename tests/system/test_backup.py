@@ -309,7 +309,7 @@ def copy_by_hand(database, place, names):
                 shutil.copy(database.path(name) + end, os.path.join(place, f"{name}_0.db{end}"))
 
 
-@pytest.mark.parametrize("older", ["stock"])
+@pytest.mark.parametrize("older", ["stock", "factory"])
 def test_copies_that_were_made_one_after_the_other_are_mended_and_serve(older, folder, make_shop, ask):
     source = Sqlite(os.path.join(folder, "shop"))
     shop = make_shop(source, lead_time_ms=100)
