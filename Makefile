@@ -27,7 +27,7 @@ OUT := build/$(VARIANT)
 
 PACKAGES_BUILD := pkg-config libzmq3-dev libczmq-dev libmsgpack-dev libjansson-dev libcurl4-gnutls-dev \
   libsodium-dev libjwt-dev libssl-dev libsqlite3-dev default-libmysqlclient-dev
-PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core python3 python3-zmq python3-msgpack python3-pytest python3-pytest-xdist curl libfaketime
+PACKAGES_TEST := libcriterion-dev mariadb-server-core mariadb-client-core mariadb-client python3 python3-zmq python3-msgpack python3-pytest python3-pytest-xdist curl libfaketime
 PACKAGES_LINT := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 # Where node is not the distribution's, its package brings npm and conflicts with the other one.
 PACKAGES_BENCH := $(filter-out $(if $(shell command -v npm),npm),$(shell cat tests/bench/packages.txt))
