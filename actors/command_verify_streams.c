@@ -30,6 +30,7 @@ struct mark {
     char subscriber[VERIFY_NAME_SIZE];
     struct id incarnation; /* of a cursor or hosting */
     struct id chain;       /* of a cursor; zero: not known */
+    int64_t batch;         /* of a cursor: commits that the source was heard to have made */
     int64_t position;
     int64_t hosted; /* of a position: confirmed by a host; of a hosting: copied */
     int64_t delivered;
@@ -206,7 +207,7 @@ check_cursor(struct verify_survey *survey, const struct verify_source *subscribe
 err
 verify_read_cursors(struct verify_survey *survey, const struct verify_source *source, struct err_text *why)
 {
-    struct db_statement *read = db_statement(source->db, "SELECT source, incarnation, position, delivered, discarded, chain,"
+    struct db_statement *read = db_statement(source->db, "SELECT source, incarnation, position, delivered, discarded, chain, batch,"
                                                          " (SELECT COUNT(*) FROM $parked p WHERE p.source = c.source)"
                                                          " FROM $cursor c ORDER BY source");
     err code = db_query(read);
@@ -218,7 +219,8 @@ verify_read_cursors(struct verify_survey *survey, const struct verify_source *so
             mark->delivered = db_i64(read, 3);
             mark->discarded = db_i64(read, 4);
             mark->chain = db_id(read, 5);
-            mark->parked = db_i64(read, 6);
+            mark->batch = db_i64(read, 6);
+            mark->parked = db_i64(read, 7);
             check_cursor(survey, source, mark);
         }
     }
@@ -310,6 +312,22 @@ compare_clients(struct verify_survey *survey, const struct verify_source *source
     }
 }
 
+/* Of a source that tells few events its commits are all that others know. */
+static err
+compare_batch(struct verify_survey *survey, const struct verify_source *source, const struct mark *cursor)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT batch FROM $shard WHERE shard = ? AND batch < ?");
+    db_bind_i64(read, source->shard);
+    db_bind_i64(read, cursor->batch);
+    err code = db_query(read);
+    if (code == ERR_ok && db_next(read)) {
+        verify_fault(survey, source->name, "it has made %lld commits, and was heard to have made %lld by %s: it is an older copy",
+                     (long long)db_i64(read, 0), (long long)cursor->batch, cursor->subscriber);
+    }
+    db_done(read);
+    return code;
+}
+
 /* An older copy that has gone on stands as far as the one that was followed, or farther, and has had other events. */
 static err
 compare_past(struct verify_survey *survey, const struct verify_source *source, const struct mark *cursor)
@@ -322,7 +340,7 @@ compare_past(struct verify_survey *survey, const struct verify_source *source, c
                      "older copy that has gone on",
                      (long long)cursor->position, cursor->subscriber);
     }
-    return code;
+    return code == ERR_ok ? compare_batch(survey, source, cursor) : code;
 }
 
 err

@@ -10,14 +10,15 @@
  *           In memory the streams; parked events are parked.c's, incidents incidents.c's.
  *
  * FAILURES  A source of another incarnation, one that ends before our cursor, or one whose chain is not the one that we have (an older
- *           copy that has gone on past our cursor) is an incident: said once, the stream stands still
+ *           copy that has gone on past our cursor), or that has made fewer commits than it had, is an incident: said once, the stream stands still
  *           and the actor is not ready, until somebody decides (any.resolve) or it is started with the right database and finds that
  *           the source's past is its own again. A rolled back batch rewinds the streams; the events come again.
  *
  *           What the source keeps no longer is asked of the dlq until it has no more; while the source does not answer, every second
  *           question goes there. A dlq that refuses is no incident, unless the source has said that the position is lost.
  *
- * LIMITS    STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some succeed.
+ * LIMITS    A source that went back by fewer than SEEN_LEAST commits, or SEEN_PAUSE_MS, and has emitted nothing in what is gone, is not
+ *           noticed. STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some succeed.
  */
 #include "inbox.h"
 
@@ -38,6 +39,10 @@ enum {
     STREAMS_MAX = 64,
     PARKED_MAX = 100000,
     CONFIRM_MS = 1,
+    SEEN_PAUSE_MS = 10000,
+    SEEN_LEAST = 16,
+    WENT_BACK_MS = 4000,
+    WENT_BACK_HEADS = 3,
     FETCH_PAUSE_MS = 200,
     LOST_TRIES = 5,
     SOURCE_SIZE = 80,
@@ -49,6 +54,18 @@ struct heard {
     struct id incarnation; /* zero: nothing yet */
     int64_t head;
     int64_t oldest;
+};
+
+/* How many commits a source was heard to have made. A HEAD with fewer may be of a writer that was stopped and has a successor: it is
+ * the source that went back when nobody says otherwise for some seconds. */
+struct seen {
+    int64_t batch;
+    int64_t stored;
+    int64_t queued;    /* by the batch under way; 0: nothing */
+    int64_t stored_us; /* clock_steady_us() */
+    int64_t since_us;  /* of the first HEAD in a row that had fewer */
+    int heads;         /* in a row that had fewer */
+    bool is_reached;   /* it was heard in this run that it has made as many */
 };
 
 struct inbox_stream {
@@ -78,6 +95,7 @@ struct inbox_stream {
     struct hold hold; /* its events fail for whatever key they have */
     bool is_probing;  /* held, and one event was taken out to see whether it still fails */
     struct heard heard;
+    struct seen seen;
 };
 
 /* Where a cursor goes by a person's decision. */
@@ -280,10 +298,11 @@ inbox_load(struct inbox *inbox)
         inbox->streams[i].is_dlqs_turn = false;
         inbox->streams[i].is_noted = false;
         inbox->streams[i].is_agreeing = false;
+        inbox->streams[i].seen = (struct seen){0};
     }
     inbox->way = (struct way){0};
     struct db_statement *read =
-        db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded, chain FROM $cursor");
+        db_statement(inbox->db, "SELECT source, incarnation, position, delivered, discarded, chain, batch FROM $cursor");
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct inbox_stream *stream = find_source(inbox, db_bytes(read, 0));
@@ -298,6 +317,7 @@ inbox_load(struct inbox *inbox)
         stream->delivered = stream->delivered_committed = db_i64(read, 3);
         stream->discarded = stream->discarded_committed = db_i64(read, 4);
         stream->chain = stream->chain_committed = db_id(read, 5);
+        stream->seen = (struct seen){.batch = db_i64(read, 6), .stored = db_i64(read, 6)};
         stream->is_noted = true;
     }
     if (code == ERR_ok) {
@@ -416,6 +436,26 @@ look_at(struct inbox_stream *stream, struct slice header_frame, struct slice bod
     }
 }
 
+/* Whether a HEAD shows that the source went back. */
+static bool
+has_gone_back(struct inbox_stream *stream, const struct event_header *header)
+{
+    struct seen *seen = &stream->seen;
+    int64_t now_us = clock_steady_us();
+    if (!id_equal(&header->incarnation, &stream->stream.incarnation)) {
+        return false;
+    }
+    if (!WIRE_HAS(header, event_header, batch) || header->batch >= seen->batch) {
+        seen->batch = WIRE_HAS(header, event_header, batch) ? header->batch : seen->batch;
+        seen->heads = 0;
+        seen->is_reached = true;
+        return false;
+    }
+    seen->since_us = seen->heads == 0 ? now_us : seen->since_us;
+    seen->heads++;
+    return seen->heads >= WENT_BACK_HEADS && now_us - seen->since_us >= WENT_BACK_MS * INT64_C(1000);
+}
+
 /* Fills the event when it is the next one of its stream. */
 static enum inbox_verdict
 see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice header_frame, struct slice body_frame,
@@ -432,6 +472,11 @@ see_event(struct inbox *inbox, struct arena *arena, size_t number, struct slice 
     if (id_equal(&event->header.incarnation, &stream->stream.incarnation) && has_other_past(stream, &event->header)) {
         raise_incident(inbox, stream, INCIDENT_other_past,
                        "the source has another past than the one that was followed: it is an older copy that has gone on");
+        return INBOX_NOTHING;
+    }
+    if (slice_equal(event->header.type, slice_of("head")) && has_gone_back(stream, &event->header)) {
+        raise_incident(inbox, stream, INCIDENT_went_back,
+                       "the source has made fewer commits than it was known to have made: it is an older copy");
         return INBOX_NOTHING;
     }
     if (header_is_at_position(stream, &event->header)) {
@@ -1013,6 +1058,7 @@ take_way(struct inbox *inbox)
     stream->discarded = stream->discarded_committed = way.discarded;
     stream->confirmed = 0;
     stream->dlq_from = -1;
+    stream->seen = (struct seen){0};
     if (way.forgotten > 0) {
         err code = parked_load(inbox->parked);
         db_rollback(inbox->db);
@@ -1026,7 +1072,8 @@ static void
 end_what_agrees(struct inbox *inbox, const struct inbox_stream *stream)
 {
     bool is_level = !stream->stream.is_doubted && stream->stream.head == stream->committed;
-    for (int kind = 0; stream->is_agreeing && is_level && !stream->has_incident && kind < INCIDENT_KINDS; kind++) {
+    for (int kind = 0; stream->is_agreeing && stream->seen.is_reached && is_level && !stream->has_incident && kind < INCIDENT_KINDS;
+         kind++) {
         if (kind != INCIDENT_held) {
             incidents_end(inbox->standing, stream->source, (enum incident_kind)kind,
                           "the source was found to be the one that is followed");
@@ -1043,6 +1090,15 @@ is_new(const struct inbox_stream *stream)
     return !stream->is_noted && !id_is_zero(&stream->stream.incarnation);
 }
 
+/* A source without events is known by its commits alone. Two that follow each other would write for ever, each because the other has, if
+ * a single commit were written down. */
+static bool
+is_seen_due(const struct inbox_stream *stream)
+{
+    return stream->is_noted && stream->seen.batch >= stream->seen.stored + SEEN_LEAST && !stream->has_incident &&
+           clock_steady_us() - stream->seen.stored_us >= SEEN_PAUSE_MS * INT64_C(1000);
+}
+
 bool
 inbox_is_due(struct inbox *inbox)
 {
@@ -1050,7 +1106,7 @@ inbox_is_due(struct inbox *inbox)
         end_what_agrees(inbox, &inbox->streams[i]);
     }
     for (size_t i = 0; i < inbox->count; i++) {
-        if (is_new(&inbox->streams[i])) {
+        if (is_new(&inbox->streams[i]) || is_seen_due(&inbox->streams[i])) {
             return true;
         }
     }
@@ -1071,21 +1127,35 @@ add_cursor(struct db_rows *rows, const struct inbox_stream *stream, const struct
     } else {
         db_rows_id(rows, &stream->chain);
     }
+    db_rows_i64(rows, has_way ? 0 : stream->seen.batch);
 }
 
 err
 inbox_queue(struct inbox *inbox)
 {
-    struct db_rows *rows = db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded, chain)", 6);
+    struct db_rows *rows =
+        db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded, chain, batch)", 7);
     for (size_t i = 0; i < inbox->count; i++) {
         const struct inbox_stream *stream = &inbox->streams[i];
         bool is_counted = stream->delivered != stream->delivered_committed || stream->discarded != stream->discarded_committed;
-        if (stream->stream.position != stream->committed || is_counted || is_new(stream) || inbox->way.stream == stream) {
+        if (stream->stream.position != stream->committed || is_counted || is_new(stream) || inbox->way.stream == stream ||
+            is_seen_due(stream)) {
+            inbox->streams[i].seen.queued = stream->seen.batch;
             add_cursor(rows, stream, &inbox->way);
         }
     }
     err code = incidents_queue(inbox->standing);
     return code == ERR_ok ? db_rows_queue(rows) : code;
+}
+
+static void
+seen_stored(struct seen *seen)
+{
+    if (seen->queued > 0) {
+        seen->stored = seen->queued;
+        seen->stored_us = clock_steady_us();
+        seen->queued = 0;
+    }
 }
 
 void
@@ -1098,6 +1168,7 @@ inbox_committed(struct inbox *inbox)
         inbox->streams[i].discarded_committed = inbox->streams[i].discarded;
         inbox->streams[i].is_noted = !id_is_zero(&inbox->streams[i].stream.incarnation);
         inbox->streams[i].is_probing = false;
+        seen_stored(&inbox->streams[i].seen);
         note_hold(inbox, &inbox->streams[i], hold_committed(&inbox->streams[i].hold));
     }
     parked_committed(inbox->parked);
@@ -1117,6 +1188,7 @@ inbox_dropped(struct inbox *inbox)
         stream->delivered = stream->delivered_committed;
         stream->discarded = stream->discarded_committed;
         stream->is_probing = false;
+        stream->seen.queued = 0;
         hold_dropped(&stream->hold);
         if (stream->stream.position != stream->committed) {
             stream_rewind(&stream->stream, stream->committed);

@@ -9,6 +9,7 @@
  *          $position  what each durable subscriber of this source has confirmed, and what its host keeps (source.c)
  *          $cursor    what this actor has applied of each source that it follows (inbox.c). Always
  *                     position = delivered + discarded + rows of $parked
+ *                     batch: the most commits that the source was heard to have made; 0: not known
  *          $parked    events that could not be applied yet: state 0 is tried, 1 is buried, 2 is put aside (parked.c)
  *          $due       what has to happen at some time (due_rows.c)
  *                     due 9223372036854775807: given up, fires when it is asked for; one less: put aside as well
@@ -75,6 +76,7 @@ const struct db_step kit_steps[] = {
      " since {I64} NOT NULL, position {I64} NOT NULL, resolved {I64} NOT NULL, author {TEXT 64} NOT NULL, reason {TEXT 256} NOT NULL,"
      " done {TEXT 512} NOT NULL"
      ") {KEYED_TABLE_END}"},
+    {48, "ALTER TABLE $cursor ADD COLUMN batch {I64} NOT NULL DEFAULT 0"},
 };
 
 const size_t kit_step_count = sizeof kit_steps / sizeof kit_steps[0];

@@ -465,6 +465,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     if (!id_is_zero(&source->shard->chain)) {
         WIRE_SET(&header, event_header, chain, source->shard->chain);
     }
+    WIRE_SET(&header, event_header, batch, source->shard->batch);
     wire_encode(&event_header_body, &header, header_frame);
 
     struct head body = {0};

@@ -126,6 +126,29 @@ def test_an_older_copy_that_has_gone_on_is_resolved(after, sqlite, folder, make_
     wait_until(is_applied, what="it follows what is new")
 
 
+def test_an_older_copy_is_noticed_also_where_nothing_was_told_of_what_is_gone(sqlite, folder, make_shop, ask):
+    shop = make_shop(sqlite, lead_time_ms=100)
+    running, client = shop.run(), ask(shop)
+    client.put("bagel", 1000)
+    close_and_copy(sqlite, running, folder)
+    running.start().wait_ready(shop.http)
+    for _ in range(40):  # none of these is an event
+        assert client.take("bagel").status == "ok"
+    wait_until(lambda: shop.sql("SELECT batch FROM $cursor", "factory")[0][0] >= 20, 30, "the factory has written down how far stock was")
+    running.stop()
+    put_back(sqlite, folder, "stock")
+    status, words = shop.command("verify")
+    assert status == FAILED and "was heard to have made" in words, words
+    running.start().wait_log("has made fewer commits", 30)
+    wait_until(lambda: standing(shop)[0], what="it is listed")
+    (incident,), words = standing(shop)
+    assert "factory/0 refuses stock/0" in words
+    resolve(shop, incident, "--yes")
+    wait_until(lambda: readyz(shop.http) == 200, what="it serves again")
+    goes_on(shop, ask(shop))
+    shop.verify()
+
+
 @pytest.mark.parametrize("actor", ["stock", "factory"])
 def test_a_new_database_in_the_place_of_one_is_resolved(actor, database, make_shop, ask):
     shop = make_shop(database, lead_time_ms=100)
