@@ -102,18 +102,28 @@ type_of(const struct burial *burial, const struct event_header *header)
     return header->type;
 }
 
+/* What its owner says is at stake, whatever a body says. */
+static void
+set_stake(struct dlq_letter *letter, const struct burial *burial)
+{
+    if (WIRE_HAS(burial, burial, units)) {
+        letter->units = burial->units;
+    }
+    if (WIRE_HAS(burial, burial, amount) && WIRE_HAS(burial, burial, currency)) {
+        letter->amount = burial->amount;
+        dlq_copy(letter->currency, sizeof letter->currency, burial->currency);
+    }
+}
+
 static void
 set_value(struct dlq_letter *letter, const struct burial *burial)
 {
     const struct wire_body *body = dlq_rules_body(letter->kind, slice_of(letter->type));
     struct dlq_value value = dlq_rules_value(body, WIRE_HAS(burial, burial, body) ? burial->body : (struct slice){0});
-    letter->units = WIRE_HAS(burial, burial, units) ? burial->units : value.units;
+    letter->units = value.units;
     letter->amount = value.amount;
     memcpy(letter->currency, value.currency, sizeof letter->currency);
-    if (WIRE_HAS(burial, burial, amount) && WIRE_HAS(burial, burial, currency)) {
-        letter->amount = burial->amount;
-        dlq_copy(letter->currency, sizeof letter->currency, burial->currency);
-    }
+    set_stake(letter, burial);
 }
 
 /* What a burial says each time. */
@@ -210,6 +220,7 @@ change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, c
         if (WIRE_HAS(burial, burial, body)) {
             set_value(letter, burial);
         }
+        set_stake(letter, burial);
     }
     if (letter->state == DLQ_DEAD) {
         tell_dead(dlq, letter);

@@ -83,6 +83,11 @@ order_paid_back(struct order_actor *order, struct order_row *row, const struct i
     struct order_news news = {order_trigger_of_refund(row->saga, row->back, row->status), "payment_refunded", "ok", "", "", item};
     if (refunded < row->total) {
         note_part(order, row, fact, refunded);
+        /* The whole of it may have been refused because of this part: what is left is less. */
+        if (row->saga == SAGA_stuck && row->back == SAGA_refunding) {
+            (void)order_move(order, row,
+                             &(struct order_news){ON_retry, "retry", "asked", "", "a part of it went back elsewhere", item});
+        }
         return;
     }
     row->money = MONEY_REFUNDED;

@@ -145,9 +145,24 @@ order_ask(struct order_actor *order, struct order_row *row, struct slice tracepa
 
 /* --- letters --- */
 
+/* What is left to go back, where payment tells how much that is; all of it otherwise. */
+static int64_t
+at_stake(const struct order_row *row, const struct item *cause)
+{
+    if (cause->kind == ITEM_EVENT && cause->event == EVENT_payment_refund_failed) {
+        const struct payment_fact *fact = cause->body;
+        return WIRE_HAS(fact, payment_fact, refunded) && fact->refunded < row->total ? row->total - fact->refunded : row->total;
+    }
+    if (cause->kind == ITEM_REPLY && cause->op == OP_payment_refund && cause->status == ERR_ok) {
+        return ((const struct refund *)cause->body)->amount.amount;
+    }
+    return row->total;
+}
+
 static void
 bury(struct order_actor *order, const struct order_row *row, const struct order_news *news)
 {
+    int64_t amount = at_stake(row, news->cause);
     struct burial burial = {0};
     struct letter_attempt attempt = {0};
     struct wire_list history = {0};
@@ -175,11 +190,11 @@ bury(struct order_actor *order, const struct order_row *row, const struct order_
     WIRE_SET(&burial, burial, type, slice_of(type));
     WIRE_SET(&burial, burial, owner, slice_of(ORDER_DUE_SAGA));
     WIRE_SET(&burial, burial, due_key, ((struct slice){row->id.bytes, sizeof row->id.bytes}));
-    WIRE_SET(&burial, burial, amount, row->total);
+    WIRE_SET(&burial, burial, amount, amount);
     WIRE_SET(&burial, burial, currency, slice_of(row->currency));
     batch_bury(order->batch, &burial);
     log_error(news->trigger == ON_fault ? "order_step_is_not_known" : "order_cannot_be_undone", LOG_ID("saga", &row->id),
-              LOG_TEXT("step", saga_steps[row->back].name), LOG_I64("amount", row->total), LOG_TEXT("currency", row->currency),
+              LOG_TEXT("step", saga_steps[row->back].name), LOG_I64("amount", amount), LOG_TEXT("currency", row->currency),
               LOG_TEXT("error", error.text), LOG_TEXT("now", "its letter can be replayed"));
 }
 
@@ -659,7 +674,10 @@ judge_fact(const struct order_row *row, const struct item *item)
     if (item->event == EVENT_payment_refunded) {
         return (struct told_fact){TOLD_REFUNDED, SAGA_TRIGGER_COUNT, row->money == MONEY_REFUNDED};
     }
-    return (struct told_fact){TOLD_REFUND_FAILED, is_ours ? ON_not_refunded : SAGA_TRIGGER_COUNT, row->saga == SAGA_stuck && is_ours};
+    /* Another's that has failed leaves more to pay back than there was when ours was refused. */
+    bool is_stuck = row->saga == SAGA_stuck && row->back == SAGA_refunding;
+    enum saga_trigger trigger = is_ours ? ON_not_refunded : is_stuck ? ON_retry : SAGA_TRIGGER_COUNT;
+    return (struct told_fact){TOLD_REFUND_FAILED, trigger, row->saga == SAGA_stuck && is_ours};
 }
 
 static struct order_news

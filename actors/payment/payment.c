@@ -320,6 +320,12 @@ handle_refund(struct payment *payment, struct item *item)
                     "a refund of this charge was told by the provider, and whether it is one of ours is not known yet; ask again");
         return ERR_ok;
     }
+    bool is_rest = !WIRE_HAS(ask, payment_refund, amount);
+    if (is_rest && of->claim.refunding > 0 && payment_left(of->claim.amount, of->claim.refunded, of->claim.refunding) > 0) {
+        item_refuse(payment->batch, item, ERR_unavailable,
+                    "another refund of this charge is under way, and what is left is not known before it has ended; ask again");
+        return ERR_ok;
+    }
     if (!find_amount(&of->claim, ask, &amount)) {
         item_refuse(payment->batch, item, ERR_not_refundable, "%s",
                     of->claim.status == PAYMENT_SUCCEEDED ? "so much is not left of the charge" : "the charge is not paid");

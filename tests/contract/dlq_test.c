@@ -353,6 +353,32 @@ ON_BOTH(dlq, more_attempts_reopen_a_letter)
     finish(&stage);
 }
 
+/* A letter without a body, as that of an order whose refund failed: a part of it went back meanwhile. */
+ON_BOTH(dlq, what_is_at_stake_is_what_was_said_last)
+{
+    struct stage stage;
+    struct letter_count count;
+    start(&stage, place);
+    struct burial first = call_of(&stage, 1);
+    first.has &= ~(UINT64_C(1) << burial_BIT_body);
+    WIRE_SET(&first, burial, amount, 1000);
+    WIRE_SET(&first, burial, currency, slice_of("BRL"));
+    cr_expect_eq(buried(&stage, first), 1);
+    struct burial again = first;
+    again.has &= ~(UINT64_C(1) << burial_BIT_units);
+    WIRE_SET(&again, burial, attempts, 8);
+    WIRE_SET(&again, burial, history, history_of(&stage, 8));
+    WIRE_SET(&again, burial, amount, 600);
+    cr_expect_eq(buried(&stage, again), 1);
+    struct letter_whole whole = show(&stage, first.letter);
+    cr_expect(whole.letter.amount == 600 && slice_equal(whole.letter.currency, slice_of("BRL")) && whole.letter.units == 10);
+    restart(&stage);
+    struct letter_stats answer = stats(&stage);
+    cr_assert(wire_list_next(&answer.counts, &letter_count_body, &count));
+    cr_expect(count.letters == 1 && count.amount == 600 && count.units == 10);
+    finish(&stage);
+}
+
 ON_BOTH(dlq, what_is_settled_is_done_before_and_after)
 {
     struct stage stage;

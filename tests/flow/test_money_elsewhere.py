@@ -208,6 +208,58 @@ def test_a_part_that_went_back_is_no_fault_of_a_right_order(house):
     assert "orders: BRL 2000 charged - 130 paid back = 1870, the totals of paid orders but for 130 of them that went back" in house.verify()
 
 
+def told_of(house, refund, kind):
+    """The provider settles a refund of ours that it had left open, and tells."""
+    house.provider.ask("/settle", {"id": text(refund), "status": "failed" if kind == "refund.failed" else "succeeded"})
+    return kind, {"refund": text(refund)}
+
+
+@pytest.mark.parametrize("amount", [400, PRICE])
+@pytest.mark.parametrize("kind", ["refund.failed", "refund.succeeded"])
+def test_what_another_refund_of_a_cancelled_order_leaves_unpaid_goes_back_as_well(house, kind, amount):
+    house = house()
+    order = house.received()
+    house.provider.script(refunds=["pending", "approve"])
+    other = house.ask("payment.refund", {"charge": order["charge"], "amount": amount})["id"]
+    wait_until(lambda: house.provider.seen()["taken"].get(text(other)), what="the provider has it")
+    house.ask("order.cancel", {"order": order["id"]})
+    wait_until(lambda: ("payment_refund", "unavailable" if amount < PRICE else "not_refundable") in [
+        (entry["what"], entry["outcome"]) for entry in house.ask("order.timeline", {"order": order["id"]})["entries"]],
+        what="it waits for the other, or is a letter where nothing is left beside it")
+    if amount == PRICE:
+        assert [letter["amount"] for letter in house.letters(1)] == [PRICE]
+    kind, data = told_of(house, other, kind)
+    house.tell(kind, order["charge"], **data)
+    house.wait_order(order["id"], "cancelled")
+    assert house.charge(order["charge"])["refunded"] == PRICE
+    wait_until(lambda: house.letters(0) == [], what="no letter is open")
+    house.verify()
+
+
+@pytest.mark.parametrize("second", ["approve", "refuse"])
+def test_what_is_left_is_paid_back_when_ours_fails_and_a_part_went_back_elsewhere_meanwhile(house, second):
+    house = house()
+    order = house.received()
+    house.provider.script(refunds=["pending", second])
+    house.ask("order.cancel", {"order": order["id"]})
+    (ours,) = wait_until(lambda: house.refunds(order["charge"]), what="it is being paid back")
+    wait_until(lambda: house.provider.seen()["taken"].get(text(ours["id"])), what="the provider has it")
+    reference = house.pay_back_by_hand(order["charge"], 400)
+    assert house.tell("refund.succeeded", order["charge"], reference=reference, amount=400, currency="BRL") == "parked"
+    kind, data = told_of(house, ours["id"], "refund.failed")
+    house.tell(kind, order["charge"], **data)
+    if second == "refuse":
+        house.wait_order(order["id"], "cancelled", "stuck")
+        wait_until(lambda: len(house.refunds(order["charge"])) == 3, what="what is left was refused as well")
+        wait_until(lambda: [letter["amount"] for letter in house.letters(1)] == [600], what="what is left is at stake")
+        house.provider.script(refunds=["approve"])
+        house.ask("dlq.replay", {"letter": house.letters(1)[0]["id"]})
+    house.wait_order(order["id"], "cancelled")
+    assert house.charge(order["charge"])["refunded"] == PRICE
+    wait_until(lambda: house.letters(0) == [], what="no letter is open")
+    house.verify()
+
+
 def test_what_the_kitchen_has_begun_and_was_paid_back_is_a_letter_with_its_price(house):
     house = house()
     order = house.received()

@@ -213,6 +213,26 @@ def test_the_command_plays_the_provider(till):
     assert till.client.get("payment.get", {"charge": late})["refunded"] == 1009
 
 
+def test_the_command_says_how_much_has_moved(till):
+    till = till(payment_delay_ms=600000)
+    charges = [till.charge()["id"] for _ in range(3)]
+    for charge, arguments, told, outcome in (
+            (charges[0], ("--amount", "2506", "--currency", "BRL"), '"amount":2506,"currency":"BRL"', "applied"),
+            (charges[1], ("--amount", "2505", "--currency", "BRL"), '"amount":2505,"currency":"BRL"', "disputed"),
+            (charges[2], ("--currency", "EUR"), '"currency":"EUR"', "disputed"),
+            (charges[2], ("--amount", "0"), '"amount":0', "disputed"),
+            (charges[0], ("--refund", text(uuid7()), "--amount", "6"), '"amount":6', "applied")):
+        status, words = till.shop.command("webhook", text(charge), "succeeded", *arguments)
+        assert status == DONE and told in words and words.endswith(f'200 {{"outcome":"{outcome}"}}\n'), words
+    assert [till.status(charge) for charge in charges] == ["succeeded", "pending", "pending"]
+    assert till.client.get("payment.get", {"charge": charges[1]})["came"] == {"amount": 2505, "currency": "BRL"}
+    assert till.client.get("payment.get", {"charge": charges[0]})["refunded"] == 6
+    for wrong in (("--amount", "-1"), ("--amount", "1.5"), ("--amount", ""), ("--amount", str(10**15 + 1)), ("--amount", "9" * 30), ("--amount",),
+                  ("--currency", "brl"), ("--currency", "BRLX"), ("--currency", "")):
+        status, words = till.shop.command("webhook", text(charges[1]), "succeeded", *wrong)
+        assert status == USAGE and wrong[0] in words, f"{wrong}: {words}"
+
+
 def test_the_command_says_what_is_wrong(till):
     till = till()
     charge = text(uuid7())
