@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say), batch.c (one batch) and replies.c (what goes
+/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say), batch*.c (one batch) and replies.c (what goes
  * out) share. Not for actors. */
 #ifndef LARDER_KIT_ACTOR_INTERNAL_H
 #define LARDER_KIT_ACTOR_INTERNAL_H
@@ -216,6 +216,57 @@ batch_keeps_answers(const struct actor *actor);
 
 /* --- batch.c --- */
 
+/* How long what comes again by itself waits after a failure. */
+enum { BATCH_PAUSE_MS = 1000 };
+
+/* Adds an empty record. NULL when the batch is full. */
+struct record *
+batch_add(struct actor *actor);
+
+/* What follows from an attempt. BATCH_AGAIN: rolled back for certain, may be tried again. BATCH_FAILED: `code` says why. */
+enum batch_end { BATCH_DONE, BATCH_AGAIN, BATCH_FAILED };
+
+enum batch_end
+batch_attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms, err *code);
+
+/* One record that is settled without being handled: commits what was queued for it, unless `queued` says that it could not be.
+ * False: dropped. */
+bool
+batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms);
+
+void
+batch_refuse_record(struct actor *actor, struct record *record, err code, const char *detail);
+/* Tells all of them that asked. */
+void
+batch_refuse_unanswered(struct actor *actor, struct record *records, size_t count, err code, const char *detail);
+
+void
+batch_end_work(struct actor *actor, struct record *record);
+
+bool
+batch_lost_connection(err code);
+
+/* --- batch_alone.c --- */
+
+/* `is_forced`: they ran before, and it is looked up whether they were done. */
+void
+batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms);
+
+/* What the inbox has taken out is taken out anew, one by one. */
+void
+batch_run_tried(struct actor *actor, int64_t now_ms);
+
+/* What a reply was to change could not be done: whoever waits for it has to be told, and it comes once more, as a failure. Where not
+ * even that can be handled (a row is broken, or this program) it comes later and later, for as long as it takes: the state believes
+ * that somebody is being asked, and would ask nobody else. */
+void
+batch_return_reply(struct actor *actor, const struct record *record, err code, int64_t now_ms);
+/* The same of work that is done; but nothing on disk stands behind it, and whoever waits for it can ask again: they are told. */
+void
+batch_return_work(struct actor *actor, struct record *record, err code, int64_t now_ms);
+
+/* --- batch_run.c --- */
+
 /* Runs all records, and empties them. */
 void
 batch_run(struct actor *actor, int64_t now_ms);
@@ -224,14 +275,11 @@ batch_run(struct actor *actor, int64_t now_ms);
 void
 batch_tick(struct actor *actor, int64_t now_ms);
 
-/* One record that is settled without being handled: commits what was queued for it, unless `queued` says that it could not be.
- * False: dropped. */
-bool
-batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms);
+/* --- own.c --- */
 
-/* Adds an empty record. NULL when the batch is full. */
-struct record *
-batch_add(struct actor *actor);
+/* Answers those of the records that are the kit's own. */
+MUST_CHECK err
+own_answer(struct batch *batch, struct record *records, size_t count);
 
 /* --- rows.c --- */
 
