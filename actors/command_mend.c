@@ -243,7 +243,8 @@ forget_chain(const struct followed *followed)
 static err
 mend_cursor(const struct mending *mending, const struct followed *followed)
 {
-    struct db_statement *renew = db_statement(followed->subscriber->db, "UPDATE $cursor SET incarnation = ?, batch = 0 WHERE source = ?");
+    struct db_statement *renew =
+        db_statement(followed->subscriber->db, "UPDATE $cursor SET incarnation = ?, batch = 0 WHERE source = ?");
     int64_t kept_from = 0;
     bool is_other = false;
     db_bind_id(renew, new_incarnation(mending, followed->source));

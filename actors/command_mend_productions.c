@@ -12,8 +12,8 @@
  *   Those of the databases.
  *
  * LIMITS
- *   When it was ordered is gone: the moment of the mending stands for it. What was under way in what is gone is ordered once more by its
- *   alarm; what a person had ordered is named by `larder verify`.
+ *   When it was ordered is gone: the moment of the mending stands for it. What was under way in what is gone is ordered once more by
+ *   its alarm; what a person had ordered is named by `larder verify`.
  */
 #include "command_mend_productions.h"
 

@@ -262,7 +262,8 @@ run_checks(struct proof *proof)
     return code;
 }
 
-/* What stands until a person decides is no fault of the rows, but nothing of it goes on. A build that kept no incidents made no table. */
+/* What stands until a person decides is no fault of the rows, but nothing of it goes on. A build that kept no incidents made no
+ * table. */
 static err
 check_incidents(struct proof *proof)
 {

@@ -25,26 +25,10 @@
 #define TITLE_SIZE (2 * NAME_SIZE_MAX + 2)
 
 static const struct command *const commands[] = {
-    &run_command,
-    &actor_command,
-    &gateway_command,
-    &demo_command,
-    &ping_command,
-    &call_command,
-    &tail_command,
-    &token_command,
-    &products_command,
-    &webhook_command,
-    &letters_command,
-    &migrate_command,
-    &verify_command,
-    &backup_command,
-    &restore_command,
-    &incidents_command,
-    &bench_command,
-    &docs_command,
-    &version_command,
-    NULL,
+    &run_command,       &actor_command,   &gateway_command, &demo_command,     &ping_command,
+    &call_command,      &tail_command,    &token_command,   &products_command, &webhook_command,
+    &letters_command,   &migrate_command, &verify_command,  &backup_command,   &restore_command,
+    &incidents_command, &bench_command,   &docs_command,    &version_command,  NULL,
 };
 
 static const struct command *

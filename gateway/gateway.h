@@ -13,8 +13,8 @@
 
 struct gateway;
 
-/* Says how /readyz asks the actors of this process: for one that is not ready, NULL when all are. The others it pings itself. Call before
- * gateway_start(). */
+/* Says how /readyz asks the actors of this process: for one that is not ready, NULL when all are. The others it pings itself. Call
+ * before gateway_start(). */
 void
 gateway_set_health(const char *(*unready)(void *), void *argument);
 

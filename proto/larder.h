@@ -157,8 +157,9 @@ larder_subscriber_create(const struct larder_subscription *subscription, struct 
  * inside this function: the source learns of a new name by the first call, and there is to be one at least each second.
  * ERR_deadline_exceeded: none within the time. ERR_overloaded: a whole page of events is not confirmed, there can be no more before
  * larder_subscriber_ack(). Of a durable subscriber every other error stands until it is resolved and is repeated by every call:
- * ERR_other_incarnation, ERR_other_past, ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version, ERR_malformed,
- * and, of one that does not know the dlq, ERR_kept_elsewhere: it was away for so long that the source has given its events to the dlq.
+ * ERR_other_incarnation, ERR_other_past, ERR_position_lost (the source has less, or no more, than the cursor), ERR_unknown_version,
+ * ERR_malformed, and, of one that does not know the dlq, ERR_kept_elsewhere: it was away for so long that the source has given its
+ * events to the dlq.
  * One that knows it gets them from there without further ado, also while the source does not answer. */
 MUST_CHECK err
 larder_subscriber_next(struct larder_subscriber *subscriber, int64_t timeout_ms, struct larder_event *event);
@@ -176,8 +177,8 @@ larder_subscriber_position(const struct larder_subscriber *subscriber);
 struct id
 larder_subscriber_incarnation(const struct larder_subscriber *subscriber);
 
-/* Stands for all events up to larder_subscriber_position(): write it down beside that, and a source that went back in time and has come
- * as far again is ERR_other_past and not another past in silence. Zero: the source has not told. */
+/* Stands for all events up to larder_subscriber_position(): write it down beside that, and a source that went back in time and has
+ * come as far again is ERR_other_past and not another past in silence. Zero: the source has not told. */
 struct id
 larder_subscriber_chain(const struct larder_subscriber *subscriber);
 

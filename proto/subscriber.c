@@ -11,8 +11,9 @@
  *   the source's, or the dlq's: that keeps what the source no longer has, and is asked every second time while the source is away.
  *
  * FAILURES
- *   A source that is away, slow or overloaded costs time: the FETCH is repeated with back-off. Another incarnation, another
- *   past, a position that the source does not have, an unknown version or an event that cannot be read hold the subscriber: each call says so again.
+ *   A source that is away, slow or overloaded costs time: the FETCH is repeated with back-off. Another incarnation, another past, a
+ *   position that the source does not have, an unknown version or an event that cannot be read hold the subscriber: each call says so
+ *   again.
  *   A published event that cannot be read is dropped; its position is then missing and a page brings it, or shows that it is broken.
  *
  * LIMITS

@@ -10,15 +10,16 @@
  *           In memory the streams; parked events are parked.c's, incidents incidents.c's.
  *
  * FAILURES  A source of another incarnation, one that ends before our cursor, or one whose chain is not the one that we have (an older
- *           copy that has gone on past our cursor), or that has made fewer commits than it had, is an incident: said once, the stream stands still
- *           and the actor is not ready, until somebody decides (any.resolve) or it is started with the right database and finds that
- *           the source's past is its own again. A rolled back batch rewinds the streams; the events come again.
+ *           copy that has gone on past our cursor), or that has made fewer commits than it had, is an incident: said once, the stream
+ *           stands still and the actor is not ready, until somebody decides (any.resolve) or it is started with the right database and
+ *           finds that the source's past is its own again. A rolled back batch rewinds the streams; the events come again.
  *
  *           What the source keeps no longer is asked of the dlq until it has no more; while the source does not answer, every second
  *           question goes there. A dlq that refuses is no incident, unless the source has said that the position is lost.
  *
- * LIMITS    A source that went back by fewer than SEEN_LEAST commits, or SEEN_PAUSE_MS, and has emitted nothing in what is gone, is not
- *           noticed. STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some succeed.
+ * LIMITS    A source that went back by fewer than SEEN_LEAST commits, or SEEN_PAUSE_MS, and has emitted nothing in what is gone, is
+ *           not noticed. STREAMS_MAX sources. More than PARKED_MAX parked events hold all of them: nothing more is taken until some
+ *           succeed.
  */
 #include "inbox.h"
 
@@ -1090,8 +1091,8 @@ is_new(const struct inbox_stream *stream)
     return !stream->is_noted && !id_is_zero(&stream->stream.incarnation);
 }
 
-/* A source without events is known by its commits alone. Two that follow each other would write for ever, each because the other has, if
- * a single commit were written down. */
+/* A source without events is known by its commits alone. Two that follow each other would write for ever, each because the other
+ * has, if a single commit were written down. */
 static bool
 is_seen_due(const struct inbox_stream *stream)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   What stands in an actor until a person decides, from the moment that it was noticed until it was resolved, by whom and why.
+ * PURPOSE   What stands in an actor until a person decides, from when it was noticed until it was resolved, by whom and why.
  *
  * STATE     $incident (id, about, kind, what, since, position, resolved, author, reason, done); resolved 0: it stands. Rows are never
  *           deleted. In memory those that stand, and those whose end is not written yet.

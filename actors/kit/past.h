@@ -11,8 +11,8 @@ struct past {
     struct id chain;
 };
 
-/* Compares with the event at that position, or the one behind it, as far as the source keeps them, and with its last one. Where nothing
- * can be compared the past is not another one. */
+/* Compares with the event at that position, or the one behind it, as far as the source keeps them, and with its last one. Where
+ * nothing can be compared the past is not another one. */
 MUST_CHECK err
 past_is_other(struct db *source, int shard, const struct past *past, bool *is_other);
 

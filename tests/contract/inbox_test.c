@@ -1139,6 +1139,120 @@ ON_BOTH(inbox, stands_when_the_source_ends_before_its_cursor)
     stop(&stage);
 }
 
+/* A HEAD with all that it says. */
+static void
+see_whole_head(struct stage *stage, int64_t seq, int64_t oldest, int64_t batch)
+{
+    struct inbox_event event;
+    struct event_header header = {0};
+    struct head head = {0};
+    WIRE_SET(&header, event_header, v, WIRE_VERSION);
+    WIRE_SET(&header, event_header, id, id_new());
+    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
+    WIRE_SET(&header, event_header, incarnation, stage->incarnation);
+    WIRE_SET(&header, event_header, seq, seq);
+    WIRE_SET(&header, event_header, type, slice_of("head"));
+    WIRE_SET(&header, event_header, key, slice_of(""));
+    WIRE_SET(&header, event_header, time, stage->now_ms);
+    WIRE_SET(&header, event_header, batch, batch);
+    WIRE_SET(&head, head, head, seq);
+    WIRE_SET(&head, head, oldest, oldest);
+    WIRE_SET(&head, head, positions, (struct wire_list){0});
+    cr_expect(inbox_see(stage->inbox, &stage->arena, 0, arena_encode(&stage->arena, &event_header_body, &header),
+                        arena_encode(&stage->arena, &head_body, &head), &event) == INBOX_NOTHING);
+}
+
+ON_BOTH(inbox, stands_at_a_source_that_has_made_fewer_commits_than_before)
+{
+    struct stage stage;
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    see_whole_head(&stage, 1, 2, 100);
+    pass_ms(&stage, 20000);
+    cr_assert(inbox_is_due(stage.inbox));
+    commit(&stage);
+    cr_expect(place_number(stage.db, "SELECT batch FROM $cursor") == 100);
+    restart(&stage);
+    confirm_start(&stage, 1);
+    for (int64_t batch = 50; batch < 52; batch++) {
+        see_whole_head(&stage, 1, 2, batch);
+        pass_ms(&stage, 3000);
+    }
+    see_whole_head(&stage, 1, 2, 100);
+    see_whole_head(&stage, 1, 2, 52);
+    see_whole_head(&stage, 1, 2, 53);
+    cr_expect(!inbox_has_incident(stage.inbox), "one that was stopped has a successor who has come as far");
+    pass_ms(&stage, 5000);
+    see_whole_head(&stage, 1, 2, 54);
+    cr_expect(inbox_has_incident(stage.inbox));
+    commit(&stage);
+    cr_expect(place_number(stage.db, "SELECT COUNT(*) FROM $incident WHERE kind = 'went_back' AND resolved = 0") == 1);
+    cr_expect(place_number(stage.db, "SELECT batch FROM $cursor") == 100);
+    stop(&stage);
+}
+
+static struct id
+read_incident(struct stage *stage)
+{
+    struct db_statement *read = db_statement(stage->db, "SELECT id FROM $incident WHERE resolved = 0");
+    place_expect(stage->db, db_query(read), ERR_ok);
+    cr_assert(db_next(read));
+    struct id id = db_id(read, 0);
+    db_done(read);
+    db_rollback(stage->db);
+    return id;
+}
+
+static err
+resolve(struct stage *stage, bool is_decided, struct slice *words)
+{
+    struct err_text why;
+    struct inbox_decision decision = {
+        .incident = read_incident(stage), .author = slice_of("ana"), .reason = slice_of("the disk burned")};
+    decision.is_decided = is_decided;
+    decision.now_ms = stage->now_ms;
+    return inbox_resolve(stage->inbox, &stage->arena, &decision, words, &why);
+}
+
+ON_BOTH(inbox, goes_back_to_where_the_source_ends_when_somebody_decides)
+{
+    struct stage stage;
+    struct fetch fetch;
+    struct slice words;
+    const char *fault = "SELECT COUNT(*) FROM $cursor WHERE position <> delivered + discarded + (SELECT COUNT(*) FROM $parked)";
+    start(&stage, place);
+    confirm_start(&stage, 0);
+    apply(&stage, 1, "a");
+    park(&stage, 2, "b", INT64_MAX);
+    apply(&stage, 3, "c");
+    park(&stage, 4, "d", INT64_MAX);
+    restart(&stage);
+    cr_assert(wants_fetch(&stage, &fetch));
+    page_comes(&stage, 2, 0);
+    cr_assert(inbox_has_incident(stage.inbox));
+    cr_assert(inbox_is_due(stage.inbox));
+    commit(&stage);
+    cr_expect(resolve(&stage, false, &words) == ERR_unavailable, "the source was not heard yet");
+    see_whole_head(&stage, 2, 1, 7);
+    place_expect(stage.db, resolve(&stage, false, &words), ERR_ok);
+    place_expect(stage.db, resolve(&stage, true, &words), ERR_ok);
+    drop(&stage);
+    cr_expect(inbox_has_incident(stage.inbox) && place_number(stage.db, "SELECT position FROM $cursor") == 4, "taken back");
+    place_expect(stage.db, resolve(&stage, true, &words), ERR_ok);
+    commit(&stage);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    cr_expect(place_number(stage.db, fault) == 0);
+    cr_expect(place_number(stage.db, "SELECT position FROM $cursor") == 2);
+    cr_expect(place_number(stage.db, "SELECT COUNT(*) FROM $parked") == 1);
+    cr_expect(place_number(stage.db, "SELECT COUNT(*) FROM $incident WHERE resolved > 0 AND author = 'ana' AND reason <> ''") == 1);
+    confirm_start(&stage, 2);
+    apply(&stage, 3, "e");
+    restart(&stage);
+    cr_expect(!inbox_has_incident(stage.inbox));
+    stop(&stage);
+}
+
 ON_BOTH(inbox, stands_when_the_source_refuses_it)
 {
     struct stage stage;
