@@ -929,11 +929,10 @@ make_rows_old(struct shop *shop, const struct deed *deed, uint64_t number, const
     const char *actor = owner_of(deed);
     struct db *db = open_tables(shop, actor);
     uint64_t hash = hash_raw(number, frame);
-    if (strcmp(wire_ops[deed->op].owner, "any") == 0) {
-        make_old(db, "UPDATE $answer SET fingerprint = ?, fingerprint_kind = 0 WHERE request = ?", hash, id);
-    } else if (strcmp(actor, "user") == 0) {
+    bool is_own = strcmp(wire_ops[deed->op].owner, "any") != 0;
+    if (strcmp(actor, "user") == 0) {
         make_old_mark(db, deed, frame, id);
-    } else if (strcmp(actor, "stock") == 0) {
+    } else if (is_own && strcmp(actor, "stock") == 0) {
         make_old(db, "UPDATE $move SET fingerprint = ?, fingerprint_kind = 0 WHERE request = ?", hash, id);
     } else if (strcmp(actor, "order") == 0) {
         make_old(db, "UPDATE $order SET fingerprint = ?, fingerprint_kind = 0 WHERE id = ?", hash, id);
