@@ -11,7 +11,8 @@
  *   any.ping, any.pause (command_pause.c).
  *
  * STATE
- *   FOLDER/<actor>_<shard>.db, a SQLite file of each database whatever its engine is, and FOLDER/backup.json (command_backup_file.c).
+ *   FOLDER/<actor>_<shard>.db, a SQLite file of each database whatever its engine is, the manifest of the installation as that of any
+ *   folder (kit/manifest_file.c), and FOLDER/backup.json (command_backup_file.c).
  *
  * FAILURES
  *   An actor that goes on all the same is asked up to TRIES times, then it is named. A snapshot that SQLite finds damaged is named.
@@ -237,6 +238,16 @@ copy_part(struct backup *backup, struct installation_part *part, struct err_text
     return code;
 }
 
+/* Whose it is: so a copy of it is of the same installation, and lacks nothing unnoticed. */
+static err
+write_manifest(const struct backup *backup, struct err_text *why)
+{
+    static struct settings folder;
+    folder = *backup->settings;
+    err code = installation_in_folder(&folder, backup->folder, why);
+    return code == ERR_ok ? manifest_put(&folder, &backup->installation.manifest, why) : code;
+}
+
 static err
 copy_all(struct backup *backup, struct err_text *why)
 {
@@ -245,6 +256,9 @@ copy_all(struct backup *backup, struct err_text *why)
     snprintf(backup->file.engine, sizeof backup->file.engine, "%s", backup->installation.driver == DB_SQLITE ? "sqlite" : "mysql");
     for (size_t i = 0; code == ERR_ok && i < backup->installation.count; i++) {
         code = copy_part(backup, &backup->installation.parts[i], why);
+    }
+    if (code == ERR_ok && backup->installation.has_manifest) {
+        code = write_manifest(backup, why);
     }
     return code == ERR_ok ? backup_file_write(backup->folder, &backup->file, why) : code;
 }

@@ -7,7 +7,8 @@
  *   Opened to be read: takes no lock and no shard.
  *
  * FAILURES
- *   A database that is there and cannot be read is refused by the name of its actor. One that is not there was never started.
+ *   A database that is there and cannot be read, and one that the manifest lists and is not there, are refused by the name of their
+ *   actor. One that is neither was never started.
  *
  * LIMITS
  *   INSTALLATION_PARTS_MAX actors and shards.
@@ -130,6 +131,25 @@ open_part(struct installation *installation, struct installation_part *part, boo
     return ERR_ok;
 }
 
+static err
+check_manifest(struct installation *installation, struct err_text *why)
+{
+    struct manifest *manifest = &installation->manifest;
+    err code = installation->count == 0 ? ERR_ok : manifest_read(installation->settings, manifest, &installation->has_manifest, why);
+    for (size_t i = 0; code == ERR_ok && installation->has_manifest && i < manifest->count; i++) {
+        const struct manifest_entry *entry = &manifest->entries[i];
+        char name[INSTALLATION_NAME_SIZE];
+        snprintf(name, sizeof name, "%.32s/%d", entry->actor, entry->shard);
+        bool is_gone = entry->state == MANIFEST_MADE || entry->state == MANIFEST_ABSENT;
+        if (is_gone && installation_find(installation, slice_of(name)) == NULL) {
+            code = err_say(why, ERR_wrong_setting,
+                           "%s: listed in the manifest and missing: bring it back, or `larder installation give-up %s --reason TEXT`",
+                           name, name);
+        }
+    }
+    return code;
+}
+
 err
 installation_open(struct installation *installation, struct err_text *why)
 {
@@ -148,7 +168,15 @@ installation_open(struct installation *installation, struct err_text *why)
         }
     }
     installation->count = kept;
-    return code;
+    return code == ERR_ok ? check_manifest(installation, why) : code;
+}
+
+err
+installation_in_folder(struct settings *settings, const char *folder, struct err_text *why)
+{
+    int size = snprintf(settings->db, sizeof settings->db, "sqlite:%s", folder);
+    settings->installation[0] = '\0';
+    return size < (int)sizeof settings->db ? ERR_ok : err_say(why, ERR_wrong_setting, "%.200s...: longer than can be", folder);
 }
 
 void

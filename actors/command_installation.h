@@ -8,6 +8,7 @@
 
 #include "actor.h"
 #include "db.h"
+#include "manifest.h"
 #include "settings.h"
 
 #define INSTALLATION_PARTS_MAX 16
@@ -36,13 +37,16 @@ struct installation {
     enum db_driver driver;
     struct installation_part parts[INSTALLATION_PARTS_MAX];
     size_t count;
+    struct manifest manifest;
+    bool has_manifest; /* else its databases are of an older build, and were not opened by this one yet */
 };
 
 /* All parts that the settings name, with no database opened. */
 MUST_CHECK err
 installation_init(struct installation *installation, const struct settings *settings, struct err_text *why);
 
-/* Opens the databases that are there, to be read; parts that were never started leave the list. */
+/* Opens the databases that are there, to be read; parts that were never started leave the list. ERR_wrong_setting names one that is
+ * listed in the manifest and is not there. */
 MUST_CHECK err
 installation_open(struct installation *installation, struct err_text *why);
 
@@ -57,6 +61,10 @@ installation_steps(const struct installation_part *part, size_t *count);
 /* NULL: none of that name. */
 struct installation_part *
 installation_find(struct installation *installation, struct slice name);
+
+/* Has the settings name a folder of SQLite files as the place, whatever they named. */
+MUST_CHECK err
+installation_in_folder(struct settings *settings, const char *folder, struct err_text *why);
 
 void
 installation_close(struct installation *installation);

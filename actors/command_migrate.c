@@ -5,8 +5,8 @@
  *   tables; a start then finds nothing to do and needs none.
  *
  * STATE
- *   The schemas alone: no shard is taken, no row of an actor is written. On SQLite the folder is locked as by `larder run`, on a
- *   server each database by itself as at a start, so that it may be done while the shop is open.
+ *   The schemas and whose each database is: no shard is taken, no row of an actor is written. On SQLite the folder is locked as by
+ *   `larder run`, on a server each database by itself as at a start, so that it may be done while the shop is open.
  *
  * FAILURES
  *   The first database that cannot be brought up to date ends it with its sentence; those before it are done. Again is always right.
@@ -18,6 +18,7 @@
 
 #include <stdio.h>
 
+#include "actor_database.h"
 #include "actor_schema.h"
 #include "command_process.h"
 #include "db.h"
@@ -39,22 +40,17 @@ print_done(const struct hosted *hosted, const struct db_schema *before)
 static err
 migrate_one(const struct settings *settings, const struct hosted *hosted, struct err_text *why)
 {
-    struct db *db = NULL;
-    struct db_config config;
+    struct actor_database database;
     struct db_schema before;
     struct err_text reason = {""};
-    err code = settings_db(settings, hosted->class->name, hosted->shard, &config, &reason);
-    config.erases = hosted->class->erases;
+    err code = actor_database_open(hosted->class, settings, hosted->shard, &database, &reason);
     if (code == ERR_ok) {
-        code = db_open(&config, &db, &reason);
+        code = actor_schema_read(hosted->class, database.db, &before, &reason);
     }
     if (code == ERR_ok) {
-        code = actor_schema_read(hosted->class, db, &before, &reason);
+        code = actor_database_migrate(hosted->class, &database, &reason);
     }
-    if (code == ERR_ok) {
-        code = actor_schema_migrate(hosted->class, db, &reason);
-    }
-    db_close(&db);
+    db_close(&database.db);
     if (code != ERR_ok) {
         return err_say(why, code, "%s/%d: %s", hosted->class->name, hosted->shard, reason.text);
     }

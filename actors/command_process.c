@@ -44,6 +44,8 @@
 #include "factory/factory.h"
 #include "log.h"
 #include "log_writer.h"
+#include "manifest.h"
+#include "neighbours.h"
 #include "order/order.h"
 #include "payment/payment.h"
 #include "probe.h"
@@ -225,8 +227,37 @@ lock_hosted(const struct process *process, const char *folder, struct err_text *
     return code;
 }
 
+/* Nothing is made where something is missing. */
+static err
+check_members(struct process *process, struct err_text *why)
+{
+    struct manifest_entry members[PROCESS_ACTORS_MAX] = {{.shard = 0}};
+    size_t count = 0;
+    for (size_t i = 0; i < process->count; i++) {
+        const struct hosted *hosted = &process->hosted[i];
+        if (hosted->class->steps != NULL) {
+            members[count].shard = hosted->shard;
+            snprintf(members[count++].actor, sizeof members[0].actor, "%s", hosted->class->name);
+        }
+    }
+    return count == 0 ? ERR_ok : manifest_check_members(process->settings, members, count, &process->installation, why);
+}
+
+static err
+prepare_folder(const struct process *process, const char *folder, bool is_alone, struct err_text *why)
+{
+    err code = manifest_check_folder(process->settings, folder, why);
+    if (code == ERR_ok) {
+        code = process_make_folder(folder, why);
+    }
+    if (code != ERR_ok) {
+        return code;
+    }
+    return is_alone ? db_lock_folder(folder, why) : lock_hosted(process, folder, why);
+}
+
 err
-process_prepare(const struct process *process, bool is_alone, struct err_text *why)
+process_prepare(struct process *process, bool is_alone, struct err_text *why)
 {
     bool keeps_something = false;
     for (size_t i = 0; i < process->count; i++) {
@@ -234,14 +265,13 @@ process_prepare(const struct process *process, bool is_alone, struct err_text *w
     }
     struct db_config config;
     err code = settings_db(process->settings, "stock", 0, &config, why);
-    if (code != ERR_ok || config.driver != DB_SQLITE || !keeps_something) {
+    if (code != ERR_ok || !keeps_something) {
         return code;
     }
-    code = process_make_folder(config.path, why);
-    if (code != ERR_ok) {
-        return code;
+    if (config.driver == DB_SQLITE) {
+        code = prepare_folder(process, config.path, is_alone, why);
     }
-    return is_alone ? db_lock_folder(config.path, why) : lock_hosted(process, config.path, why);
+    return code == ERR_ok ? check_members(process, why) : code;
 }
 
 static void
@@ -301,12 +331,16 @@ process_start(struct process *process, bool is_alone, struct err_text *why)
     if (code == ERR_ok) {
         code = open_actors(process, why);
     }
+    if (code == ERR_ok && !id_is_zero(&process->installation.id)) {
+        code = neighbours_watch(process->settings, &process->installation.id, why);
+    }
     for (size_t i = 0; code == ERR_ok && i < process->count; i++) {
         struct hosted *hosted = &process->hosted[i];
         struct err_text reason;
         note_failure(hosted, actor_serve(&hosted->actor, &reason), &reason, &code, why);
     }
     if (code != ERR_ok) {
+        neighbours_end();
         stop_actors(process);
     }
     return code;
@@ -450,6 +484,7 @@ process_stop(struct process *process, enum exit_status status)
         gateway_stop(&process->gateway);
     }
     probe_stop(&process->probe); /* it asks the actors */
+    neighbours_end();
     stop_actors(process);
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 

@@ -10,6 +10,7 @@
 #include "actor.h"
 #include "exit.h"
 #include "gateway.h"
+#include "manifest.h"
 #include "settings.h"
 
 #define PROCESS_ACTORS_MAX 16
@@ -25,8 +26,9 @@ struct process {
     const struct settings *settings;
     struct hosted hosted[PROCESS_ACTORS_MAX];
     size_t count;
-    struct gateway *gateway; /* NULL without one */
-    struct probe *probe;     /* NULL without one */
+    struct gateway *gateway;            /* NULL without one */
+    struct probe *probe;                /* NULL without one */
+    struct manifest_owner installation; /* of its databases; zero: it has none */
     int signal_fd;
     int ended_fd; /* raised by an actor or the gateway when it ends by itself */
     bool is_open; /* it has come to process_wait() */
@@ -55,7 +57,7 @@ process_add_all(struct process *process, struct err_text *why);
 
 /* Makes the data folder and takes its lock when the databases are SQLite files. */
 MUST_CHECK err
-process_prepare(const struct process *process, bool is_alone, struct err_text *why);
+process_prepare(struct process *process, bool is_alone, struct err_text *why);
 
 /* process_prepare(); opens the databases of all actors side by side, then
  * lets the actors serve in the order of process_add(). `is_alone`: nobody else may work in the folder; otherwise only the shards that

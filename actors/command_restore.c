@@ -119,7 +119,7 @@ refuse_full(const char *place, const char *found, struct err_text *why)
                    place, found);
 }
 
-/* The lock's file is no content. */
+/* The files of locks are no content. */
 static err
 claim_folder(const char *folder, struct err_text *why)
 {
@@ -134,7 +134,7 @@ claim_folder(const char *folder, struct err_text *why)
     const struct dirent *entry;
     while (code == ERR_ok && (entry = readdir(open)) != NULL) {
         bool is_nothing = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, "lock") == 0 ||
-                          strcmp(entry->d_name, "lost+found") == 0;
+                          strcmp(entry->d_name, "installation.lock") == 0 || strcmp(entry->d_name, "lost+found") == 0;
         code = is_nothing ? ERR_ok : refuse_full(folder, entry->d_name, why);
     }
     closedir(open);
@@ -174,11 +174,41 @@ open_target(struct restoring *restoring, struct installation_part *part, bool is
         return code;
     }
     config.erases = part->class->erases;
+    config.must_exist = false; /* a new place is what is asked for */
     code = db_open(&config, &part->db, &reason);
     if (code != ERR_ok) {
         return err_say(why, code, "%s: %.400s", part->name, reason.text);
     }
     return is_first && config.driver == DB_MYSQL ? check_database(part, config.name, why) : ERR_ok;
+}
+
+/* --- whose it is --- */
+
+/* That of the copies, or what they say themselves. */
+static err
+read_manifest(struct restoring *restoring, struct err_text *why)
+{
+    static struct settings folder;
+    struct installation *installation = &restoring->installation;
+    bool is_found = false;
+    folder = *restoring->settings;
+    err code = installation_in_folder(&folder, restoring->folder, why);
+    if (code == ERR_ok) {
+        code = manifest_read(&folder, &installation->manifest, &installation->has_manifest, why);
+    }
+    return code == ERR_ok && !installation->has_manifest ? manifest_adopt(&folder, &installation->manifest, &is_found, why) : code;
+}
+
+/* What was listed and is not among the copies is missing in the new place as well, and is refused there by its name. */
+static err
+put_manifest(struct restoring *restoring, enum manifest_state state, struct err_text *why)
+{
+    struct manifest manifest = restoring->installation.manifest;
+    for (size_t i = 0; i < restoring->installation.count; i++) {
+        const struct installation_part *part = &restoring->installation.parts[i];
+        manifest_set(&manifest, part->class->name, part->shard, part->of, state);
+    }
+    return manifest_put(restoring->settings, &manifest, why);
 }
 
 /* --- restoring --- */
@@ -217,8 +247,14 @@ restore(struct restoring *restoring, struct err_text *why)
     if (code == ERR_ok) {
         code = choose_parts(restoring, why);
     }
+    if (code == ERR_ok) {
+        code = read_manifest(restoring, why);
+    }
     for (size_t i = 0; code == ERR_ok && i < installation->count; i++) {
         code = open_target(restoring, &installation->parts[i], i == 0, why);
+        if (code == ERR_ok && i == 0) {
+            code = put_manifest(restoring, MANIFEST_MAKING, why);
+        }
         if (code == ERR_ok) {
             code = copy_part(restoring, &installation->parts[i], why);
         }
@@ -226,7 +262,10 @@ restore(struct restoring *restoring, struct err_text *why)
     if (code == ERR_ok && restoring->are_copies) {
         code = command_mend_productions(installation, why);
     }
-    return code == ERR_ok ? command_mend(installation, why) : code;
+    if (code == ERR_ok) {
+        code = command_mend(installation, why);
+    }
+    return code == ERR_ok ? put_manifest(restoring, MANIFEST_MADE, why) : code;
 }
 
 static void

@@ -8,7 +8,7 @@
  *   What does not start ends the process with the reason on standard error; exit.h has the statuses.
  *
  * LIMITS
- *   The demo product is put there by `run` alone.
+ *   The demo product is put there by `run` alone, and only in the default place or when it is asked for.
  */
 #include "command_table.h"
 
@@ -78,7 +78,8 @@ start_shop(struct process *process, struct err_text *why)
     if (code == ERR_ok) {
         code = process_start(process, true, why);
     }
-    if (code == ERR_ok) {
+    bool has_demo = process->settings->demo != 0 || !process->settings->is_place_given;
+    if (code == ERR_ok && has_demo) { /* nobody's real shop gets goods that nobody has */
         code = demo_fill_shop(process->settings, why);
     }
     return code == ERR_ok ? process_start_gateway(process, why) : code;
@@ -121,7 +122,8 @@ const struct command run_command = {
     .arguments = "[settings]",
     .summary = "the whole shop in one process: actors, database files, HTTP",
     .help = "Every actor is a thread; the same sockets are bound to tcp on loopback as well, so that `larder tail`,\n"
-            "`call` and clients of your own can talk to them. An empty shop gets one product to play with: donut.\n"
+            "`call` and clients of your own can talk to them. In the default place, var/, a shop begins by itself and\n"
+            "gets one product to play with: donut. In any other --init begins it, once, and --demo adds the donut.\n"
             "\n"
             "Ends on SIGINT or SIGTERM when what was taken is answered, within 5 s. Exit status: 0 asked to end,\n"
             "1 it could not go on, 2 a setting is wrong, 3 another process has taken the database.\n",

@@ -20,6 +20,7 @@ extern const struct command verify_command;
 extern const struct command backup_command;
 extern const struct command restore_command;
 extern const struct command incidents_command;
+extern const struct command installation_command;
 extern const struct command bench_command;
 extern const struct command demo_command;
 extern const struct command docs_command;

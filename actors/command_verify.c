@@ -366,7 +366,8 @@ survey_all(struct verify_survey *survey, const struct settings *settings, struct
         return code;
     }
     say_absent(survey);
-    if (survey->asks_shop) {
+    code = verify_place_check(survey, settings, why);
+    if (code == ERR_ok && survey->asks_shop) {
         verify_place_ask(survey, settings);
     }
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {

@@ -84,6 +84,9 @@ verify_place_named_by(const struct command_line *line);
 /* The first line. */
 MUST_CHECK err
 verify_place_say(const struct verify_survey *survey, const struct settings *settings, struct err_text *why);
+/* Whether all that the manifest lists is there, and each database says that it is the one that is listed. */
+MUST_CHECK err
+verify_place_check(struct verify_survey *survey, const struct settings *settings, struct err_text *why);
 /* Whether the shop that answers where the settings look for one has this database open. Says it when that is another one: a fault
  * when nobody has named the place. */
 void

@@ -7,27 +7,29 @@
  *   A source that answers tells its incarnation and the position of its stream. The shard row is read after that: of the same
  *   database it has the same incarnation and stands there or later; a copy of an earlier day stands before it.
  *
+ * STATE
+ *   Reads the manifest of the place and $identity of each database.
+ *
  * FAILURES
- *   A shop that serves another database is a fault when the place is the default one, and a note when somebody has named it: copies
- *   are proved beside a shop that is open. Nobody listening is said by nobody; who listens and does not answer is noted.
+ *   A database that is listed and missing, that is not listed, or that is another one by its own word, is a fault. A place without a
+ *   manifest is of an older build. A shop that serves another database is a fault when the place is the default one, and a note
+ *   when somebody has named it: copies are proved beside a shop that is open. Nobody listening is said by nobody; who listens and
+ *   does not answer is noted.
  *
  * LIMITS
  *   A shop elsewhere than the settings look for it is not found. Each source that listens is given ANSWER_MS.
  */
-#include <errno.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "command_client.h"
 #include "command_verify.h"
+#include "identity.h"
+#include "manifest.h"
+#include "neighbours.h"
 #include "topology.h"
 
-#define CONNECT_MS 300
 #define ANSWER_MS 1000
 
 static bool
@@ -88,42 +90,71 @@ verify_place_say(const struct verify_survey *survey, const struct settings *sett
     return ERR_ok;
 }
 
-/* --- the shop that is running --- */
+/* --- whose the databases are --- */
 
-/* Connects, and hangs up at once: ZeroMQ says nothing of a port where nobody listens. */
-static bool
-is_listening(const char *endpoint)
+static err
+check_identity(struct verify_survey *survey, const struct verify_source *source, const struct manifest *manifest, struct err_text *why)
 {
-    char host[ENDPOINT_MAX];
-    const char *address = strstr(endpoint, "://");
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    bool is = false;
-    snprintf(host, sizeof host, "%s", address == NULL ? endpoint : address + 3);
-    char *port = strrchr(host, ':');
-    if (port == NULL) {
-        return false;
+    struct identity identity;
+    bool is_there = false;
+    char theirs[ID_TEXT_SIZE];
+    char ours[ID_TEXT_SIZE];
+    err code = identity_read(source->db, &identity, &is_there);
+    if (code != ERR_ok) {
+        return verify_unread(source, code, why);
     }
-    *port++ = '\0';
-    if (getaddrinfo(host, port, &hints, &found) != 0) {
-        return false;
+    if (manifest_find(manifest, source->proof->actor, source->shard) == NULL) {
+        verify_fault(survey, source->name, "its database is here, and the manifest does not list it");
     }
-    for (const struct addrinfo *each = found; each != NULL && !is; each = each->ai_next) {
-        int fd = socket(each->ai_family, each->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, each->ai_protocol);
-        struct pollfd wait = {.fd = fd, .events = POLLOUT};
-        int error = 0;
-        socklen_t size = sizeof error;
-        if (fd < 0) {
-            continue;
-        }
-        is = connect(fd, each->ai_addr, each->ai_addrlen) == 0 ||
-             (errno == EINPROGRESS && poll(&wait, 1, CONNECT_MS) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
-              error == 0);
-        (void)close(fd);
+    if (!is_there) {
+        return ERR_ok; /* of an older build: its next start writes it down */
     }
-    freeaddrinfo(found);
-    return is;
+    id_format(&identity.installation, theirs);
+    id_format(&manifest->installation.id, ours);
+    if (!id_equal(&identity.installation, &manifest->installation.id)) {
+        verify_fault(survey, source->name, "its database is of installation %s, and this place of %s", theirs, ours);
+    }
+    if (identity.shard != source->shard || strcmp(identity.actor, source->proof->actor) != 0) {
+        verify_fault(survey, source->name, "its database is that of %s/%d", identity.actor, identity.shard);
+    }
+    return ERR_ok;
 }
+
+static bool
+is_opened(const struct verify_survey *survey, const struct manifest_entry *entry)
+{
+    char name[VERIFY_NAME_SIZE];
+    snprintf(name, sizeof name, "%s/%d", entry->actor, entry->shard);
+    return verify_find(survey, name) != NULL;
+}
+
+err
+verify_place_check(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
+{
+    struct manifest manifest;
+    char id[ID_TEXT_SIZE];
+    bool is_there = false;
+    err code = manifest_read(settings, &manifest, &is_there, why);
+    if (code != ERR_ok || !is_there) {
+        return code;
+    }
+    id_format(&manifest.installation.id, id);
+    for (size_t i = 0; i < manifest.count; i++) {
+        const struct manifest_entry *entry = &manifest.entries[i];
+        char name[VERIFY_NAME_SIZE];
+        bool is_gone = (entry->state == MANIFEST_MADE || entry->state == MANIFEST_ABSENT) && !is_opened(survey, entry);
+        snprintf(name, sizeof name, "%s/%d", entry->actor, entry->shard);
+        if (is_gone) {
+            verify_fault(survey, name, "its database is listed in the manifest of installation %s, and is missing", id);
+        }
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = check_identity(survey, &survey->sources[i], &manifest, why);
+    }
+    return code;
+}
+
+/* --- the shop that is running --- */
 
 /* Who answers there; false: nobody who can be asked. */
 static bool
@@ -179,7 +210,7 @@ verify_place_ask(struct verify_survey *survey, const struct settings *settings)
         char endpoint[ENDPOINT_MAX];
         struct pong pong;
         topology_connect(settings, source->proof->actor, source->shard, ENDPOINT_REQUESTS, endpoint);
-        if (!is_listening(endpoint)) {
+        if (!neighbour_listens(endpoint)) {
             continue;
         }
         if (ping(settings, source, endpoint, &pong)) {

@@ -25,10 +25,9 @@
 #define TITLE_SIZE (2 * NAME_SIZE_MAX + 2)
 
 static const struct command *const commands[] = {
-    &run_command,       &actor_command,   &gateway_command, &demo_command,     &ping_command,
-    &call_command,      &tail_command,    &token_command,   &products_command, &webhook_command,
-    &letters_command,   &migrate_command, &verify_command,  &backup_command,   &restore_command,
-    &incidents_command, &bench_command,   &docs_command,    &version_command,  NULL,
+    &run_command,     &actor_command,     &gateway_command,      &demo_command,    &ping_command,    &call_command,    &tail_command,
+    &token_command,   &products_command,  &webhook_command,      &letters_command, &migrate_command, &verify_command,  &backup_command,
+    &restore_command, &incidents_command, &installation_command, &bench_command,   &docs_command,    &version_command, NULL,
 };
 
 static const struct command *
@@ -102,7 +101,7 @@ print_help(void)
 {
     printf("larder: the back end of a shop that cannot afford to lie about its stock.\n\n");
     for (const struct command *const *at = commands; *at != NULL; at++) {
-        printf("  larder %-8s %s\n", (*at)->name, (*at)->summary);
+        printf("  larder %-12s %s\n", (*at)->name, (*at)->summary);
     }
     printf("\n`larder COMMAND --help` tells more. Settings, as flags or in the environment:\n\n");
     settings_print(stdout, 0);
@@ -113,7 +112,7 @@ print_command_help(const struct command *command, const char *title)
 {
     printf("larder %s %s\n\n%s\n\n%s", title, command->arguments, command->summary, command->help);
     for (const struct command *const *part = command->parts; part != NULL && *part != NULL; part++) {
-        printf("%s  larder %s %-8s %s\n", part == command->parts ? "\n" : "", title, (*part)->name, (*part)->summary);
+        printf("%s  larder %s %-12s %s\n", part == command->parts ? "\n" : "", title, (*part)->name, (*part)->summary);
     }
     if (command->has_settings) {
         printf("\nSettings, as flags or in the environment; a flag wins:\n\n");

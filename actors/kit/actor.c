@@ -24,10 +24,12 @@
 #include "actor_internal.h"
 #include "beat.h"
 #include "clock.h"
-#include "actor_schema.h"
+#include "actor_database.h"
 #include "link.h"
 #include "log.h"
 #include "log_often.h"
+#include "manifest.h"
+#include "neighbours.h"
 #include "topology.h"
 #include "zmtp.h"
 #include "zmtp_guard.h"
@@ -199,10 +201,24 @@ actor_recover(struct actor *actor, bool *happened)
     return ERR_ok;
 }
 
+/* Beside an older installation it is as if the database were away: nobody is served, nothing is followed, nothing falls due. */
+static void
+stand_back(struct actor *actor)
+{
+    int64_t now_us = clock_steady_us();
+    actor->db_away_since_us = actor->is_db_away ? actor->db_away_since_us : now_us;
+    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
+    actor->is_db_away = true;
+}
+
 /* While it is away: a try now and then, between the refusals. */
 static void
 try_database(struct actor *actor)
 {
+    if (neighbours_are_older() && actor->db != NULL) {
+        stand_back(actor);
+        return;
+    }
     if (!actor->is_db_away || clock_steady_us() < actor->db_retry_us) {
         return;
     }
@@ -232,13 +248,12 @@ take_shard(struct actor *actor, struct err_text *why)
 static err
 open_database(struct actor *actor, struct err_text *why)
 {
-    err code = settings_db(actor->settings, actor->class->name, actor->shard_number, &actor->db_config, why);
-    actor->db_config.erases = actor->class->erases;
+    struct actor_database own;
+    err code = actor_database_open(actor->class, actor->settings, actor->shard_number, &own, why);
+    actor->db_config = own.config;
+    actor->db = own.db;
     if (code == ERR_ok) {
-        code = db_open(&actor->db_config, &actor->db, why);
-    }
-    if (code == ERR_ok) {
-        code = actor_schema_migrate(actor->class, actor->db, why);
+        code = actor_database_migrate(actor->class, &own, why);
     }
     if (code == ERR_ok) {
         code = take_shard(actor, why);
@@ -246,9 +261,13 @@ open_database(struct actor *actor, struct err_text *why)
     if (code == ERR_ok) {
         code = actor_clock_start(actor, why);
     }
+    if (code == ERR_ok) {
+        code = manifest_made(actor->settings, &own.ticket, why);
+    }
     if (code != ERR_ok) {
         return code;
     }
+    actor->installation = own.ticket.installation;
     actor->source = source_create(actor->name, actor->class->name, actor->settings, &actor->shard);
     actor->inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
     actor->due_rows = due_rows_create(actor->db);

@@ -18,6 +18,7 @@
 #include "due_rows.h"
 #include "inbox.h"
 #include "link.h"
+#include "manifest.h"
 #include "message.h"
 #include "metrics.h"
 #include "outcalls.h"
@@ -145,6 +146,7 @@ struct actor {
     void *state;
     struct db_config db_config;
     struct db *db; /* NULL: the actor keeps nothing */
+    struct manifest_owner installation;
     struct shard shard;
     struct source *source;
     struct inbox *inbox;

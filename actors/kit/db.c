@@ -246,6 +246,24 @@ db_driver(const struct db *db)
     return db->config.driver;
 }
 
+void
+db_unprepare(struct db *db)
+{
+    if (db->link != NULL) {
+        db->slots->unprepare(db);
+    }
+}
+
+void
+db_describe(const struct db *db, char *text, size_t size)
+{
+    if (db->config.driver == DB_SQLITE) {
+        snprintf(text, size, "the file %s/%s.db", db->config.path, db->config.prefix);
+    } else {
+        snprintf(text, size, "the tables %s_... of the database %s", db->config.prefix, db->config.name);
+    }
+}
+
 int64_t
 db_connection(const struct db *db)
 {

@@ -44,6 +44,7 @@ struct db_config {
     char prefix[DB_PREFIX_MAX]; /* actor and shard, e.g. "stock_0": the file's name or the tables' prefix */
     bool read_only;             /* a snapshot for verify: no lock is taken, nothing can be written */
     bool erases;                /* SQLite: what is deleted is overwritten, see db_scrub() */
+    bool must_exist;            /* the file or, on a server, the database is not made when it is missing */
 };
 
 struct db;
@@ -106,6 +107,14 @@ db_schema_read(struct db *db, const struct db_step *steps, size_t count, struct 
 
 enum db_driver
 db_driver(const struct db *db);
+
+/* Gives back what statements that were run once hold prepared; whoever runs one again has it prepared anew. No transaction is open. */
+void
+db_unprepare(struct db *db);
+
+/* "the file /srv/shop/stock_0.db", "the tables stock_0_... of the database shop". */
+void
+db_describe(const struct db *db, char *text, size_t size);
 
 /* MySQL: CONNECTION_ID(); SQLite: 0. */
 int64_t

@@ -6,7 +6,8 @@
  *           User, password and name may hold %XX; a password with `/`, `@` or `%` has to.
  * FAILURES  ERR_wrong_setting with a sentence that names the part and never quotes the URL, because a password may stand in any
  *           part of a URL that was mistyped.
- * LIMITS    Ports 1..65535; an IPv6 address stands in brackets. The prefix is not in the URL: the caller sets it.
+ * LIMITS    No parameters: what stands behind a `?` would else be part of the database's name, and one of that name be made. Ports
+ *           1..65535; an IPv6 address stands in brackets. The prefix is not in the URL: the caller sets it.
  */
 #include "db.h"
 
@@ -142,8 +143,25 @@ parse_login(struct slice login, struct db_config *config, struct err_text *why)
 }
 
 static err
+refuse_parameters(struct err_text *why)
+{
+    return err_say(why, ERR_wrong_setting,
+                   "the database URL: parameters behind a ? are not known here; leave them out (a ? that is meant is "
+                   "written %%3F)");
+}
+
+static bool
+has_parameters(struct slice text)
+{
+    return text.size > 0 && memchr(text.data, '?', text.size) != NULL;
+}
+
+static err
 parse_name(struct slice name, struct db_config *config, struct err_text *why)
 {
+    if (has_parameters(name)) {
+        return refuse_parameters(why);
+    }
     if (name.size == 0) {
         return err_say(why, ERR_wrong_setting, "the database URL: it names no database; write %s", SHAPE);
     }
@@ -184,7 +202,7 @@ parse_mysql(const char *text, struct db_config *config, struct err_text *why)
         if (login.data + login.size == authority.data + authority.size || authority.size == 0) {
             return err_say(why, ERR_wrong_setting, "the database URL: it needs user@host; write %s", SHAPE);
         }
-        err code = parse_hosts(authority, config, why);
+        err code = has_parameters(authority) ? refuse_parameters(why) : parse_hosts(authority, config, why);
         if (code == ERR_ok) {
             code = parse_name(behind, config, why);
         }
@@ -208,6 +226,9 @@ db_config_parse(const char *url, struct db_config *config, struct err_text *why)
     if (strncmp(url, sqlite, sizeof sqlite - 1) == 0) {
         struct slice folder = slice_of(url + sizeof sqlite - 1);
         config->driver = DB_SQLITE;
+        if (has_parameters(folder)) {
+            return refuse_parameters(why);
+        }
         if (folder.size == 0 || !copy_plain(folder, config->path, sizeof config->path)) {
             return err_say(why, ERR_wrong_setting, "the database URL: sqlite: needs a folder of at most %zu bytes",
                            sizeof config->path - 1);

@@ -75,6 +75,9 @@ struct db_slots {
     /* Releases the connection and every handle without waiting for the other side. Called once per successful open. */
     void (*close)(struct db *db);
 
+    /* Gives back what every statement holds prepared. No transaction is open. */
+    void (*unprepare)(struct db *db);
+
     /* Before the first write (or, when the config is read_only, the first read) of a transaction. */
     err (*begin)(struct db *db);
 

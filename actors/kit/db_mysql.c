@@ -256,6 +256,17 @@ close_handle(MYSQL **handle)
 }
 
 static void
+unprepare(struct db *db)
+{
+    for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
+        if (statement->handle != NULL) {
+            (void)mysql_stmt_close(statement->handle);
+            statement->handle = NULL;
+        }
+    }
+}
+
+static void
 drop_link(struct db *db)
 {
     struct link *link = link_of(db);
@@ -263,12 +274,7 @@ drop_link(struct db *db)
         close_handle(&link->handle);
     }
     /* After mysql_close() a statement knows that its connection is gone and is freed without asking the server. */
-    for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
-        if (statement->handle != NULL) {
-            (void)mysql_stmt_close(statement->handle);
-            statement->handle = NULL;
-        }
-    }
+    unprepare(db);
     free(link->binds);
     free(link->columns);
     free(link);
@@ -364,7 +370,7 @@ set_session(struct db *db, const struct attempt *attempt)
            (!is_mariadb(handle) || run_text(handle, "SET SESSION idle_write_transaction_timeout=5"));
 }
 
-/* Enters the database, and makes it when it is missing and we may. */
+/* Enters the database, and makes it when it is missing and is to be made. */
 static bool
 enter_database(struct db *db)
 {
@@ -372,7 +378,8 @@ enter_database(struct db *db)
     if (mysql_select_db(handle, db->config.name) == 0) {
         return true;
     }
-    if ((mysql_errno(handle) != UNKNOWN_DATABASE && mysql_errno(handle) != DENIED_DATABASE) || db->config.read_only) {
+    if ((mysql_errno(handle) != UNKNOWN_DATABASE && mysql_errno(handle) != DENIED_DATABASE) || db->config.read_only ||
+        db->config.must_exist) {
         return false;
     }
     char sql[2 * DB_NAME_MAX + 96] = "CREATE DATABASE IF NOT EXISTS `";
@@ -470,7 +477,16 @@ connect_one(struct db *db, const struct address *address, const struct attempt *
     if (ok) {
         return ERR_ok;
     }
-    err code = err_say(reason, class_of(mysql_errno(link->handle)), "%s", mysql_error(link->handle));
+    unsigned number = mysql_errno(link->handle);
+    err code = class_of(number);
+    if (number == UNKNOWN_DATABASE && config->must_exist && !attempt->again) {
+        code =
+            err_say(reason, ERR_wrong_setting,
+                    "there is no database %.64s: is it the right one? Where a shop is to begin, add --init once: `larder run --init`",
+                    config->name);
+    } else {
+        (void)err_say(reason, code, "%s", mysql_error(link->handle));
+    }
     code = mysql_errno(link->handle) == UNKNOWN_HOST && attempt->again ? ERR_db_lost : code;
     close_handle(&link->handle);
     return code;
@@ -902,6 +918,7 @@ const struct db_slots db_mysql_slots = {
     .ddl_transacts = false,
     .open = mysql_slot_open,
     .close = drop_link,
+    .unprepare = unprepare,
     .begin = mysql_slot_begin,
     .queue = mysql_slot_queue,
     .settle = mysql_slot_settle,

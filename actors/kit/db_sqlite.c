@@ -94,13 +94,19 @@ is_same_file(const struct db *db, const struct stat *file)
 /* --- open and close --- */
 
 static void
-sqlite_close(struct db *db)
+unprepare(struct db *db)
 {
-    struct link *link = link_of(db);
     for (struct db_statement *statement = db->statements; statement != NULL; statement = statement->next) {
         sqlite3_finalize(statement->handle);
         statement->handle = NULL;
     }
+}
+
+static void
+sqlite_close(struct db *db)
+{
+    struct link *link = link_of(db);
+    unprepare(db);
     sqlite3_finalize(link->begin);
     sqlite3_finalize(link->commit);
     sqlite3_finalize(link->rollback);
@@ -259,8 +265,9 @@ sqlite_open(struct db *db, bool again, struct err_text *why)
     if (db->config.read_only) {
         flags |= SQLITE_OPEN_READONLY;
     } else {
-        flags |= SQLITE_OPEN_READWRITE | (again ? 0 : SQLITE_OPEN_CREATE);
-        if (!again) {
+        bool may_make = !again && !db->config.must_exist;
+        flags |= SQLITE_OPEN_READWRITE | (may_make ? SQLITE_OPEN_CREATE : 0);
+        if (may_make) {
             (void)mkdir(db->config.path, 0750); /* when it fails, opening says why */
         }
     }
@@ -623,6 +630,7 @@ const struct db_slots db_sqlite_slots = {
     .ddl_transacts = true,
     .open = sqlite_open,
     .close = sqlite_close,
+    .unprepare = unprepare,
     .begin = sqlite_begin,
     .queue = sqlite_queue,
     .settle = sqlite_settle,

@@ -17,6 +17,7 @@
  *          $burial    letters that the dlq has not confirmed yet, in the order of n (burials.c)
  *          $trial     whether the last run ended cleanly, and messages that ended their actor (trial.c)
  *          $incident  what stands or stood until a person decided (incidents.c); resolved 0: it stands
+ *          $identity  one row: the installation, actor and shard whose database this is (identity.c)
  */
 #include "kit_schema.h"
 
@@ -67,6 +68,10 @@ const struct db_step kit_steps[] = {
          " at {I64} NOT NULL"
          ") {KEYED_TABLE_END}"},
     {31, "{BUILD 2} ALTER TABLE $answer ADD COLUMN fingerprint_kind {I64} NOT NULL DEFAULT 0"},
+    {40, "CREATE TABLE IF NOT EXISTS $identity ("
+         " one {I64} NOT NULL PRIMARY KEY, installation {BYTES 16} NOT NULL, actor {NAME 32} NOT NULL, shard {I64} NOT NULL,"
+         " at {I64} NOT NULL"
+         ") {TABLE_END}"},
     {55, "ALTER TABLE $shard ADD COLUMN seen {I64} NOT NULL DEFAULT 0"},
     {45, "ALTER TABLE $shard ADD COLUMN chain {BYTES 16}"},
     {46, "ALTER TABLE $cursor ADD COLUMN chain {BYTES 16}"},

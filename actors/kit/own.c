@@ -24,6 +24,7 @@ answer_ping(struct batch *batch, struct item *item)
     if (actor->db != NULL) {
         WIRE_SET(&pong, pong, incarnation, actor->shard.incarnation);
         WIRE_SET(&pong, pong, seq, actor->shard.seq);
+        WIRE_SET(&pong, pong, installation, actor->installation.id);
     }
     item_answer(batch, item, &pong);
 }

@@ -35,6 +35,7 @@
 #include "http_server.h"
 #include "log.h"
 #include "metrics_page.h"
+#include "neighbours.h"
 
 #define CONNECTIONS_MAX 32
 #define BACKLOG 128
@@ -104,6 +105,17 @@ answer_alive(struct probe *probe, struct http_request *request)
 }
 
 static void
+answer_ready(struct probe *probe, struct http_request *request)
+{
+    char reason[ERR_TEXT_MAX];
+    char text[ERR_TEXT_MAX + 16];
+    bool is_ready = probe->is_ready(probe->context);
+    neighbours_reason(reason);
+    (void)snprintf(text, sizeof text, "not ready%s%s\n", reason[0] == '\0' ? "" : ": ", reason);
+    answer_text(probe, request, is_ready ? 200 : 503, is_ready ? "ready\n" : text);
+}
+
+static void
 on_refusal(void *context, struct http_request *request, err code, const char *reason)
 {
     char text[512];
@@ -133,8 +145,7 @@ on_request(void *context, struct http_request *request)
     } else if (slice_equal(path, slice_of("/livez"))) {
         answer_alive(probe, request);
     } else if (slice_equal(path, slice_of("/readyz"))) {
-        bool is_ready = probe->is_ready(probe->context);
-        answer_text(probe, request, is_ready ? 200 : 503, is_ready ? "ready\n" : "not ready\n");
+        answer_ready(probe, request);
     } else if (slice_equal(path, slice_of("/metrics"))) {
         page_of(request)->metrics = metrics_page_take();
         answer(probe, request, 200, METRICS_PAGE_TYPE);

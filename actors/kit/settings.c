@@ -9,7 +9,8 @@
  *   value and the bounds. A value that may hold a password is never repeated.
  *
  * LIMITS
- *   A variable that is set but empty counts as not set, as deployment tools leave such behind. Unknown LARDER_* variables are
+ *   A variable that is set but empty counts as not set, as deployment tools leave such behind; but one that would have named where the
+ *   data is says that the default place is not meant, and nothing is begun there. Unknown LARDER_* variables are
  *   passed over: Kubernetes makes some of the names of services. Unknown flags are refused.
  *   The donut shop's HOSTNAME USERNAME PASSWORD DATABASE are only looked at when DATABASE is set: every container has a HOSTNAME.
  */
@@ -30,7 +31,7 @@
 #define NAME_MAX_SIZE 64
 #define SHOWN_VALUE_MAX 60
 
-enum setting_kind { SETTING_IS_TEXT, SETTING_IS_NUMBER };
+enum setting_kind { SETTING_IS_TEXT, SETTING_IS_NUMBER, SETTING_IS_SWITCH };
 
 struct setting {
     const char *name; /* base_port */
@@ -47,6 +48,7 @@ static const struct setting table[] = {
 #define SETTING_TEXT(name, fallback, doc) {#name, SETTING_IS_TEXT, offsetof(struct settings, name), fallback, 0, 0, 0, doc},
 #define SETTING_NUMBER(name, fallback, lo, hi, doc) \
     {#name, SETTING_IS_NUMBER, offsetof(struct settings, name), NULL, fallback, lo, hi, doc},
+#define SETTING_SWITCH(name, doc) {#name, SETTING_IS_SWITCH, offsetof(struct settings, name), NULL, 0, 0, 1, doc},
 #include "settings.def"
 };
 
@@ -129,6 +131,12 @@ check_characters(const char *given, const char *value, bool may_have_blanks, str
     return ERR_ok;
 }
 
+static bool
+is_place(const struct setting *setting)
+{
+    return setting->offset == offsetof(struct settings, data) || setting->offset == offsetof(struct settings, db);
+}
+
 /* `given` is the name by which the user gave it. */
 static err
 setting_put(struct settings *settings, const struct setting *setting, const char *given, const char *value, struct err_text *why)
@@ -137,6 +145,10 @@ setting_put(struct settings *settings, const struct setting *setting, const char
     if (code != ERR_ok) {
         return code;
     }
+    if (setting->kind == SETTING_IS_SWITCH && strcmp(value, "0") != 0 && strcmp(value, "1") != 0) {
+        return err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is neither 0 nor 1", given, SHOWN_VALUE_MAX, value);
+    }
+    settings->is_place_given = settings->is_place_given || is_place(setting);
     if (setting->kind == SETTING_IS_TEXT) {
         if (strlen(value) >= SETTING_TEXT_MAX) {
             return err_say(why, ERR_wrong_setting, "%s: longer than %d bytes", given, SETTING_TEXT_MAX - 1);
@@ -158,9 +170,10 @@ err
 settings_init(struct settings *settings, struct err_text *why)
 {
     memset(settings, 0, sizeof *settings);
+    settings->is_place_given = getenv("DATABASE") != NULL;
     for (size_t i = 0; i < TABLE_COUNT; i++) {
         const struct setting *setting = &table[i];
-        if (setting->kind == SETTING_IS_NUMBER) {
+        if (setting->kind != SETTING_IS_TEXT) {
             number_put(settings, setting, setting->fallback_number);
         } else {
             memcpy(text_at(settings, setting), setting->fallback_text, strlen(setting->fallback_text) + 1);
@@ -168,6 +181,7 @@ settings_init(struct settings *settings, struct err_text *why)
         char name[NAME_MAX_SIZE];
         variable_name(setting, name);
         const char *value = getenv(name);
+        settings->is_place_given = settings->is_place_given || (value != NULL && is_place(setting));
         if (value == NULL || value[0] == '\0') {
             continue;
         }
@@ -205,6 +219,9 @@ flag_take(struct settings *settings, int *at, int argc, char **argv, struct err_
     }
     if (argument[size] == '=') {
         return setting_put(settings, setting, name, argument + size + 1, why);
+    }
+    if (setting->kind == SETTING_IS_SWITCH) {
+        return setting_put(settings, setting, name, "1", why);
     }
     if (*at + 1 >= argc) {
         return err_say(why, ERR_wrong_setting, "%s: a value must follow", name);
@@ -415,6 +432,17 @@ check_db(const char *name, const char *url, const struct settings *settings, str
 }
 
 static err
+check_id(const char *name, const char *text, const struct settings *settings, struct err_text *why)
+{
+    struct id id;
+    (void)settings;
+    bool is_good = text[0] == '\0' || id_parse(text, strlen(text), &id);
+    return is_good ? ERR_ok
+                   : err_say(why, ERR_wrong_setting, "%s: \"%.*s\" is no id as `larder installation show` prints it", name,
+                             SHOWN_VALUE_MAX, text);
+}
+
+static err
 check_choice(const char *name, const char *value, const char *const *choices, struct err_text *why)
 {
     char all[80] = "";
@@ -453,6 +481,7 @@ static const struct {
     {"LARDER_LOG_LEVEL", offsetof(struct settings, log_level), levels, NULL},
     {"LARDER_DATA", offsetof(struct settings, data), NULL, check_folder},
     {"LARDER_DB", offsetof(struct settings, db), NULL, check_db},
+    {"LARDER_INSTALLATION", offsetof(struct settings, installation), NULL, check_id},
 };
 
 err
@@ -486,6 +515,9 @@ shop_copy(const char *name, char *target, size_t size, bool optional, struct err
         return err_say(why, ERR_wrong_setting, "%s: longer than %zu bytes", name, size - 1);
     }
     err code = check_characters(name, value, optional, why);
+    if (code == ERR_ok && strcmp(name, "DATABASE") == 0 && strpbrk(value, "?/") != NULL) {
+        code = err_say(why, ERR_wrong_setting, "%s: has a ? or a /; it is a name, without an address or parameters", name);
+    }
     if (code != ERR_ok) {
         return code;
     }
@@ -561,6 +593,7 @@ settings_db(const struct settings *settings, const char *actor, int shard, struc
     if (code != ERR_ok) {
         return code;
     }
+    found.must_exist = found.driver == DB_MYSQL && !settings->init;
     snprintf(found.prefix, sizeof found.prefix, "%s_%d", actor, shard);
     *config = found;
     return ERR_ok;
@@ -569,7 +602,7 @@ settings_db(const struct settings *settings, const char *actor, int shard, struc
 static void
 print_markdown(FILE *out, const struct setting *setting, const char *variable, const char *flag)
 {
-    if (setting->kind == SETTING_IS_NUMBER) {
+    if (setting->kind != SETTING_IS_TEXT) {
         fprintf(out, "| `%s` | `%s` | %lld | %lld to %lld | %s |\n", variable, flag, (long long)setting->fallback_number,
                 (long long)setting->lo, (long long)setting->hi, setting->doc);
         return;
@@ -583,7 +616,7 @@ static void
 print_column(FILE *out, const struct setting *setting, const char *variable, const char *flag)
 {
     fprintf(out, "  %-22s %s\n", flag, setting->doc);
-    if (setting->kind == SETTING_IS_NUMBER) {
+    if (setting->kind != SETTING_IS_TEXT) {
         fprintf(out, "  %-22s   %s, %lld to %lld, default %lld\n", "", variable, (long long)setting->lo, (long long)setting->hi,
                 (long long)setting->fallback_number);
     } else {

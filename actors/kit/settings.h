@@ -3,6 +3,7 @@
 #ifndef LARDER_KIT_SETTINGS_H
 #define LARDER_KIT_SETTINGS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,7 +15,9 @@
 struct settings {
 #define SETTING_TEXT(name, fallback, doc) char name[SETTING_TEXT_MAX];
 #define SETTING_NUMBER(name, fallback, lo, hi, doc) int64_t name;
+#define SETTING_SWITCH(name, doc) int64_t name;
 #include "settings.def"
+    bool is_place_given; /* LARDER_DATA, LARDER_DB or DATABASE is set, even to nothing, or a flag names the place */
 };
 
 /* Defaults, then the environment. ERR_wrong_setting names the setting and says what is wrong. */

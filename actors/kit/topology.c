@@ -55,6 +55,12 @@ place_get(const char *actor)
     return place;
 }
 
+const char *
+topology_actor(size_t number)
+{
+    return number < sizeof places / sizeof places[0] ? places[number].name : NULL;
+}
+
 static int
 port_of(const struct settings *settings, const char *actor, int shard)
 {

@@ -23,6 +23,10 @@ topology_is_local(const char *actor);
 bool
 topology_knows(const char *actor);
 
+/* The actors, from 0; NULL behind the last. */
+const char *
+topology_actor(size_t number);
+
 int
 topology_shards(const struct settings *settings, const char *actor);
 

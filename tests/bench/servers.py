@@ -238,7 +238,7 @@ class Larder(Contender):
             mariadb = self.start_mariadb(folder, "CREATE DATABASE IF NOT EXISTS larder;\n")
             database = ["--db", f"mysql://root@127.0.0.1:{mariadb.port}/larder"]
         self.base_port = free_base_port()
-        process = self.launch("larder", [self.program, "run", "--http", self.address, "--data", os.path.join(folder, "var"),
+        process = self.launch("larder", [self.program, "run", "--http", self.address, "--data", os.path.join(folder, "var"), "--init", "--demo",
                                          "--base-port", str(self.base_port)] + database, folder, self.settings)
         process.wait_until(lambda: get(self.address, "/readyz")[0] == 200, 0.001)
 

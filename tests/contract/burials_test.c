@@ -1232,6 +1232,11 @@ ON_BOTH(burials, old_database_goes_on_with_its_parked_events)
     cr_assert(db_migrate(db, kit_steps, 8, &why) == ERR_ok, "%s", why.text);
     cr_assert(kit_steps[7].version == 8);
     struct id incarnation = id_new();
+    cr_assert(db_migrate(db, toy_class.steps, toy_class.step_count, &why) == ERR_ok, "%s", why.text);
+    struct db_statement *shard = db_statement(
+        db, "INSERT INTO $shard (shard, shards, epoch, batch, seq, incarnation, connection) VALUES (0, 1, 1, 1, 0, ?, 0)");
+    db_bind_id(shard, &incarnation);
+    place_expect(db, db_queue(shard, 1), ERR_ok);
     stage = (struct stage){.place = place, .incarnation = incarnation};
     struct event_header header = header_of(&stage, 4, "factory.produced", "bad");
     struct wire_buffer frame = {0};

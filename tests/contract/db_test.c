@@ -1395,6 +1395,11 @@ ParameterizedTestParameters(db_config, refuses_urls_without_telling_the_password
         {"mysql://u:geheim@unix(/s/n"},
         {"mysql://u:geheim@unix(/s)"},
         {"mysql://geheim"},
+        {"mysql://u:geheim@h/n?charset=utf8mb4"},
+        {"mysql://u:geheim@h/n?"},
+        {"mysql://u:geheim@h:3306?ssl=1/n"},
+        {"mysql://u:geheim@unix(/s)/n?x=1"},
+        {"sqlite:/geheim?mode=ro"},
     };
     return cr_make_param_array(struct bad_url_row, rows, sizeof rows / sizeof *rows);
 }

@@ -61,7 +61,7 @@ class Shop:
         self.context = zmq.Context()
 
     def start(self):
-        command = [str(program()), "run", "--http", f"127.0.0.1:{self.http}", "--data", str(self.folder / "var")]
+        command = [str(program()), "run", "--http", f"127.0.0.1:{self.http}", "--data", str(self.folder / "var"), "--init", "--demo"]
         command += ["--base-port", str(self.base)]
         for name, value in self.settings.items():
             command += [f"--{name}", str(value)]

@@ -139,6 +139,7 @@ place_enter(struct place *place, enum db_driver driver)
     struct err_text why = {""};
     memset(place, 0, sizeof *place);
     cr_assert(settings_init(&place->settings, &why) == ERR_ok, "%s", why.text);
+    place->settings.init = 1;
     place->settings.batch_max = 512; /* what the suites were written for, whatever the default is */
     if (driver == DB_SQLITE) {
         strcpy(place->folder, "/tmp/larder-test.XXXXXX");

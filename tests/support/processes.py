@@ -40,6 +40,9 @@ DONE, FAILED, USAGE, FENCED, REFUSED = 0, 1, 2, 3, 4
 OFFSETS = {"user": 1, "product": 2, "order": 3, "payment": 4, "sales": 5, "stock": 6, "factory": 7, "dlq": 8}
 PROBES, EVENTS, SHARD = 5000, 100, 200
 
+# What a shop in a place of its own needs that is to begin by itself, with the donut.
+BEGIN = {"LARDER_INIT": "1", "LARDER_DEMO": "1"}
+
 
 def free_port():
     with socket.socket() as probe:
@@ -270,7 +273,7 @@ class Shop:
         self.base_port = free_base_port(shards)
         self.http = f"127.0.0.1:{free_port()}"
         self.settings = {"LARDER_BASE_PORT": str(self.base_port), "LARDER_HTTP": self.http, "LARDER_STOCK_SHARDS": str(shards),
-                         "LARDER_LEAD_TIME_MS": str(FAR_MS), **database.settings, **{f"LARDER_{name.upper()}": str(value) for name, value in settings.items()}}
+                         "LARDER_LEAD_TIME_MS": str(FAR_MS), **BEGIN, **database.settings, **{f"LARDER_{name.upper()}": str(value) for name, value in settings.items()}}
         self.processes = []
 
     def env(self, **settings):
@@ -304,6 +307,14 @@ class Shop:
         done = subprocess.run([LARDER, *arguments], env=self.env(**settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=stretched(deadline_s), check=False)
         return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    def give_up(self, actor):
+        """A database that is missing is not begun anew before that is said by hand."""
+        refused = self.start("run")
+        refused.wait_exit(USAGE, deadline_s=START_S)
+        assert f"{actor}_0.db is missing" in refused.log(), refused.log()
+        status, words = self.command("installation", "give-up", f"{actor}/0", "--reason", "a test of its loss")
+        assert status == DONE, words
 
     def verify(self):
         """Everything agrees, and no order stands still. It reads every actor's database, so a shop that had no factory yet gets one for a

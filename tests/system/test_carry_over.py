@@ -141,7 +141,7 @@ def open_fixture_of(request, folder):
 def test_a_shop_of_an_earlier_commit_goes_on(commit, database, open_fixture):
     house = open_fixture(database, commit)
     assert "done: step" in house.migrate()
-    assert set(line.split(": ")[1] for line in house.migrate().splitlines()) == {"nothing to do"}
+    assert set(line.split(": ")[1] for line in house.migrate().splitlines() if "/0: " in line) == {"nothing to do"}
     house.shop.run()
     house.post_again()
     house.ask_again()

@@ -259,5 +259,6 @@ def test_a_removed_database_is_an_incident_also_when_no_event_was_ever_sent(acto
                    f"{name} has noted whom it follows")
     running.stop()
     remove(sqlite, actor)
+    shop.give_up(actor)
     again = shop.start("run")
     again.wait_log(" incident ", 4)

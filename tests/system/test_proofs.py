@@ -74,6 +74,7 @@ def test_a_database_removed_while_the_shop_is_closed_is_an_incident(actor, sqlit
     wait_until(lambda: client.level("donut")["incoming"] == 10, what="the refill is ordered")
     running.stop()
     remove(sqlite, actor)
+    shop.give_up(actor)
     again = shop.start("run")
     again.wait_log(" incident ")
     wait_until(lambda: is_unready(shop), what="readyz says 503")

@@ -325,6 +325,7 @@ main(int argc, char **argv)
     if (settings_init(&settings, &why) != ERR_ok || settings_flags(&settings, &argc, argv, &why) != ERR_ok) {
         fail("settings", &why);
     }
+    settings.init = 1;
     if (argc != 4) {
         fprintf(stderr, "usage: events [settings] SECONDS RATE WINDOW\n");
         return 2;
