@@ -242,6 +242,8 @@ static const struct {
 } checks[] = {
     {"SELECT COUNT(*) FROM $shard HAVING COUNT(*) <> 1", "shard rows, and there has to be one"},
     {"SELECT COUNT(*) FROM $shard WHERE epoch < 1 OR batch < 0 OR seq < 0 HAVING COUNT(*) > 0", "shard rows that no actor writes"},
+    {"SELECT COUNT(*) FROM $schema_version WHERE version + applied + oldest IS NULL HAVING COUNT(*) > 0",
+     "steps of its schema that say nothing"},
     {"SELECT COUNT(*) FROM $due WHERE due < 0 OR attempts < 0 HAVING COUNT(*) > 0", "due rows that no actor writes"},
     {"SELECT COUNT(*) FROM $trial WHERE deaths < 0 OR is_trying NOT IN (0, 1) OR is_convict NOT IN (0, 1) HAVING COUNT(*) > 0",
      "rows of trials that no actor writes"},
@@ -294,8 +296,12 @@ verify_kit(struct verify_survey *survey, const struct verify_source *source, con
     err code = ERR_ok;
     for (size_t i = 0; code == ERR_ok && i < sizeof tables / sizeof tables[0]; i++) {
         proof.told = 0;
-        code = verify_walk(&(struct verify_walk){
-            .db = source->db, .sql = tables[i].sql, .see = tables[i].see, .context = &proof, .rows = &survey->rows_checked});
+        code = verify_walk(&(struct verify_walk){.db = source->db,
+                                                 .sql = tables[i].sql,
+                                                 .see = tables[i].see,
+                                                 .context = &proof,
+                                                 .after = INT64_MIN,
+                                                 .rows = &survey->rows_checked});
     }
     if (code == ERR_ok) {
         code = read_parked(&proof);

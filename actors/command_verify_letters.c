@@ -249,6 +249,7 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
         code = verify_walk(&(struct verify_walk){.db = source->db,
                                                  .sql = "SELECT n, frame FROM $burial WHERE n > ? ORDER BY n LIMIT ?",
                                                  .see = see_burial,
+                                                 .after = INT64_MIN,
                                                  .context = &(struct reading){survey, source, rows}});
     }
     if (code == ERR_ok) {

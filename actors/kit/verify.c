@@ -69,7 +69,7 @@ err
 verify_walk(const struct verify_walk *walk)
 {
     struct db_statement *rows = db_statement(walk->db, walk->sql);
-    int64_t after = INT64_MIN;
+    int64_t after = walk->after;
     err code = ERR_ok;
     for (int64_t count = RANGE; code == ERR_ok && count == RANGE;) {
         code = read_range(walk, rows, after);

@@ -47,6 +47,7 @@ struct verify_walk {
     struct slice of; /* what is bound before these two; empty: nothing */
     err (*see)(void *context, struct db_statement *row);
     void *context;
+    int64_t after; /* rows with a higher number are met: actors count from 1 */
     int64_t *rows; /* added to; NULL: nobody counts */
 };
 

@@ -89,7 +89,7 @@ class FullShop:
     def day_without_dlq(self):
         parts = [self.shop.actor("stock", "--shard", str(shard)) for shard in range(SHARDS)] + [self.shop.actor("factory", lead_time_ms=0)]
         self.spoil("unburied")
-        self.wait(lambda: self.parked("unburied", 1), "an event that was given up")
+        self.wait(lambda: self.parked("unburied", 1) and self.has_heard("stock", "factory"), "an event that was given up")
         for part in parts:
             part.stop()
 
@@ -254,11 +254,15 @@ class FullShop:
         self.wait(lambda: self.letters_of(kind="subscriber"), "a letter about a subscriber that is behind")
         self.wait(lambda: self.shop.sql("SELECT COUNT(*) FROM $hosting WHERE copied > 0", "dlq") == [(1,)], "events that are kept for it")
 
+    def has_heard(self, actor, owner):
+        """Whether each shard of an actor has taken all events of another."""
+        head = self.shop.sql("SELECT seq FROM $shard", owner)
+        return all(self.shop.sql(f"SELECT position FROM $cursor WHERE source = '{owner}/0'", actor, shard=shard) == head
+                   for shard in range(SHARDS if actor == "stock" else 1))
+
     def wait_quiet(self):
         """No event on its way, no burial that is not confirmed."""
         def is_quiet():
-            heads = {("order", "payment/0"): "payment", ("stock", "factory/0"): "factory", ("order", "product/0"): "product"}
-            follows = all(self.shop.sql(f"SELECT position FROM $cursor WHERE source = '{source}'", actor) == self.shop.sql("SELECT seq FROM $shard", owner)
-                          for (actor, source), owner in heads.items())
+            follows = all(self.has_heard(*pair) for pair in (("order", "payment"), ("stock", "factory"), ("order", "product")))
             return follows and all(self.shop.sql("SELECT COUNT(*) FROM $burial", actor) == [(0,)] for actor in ("stock", "factory", "order"))
         self.wait(is_quiet, "nothing under way")

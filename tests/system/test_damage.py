@@ -5,20 +5,20 @@ PURPOSE   What `larder verify` sees: a single change of every column of every ta
           reason why that is right, and everything that stands there is not seen.
 
 CASES     Of each table a row of each kind that KINDS tells apart (of the first kinds, unless LARDER_LONG=1), and of that each column: +1
-          and -1 (of the last character of a text), NULL, the value of another row; then the row is deleted. What the engine itself refuses
-          is no case. Changes and proofs are done beside one another on copies of the files.
+          and -1 (of the last character of a text), NULL, the value of another row (on MariaDB, where a proof takes long, +1 and NULL alone,
+          unless LARDER_LONG=1); then the row is deleted. What the engine itself refuses is no case. Changes and proofs are done beside
+          one another on copies of the databases. One list for both engines: they keep the same and are proved by the same statements.
 """
 
 import concurrent.futures
 import contextlib
 import fnmatch
-import glob
 import os
 import shutil
-import sqlite3
 import subprocess
 
 import pytest
+from engines import MysqlTables, SqliteTables, copy_of
 from full_shop import SHARDS, FullShop
 from processes import DONE, FAILED, LARDER, Sqlite
 
@@ -26,7 +26,8 @@ UNSEEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "unseen.txt")
 PROGRAM = os.path.join(os.path.dirname(LARDER), "verify_often")
 WORKERS = 2
 IS_LONG = os.environ.get("LARDER_LONG") == "1"
-KINDS_IF_SHORT = 2
+KINDS_IF_SHORT = {"sqlite": 2, "mysql": 1}
+CHANGES_IF_SHORT = {"sqlite": ("+1", "-1", "NULL", "other"), "mysql": ("+1", "NULL")}
 
 # Columns of which each combination is a kind of row; a table without an entry has one kind.
 KINDS = {
@@ -38,28 +39,23 @@ KINDS = {
 
 
 class Place:
-    """A copy of the shop's files, and a program that proves them as often as it is asked. `part` is actor and shard: stock_0."""
+    """A copy of the shop's databases, and a program that proves them as often as it is asked."""
 
-    def __init__(self, folder, files):
-        shutil.copytree(files, folder)
+    def __init__(self, folder, tables, settings):
+        os.makedirs(folder, exist_ok=True)
         self.words = os.path.join(folder, "words")
         env = {name: value for name, value in os.environ.items() if not name.startswith("LARDER")}
         self.program = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env={**env, "LARDER_DATA": folder, "LARDER_STOCK_SHARDS": str(SHARDS),
+                                        env={**env, **settings, "LARDER_STOCK_SHARDS": str(SHARDS),
                                              "LARDER_STUCK_MS": "3600000"})  # some orders wait for the end of the test
         self.ended = []  # proofs that ended in no way they may
-        self.databases = {}
-        for path in sorted(glob.glob(f"{folder}/*_*.db")):
-            database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            database.execute("PRAGMA synchronous = OFF")
-            self.databases[os.path.basename(path)[:-3]] = database
+        self.tables = tables
 
     def close(self):
         self.program.stdin.close()
         self.program.wait()
         self.program.stdout.close()
-        for database in self.databases.values():
-            database.close()
+        self.tables.close()
 
     def verify(self):
         """(exit status, what was said)"""
@@ -72,14 +68,11 @@ class Place:
 
 class Table:
     def __init__(self, place, part, name):
-        self.part, self.name, self.database = part, name, place.databases[part]
-        info = self.database.execute(f"PRAGMA table_info(`{name}`)").fetchall()
-        self.columns = [column[1] for column in info]
-        self.keys = [column[1] for column in sorted(info, key=lambda column: column[5]) if column[5]]
+        self.name, self.tables, self.at = name, place.tables, (part, name)
+        self.columns, self.keys = self.tables.columns(*self.at)
 
     def rows(self):
-        order = ", ".join(f"`{key}`" for key in self.keys)
-        return self.database.execute(f"SELECT * FROM `{self.name}` ORDER BY {order}").fetchall()
+        return self.tables.rows(*self.at)
 
     def kinds(self):
         """{kind: its first row}"""
@@ -87,28 +80,28 @@ class Table:
         by = [self.columns.index(column) for column in KINDS.get(self.name, ()) if column in self.columns]
         for row in self.rows():
             found.setdefault(",".join(str(row[index]) for index in by), row)
-        return found if IS_LONG else dict(list(found.items())[:KINDS_IF_SHORT])
+        return found if IS_LONG else dict(list(found.items())[:KINDS_IF_SHORT[self.tables.engine]])
 
     def _where(self, row):
         return " AND ".join(f"`{key}` = ?" for key in self.keys), [row[self.columns.index(key)] for key in self.keys]
 
     def delete(self, row):
         where, values = self._where(row)
-        assert self.database.execute(f"DELETE FROM `{self.name}` WHERE {where}", values).rowcount == 1
+        assert self.tables.change(*self.at, f"DELETE FROM $ WHERE {where}", values) == 1
 
     def update(self, row, column, value):
         """The row as it is then; None: the engine refuses it."""
         where, values = self._where(row)
-        try:
-            assert self.database.execute(f"UPDATE `{self.name}` SET `{column}` = ? WHERE {where}", [value, *values]).rowcount == 1
-        except (sqlite3.IntegrityError, OverflowError):
+        count = self.tables.change(*self.at, f"UPDATE $ SET `{column}` = ? WHERE {where}", [value, *values])
+        if count is None:
             return None
+        assert count == 1
         changed = list(row)
         changed[self.columns.index(column)] = value
         return tuple(changed)
 
     def insert(self, row):
-        self.database.execute(f"INSERT INTO `{self.name}` VALUES ({', '.join('?' * len(row))})", row)
+        assert self.tables.change(*self.at, f"INSERT INTO $ VALUES ({', '.join('?' * len(row))})", row) == 1
 
 
 def shifted(value, by):
@@ -133,7 +126,7 @@ def changes(table, row, column):
         found["NULL"] = None
     if others:
         found["other"] = others[0]
-    return found
+    return {name: found[name] for name in found if IS_LONG or name in CHANGES_IF_SHORT[table.tables.engine]}
 
 
 def judge(place, case, table, row, undo_of):
@@ -165,9 +158,7 @@ def damage(place, part, name):
 
 def tables(place):
     """The second shard of stock has the same tables as the first."""
-    parts = {part: database for part, database in place.databases.items() if IS_LONG or part != "stock_1"}
-    return [(part, name) for part, database in parts.items()
-            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return [(part, name) for part, name in place.tables.names() if IS_LONG or part != "stock_1"]
 
 
 def is_expected(case, patterns):
@@ -183,14 +174,26 @@ def unseen_patterns(is_sure=None):
     return [pattern.removeprefix("? ").replace("[", "[[]") for pattern, _ in split if is_sure is None or pattern.startswith("? ") != is_sure]
 
 
+def sqlite_copy(folder, original):
+    shutil.copytree(original.folder, os.path.join(folder, "var"))
+    return Place(folder, SqliteTables(os.path.join(folder, "var")), {"LARDER_DATA": os.path.join(folder, "var")})
+
+
+def mysql_copy(folder, original):
+    other = copy_of(original, f"{original.database}_{os.path.basename(folder)}")
+    return Place(folder, MysqlTables(other), other.settings)
+
+
 @pytest.fixture(name="places")
-def copies_of_a_full_shop(folder):
-    full = FullShop(folder, Sqlite(folder))
+def copies_of_a_full_shop(folder, database):
+    full = FullShop(folder, database)
     with contextlib.ExitStack() as open_places:
         open_places.callback(full.shop.close)
-        places = [Place(os.path.join(folder, f"copy{number}"), full.shop.database.folder) for number in range(WORKERS)]
-        for place in places:
-            open_places.callback(place.close)
+        places = []
+        for number in range(WORKERS):
+            make = sqlite_copy if isinstance(database, Sqlite) else mysql_copy
+            places.append(make(os.path.join(folder, f"copy{number}"), database))
+            open_places.callback(places[-1].close)
         yield places
 
 
