@@ -14,8 +14,8 @@
  *
  * LIMITS
  *   What an event, a letter or an answer says inside is proved as far as others keep it too; the rest is what somebody wanted to say.
- *   Of each table the first VERIFY_TOLD_MAX faults are told, all are counted. An event of a type that is not known here is a later build's:
- *   its body is not read.
+ *   Of each table the first VERIFY_TOLD_MAX faults are told, all are counted. An event of a type that is not known here is a later
+ *   build's: its body is not read.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -15,8 +15,9 @@
  *   Each is a sentence that names the event and the letter.
  *
  * LIMITS
- *   The rows are in memory, about 300 bytes each. Of each kind the first VERIFY_TOLD_MAX faults are told, all are counted. Of dead letters
- *   without a row VERIFY_SUSPECTS_MAX are looked at again; how many more there were is said, and is a fault when one of these is.
+ *   The rows are in memory, about 300 bytes each. Of each kind the first VERIFY_TOLD_MAX faults are told, all are counted. Of dead
+ *   letters without a row VERIFY_SUSPECTS_MAX are looked at again; how many more there were is said, and is a fault when one of
+ *   these is.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -15,8 +15,8 @@
  *   Each is a sentence that names the product. What a follower has not been told yet, or has parked, is counted and no fault.
  *
  * LIMITS
- *   Of each copy the first VERIFY_TOLD_MAX faults are told, all are counted. Of what differs VERIFY_SUSPECTS_MAX are looked at again; how many more
- *   there were is said, and is a fault when one of these is.
+ *   Of each copy the first VERIFY_TOLD_MAX faults are told, all are counted. Of what differs VERIFY_SUSPECTS_MAX are looked at
+ *   again; how many more there were is said, and is a fault when one of these is.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -316,8 +316,8 @@ read_header(struct slice header, struct slice *token)
     return token->size > 0;
 }
 
-/* A token that is younger than the end of its key was made by a clock that was ahead: it is good for as long as it was given, from when
- * that clock was put right. */
+/* A token that is younger than the end of its key was made by a clock that was ahead: it is good for as long as it was given, from
+ * when that clock was put right. */
 static int64_t
 end_of(const struct key *key, const struct token_claims *claims)
 {

@@ -9,8 +9,9 @@
  *   A fault means that rows were changed by hand, or a bug of the dlq. Errors of the database end the proof and are returned.
  *
  * LIMITS
- *   Of each check the first VERIFY_TOLD_MAX faults are told, all are counted. One pass over the letters, in ranges, so that memory does not
- *   grow with them. Whether letters agree with the rows of those who keep them is the command's to prove: it sees all databases.
+ *   Of each check the first VERIFY_TOLD_MAX faults are told, all are counted. One pass over the letters, in ranges, so that memory
+ *   does not grow with them. Whether letters agree with the rows of those who keep them is the command's to prove: it sees all
+ *   databases.
  */
 #include "dlq.h"
 

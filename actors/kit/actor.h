@@ -216,8 +216,8 @@ batch_next_seq(const struct batch *batch);
 
 /* A request to another actor, sent after the commit. No answer by the deadline comes as ERR_deadline_exceeded, a peer that is not
  * there at once as ERR_unavailable: there is always exactly one ITEM_REPLY. One whose batch could not be committed comes again, as a
- * failure, and where that fails alone as well, again and again, at growing intervals: what it says of a state that is being asked holds.
- * It may come after close() and open(): `context` must not point into the state. */
+ * failure, and where that fails alone as well, again and again, at growing intervals: what it says of a state that is being asked
+ * holds. It may come after close() and open(): `context` must not point into the state. */
 struct ask {
     const char *actor; /* "stock" */
     int shard;
@@ -282,7 +282,8 @@ batch_others_are_answered(const struct batch *batch, int64_t since_ms);
 
 /* Work that takes long and touches nothing but its own memory: on one thread beside the actor, after the commit, in turns. There is
  * exactly one ITEM_WORK with this id and context, unless the actor ends; one whose batch could not be committed comes again, as a
- * failure: ERR_unavailable or ERR_internal. When that one, too, fails alone, the waiter with its id is told ERR_internal. It may come after close() and open(): the memory must not point into the state. */
+ * failure: ERR_unavailable or ERR_internal. When that one, too, fails alone, the waiter with its id is told ERR_internal. It may
+ * come after close() and open(): the memory must not point into the state. */
 struct work {
     struct id id;
     uint64_t caller; /* whose it is, and what it is about: hashes by which turns are shared out (turns.h) */

@@ -309,8 +309,8 @@ prepare(struct db_statement *statement)
     return code;
 }
 
-/* The values are borrowed and stay bound behind their time: nothing looks at them before all are bound anew, and to unbind them costs as
- * much as to bind them. */
+/* The values are borrowed and stay bound behind their time: nothing looks at them before all are bound anew, and to unbind them
+ * costs as much as to bind them. */
 static int
 bind_values(struct db_statement *statement)
 {

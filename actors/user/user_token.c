@@ -11,8 +11,8 @@
  * FAILURES  A sign-in that fails says nothing but wrong_credentials, and takes as long as one that succeeds: where there is nobody, or
  *           nobody with a password, the password is compared with a hash that nothing fits.
  *
- * LIMITS    One key signs, until the clock is put right: to change it, delete its row and start anew; its tokens are worth nothing then. A token lives
- *           until it expires, whatever becomes of the person; its role is that of the moment when it was made.
+ * LIMITS    One key signs, until the clock is put right: to change it, delete its row and start anew; its tokens are worth nothing
+ *           then. A token lives until it expires, whatever becomes of the person; its role is that of the moment when it was made.
  */
 #include "user_token.h"
 
