@@ -420,10 +420,11 @@ manifest_enter(const struct settings *settings, const char *actor, int shard, st
     if (code != ERR_ok) {
         return code;
     }
-    struct manifest before = manifest;
+    size_t count = manifest.count;
     code = find_or_add(settings, &manifest, actor, shard, &entry, why);
+    enum manifest_state state = code == ERR_ok ? entry->state : MANIFEST_MAKING;
     code = code == ERR_ok ? enter_locked(settings, &store, &manifest, entry, why) : code;
-    bool is_changed = is_new || memcmp(&before, &manifest, sizeof manifest) != 0;
+    bool is_changed = is_new || manifest.count != count || (entry != NULL && entry->state != state);
     /* An adopted place keeps what was found missing, also when this start is refused for it. */
     if ((code == ERR_ok || (is_new && manifest.installation.is_adopted)) && is_changed) {
         struct err_text reason;

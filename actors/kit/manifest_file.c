@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -31,6 +32,7 @@
 #define TEXT_MAX 8192
 #define PATH_SIZE (SETTING_TEXT_MAX + 32)
 #define LOCK_RETRY_MS 5
+#define NUMBER_MAX 999
 
 static err
 lock(struct manifest_store *store, struct err_text *why)
@@ -76,19 +78,57 @@ next_line(char **rest, char **line)
     return true;
 }
 
+/* Takes these words off the front of the text. */
+static bool
+take_words(const char **text, const char *words)
+{
+    size_t size = strlen(words);
+    if (strncmp(*text, words, size) != 0) {
+        return false;
+    }
+    *text += size;
+    return true;
+}
+
+/* Takes a number of digits off the front of the text; false when there is none, or a larger one than `most`. */
+static bool
+take_number(const char **text, int64_t most, int64_t *number)
+{
+    char *end = NULL;
+    if ((*text)[0] < '0' || (*text)[0] > '9') {
+        return false;
+    }
+    errno = 0;
+    *number = strtoll(*text, &end, 10);
+    *text = end;
+    return errno == 0 && *number <= most;
+}
+
+/* A line of these words and a number, and nothing else. */
+static bool
+parse_number(const char *line, const char *words, int64_t most, int64_t *number)
+{
+    return take_words(&line, words) && take_number(&line, most, number) && line[0] == '\0';
+}
+
 static bool
 parse_entry(const char *line, struct manifest *manifest)
 {
-    char actor[MANIFEST_ACTOR_MAX + 1];
-    char state_name[16];
-    int shard = 0;
-    int of = 0;
-    int end = 0;
+    char actor[MANIFEST_ACTOR_MAX + 1] = "";
+    int64_t shard = 0;
+    int64_t of = 0;
     struct err_text why;
     enum manifest_state state = MANIFEST_MADE;
-    return sscanf(line, "%32[a-z]/%3d of %3d %15[a-z-]%n", actor, &shard, &of, state_name, &end) == 4 && line[end] == '\0' &&
-           manifest_state_parse(slice_of(state_name), &state, &why) == ERR_ok &&
-           manifest_add(manifest, actor, shard, of, state) != NULL;
+    size_t size = strspn(line, "abcdefghijklmnopqrstuvwxyz");
+    if (size == 0 || size > MANIFEST_ACTOR_MAX) {
+        return false;
+    }
+    memcpy(actor, line, size);
+    line += size;
+    return take_words(&line, "/") && take_number(&line, NUMBER_MAX, &shard) && take_words(&line, " of ") &&
+           take_number(&line, NUMBER_MAX, &of) && take_words(&line, " ") &&
+           manifest_state_parse(slice_of(line), &state, &why) == ERR_ok &&
+           manifest_add(manifest, actor, (int)shard, (int)of, state) != NULL;
 }
 
 static bool
@@ -96,19 +136,16 @@ parse_head(char **rest, struct manifest *manifest)
 {
     struct manifest_owner *installation = &manifest->installation;
     char *line = NULL;
-    long long begun = 0;
-    int adopted = 0;
-    int end = 0;
+    int64_t adopted = 0;
     if (!next_line(rest, &line) || strncmp(line, "id ", 3) != 0 || !id_parse(line + 3, strlen(line + 3), &installation->id)) {
         return false;
     }
-    if (!next_line(rest, &line) || sscanf(line, "begun %lld%n", &begun, &end) != 1 || line[end] != '\0') {
+    if (!next_line(rest, &line) || !parse_number(line, "begun ", INT64_MAX, &installation->begun_ms)) {
         return false;
     }
-    if (!next_line(rest, &line) || sscanf(line, "adopted %1d%n", &adopted, &end) != 1 || line[end] != '\0') {
+    if (!next_line(rest, &line) || !parse_number(line, "adopted ", 1, &adopted)) {
         return false;
     }
-    installation->begun_ms = begun;
     installation->is_adopted = adopted != 0;
     return true;
 }
@@ -118,14 +155,13 @@ parse(const char *folder, char *text, struct manifest *manifest, struct err_text
 {
     char *rest = text;
     char *line = NULL;
-    int version = 0;
-    int end = 0;
-    if (!next_line(&rest, &line) || sscanf(line, "larder installation %9d%n", &version, &end) != 1 || line[end] != '\0') {
+    int64_t version = 0;
+    if (!next_line(&rest, &line) || !parse_number(line, "larder installation ", INT64_MAX, &version)) {
         return refuse(folder, "cannot be read", why);
     }
     if (version != MANIFEST_VERSION) {
-        return err_say(why, ERR_wrong_setting, "%.100s/installation is of version %d; this build knows %d: run a later larder", folder,
-                       version, MANIFEST_VERSION);
+        return err_say(why, ERR_wrong_setting, "%.100s/installation is of version %lld; this build knows %d: run a later larder",
+                       folder, (long long)version, MANIFEST_VERSION);
     }
     if (!parse_head(&rest, manifest)) {
         return refuse(folder, "cannot be read", why);

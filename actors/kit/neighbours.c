@@ -103,7 +103,7 @@ compare(struct larder_client *client, const char *const *endpoints, const struct
 {
     struct larder_reply reply;
     bool is_found = false;
-    while (larder_client_receive(client, 2 * ANSWER_MS, &reply) == ERR_ok) {
+    while (larder_client_receive(client, INT64_C(2) * ANSWER_MS, &reply) == ERR_ok) {
         struct pong pong;
         struct err_text why;
         bool is_said =
