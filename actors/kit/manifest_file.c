@@ -32,7 +32,7 @@
 #define TEXT_MAX 8192
 #define PATH_SIZE (SETTING_TEXT_MAX + 32)
 #define LOCK_RETRY_MS 5
-#define NUMBER_MAX 999
+#define MEMBER_MAX 999
 
 static err
 lock(struct manifest_store *store, struct err_text *why)
@@ -125,8 +125,8 @@ parse_entry(const char *line, struct manifest *manifest)
     }
     memcpy(actor, line, size);
     line += size;
-    return take_words(&line, "/") && take_number(&line, NUMBER_MAX, &shard) && take_words(&line, " of ") &&
-           take_number(&line, NUMBER_MAX, &of) && take_words(&line, " ") &&
+    return take_words(&line, "/") && take_number(&line, MEMBER_MAX, &shard) && take_words(&line, " of ") &&
+           take_number(&line, MEMBER_MAX, &of) && take_words(&line, " ") &&
            manifest_state_parse(slice_of(line), &state, &why) == ERR_ok &&
            manifest_add(manifest, actor, (int)shard, (int)of, state) != NULL;
 }
