@@ -85,6 +85,8 @@ account_see_charge(struct account *account, struct db_statement *row)
         bool never_came = slice_equal(db_bytes(row, 6), slice_of("unknown")); /* cancelled before it was asked for */
         account->has_own = true;
         account->has_own_ended = !slice_equal(db_bytes(row, 4), slice_of("pending"));
+        /* Of one that somebody has cancelled by hand no event tells: its order waits until its time is over. */
+        account->is_own_told = account->has_own_ended && !slice_equal(db_bytes(row, 4), slice_of("cancelled"));
         /* Whoever was refused may have tried another method, for which there was no stock any more. */
         bool is_by_method = slice_equal(db_bytes(row, 6), slice_of(account->method)) ||
                             (account->has_own_ended && !slice_equal(db_bytes(row, 4), slice_of("succeeded")));
@@ -174,7 +176,7 @@ account_judge(const struct account *account)
     if (account->n == 0) {
         return ACCOUNT_AGREES; /* gone meanwhile: its charges will be found to have no order */
     }
-    bool waits_in_vain = account->is_paying && account->has_own && account->has_own_ended;
+    bool waits_in_vain = account->is_paying && account->has_own && account->is_own_told;
     if ((account->has_own && !account->is_own) || waits_in_vain) {
         return ACCOUNT_DIFFERS;
     }

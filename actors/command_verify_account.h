@@ -34,6 +34,7 @@ struct account {
     bool is_paying; /* it waits for its money */
     bool has_own;   /* payment has the charge that the order says */
     bool has_own_ended;
+    bool is_own_told; /* an event says how it has ended */
     bool is_own; /* and it is of the order's price and method */
     int64_t open_holds;
     int64_t live_charges; /* succeeded, and not all paid back */

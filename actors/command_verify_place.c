@@ -103,11 +103,15 @@ check_identity(struct verify_survey *survey, const struct verify_source *source,
     if (code != ERR_ok) {
         return verify_unread(source, code, why);
     }
-    if (manifest_find(manifest, source->proof->actor, source->shard) == NULL) {
+    const struct manifest_entry *entry = manifest_find(manifest, source->proof->actor, source->shard);
+    if (entry == NULL) {
         verify_fault(survey, source->name, "its database is here, and the manifest does not list it");
     }
-    if (!is_there) {
-        return ERR_ok; /* of an older build: its next start writes it down */
+    if (!is_there) { /* of an older build, or half made: its next start writes it down */
+        if (entry != NULL && entry->state == MANIFEST_MADE && !manifest->installation.is_adopted) {
+            verify_fault(survey, source->name, "its database was made here, and does not say any more whose it is");
+        }
+        return ERR_ok;
     }
     id_format(&identity.installation, theirs);
     id_format(&manifest->installation.id, ours);
