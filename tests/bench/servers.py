@@ -225,6 +225,10 @@ class Contender:
         return self.read_stock(json.loads(body))
 
 
+# Variables, as earlier versions know no such flags and pass over what they do not know.
+BEGIN = {"LARDER_INIT": "1", "LARDER_DEMO": "1"}
+
+
 class Larder(Contender):
     """larder, as `larder run` starts it; its settings are the defaults but for a factory that never delivers."""
     name = "larder, SQLite"
@@ -238,8 +242,8 @@ class Larder(Contender):
             mariadb = self.start_mariadb(folder, "CREATE DATABASE IF NOT EXISTS larder;\n")
             database = ["--db", f"mysql://root@127.0.0.1:{mariadb.port}/larder"]
         self.base_port = free_base_port()
-        process = self.launch("larder", [self.program, "run", "--http", self.address, "--data", os.path.join(folder, "var"), "--init", "--demo",
-                                         "--base-port", str(self.base_port)] + database, folder, self.settings)
+        process = self.launch("larder", [self.program, "run", "--http", self.address, "--data", os.path.join(folder, "var"), "--base-port",
+                                         str(self.base_port)] + database, folder, {**BEGIN, **self.settings})
         process.wait_until(lambda: get(self.address, "/readyz")[0] == 200, 0.001)
 
     def endpoint(self, operation):
