@@ -95,10 +95,9 @@ see(struct stage *stage, int64_t seq, const char *key, struct inbox_event *event
     return inbox_see(stage->inbox, &stage->arena, 0, frames.header, frames.body, event);
 }
 
-static void
-see_head(struct stage *stage, int64_t seq)
+static struct event_header
+head_header(const struct stage *stage, int64_t seq)
 {
-    struct inbox_event event;
     struct event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
@@ -108,6 +107,14 @@ see_head(struct stage *stage, int64_t seq)
     WIRE_SET(&header, event_header, type, slice_of("head"));
     WIRE_SET(&header, event_header, key, slice_of(""));
     WIRE_SET(&header, event_header, time, stage->now_ms);
+    return header;
+}
+
+static void
+see_head(struct stage *stage, int64_t seq)
+{
+    struct inbox_event event;
+    struct event_header header = head_header(stage, seq);
     struct slice frame = arena_encode(&stage->arena, &event_header_body, &header);
     cr_expect(inbox_see(stage->inbox, &stage->arena, 0, frame, slice_of("\x80"), &event) == INBOX_NOTHING);
 }
@@ -1144,16 +1151,8 @@ static void
 see_whole_head(struct stage *stage, int64_t seq, int64_t oldest, int64_t batch)
 {
     struct inbox_event event;
-    struct event_header header = {0};
+    struct event_header header = head_header(stage, seq);
     struct head head = {0};
-    WIRE_SET(&header, event_header, v, WIRE_VERSION);
-    WIRE_SET(&header, event_header, id, id_new());
-    WIRE_SET(&header, event_header, source, slice_of("factory/0"));
-    WIRE_SET(&header, event_header, incarnation, stage->incarnation);
-    WIRE_SET(&header, event_header, seq, seq);
-    WIRE_SET(&header, event_header, type, slice_of("head"));
-    WIRE_SET(&header, event_header, key, slice_of(""));
-    WIRE_SET(&header, event_header, time, stage->now_ms);
     WIRE_SET(&header, event_header, batch, batch);
     WIRE_SET(&head, head, head, seq);
     WIRE_SET(&head, head, oldest, oldest);

@@ -47,8 +47,8 @@ def goes_on(shop, client):
     wait_until(lambda: client.level("donut")["on_hand"] == 10, 20, "a refill")
 
 
-def make_older(sqlite, folder, shop, client, running, actor):
-    """One of the databases is the one of before the last refill."""
+def refill_twice(sqlite, folder, shop, client, running):
+    """Two refills, copies of what was between them, and the shop is closed."""
     client.take("donut", 3)
     wait_until(lambda: client.level("donut")["on_hand"] == 10, what="the refill")
     close_and_copy(sqlite, running, folder)
@@ -57,6 +57,11 @@ def make_older(sqlite, folder, shop, client, running, actor):
     wait_until(lambda: client.level("donut")["on_hand"] == 10, what="the second refill")
     wait_until(lambda: all_applied(shop), what="every event is applied")
     running.stop()
+
+
+def make_older(sqlite, folder, shop, client, running, actor):
+    """One of the databases is the one of before the last refill."""
+    refill_twice(sqlite, folder, shop, client, running)
     put_back(sqlite, folder, actor)
 
 
@@ -172,14 +177,7 @@ def test_a_new_database_in_the_place_of_one_is_resolved(actor, database, make_sh
 def test_an_incident_is_over_by_itself_when_the_right_database_is_back(sqlite, folder, make_shop, ask):
     shop = make_shop(sqlite, lead_time_ms=100)
     running, client = shop.run(), ask(shop)
-    client.take("donut", 3)
-    wait_until(lambda: client.level("donut")["on_hand"] == 10, what="the refill")
-    close_and_copy(sqlite, running, folder)
-    running.start().wait_ready(shop.http)
-    client.take("donut", 10)
-    wait_until(lambda: client.level("donut")["on_hand"] == 10, what="the second refill")
-    wait_until(lambda: all_applied(shop), what="every event is applied")
-    running.stop()
+    refill_twice(sqlite, folder, shop, client, running)
     right = os.path.join(folder, "right")
     shutil.copytree(sqlite.folder, right)
     put_back(sqlite, folder, "factory")
