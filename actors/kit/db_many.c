@@ -5,6 +5,7 @@
  * PURPOSE   Collected rows go out as multi-row statements of 1, 2, 4 ... 512 rows, so that few texts are ever prepared; where a
  *           statement costs the server more than its rows do, of any number up to 64. Collected keys are asked for 512 at a time; the
  *           last chunk is filled up to a power of two by repeating its last key, which finds nothing new: one trip instead of ten.
+ *           Columns that are NULL in all rows of a statement are not named in it: the server pays for each value of each row.
  *
  * STATE     Values are copied when they are collected, and lent to the statement when they are sent.
  *
@@ -12,7 +13,9 @@
  *           read and is told by db_in_end(), settle and commit.
  *
  * LIMITS    512 rows or keys, 65,535 values and 8 MiB in one statement; larger sets are cut. A key that is given twice may bring
- *           its row twice when the two fall into different chunks.
+ *           its row twice when the two fall into different chunks. A column that is not named becomes its default, so one that has a
+ *           default is never given NULL. There are SHAPES_MAX choices of columns for rows of one kind; rows that fit none of them name
+ *           more columns than they need.
  */
 #include "db_driver.h"
 
@@ -30,15 +33,26 @@ struct collected {
     size_t byte_capacity;
 };
 
+enum { SHAPES_MAX = 3, COLUMNS_MAX = 64 };
+
+/* Statements that name the same columns. */
+struct shape {
+    uint64_t left_out;                            /* a bit per column; the first is always named */
+    size_t columns;                               /* those that are named */
+    struct db_statement *exact[DB_EXACT_MAX + 1]; /* by number of rows */
+    struct db_statement *powers[DB_CHUNK_SIZES];  /* by exponent */
+};
+
 struct db_rows {
     struct db *db;
     struct db_rows *next;
-    char *head;
+    char *head; /* ends in the list of its columns */
     size_t columns;
     bool is_replacing;
     struct collected collected;
-    struct db_statement *exact[DB_EXACT_MAX + 1]; /* by number of rows */
-    struct db_statement *powers[DB_CHUNK_SIZES];  /* by exponent */
+    size_t column;                    /* of the value that comes next */
+    uint64_t filled;                  /* columns in which a collected row has a value */
+    struct shape *shapes[SHAPES_MAX]; /* the first names all columns */
 };
 
 struct db_in {
@@ -115,7 +129,7 @@ exponent_of(size_t power)
 struct db_rows *
 db_rows(struct db *db, const char *head, int columns)
 {
-    assert(columns > 0);
+    assert(columns > 0 && columns <= COLUMNS_MAX);
     for (struct db_rows *known = db->rows; known != NULL; known = known->next) {
         if (strcmp(known->head, head) == 0) {
             return known;
@@ -131,47 +145,139 @@ db_rows(struct db *db, const char *head, int columns)
     return rows;
 }
 
+static void
+count_value(struct db_rows *rows, bool is_null)
+{
+    rows->filled |= (uint64_t)!is_null << rows->column;
+    rows->column = rows->column + 1 == rows->columns ? 0 : rows->column + 1;
+}
+
 void
 db_rows_i64(struct db_rows *rows, int64_t value)
 {
+    count_value(rows, false);
     collect(&rows->collected, &(struct db_value){.kind = DB_I64, .number = value});
 }
 
 void
 db_rows_text(struct db_rows *rows, struct slice text)
 {
+    count_value(rows, false);
     collect_bytes(&rows->collected, DB_TEXT, text);
 }
 
 void
 db_rows_bytes(struct db_rows *rows, struct slice bytes)
 {
+    count_value(rows, false);
     collect_bytes(&rows->collected, DB_BYTES, bytes);
 }
 
 void
 db_rows_id(struct db_rows *rows, const struct id *id)
 {
+    count_value(rows, false);
     collect(&rows->collected, &(struct db_value){.kind = DB_ID, .id = *id});
 }
 
 void
 db_rows_null(struct db_rows *rows)
 {
+    count_value(rows, true);
     collect(&rows->collected, &(struct db_value){.kind = DB_NULL});
+}
+
+static void
+forget_rows(struct db_rows *rows)
+{
+    collected_clear(&rows->collected);
+    rows->column = 0;
+    rows->filled = 0;
+}
+
+static bool
+is_named(const struct shape *shape, size_t column)
+{
+    return (shape->left_out >> column & 1) == 0;
+}
+
+static struct shape *
+new_shape(const struct db_rows *rows, uint64_t left_out)
+{
+    struct shape *shape = db_allocate(sizeof *shape);
+    shape->left_out = left_out;
+    for (size_t column = 0; column < rows->columns; column++) {
+        shape->columns += is_named(shape, column);
+    }
+    return shape;
+}
+
+/* The one that names the fewest columns and still all that have a value; a new one while there is room. */
+static struct shape *
+find_shape(struct db_rows *rows)
+{
+    uint64_t columns = UINT64_MAX >> (COLUMNS_MAX - rows->columns);
+    uint64_t empty = columns & ~rows->filled & ~UINT64_C(1);
+    struct shape *best = NULL;
+    for (size_t i = 0; i < SHAPES_MAX; i++) {
+        if (rows->shapes[i] == NULL && (best == NULL || best->left_out != empty)) {
+            rows->shapes[i] = new_shape(rows, best == NULL ? 0 : empty);
+        }
+        struct shape *shape = rows->shapes[i];
+        if (shape != NULL && (shape->left_out & ~empty) == 0 && (best == NULL || shape->columns < best->columns)) {
+            best = shape;
+        }
+    }
+    return best;
+}
+
+/* The beginning of a statement: `head` without the columns that the shape leaves out. */
+static void
+put_head(struct db_text *text, const struct db_rows *rows, const struct shape *shape)
+{
+    const char *name = strchr(rows->head, '(') + 1;
+    db_text_put(text, rows->head, (size_t)(name - rows->head));
+    for (size_t column = 0; column < rows->columns; column++) {
+        size_t size = strcspn(name, ",)");
+        if (is_named(shape, column)) {
+            db_text_put_string(text, column == 0 ? "" : ",");
+            db_text_put(text, name, size);
+        }
+        name += size + 1;
+    }
+    db_text_put_string(text, ") VALUES ");
+}
+
+/* Takes the values of columns that are not named out of the collected rows. */
+static void
+squeeze(struct db_rows *rows, const struct shape *shape)
+{
+    struct db_value *values = rows->collected.values;
+    size_t kept = 0;
+    size_t column = 0;
+    if (shape->left_out == 0) {
+        return;
+    }
+    for (size_t i = 0; i < rows->collected.count; i++) {
+        if (is_named(shape, column)) {
+            values[kept++] = values[i];
+        }
+        column = column + 1 == rows->columns ? 0 : column + 1;
+    }
+    rows->collected.count = kept;
 }
 
 /* The statement for so many rows: one of those that rows_chunk() answers. */
 static struct db_statement *
-rows_statement(struct db_rows *rows, size_t count)
+rows_statement(struct db_rows *rows, struct shape *shape, size_t count)
 {
-    struct db_statement **kept = count <= DB_EXACT_MAX ? &rows->exact[count] : &rows->powers[exponent_of(count)];
+    struct db_statement **kept = count <= DB_EXACT_MAX ? &shape->exact[count] : &shape->powers[exponent_of(count)];
     if (*kept == NULL) {
         struct db_text text = {0};
-        db_text_put_string(&text, rows->head);
+        put_head(&text, rows, shape);
         for (size_t row = 0; row < count; row++) {
-            db_text_put_string(&text, row == 0 ? " VALUES (" : ",(");
-            for (size_t column = 0; column < rows->columns; column++) {
+            db_text_put_string(&text, row == 0 ? "(" : ",(");
+            for (size_t column = 0; column < shape->columns; column++) {
                 db_text_put_string(&text, column == 0 ? "?" : ",?");
             }
             db_text_put_string(&text, ")");
@@ -184,19 +290,19 @@ rows_statement(struct db_rows *rows, size_t count)
 
 /* How many of the rows from `row` on go into the next statement: a power of two within the limits, or the few that are left. */
 static size_t
-rows_chunk(const struct db_rows *rows, size_t row, size_t total)
+rows_chunk(const struct db_rows *rows, size_t columns, size_t row, size_t total)
 {
     size_t count = rows->is_replacing ? rows->db->slots->replaced_rows_max : rows->db->slots->rows_max;
-    while (count > total - row || count * rows->columns > DB_CHUNK_VALUES) {
+    while (count > total - row || count * columns > DB_CHUNK_VALUES) {
         count /= 2;
     }
-    if (total - row <= rows->db->slots->exact_rows_max && (total - row) * rows->columns <= DB_CHUNK_VALUES) {
+    if (total - row <= rows->db->slots->exact_rows_max && (total - row) * columns <= DB_CHUNK_VALUES) {
         count = total - row;
     }
-    const struct db_value *values = &rows->collected.values[row * rows->columns];
+    const struct db_value *values = &rows->collected.values[row * columns];
     while (count > 1) {
         size_t bytes = 0;
-        for (size_t i = 0; i < count * rows->columns; i++) {
+        for (size_t i = 0; i < count * columns; i++) {
             bytes += values[i].kind == DB_TEXT || values[i].kind == DB_BYTES ? values[i].bytes.size : ID_SIZE;
         }
         if (bytes <= DB_CHUNK_BYTES) {
@@ -213,20 +319,26 @@ db_rows_queue(struct db_rows *rows)
     assert(rows->collected.count % rows->columns == 0 && "a collected row is not complete");
     size_t total = rows->collected.count / rows->columns;
     err code = ERR_ok;
+    if (total == 0) {
+        return ERR_ok;
+    }
+    struct shape *shape = find_shape(rows);
+    squeeze(rows, shape);
     collected_seal(&rows->collected);
     for (size_t row = 0; row < total && code == ERR_ok;) {
-        size_t count = rows_chunk(rows, row, total);
-        code = db_lend(rows_statement(rows, count), &rows->collected.values[row * rows->columns], count * rows->columns, false);
+        size_t count = rows_chunk(rows, shape->columns, row, total);
+        struct db_value *values = &rows->collected.values[row * shape->columns];
+        code = db_lend(rows_statement(rows, shape, count), values, count * shape->columns, false);
         row += count;
     }
-    collected_clear(&rows->collected);
+    forget_rows(rows);
     return code;
 }
 
 void
 db_rows_clear(struct db_rows *rows)
 {
-    collected_clear(&rows->collected);
+    forget_rows(rows);
 }
 
 /* --- many keys --- */
@@ -365,7 +477,7 @@ void
 db_many_forget(struct db *db)
 {
     for (struct db_rows *rows = db->rows; rows != NULL; rows = rows->next) {
-        collected_clear(&rows->collected);
+        forget_rows(rows);
     }
     for (struct db_in *in = db->ins; in != NULL; in = in->next) {
         in_clear(in);
@@ -379,6 +491,9 @@ db_many_free(struct db *db)
         struct db_rows *rows = db->rows;
         db->rows = rows->next;
         collected_fini(&rows->collected);
+        for (size_t i = 0; i < SHAPES_MAX; i++) {
+            free(rows->shapes[i]);
+        }
         free(rows->head);
         free(rows);
     }

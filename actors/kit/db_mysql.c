@@ -622,12 +622,31 @@ unconst(const void *pointer)
     return both.to;
 }
 
+/* The narrowest type that a number fits into: most are small, and each would take eight bytes on its way. The library reads it from the
+ * number's own first bytes, so this is for machines that keep the low ones there. */
+static enum enum_field_types
+number_type(int64_t number)
+{
+    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__) {
+        return MYSQL_TYPE_LONGLONG;
+    }
+    if (number >= INT8_MIN && number <= INT8_MAX) {
+        return MYSQL_TYPE_TINY;
+    }
+    if (number >= INT16_MIN && number <= INT16_MAX) {
+        return MYSQL_TYPE_SHORT;
+    }
+    return number >= INT32_MIN && number <= INT32_MAX ? MYSQL_TYPE_LONG : MYSQL_TYPE_LONGLONG;
+}
+
 static err
 bind_values(struct db_statement *statement)
 {
     static const enum enum_field_types types[] = {
-        [DB_NULL] = MYSQL_TYPE_NULL,  [DB_I64] = MYSQL_TYPE_LONGLONG, [DB_TEXT] = MYSQL_TYPE_STRING,
-        [DB_BYTES] = MYSQL_TYPE_BLOB, [DB_ID] = MYSQL_TYPE_BLOB,
+        [DB_NULL] = MYSQL_TYPE_NULL,
+        [DB_TEXT] = MYSQL_TYPE_STRING,
+        [DB_BYTES] = MYSQL_TYPE_BLOB,
+        [DB_ID] = MYSQL_TYPE_BLOB,
     };
     struct link *link = link_of(statement->db);
     assert(mysql_stmt_param_count(statement->handle) == statement->value_count && "a statement was not given its values");
@@ -636,7 +655,7 @@ bind_values(struct db_statement *statement)
     for (size_t i = 0; i < statement->value_count; i++) {
         const struct db_value *value = &statement->values[i];
         MYSQL_BIND *bind = &link->binds[i];
-        bind->buffer_type = types[value->kind];
+        bind->buffer_type = value->kind == DB_I64 ? number_type(value->number) : types[value->kind];
         bind->buffer = unconst(value->kind == DB_I64 ? (const void *)&value->number : (const void *)value->bytes.data);
         bind->buffer_length = (unsigned long)value->bytes.size;
     }

@@ -260,7 +260,25 @@ ON_BOTH(keeps_names_as_they_are)
 
 ON_BOTH(keeps_numbers_to_their_ends)
 {
-    static const int64_t numbers[] = {INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX};
+    static const int64_t numbers[] = {INT64_MIN,
+                                      INT64_MIN + 1,
+                                      INT32_MIN - INT64_C(1),
+                                      INT32_MIN,
+                                      INT16_MIN - 1,
+                                      INT16_MIN,
+                                      INT8_MIN - 1,
+                                      INT8_MIN,
+                                      -1,
+                                      0,
+                                      1,
+                                      INT8_MAX,
+                                      INT8_MAX + 1,
+                                      INT16_MAX,
+                                      INT16_MAX + 1,
+                                      INT32_MAX,
+                                      INT32_MAX + INT64_C(1),
+                                      INT64_MAX - 1,
+                                      INT64_MAX};
     struct db *db = open_made(place);
     struct db_rows *rows = db_rows(db, "INSERT INTO $note (n)", 1);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -675,6 +693,42 @@ ON_BOTH(cuts_rows_of_many_bytes)
     expect(db, db_rows_queue(rows), ERR_ok);
     expect(db, db_commit(db), ERR_ok);
     cr_expect(number_of(db, "SELECT SUM(LENGTH(bytes)) FROM $note") == 300 * (int64_t)sizeof large);
+    db_close(&db);
+}
+
+/* Columns that no row of a statement has a value in are not named in it. All choices of columns come, more than statements are kept
+ * for, and rows of which only some have a value. */
+ON_BOTH(writes_rows_with_every_choice_of_columns_that_are_null)
+{
+    enum { WORDS = 1, BYTES = 2, CHOICES = 4 };
+    struct db *db = open_made(place);
+    struct db_rows *rows = db_rows(db, "REPLACE INTO $note (n, words, bytes)", 3);
+    struct db_statement *read = db_statement(db, "SELECT n, words, bytes FROM $note WHERE n < 64 ORDER BY n");
+    db_rows_i64(rows, 99);
+    db_rows_text(rows, slice_of("of a batch that is dropped in the middle of a row"));
+    db_rollback(db);
+    for (int64_t n = 0; n < CHOICES * CHOICES; n++) { /* each two rows a batch of their own, over those that were there before */
+        for (int64_t i = 0; i < 2; i++) {
+            int64_t choice = i == 0 ? n % CHOICES : n / CHOICES;
+            db_rows_i64(rows, n * 2 + i);
+            (choice & WORDS) != 0 ? db_rows_text(rows, slice_of("words")) : db_rows_null(rows);
+            (choice & BYTES) != 0 ? db_rows_bytes(rows, (struct slice){(const uint8_t *)"\0b", 2}) : db_rows_null(rows);
+        }
+        expect(db, db_rows_queue(rows), ERR_ok);
+        expect(db, db_commit(db), ERR_ok);
+    }
+    expect(db, db_query(read), ERR_ok);
+    for (int64_t n = 0; n < CHOICES * CHOICES * 2; n++) {
+        int64_t choice = n % 2 == 0 ? n / 2 % CHOICES : n / 2 / CHOICES;
+        cr_assert(db_next(read));
+        cr_expect(db_i64(read, 0) == n);
+        cr_expect_eq(db_is_null(read, 1), (choice & WORDS) == 0, "words of %lld", (long long)n);
+        cr_expect_eq(db_is_null(read, 2), (choice & BYTES) == 0, "bytes of %lld", (long long)n);
+        cr_expect(db_is_null(read, 1) || slice_equal(db_bytes(read, 1), slice_of("words")));
+        cr_expect(db_is_null(read, 2) || slice_equal(db_bytes(read, 2), (struct slice){(const uint8_t *)"\0b", 2}));
+    }
+    cr_expect(!db_next(read));
+    cr_expect(number_of(db, "SELECT COUNT(*) FROM $note") == CHOICES * CHOICES * 2);
     db_close(&db);
 }
 
