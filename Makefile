@@ -68,7 +68,7 @@ build/config.mk: Makefile build/llhttp/llhttp.h
 # --- flags ---
 
 CC := gcc
-INCLUDES := -Iproto -Iactors/kit -Iactors -Igateway
+INCLUDES := -Iproto/tables -Iproto/codec -Iproto/client -Iactors -Igateway
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wswitch-enum -Wformat=2 \
   -Wcast-qual -Wundef -Werror
 CFLAGS := -std=c17 -D_GNU_SOURCE -DLARDER_VERSION='"$(VERSION)"' -g $(WARNINGS) $(INCLUDES) $(CFLAGS_PKG)
@@ -85,8 +85,8 @@ endif
 
 # --- what there is ---
 
-PROTO_SOURCES := $(sort $(wildcard proto/*.c))
-SERVER_SOURCES := $(sort $(filter-out actors/main.c,$(wildcard actors/*.c actors/*/*.c)) $(wildcard gateway/*.c))
+PROTO_SOURCES := $(sort $(wildcard proto/*/*.c))
+SERVER_SOURCES := $(sort $(wildcard actors/*/*.c actors/*/*/*.c gateway/*.c gateway/*/*.c))
 UNIT_SOURCES := $(sort $(wildcard tests/unit/*_test.c))
 CONTRACT_SOURCES := $(sort $(wildcard tests/contract/*_test.c))
 SUPPORT_SOURCES := $(sort $(wildcard tests/support/*.c))
@@ -304,7 +304,7 @@ install: all
 	install -D -m 755 $(OUT)/liblarder.so $(DESTDIR)$(PREFIX)/lib/liblarder.so.0
 	ln -sf liblarder.so.0 $(DESTDIR)$(PREFIX)/lib/liblarder.so
 	install -d $(DESTDIR)$(PREFIX)/include/larder $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 proto/larder.h proto/err.h proto/id.h proto/wire.h proto/*_client.h proto/*.def $(DESTDIR)$(PREFIX)/include/larder
+	install -m 644 proto/client/larder.h proto/client/*_client.h proto/codec/err.h proto/codec/id.h proto/codec/wire.h proto/tables/*.def $(DESTDIR)$(PREFIX)/include/larder
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' proto/larder.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/larder.pc
 
 clean:

@@ -17,8 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command_limits.h"
-#include "command_table.h"
+#include "command/command_limits.h"
+#include "command/command_table.h"
 
 #define ARENAS_MAX 2
 #define NAME_SIZE_MAX 16

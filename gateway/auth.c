@@ -33,10 +33,10 @@
 
 #include <sodium.h>
 
-#include "clock.h"
-#include "log.h"
-#include "metrics.h"
-#include "token.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/metrics.h"
+#include "kit/http/token.h"
 
 #define KEYS_MAX 16
 #define PEM_MAX 1024

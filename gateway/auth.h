@@ -14,8 +14,8 @@
 #include "err.h"
 #include "id.h"
 #include "role.h"
-#include "settings.h"
-#include "upstream.h"
+#include "kit/base/settings.h"
+#include "exchange/upstream.h"
 #include "wire.h"
 
 #define AUTH_NAME_SIZE 64

@@ -28,7 +28,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http_head.h"
+#include "kit/http/http_head.h"
 
 #define LIST_MAX 64
 

@@ -24,12 +24,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "beat.h"
+#include "kit/telemetry/beat.h"
 #include "door.h"
-#include "http.h"
-#include "listener.h"
-#include "log.h"
-#include "readiness.h"
+#include "http/http.h"
+#include "http/listener.h"
+#include "kit/telemetry/log.h"
+#include "exchange/readiness.h"
 
 #define START_TIMEOUT_S 10
 #define FILES_BESIDE 256 /* databases, ZeroMQ, logs */

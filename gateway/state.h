@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "settings.h"
+#include "kit/base/settings.h"
 
 struct door;
 

@@ -3,9 +3,9 @@
 #ifndef LARDER_DLQ_H
 #define LARDER_DLQ_H
 
-#include "actor.h"
-#include "db.h"
-#include "verify.h"
+#include "kit/actor.h"
+#include "kit/db/db.h"
+#include "kit/verify.h"
 
 extern const struct actor_class dlq_class;
 

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 
 #include "dlq_state.h"
-#include "metrics.h"
-#include "sum.h"
+#include "kit/telemetry/metrics.h"
+#include "kit/base/sum.h"
 
 enum { VALUES_MAX = 64 };
 

@@ -8,8 +8,8 @@
  */
 #include "dlq_state.h"
 
-#include "kit/backoff.h"
-#include "kit/retime.h"
+#include "kit/base/backoff.h"
+#include "kit/durable/retime.h"
 
 /* What counts from a moment of a letter itself. A second time changes nothing more. */
 static err

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "dlq_state.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 #define BYTES_PER_MIB (INT64_C(1024) * 1024)
 

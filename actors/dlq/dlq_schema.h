@@ -3,7 +3,7 @@
 #ifndef LARDER_DLQ_SCHEMA_H
 #define LARDER_DLQ_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define DLQ_STEP_COUNT 23
 

@@ -10,9 +10,9 @@
 #ifndef LARDER_DLQ_STATE_H
 #define LARDER_DLQ_STATE_H
 
-#include "actor.h"
-#include "dlq_store.h"
-#include "dlq_tally.h"
+#include "kit/actor.h"
+#include "dlq/letter/dlq_store.h"
+#include "dlq/letter/dlq_tally.h"
 
 /* Owners of due rows. */
 #define DLQ_DUE_DELIVER "deliver" /* dlq_request.c; key: letter id */

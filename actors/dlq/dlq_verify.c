@@ -19,10 +19,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "dlq_letter.h"
-#include "dlq_replay_store.h"
-#include "dlq_tally.h"
-#include "dlq_zones.h"
+#include "dlq/letter/dlq_letter.h"
+#include "dlq/replay/dlq_replay_store.h"
+#include "dlq/letter/dlq_tally.h"
+#include "dlq/search/dlq_zones.h"
 
 struct proof {
     struct db *db;

@@ -3,10 +3,10 @@
 #ifndef LARDER_FACTORY_H
 #define LARDER_FACTORY_H
 
-#include "actor.h"
-#include "db.h"
+#include "kit/actor.h"
+#include "kit/db/db.h"
 #include "err.h"
-#include "verify.h"
+#include "kit/verify.h"
 
 extern const struct actor_class factory_class;
 

@@ -27,7 +27,7 @@
 #include <jansson.h>
 #include <sodium.h>
 
-#include "demo.h"
+#include "command/run/demo.h"
 
 #define GROUP "stock-arrival-group"
 #define REQUESTER "larder"

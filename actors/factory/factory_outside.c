@@ -23,10 +23,10 @@
 
 #include <sodium.h>
 
-#include "calls.h"
+#include "kit/peers/calls.h"
 #include "factory_message.h"
-#include "log.h"
-#include "log_often.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/log_often.h"
 
 #define KEPT_BACK "kept-back" /* instead of a capability */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "factory_message.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 static err
 load_last_n(struct factory *factory)

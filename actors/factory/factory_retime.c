@@ -8,8 +8,8 @@
 #include "factory_state.h"
 
 #include "factory_rules.h"
-#include "kit/backoff.h"
-#include "kit/retime.h"
+#include "kit/base/backoff.h"
+#include "kit/durable/retime.h"
 
 static err
 retime_production(const struct retiming *retiming, struct due_row *row)

@@ -3,7 +3,7 @@
 #ifndef LARDER_FACTORY_SCHEMA_H
 #define LARDER_FACTORY_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define FACTORY_STEP_COUNT 4
 

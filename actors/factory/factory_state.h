@@ -4,7 +4,7 @@
 #ifndef LARDER_FACTORY_STATE_H
 #define LARDER_FACTORY_STATE_H
 
-#include "actor.h"
+#include "kit/actor.h"
 #include "factory_rules.h"
 #include "factory_store.h"
 

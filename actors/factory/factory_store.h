@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "err.h"
 #include "factory_rules.h"
 #include "id.h"

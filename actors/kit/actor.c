@@ -22,17 +22,17 @@
 #include <unistd.h>
 
 #include "actor_internal.h"
-#include "beat.h"
-#include "clock.h"
-#include "actor_database.h"
+#include "kit/telemetry/beat.h"
+#include "kit/base/clock.h"
+#include "kit/place/actor_database.h"
 #include "link.h"
-#include "log.h"
-#include "log_often.h"
-#include "manifest.h"
-#include "neighbours.h"
-#include "topology.h"
-#include "zmtp.h"
-#include "zmtp_guard.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/log_often.h"
+#include "kit/place/manifest.h"
+#include "kit/place/neighbours.h"
+#include "kit/base/topology.h"
+#include "kit/peers/zmtp.h"
+#include "kit/peers/zmtp_guard.h"
 
 enum {
     TAKE_MAX_MS = 15000,

@@ -18,12 +18,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "err.h"
-#include "fingerprint.h"
-#include "party.h"
+#include "kit/durable/fingerprint.h"
+#include "kit/peers/party.h"
 #include "role.h"
-#include "settings.h"
+#include "kit/base/settings.h"
 #include "wire.h"
 
 struct actor;

@@ -16,9 +16,9 @@
  *           is looked through once, at its first start. What waits in memory is forgotten as after a lost database.
  */
 #include "actor_internal.h"
-#include "clock.h"
-#include "log.h"
-#include "retime.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/durable/retime.h"
 
 void
 actor_clock_begin(struct actor *actor)

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "actor_internal.h"
-#include "clock.h"
-#include "log.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
 
 enum { PROOF_MAX_AGE_MS = 1000 };
 

@@ -10,10 +10,10 @@
  *           one takes ALONE_MAX_MS at the most, then the rest is told `unavailable`.
  */
 #include "actor_internal.h"
-#include "backoff.h"
-#include "clock.h"
-#include "log.h"
-#include "log_often.h"
+#include "kit/base/backoff.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/log_often.h"
 
 enum { ALONE_MAX_MS = 4000 };
 

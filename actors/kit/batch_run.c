@@ -10,8 +10,8 @@
 #include <assert.h>
 
 #include "actor_internal.h"
-#include "log.h"
-#include "log_often.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/log_often.h"
 
 enum { FULL_SAID_MS = 1000, PROOF_IDLE_AGE_MS = 450 };
 

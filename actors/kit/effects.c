@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "actor_internal.h"
-#include "backoff.h"
+#include "kit/base/backoff.h"
 
 void *
 list_add(struct list *list, size_t element_size)

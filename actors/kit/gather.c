@@ -16,10 +16,10 @@
 #include <stdio.h>
 
 #include "actor_internal.h"
-#include "clock.h"
-#include "log.h"
-#include "zmtp.h"
-#include "zmtp_guard.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/peers/zmtp.h"
+#include "kit/peers/zmtp_guard.h"
 
 enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
 

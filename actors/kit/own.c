@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "actor_internal.h"
-#include "clock.h"
+#include "kit/base/clock.h"
 
 /* --- the kit's own requests --- */
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "actor_internal.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 /* What one caller is told. */
 struct reply {

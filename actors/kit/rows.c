@@ -19,8 +19,8 @@
 #include <stdio.h>
 
 #include "actor_internal.h"
-#include "log.h"
-#include "log_often.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/log_often.h"
 
 enum { HISTORY_MAX = 20, BURY_TIMEOUT_MS = 2000 };
 

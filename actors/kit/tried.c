@@ -16,7 +16,7 @@
 #include <stdio.h>
 
 #include "actor_internal.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 enum { TRIED_PAUSE_MS = 1000 };
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define VERIFY_TOLD_MAX 20
 

@@ -25,10 +25,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "order_schema.h"
 #include "order_state.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 /* --- what the parts share --- */
 

@@ -6,8 +6,8 @@
  */
 #include "order_state.h"
 
-#include "kit/retime.h"
-#include "order_saga.h"
+#include "kit/durable/retime.h"
+#include "order/saga/order_saga.h"
 
 /* An order whose time may run out. */
 struct unpaid {

@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 #include "err.h"
-#include "fingerprint.h"
-#include "order_rules.h"
-#include "order_saga.h"
+#include "kit/durable/fingerprint.h"
+#include "order/saga/order_rules.h"
+#include "order/saga/order_saga.h"
 #include "wire.h"
 
 #define ORDER_METHOD_MAX 16

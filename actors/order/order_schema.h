@@ -3,8 +3,8 @@
 #ifndef LARDER_ORDER_SCHEMA_H
 #define LARDER_ORDER_SCHEMA_H
 
-#include "db.h"
-#include "menu/menu.h"
+#include "kit/db/db.h"
+#include "shared/menu.h"
 
 #define ORDER_STEP_COUNT (MENU_STEP_COUNT + 15)
 

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 enum { LOOK_MANY = 500 };
 

@@ -3,7 +3,7 @@
 #ifndef LARDER_ORDER_STANDING_H
 #define LARDER_ORDER_STANDING_H
 
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 #include "order_store.h"
 
 struct order_standing {

@@ -3,14 +3,14 @@
 #ifndef LARDER_ORDER_STATE_H
 #define LARDER_ORDER_STATE_H
 
-#include "actor.h"
-#include "menu/menu.h"
+#include "kit/actor.h"
+#include "shared/menu.h"
 #include "order_cache.h"
 #include "order_row.h"
-#include "order_secret.h"
+#include "order/request/order_secret.h"
 #include "order_standing.h"
 #include "order_store.h"
-#include "order_waiters.h"
+#include "order/request/order_waiters.h"
 
 /* Owners of due rows; keys are the order's id, the charge's, the customer's, the order's. */
 #define ORDER_DUE_SAGA "saga"

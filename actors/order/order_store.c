@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 
 /* clang-format off */
 #define COLUMNS \

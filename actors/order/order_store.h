@@ -3,7 +3,7 @@
 #ifndef LARDER_ORDER_STORE_H
 #define LARDER_ORDER_STORE_H
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "order_cache.h"
 #include "order_row.h"
 

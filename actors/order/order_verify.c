@@ -18,9 +18,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "menu/menu.h"
-#include "order_rules.h"
-#include "order_saga.h"
+#include "shared/menu.h"
+#include "order/saga/order_rules.h"
+#include "order/saga/order_saga.h"
 
 #define RANGE 1000
 #define HOLD_ROUND_MAX 255

@@ -31,7 +31,7 @@
 
 #include <sodium.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "payment_schema.h"
 #include "payment_state.h"
 

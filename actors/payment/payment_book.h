@@ -9,8 +9,8 @@
 #ifndef LARDER_PAYMENT_BOOK_H
 #define LARDER_PAYMENT_BOOK_H
 
-#include "actor.h"
-#include "id_index.h"
+#include "kit/actor.h"
+#include "kit/base/id_index.h"
 #include "payment_store.h"
 
 /* What may be in the database under an id, and what the batch makes of it. The charge comes first: a pointer to it is one to this. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 #include "payment_state.h"
 
 enum { UNKNOWN_TYPE = PAYMENT_DISPUTED + 1, OUTCOME_COUNT };

@@ -7,8 +7,8 @@
  */
 #include "payment_state.h"
 
-#include "kit/backoff.h"
-#include "kit/retime.h"
+#include "kit/base/backoff.h"
+#include "kit/durable/retime.h"
 #include "payment_rules.h"
 
 static err

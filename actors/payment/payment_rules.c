@@ -195,7 +195,7 @@ struct habit {
 static const struct habit habits[] = {
 #define AMOUNT(digits, created, again, asked, refunded, refund_asked, later, doc) \
     {digits, VERDICT_##created, VERDICT_##again, VERDICT_##asked, VERDICT_##refunded, VERDICT_##refund_asked, VERDICT_##later},
-#include "payment_amounts.def"
+#include "payment/provider/payment_amounts.def"
 };
 
 static const struct habit *

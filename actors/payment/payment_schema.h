@@ -3,7 +3,7 @@
 #ifndef LARDER_PAYMENT_SCHEMA_H
 #define LARDER_PAYMENT_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define PAYMENT_STEP_COUNT 9
 

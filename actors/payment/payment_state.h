@@ -7,11 +7,11 @@
 
 #include <jansson.h>
 
-#include "actor.h"
+#include "kit/actor.h"
 #include "payment_book.h"
-#include "calls.h"
+#include "kit/peers/calls.h"
 #include "payment_rules.h"
-#include "payment_signature.h"
+#include "payment/provider/payment_signature.h"
 #include "payment_store.h"
 
 /* Owners of due rows; the key is the id of the charge or the refund. */

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "payment_rules.h"
 
 #define PAYMENT_REFERENCE_MAX 128

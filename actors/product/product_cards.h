@@ -6,7 +6,7 @@
 #ifndef LARDER_PRODUCT_CARDS_H
 #define LARDER_PRODUCT_CARDS_H
 
-#include "actor.h"
+#include "kit/actor.h"
 #include "product_rules.h"
 
 /* A product as a row has it. Never changed once it is made. */

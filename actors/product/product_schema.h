@@ -3,7 +3,7 @@
 #ifndef LARDER_PRODUCT_SCHEMA_H
 #define LARDER_PRODUCT_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define PRODUCT_STEP_COUNT 9
 

@@ -3,7 +3,7 @@
 #ifndef LARDER_PRODUCT_STORE_H
 #define LARDER_PRODUCT_STORE_H
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "product_cards.h"
 
 struct product_store {

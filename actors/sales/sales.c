@@ -27,11 +27,11 @@
 
 #include <stdlib.h>
 
-#include "log.h"
-#include "menu/menu.h"
+#include "kit/telemetry/log.h"
+#include "shared/menu.h"
 #include "sales_rules.h"
 #include "sales_waits.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 struct sales {
     int shards;

@@ -3,7 +3,7 @@
 #ifndef LARDER_SALES_H
 #define LARDER_SALES_H
 
-#include "actor.h"
+#include "kit/actor.h"
 
 extern const struct actor_class sales_class;
 

@@ -16,8 +16,8 @@
  */
 #include "sales_rules.h"
 
-#include "demo.h"
-#include "menu/menu.h"
+#include "command/run/demo.h"
+#include "shared/menu.h"
 
 struct stock_line
 sales_line_of(const struct sales_checkout *checkout)

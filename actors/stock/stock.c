@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "stock_schema.h"
 #include "stock_state.h"
 

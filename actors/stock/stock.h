@@ -3,8 +3,8 @@
 #ifndef LARDER_STOCK_H
 #define LARDER_STOCK_H
 
-#include "actor.h"
-#include "verify.h"
+#include "kit/actor.h"
+#include "kit/verify.h"
 
 extern const struct actor_class stock_class;
 

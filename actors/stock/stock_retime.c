@@ -9,7 +9,7 @@
  */
 #include "stock_state.h"
 
-#include "kit/retime.h"
+#include "kit/durable/retime.h"
 #include "stock_rules.h"
 
 /* What it was given at the line that the statement finds. */

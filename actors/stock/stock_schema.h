@@ -3,7 +3,7 @@
 #ifndef LARDER_STOCK_SCHEMA_H
 #define LARDER_STOCK_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define STOCK_STEP_COUNT 6
 

@@ -3,8 +3,8 @@
 #ifndef LARDER_STOCK_STATE_H
 #define LARDER_STOCK_STATE_H
 
-#include "actor.h"
-#include "id_index.h"
+#include "kit/actor.h"
+#include "kit/base/id_index.h"
 #include "stock_levels.h"
 #include "stock_store.h"
 

@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db.h"
-#include "fingerprint.h"
+#include "kit/db/db.h"
+#include "kit/durable/fingerprint.h"
 #include "stock_levels.h"
 #include "stock_rules.h"
 #include "wire.h"

@@ -26,7 +26,7 @@
 
 #include <sodium.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "user_schema.h"
 #include "user_state.h"
 #include "user_token.h"

@@ -17,7 +17,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "user_state.h"
 
 /* --- the proof --- */

@@ -12,7 +12,7 @@
 
 #include <sodium.h>
 
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "user_state.h"
 
 static const char *const field_names[] = {"name", "email", "phone", "address", "cpf", "password", "key", NULL};

@@ -16,10 +16,10 @@
 
 #include <sodium.h>
 
-#include "kit/backoff.h"
-#include "kit/big_endian.h"
-#include "kit/log.h"
-#include "kit/retime.h"
+#include "kit/base/backoff.h"
+#include "kit/base/big_endian.h"
+#include "kit/telemetry/log.h"
+#include "kit/durable/retime.h"
 #include "user_token.h"
 
 static err

@@ -3,7 +3,7 @@
 #ifndef LARDER_USER_SCHEMA_H
 #define LARDER_USER_SCHEMA_H
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define USER_STEP_COUNT 8
 

@@ -5,9 +5,9 @@
 #ifndef LARDER_USER_STATE_H
 #define LARDER_USER_STATE_H
 
-#include "actor.h"
-#include "metrics.h"
-#include "token.h"
+#include "kit/actor.h"
+#include "kit/telemetry/metrics.h"
+#include "kit/http/token.h"
 #include "user_rules.h"
 #include "user_seal.h"
 #include "user_store.h"

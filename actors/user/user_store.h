@@ -3,7 +3,7 @@
 #ifndef LARDER_USER_STORE_H
 #define LARDER_USER_STORE_H
 
-#include "db.h"
+#include "kit/db/db.h"
 #include "role.h"
 #include "user_seal.h"
 

@@ -20,8 +20,8 @@
 
 #include <sodium.h>
 
-#include "big_endian.h"
-#include "log.h"
+#include "kit/base/big_endian.h"
+#include "kit/telemetry/log.h"
 
 /* Of 32 random bytes that are known to nobody. */
 static const char NOBODYS_HASH[] = "$argon2id$v=19$m=65536,t=2,p=1$2XwlpWe3cOYgppr/N0AQ/g$AVFQcGd73FeARfEM9H37J3bqV4zWTTn7SKsiKCGiNUs";

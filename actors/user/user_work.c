@@ -15,7 +15,7 @@
 
 #include <sodium.h>
 
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 #include "user_state.h"
 
 _Static_assert(USER_PASSWORD_HASH_SIZE == crypto_pwhash_STRBYTES, "as libsodium has it");

@@ -20,16 +20,16 @@
 
 #include "../support/kit_place.h"
 #include "../support/toy_actor.h"
-#include "arena.h"
-#include "clock.h"
+#include "kit/base/arena.h"
+#include "kit/base/clock.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "message.h"
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
-#include "shard.h"
-#include "topology.h"
+#include "kit/durable/shard.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define EVENTS_MAX 1200

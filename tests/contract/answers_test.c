@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
-#include "answers.h"
+#include "kit/durable/answers.h"
 
 struct stage {
     struct db *db;

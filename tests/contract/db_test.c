@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "db.h"
+#include "kit/db/db.h"
 
 #define LOCK_WAIT_MS 4000 /* engines give up after 2 s */
 

@@ -18,15 +18,15 @@
 
 #include <czmq.h>
 
-#include "../../actors/dlq/dlq.h"
+#include "dlq/dlq.h"
 #include "../support/kit_place.h"
 #include "../support/toy_actor.h"
 #include "dlq_client.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define BEHIND_MS 300

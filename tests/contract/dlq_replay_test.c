@@ -14,16 +14,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../actors/dlq/dlq.h"
+#include "dlq/dlq.h"
 #include "../support/kit_place.h"
 #include "../support/scripted_owner.h"
-#include "clock.h"
+#include "kit/base/clock.h"
 #include "dlq_client.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

@@ -4,7 +4,7 @@
  *
  * PURPOSE   Filters are compared with what a walk over all letters finds, so that no way to read may leave out or repeat one.
  */
-#include "dlq/dlq_store.h"
+#include "dlq/letter/dlq_store.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -12,9 +12,9 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
-#include "dlq/dlq_finder.h"
+#include "dlq/search/dlq_finder.h"
 #include "dlq/dlq_schema.h"
-#include "dlq/dlq_tally.h"
+#include "dlq/letter/dlq_tally.h"
 
 #define NOW_MS INT64_C(1760000000000)
 #define LETTERS 3000

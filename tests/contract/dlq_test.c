@@ -12,17 +12,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../actors/dlq/dlq.h"
-#include "../../actors/dlq/dlq_state.h"
+#include "dlq/dlq.h"
+#include "dlq/dlq_state.h"
 #include "../support/kit_place.h"
-#include "actor_internal.h"
-#include "arena.h"
-#include "clock.h"
+#include "kit/actor_internal.h"
+#include "kit/base/arena.h"
+#include "kit/base/clock.h"
 #include "dlq_client.h"
 #include "larder.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

@@ -11,8 +11,8 @@
 #include "../support/kit_place.h"
 #include "dlq/dlq.h"
 #include "dlq/dlq_schema.h"
-#include "dlq/dlq_store.h"
-#include "dlq/dlq_tally.h"
+#include "dlq/letter/dlq_store.h"
+#include "dlq/letter/dlq_tally.h"
 
 #define NOW_MS INT64_C(1760000000000)
 #define LETTERS 300

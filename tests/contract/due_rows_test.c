@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
-#include "due_rows.h"
+#include "kit/durable/due_rows.h"
 
 struct stage {
     struct db *db;

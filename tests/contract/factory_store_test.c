@@ -12,7 +12,7 @@
 
 #include "factory/factory.h"
 #include "factory/factory_schema.h"
-#include "kit_schema.h"
+#include "kit/durable/kit_schema.h"
 
 struct driver {
     char name[16];

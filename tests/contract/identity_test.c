@@ -18,23 +18,23 @@
 
 #include <czmq.h>
 
-#include "../../actors/user/user_seal.h"
+#include "user/user_seal.h"
 #include "../support/kit_place.h"
 #include "../support/patience.h"
-#include "clock.h"
+#include "kit/base/clock.h"
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "factory/factory_message.h"
-#include "fingerprint.h"
+#include "kit/durable/fingerprint.h"
 #include "json.h"
 #include "larder.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "message.h"
 #include "order/order.h"
 #include "payment/payment.h"
 #include "product/product.h"
 #include "stock/stock.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 #include "user/user.h"
 
 #define WAIT_MS patience_ms(20000)
@@ -882,7 +882,7 @@ enum { NUMBERS = 6 };
 /* Those that an operation had; zero behind the last. */
 static const uint8_t numbers[OP_COUNT][NUMBERS + 1] = {
 #define WAS(owner, verb, ...) [OP_##owner##_##verb] = {__VA_ARGS__},
-#include "../../actors/kit/old_numbers.def"
+#include "kit/durable/old_numbers.def"
 };
 
 static void

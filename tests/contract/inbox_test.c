@@ -8,9 +8,9 @@
 
 #include "../support/kit_place.h"
 #include "stream.h"
-#include "clock.h"
-#include "inbox.h"
-#include "metrics.h"
+#include "kit/base/clock.h"
+#include "kit/stream/inbox.h"
+#include "kit/telemetry/metrics.h"
 
 #define START_MS 1700000000000
 

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "identity.h"
+#include "kit/place/identity.h"
 #include "../support/kit_place.h"
-#include "kit_schema.h"
-#include "log.h"
-#include "manifest.h"
-#include "neighbours.h"
+#include "kit/durable/kit_schema.h"
+#include "kit/telemetry/log.h"
+#include "kit/place/manifest.h"
+#include "kit/place/neighbours.h"
 
 enum { STARTERS = 8 };
 

@@ -2,7 +2,7 @@
 /*
  * The copy of the menu: the newest version wins, memory and table say the same, also after a rollback. On both databases.
  */
-#include "menu/menu.h"
+#include "shared/menu.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -15,15 +15,15 @@
 
 #include "../support/kit_place.h"
 #include "../support/scripted_peer.h"
-#include "clock.h"
+#include "kit/base/clock.h"
 #include "larder.h"
-#include "log.h"
-#include "metrics.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/metrics.h"
 #include "order/order.h"
-#include "order/order_saga.h"
+#include "order/saga/order_saga.h"
 #include "order_client.h"
 #include "../support/patience.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

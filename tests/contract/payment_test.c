@@ -13,17 +13,17 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../actors/payment/payment.h"
-#include "../../actors/payment/payment_signature.h"
+#include "payment/payment.h"
+#include "payment/provider/payment_signature.h"
 #include "../support/kit_place.h"
-#include "actor.h"
-#include "clock.h"
+#include "kit/actor.h"
+#include "kit/base/clock.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "../support/patience.h"
 #include "payment_client.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 #define DELAY_MS 30

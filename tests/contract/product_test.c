@@ -15,14 +15,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../actors/product/product.h"
+#include "product/product.h"
 #include "../support/kit_place.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "../support/patience.h"
 #include "product_client.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define QUIET_MS 300

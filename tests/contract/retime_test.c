@@ -9,16 +9,16 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
-#include "backoff.h"
-#include "calls.h"
+#include "kit/base/backoff.h"
+#include "kit/peers/calls.h"
 #include "dlq/dlq.h"
-#include "dlq/dlq_letter.h"
+#include "dlq/letter/dlq_letter.h"
 #include "factory/factory.h"
 #include "order/order.h"
 #include "payment/payment.h"
-#include "retime.h"
+#include "kit/durable/retime.h"
 #include "stock/stock.h"
-#include "token.h"
+#include "kit/http/token.h"
 #include "user/user.h"
 #include "user/user_token.h"
 

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "actor.h"
-#include "command_process.h"
-#include "db_driver.h"
+#include "kit/actor.h"
+#include "command/run/command_process.h"
+#include "kit/db/db_driver.h"
 #include "../support/kit_place.h"
-#include "kit_schema.h"
+#include "kit/durable/kit_schema.h"
 
 #define STEPS_MAX 128
 #define LINES_MAX 512

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "../support/kit_place.h"
-#include "shard.h"
+#include "kit/durable/shard.h"
 
 static struct shard
 take(struct db *db)

@@ -9,8 +9,8 @@
 
 #include "../support/kit_place.h"
 #include "stream.h"
-#include "clock.h"
-#include "source.h"
+#include "kit/base/clock.h"
+#include "kit/stream/source.h"
 
 /* A source with all that it stands on. */
 struct stage {

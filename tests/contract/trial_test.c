@@ -24,15 +24,15 @@
 
 #include "../support/kit_place.h"
 #include "../support/toy_actor.h"
-#include "arena.h"
-#include "clock.h"
+#include "kit/base/arena.h"
+#include "kit/base/clock.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
+#include "kit/telemetry/log.h"
 #include "message.h"
 #include "../support/patience.h"
-#include "topology.h"
-#include "trial.h"
+#include "kit/base/topology.h"
+#include "kit/durable/trial.h"
 
 #define WAIT_MS patience_ms(30000)
 #define STARTS_MAX 40

@@ -15,16 +15,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../actors/user/user.h"
-#include "../../actors/user/user_seal.h"
+#include "user/user.h"
+#include "user/user_seal.h"
 #include "../support/kit_place.h"
-#include "arena.h"
-#include "clock.h"
-#include "log.h"
-#include "metrics.h"
+#include "kit/base/arena.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
-#include "token.h"
-#include "topology.h"
+#include "kit/http/token.h"
+#include "kit/base/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 #define USER_OFFSET 1

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http_body.h"
-#include "http_head.h"
+#include "kit/http/http_body.h"
+#include "kit/http/http_head.h"
 
 #define PIECES ((size_t)4)
 

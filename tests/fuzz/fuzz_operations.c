@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command_process.h"
-#include "log.h"
+#include "command/run/command_process.h"
+#include "kit/telemetry/log.h"
 #include "sequence.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 #include "windows.h"
 
 #define RUNS_PER_SHOP 400

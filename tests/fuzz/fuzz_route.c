@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "key.h"
-#include "page.h"
+#include "exchange/page.h"
 #include "routes.h"
 
 int

@@ -18,7 +18,7 @@
 #include <msgpack.h>
 
 #include "link.h"
-#include "payment/payment_signature.h"
+#include "payment/provider/payment_signature.h"
 
 const char *const values_products[MEMORY_PRODUCTS] = {
     "book-0", "book-1", "BOOK-0", "b", /* up to here the book counts */

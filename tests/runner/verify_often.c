@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "command_verify.h"
-#include "exit.h"
-#include "settings.h"
+#include "command/verify/command_verify.h"
+#include "command/exit.h"
+#include "kit/base/settings.h"
 
 static enum exit_status
 prove(const char *words)

@@ -10,8 +10,8 @@
 #ifndef LARDER_TESTS_KIT_PLACE_H
 #define LARDER_TESTS_KIT_PLACE_H
 
-#include "db.h"
-#include "settings.h"
+#include "kit/db/db.h"
+#include "kit/base/settings.h"
 
 struct place {
     struct db_config config; /* prefix "stock_0" */

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "settings.h"
+#include "kit/base/settings.h"
 
 #define OWNER_ROWS 12000
 

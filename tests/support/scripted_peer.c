@@ -16,10 +16,10 @@
 
 #include <czmq.h>
 
-#include "arena.h"
-#include "clock.h"
+#include "kit/base/arena.h"
+#include "kit/base/clock.h"
 #include "message.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 enum { POLL_MS = 5, HEAD_TURNS = 20, PEER_ASKS_MAX = 4096, PEER_EVENTS_MAX = 4096 };
 

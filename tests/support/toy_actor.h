@@ -28,7 +28,7 @@
 #ifndef LARDER_TESTS_TOY_ACTOR_H
 #define LARDER_TESTS_TOY_ACTOR_H
 
-#include "actor.h"
+#include "kit/actor.h"
 
 /* How a process ends that was killed. */
 #define TOY_KILLED 9

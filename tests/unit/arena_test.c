@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "arena.h"
+#include "kit/base/arena.h"
 
 Test(arena, gives_aligned_memory)
 {

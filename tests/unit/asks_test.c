@@ -11,12 +11,12 @@
 
 #include <czmq.h>
 
-#include "arena.h"
-#include "asks.h"
+#include "kit/base/arena.h"
+#include "kit/peers/asks.h"
 #include "link.h"
 #include "../support/patience.h"
-#include "topology.h"
-#include "wakeup.h"
+#include "kit/base/topology.h"
+#include "kit/wakeup.h"
 
 #define WAIT_MS patience_ms(5000)
 

@@ -5,8 +5,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "beat.h"
-#include "clock.h"
+#include "kit/telemetry/beat.h"
+#include "kit/base/clock.h"
 
 static char name[BEAT_NAME_SIZE];
 static int64_t stuck_ms;

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "calls.h"
+#include "kit/peers/calls.h"
 
 /* Through a payload and back. */
 static void

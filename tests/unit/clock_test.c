@@ -2,7 +2,7 @@
 /* The two clocks, real and faked. */
 #include <criterion/criterion.h>
 
-#include "clock.h"
+#include "kit/base/clock.h"
 
 Test(clock, utc_is_past_the_day_it_was_written)
 {

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
-#include "topology.h"
+#include "command/command.h"
+#include "kit/base/topology.h"
 
 #define ARGUMENTS_MAX 8
 

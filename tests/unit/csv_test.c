@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Comma-separated values: what is read, and what is told of what cannot be. */
-#include "csv.h"
+#include "command/products/csv.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

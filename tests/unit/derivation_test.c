@@ -9,7 +9,7 @@
 
 #include "id.h"
 #include "key.h"
-#include "order/order_saga.h"
+#include "order/saga/order_saga.h"
 #include "routes.h"
 
 static void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What burials do, what they must have, how letters may change and what is at stake. */
-#include "dlq/dlq_rules.h"
+#include "dlq/letter/dlq_rules.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

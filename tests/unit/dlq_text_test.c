@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Messages as lines of text, and changed by them. */
-#include "dlq/dlq_text.h"
+#include "dlq/letter/dlq_text.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

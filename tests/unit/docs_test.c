@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about proto/docs.c. */
+/* Claims about proto/tables/docs.c. */
 #include <criterion/criterion.h>
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about proto/err.c. */
+/* Claims about proto/codec/err.c. */
 #include <criterion/criterion.h>
 
 #include <string.h>

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fingerprint.h"
+#include "kit/durable/fingerprint.h"
 
 /* --- frames --- */
 

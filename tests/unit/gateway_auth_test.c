@@ -18,12 +18,12 @@
 #include <czmq.h>
 #include <jwt.h>
 
-#include "clock.h"
+#include "kit/base/clock.h"
 #include "gateway.h"
 #include "message.h"
-#include "metrics.h"
-#include "token.h"
-#include "topology.h"
+#include "kit/telemetry/metrics.h"
+#include "kit/http/token.h"
+#include "kit/base/topology.h"
 
 #define UUID_KEY "3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c7"
 #define ACTORS 6

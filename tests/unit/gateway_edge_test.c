@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-#include "base64url.h"
+#include "kit/base/base64url.h"
 #include "key.h"
-#include "page.h"
-#include "problem.h"
+#include "exchange/page.h"
+#include "exchange/problem.h"
 #include "trace.h"
 
 static struct err_text why;

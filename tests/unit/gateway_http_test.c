@@ -20,9 +20,9 @@
 
 #include "gateway.h"
 #include "message.h"
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
-#include "topology.h"
+#include "kit/base/topology.h"
 
 #define SHARDS 2
 #define ACTORS (2 + SHARDS)

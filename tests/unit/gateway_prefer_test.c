@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about gateway/prefer.c. */
+/* Claims about gateway/http/prefer.c. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
-#include "prefer.h"
+#include "http/prefer.h"
 
 struct preference {
     char value[80];

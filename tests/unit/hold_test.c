@@ -2,7 +2,7 @@
 /* When a source is held and when no more, as batches are committed and dropped. */
 #include <criterion/criterion.h>
 
-#include "hold.h"
+#include "kit/stream/hold.h"
 
 enum { LIMIT = 4 };
 

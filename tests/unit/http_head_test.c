@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "http_answer.h"
-#include "http_body.h"
-#include "http_head.h"
+#include "kit/http/http_answer.h"
+#include "kit/http/http_body.h"
+#include "kit/http/http_head.h"
 
 #define LINE "GET /a?b=c HTTP/1.1\r\nHost: x\r\n"
 

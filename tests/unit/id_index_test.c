@@ -2,7 +2,7 @@
 /* What was put in under an id is found under it, before and after the table has grown and was emptied. */
 #include <criterion/criterion.h>
 
-#include "id_index.h"
+#include "kit/base/id_index.h"
 
 Test(id_index, finds_what_it_was_given)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about proto/id.c. */
+/* Claims about proto/codec/id.c. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "log_often.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log_often.h"
 
 #define MOMENT_MS INT64_C(1795212000123) /* 2026-11-20T22:00:00.123Z */
 

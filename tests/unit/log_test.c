@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "log.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
 
 #define MOMENT_MS INT64_C(1795212000123) /* 2026-11-20T22:00:00.123Z */
 

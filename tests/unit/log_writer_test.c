@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "log.h"
-#include "metrics.h"
+#include "kit/base/clock.h"
+#include "kit/telemetry/log.h"
+#include "kit/telemetry/metrics.h"
 
 #define RING_BYTES (1 << 20) /* as in log_writer.c */
 #define TEXT_MAX (4 << 20)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* How old the event behind a position is at least. */
-#include "marks.h"
+#include "kit/stream/marks.h"
 
 #include <criterion/criterion.h>
 

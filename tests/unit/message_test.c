@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about proto/message.c, over real sockets. */
+/* Claims about proto/codec/message.c, over real sockets. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "metrics.h"
+#include "kit/telemetry/metrics.h"
 
 static char page_text[65536];
 

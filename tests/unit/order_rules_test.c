@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What an order may do: statuses, who sees and changes it, what a cancellation and a payment mean to it, what it costs. */
-#include "order/order_rules.h"
+#include "order/saga/order_rules.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

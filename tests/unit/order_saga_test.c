@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* The saga's table: that it can be finished from everywhere, undoes what it did, and names its steps the same after every crash. */
-#include "order/order_saga.h"
+#include "order/saga/order_saga.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* HTTP calls to the outside, against a server of this test that answers by the path it is asked for. */
-#include "outbound.h"
+#include "kit/peers/outbound.h"
 #include "../support/patience.h"
 
 #include <arpa/inet.h>

@@ -2,7 +2,7 @@
 /* The window and the breaker in front of an outside party, on a clock of their own. */
 #include <criterion/criterion.h>
 
-#include "party.h"
+#include "kit/peers/party.h"
 
 enum { MOST = 32, PAUSE_MS = 100, TIMEOUT_MS = 4000 };
 

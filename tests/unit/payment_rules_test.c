@@ -10,7 +10,7 @@
 #include <criterion/parameterized.h>
 #include <sodium.h>
 
-#include "payment/payment_signature.h"
+#include "payment/provider/payment_signature.h"
 
 /* --- answers --- */
 
@@ -187,7 +187,7 @@ Test(payment_rules, the_protocol_tells_every_simulated_amount)
 #define AMOUNT(digits, created, again, asked, refunded, refund_asked, later, doc) \
     (void)snprintf(row, sizeof row, "\n| %s%02d | %s |\n", "…", digits, doc);     \
     cr_expect_not_null(strstr(protocol, row), "PROTOCOL.md lacks the line%s", row);
-#include "payment/payment_amounts.def"
+#include "payment/provider/payment_amounts.def"
     free(protocol);
 }
 

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "metrics.h"
-#include "probe.h"
+#include "kit/telemetry/metrics.h"
+#include "kit/http/probe.h"
 
 static atomic_bool is_ready_now;
 

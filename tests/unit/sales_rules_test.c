@@ -4,8 +4,8 @@
 
 #include <criterion/criterion.h>
 
-#include "demo.h"
-#include "menu/menu.h"
+#include "command/run/demo.h"
+#include "shared/menu.h"
 
 static struct stock_level
 level_of(const char *product)

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "actor.h"
-#include "command_process.h"
-#include "kit_schema.h"
+#include "kit/actor.h"
+#include "command/run/command_process.h"
+#include "kit/durable/kit_schema.h"
 
 struct frozen {
     char list[16];

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text_table.h"
+#include "command/text_table.h"
 
 static const struct text_column columns[] = {{"NAME", false}, {"N", true}, {"WORDS", false}};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Bearer tokens: what is signed is read again, and nothing else is. */
-#include "token.h"
+#include "kit/http/token.h"
 
 #include <stdio.h>
 #include <stdlib.h>

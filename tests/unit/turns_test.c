@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Turns: whoever floods, somebody quiet is served soon; and nobody is shut out. */
-#include "turns.h"
+#include "kit/base/turns.h"
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What a CPF, an e-mail address and a telephone number look like, and who may do what to whom. */
-#include "../../actors/user/user_rules.h"
+#include "user/user_rules.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * Claims about proto/wire.c, wire_decode.c and wire_encode.c.
+ * Claims about proto/codec/wire.c, wire_decode.c and wire_encode.c.
  *
  * Frames are kept on the heap in buffers of their exact size, so that a sanitizer sees a read outside of them. Random messages
  * come from a fixed seed. msgpack-c is the second reader: it knows nothing of our tables.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* Work beside a loop: it is done elsewhere, in order, handed out once, and never lost. */
 #include "../support/patience.h"
-#include "works.h"
+#include "kit/peers/works.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -10,7 +10,7 @@
 
 #include <criterion/criterion.h>
 
-#include "clock.h"
+#include "kit/base/clock.h"
 
 #define WAIT_MS patience_ms(5000)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include "zmtp.h"
+#include "kit/peers/zmtp.h"
 
 #include <stdlib.h>
 #include <string.h>

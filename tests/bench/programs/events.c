@@ -25,13 +25,13 @@
 
 #include <czmq.h>
 
-#include "actor.h"
-#include "clock.h"
+#include "kit/actor.h"
+#include "kit/base/clock.h"
 #include "larder.h"
 #include "link.h"
-#include "log.h"
-#include "settings.h"
-#include "topology.h"
+#include "kit/telemetry/log.h"
+#include "kit/base/settings.h"
+#include "kit/base/topology.h"
 
 enum { EVENTS_MAX = 8000000, WARM_UP_US = 1000000, TAIL_US = 200000, GIVE_UP_US = 10000000 };
 

@@ -18,7 +18,7 @@
 
 #include <czmq.h>
 
-#include "clock.h"
+#include "kit/base/clock.h"
 #include "larder.h"
 
 enum { BATCH = 256, UNDER_WAY = 4, ATTEMPTS = 7, KEYS = 100000, ROUNDS_MAX = 1000 };

@@ -30,7 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "kit/base/clock.h"
 
 enum { CONNECTIONS_MAX = 1024, COUNT_MAX = 10000000, ANSWER_MAX = 65536, SILENCE_US = 30000000, EVENTS = 64 };
 

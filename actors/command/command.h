@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What the subcommands of `larder` have in common: their arguments, their settings, their complaints. */
+#ifndef LARDER_COMMAND_H
+#define LARDER_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "exit.h"
+#include "kit/base/settings.h"
+
+/* The arguments behind the command's name. A flag that is taken is gone from them; `--` ends the flags. */
+struct command_line {
+    const char *command;
+    int argc;
+    char **argv;
+    struct settings settings; /* after command_settings() */
+};
+
+struct command {
+    const char *name;
+    const char *arguments; /* e.g. "OP JSON [--again]" */
+    const char *summary;   /* half a line */
+    const char *help;      /* paragraphs behind the summary, each line ended */
+    bool has_settings;     /* --help lists them */
+    enum exit_status (*run)(struct command_line *line);
+    const struct command *const *parts; /* instead of `run`: the commands that the next argument names; NULL at the end */
+};
+
+/* Whether `--flag` is there. */
+bool
+command_take_switch(struct command_line *line, const char *flag);
+
+/* The value of `--flag value` or `--flag=value`; `*value` stays as it is when the flag is not there. */
+MUST_CHECK err
+command_take_text(struct command_line *line, const char *flag, const char **value, struct err_text *why);
+MUST_CHECK err
+command_take_number(struct command_line *line, const char *flag, int64_t lo, int64_t hi, int64_t *value, struct err_text *why);
+
+/* Defaults, environment, and all flags that are left; unknown ones are refused. Then argv holds no flag any more. */
+MUST_CHECK err
+command_settings(struct command_line *line, struct err_text *why);
+
+/* The same for a command that serves or opens a database: checks all settings, and sets up the log. */
+MUST_CHECK err
+command_settings_checked(struct command_line *line, struct err_text *why);
+
+/* Refuses unless `least` to `most` arguments are left. */
+MUST_CHECK err
+command_expect(const struct command_line *line, int least, int most, struct err_text *why);
+
+/* Says on standard error what is wrong and where to read on; EXIT_USAGE for a wrong setting, EXIT_FAILED otherwise. */
+enum exit_status
+command_complain(const struct command_line *line, err code, const struct err_text *why);
+
+/* The endpoint of `tcp://...`, or of an actor by name: `stock`, `stock/1`. */
+MUST_CHECK err
+command_endpoint(const struct settings *settings, const char *place, char *endpoint, struct err_text *why);
+
+#endif

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE
+ *   `larder verify`: proves from the databases that what was promised holds, also while the shop is open.
+ *
+ *   Each actor proves its own rows in one snapshot of its database. Between databases it is proved that nothing is lost on its way:
+ *   every event of a source is applied, parked or still to come at each subscriber (command_verify_streams.c), what was given up has
+ *   its letter (command_verify_letters.c), orders agree with holds and charges (command_verify_orders.c), charges with what the
+ *   payment provider says of them (command_verify_provider.c), and copies of the menu with the menu (command_verify_menus.c).
+ *   Snapshots of several databases are not of one moment, so they are taken in the order in which a healthy shop can only move
+ *   apart: what sources noted of their subscribers and keep for them, then what the dlq keeps for them, then the subscribers'
+ *   cursors and rows that were given up, then letters, then the sources' heads; orders and menus come last, with snapshots of their
+ *   own.
+ *
+ * STATE
+ *   Reads only, takes no lock and no shard: $shard, $outbox, $position, $cursor, $parked, $due, $burial, $hosting, $letter, and what
+ *   the actors' own proofs read.
+ *
+ * FAILURES
+ *   Each fault is a sentence on standard error and makes the exit status 1, as does a database that cannot be read. A donut shop has
+ *   stock and factory; another actor that was never started is said, and is a fault only when somebody has been told of its work.
+ *
+ * LIMITS
+ *   A long proof holds its snapshot: SQLite's write-ahead log grows meanwhile. Up to 256 cursors and positions.
+ */
+#include "command_verify.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kit/base/clock.h"
+#include "kit/durable/actor_schema.h"
+#include "command/run/command_process.h"
+#include "command/command_table.h"
+#include "dlq/dlq.h"
+#include "factory/factory.h"
+#include "shared/menu.h"
+#include "order/order.h"
+#include "payment/payment.h"
+#include "product/product.h"
+#include "stock/stock.h"
+#include "kit/base/topology.h"
+#include "user/user.h"
+
+static const struct verify_proof proofs[] = {
+    {.actor = "stock", .what = "ledger, levels and holds", .verify = stock_verify},
+    {.actor = "factory", .what = "productions", .verify = factory_verify},
+    {.actor = "product", .what = "products and their versions", .verify = product_verify, .is_optional = true},
+    {.actor = "sales", .what = "cards of the menu", .verify = menu_verify, .is_optional = true},
+    {.actor = "user", .what = "people", .verify = user_verify, .is_optional = true},
+    {.actor = "order", .what = "orders and their sagas", .verify = order_verify, .is_optional = true},
+    {.actor = "payment", .what = "charges and refunds", .verify = payment_verify, .is_optional = true},
+    {.actor = "dlq", .what = "letters, counters, replays and kept events", .verify = dlq_verify, .is_optional = true, .is_dlq = true},
+};
+
+static void
+say_fault(void *context, const char *sentence)
+{
+    fprintf(stderr, "%s: %s\n", (const char *)context, sentence);
+}
+
+void
+verify_fault(struct verify_survey *survey, const char *place, const char *format, ...)
+{
+    char sentence[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    survey->faults++;
+    fprintf(stderr, "%s: %s\n", place, sentence);
+}
+
+err
+verify_unread(const struct verify_source *source, err code, struct err_text *why)
+{
+    return err_say(why, code, "%s: the database cannot be read: %s", source->name, db_error(source->db));
+}
+
+const struct verify_source *
+verify_find(const struct verify_survey *survey, const char *name)
+{
+    for (size_t i = 0; i < survey->count; i++) {
+        if (strcmp(survey->sources[i].name, name) == 0) {
+            return &survey->sources[i];
+        }
+    }
+    return NULL;
+}
+
+bool
+verify_is_absent(const struct verify_survey *survey, const char *name)
+{
+    for (size_t i = 0; i < survey->absent_count; i++) {
+        if (strcmp(survey->absent[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text)
+{
+    snprintf(name, VERIFY_NAME_SIZE, "%.*s", (int)(text.size < VERIFY_NAME_SIZE ? text.size : VERIFY_NAME_SIZE - 1),
+             text.size == 0 ? "" : (const char *)text.data);
+}
+
+/* --- databases --- */
+
+static bool
+has_file(const struct db_config *config)
+{
+    char path[sizeof config->path + DB_PREFIX_MAX + 8];
+    snprintf(path, sizeof path, "%s/%s.db", config->path, config->prefix);
+    return config->driver != DB_SQLITE || access(path, F_OK) == 0;
+}
+
+/* Whether the tables are there that an actor makes at its first start, and it has. */
+static err
+has_tables(const struct verify_source *source, bool *are_there, struct err_text *why)
+{
+    struct db_statement *read = db_statement(
+        source->db, "SELECT EXISTS (SELECT 1 FROM $shard) OR EXISTS (SELECT 1 FROM $cursor) OR EXISTS (SELECT 1 FROM $position)"
+                    " OR EXISTS (SELECT 1 FROM $outbox) OR EXISTS (SELECT 1 FROM $answer)");
+    err code = db_query(read);
+    bool has_started = code == ERR_ok && db_next(read) && db_i64(read, 0) != 0;
+    db_done(read);
+    if (code == ERR_ok) {
+        code = db_settle(source->db);
+    }
+    *are_there = code == ERR_ok && has_started;
+    if (code == ERR_db_bug) { /* there is no such table */
+        code = ERR_ok;
+    }
+    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    db_rollback(source->db);
+    return code;
+}
+
+/* A database of a later build is refused; steps that are missing are said, as what is read may be of them. */
+static err
+read_schema(const struct verify_source *source, struct err_text *why)
+{
+    struct db_schema schema;
+    struct err_text reason = {""};
+    err code = actor_schema_read(process_class(source->proof->actor), source->db, &schema, &reason);
+    if (code != ERR_ok) {
+        return err_say(why, code, "%s: %s", source->name, reason.text);
+    }
+    if (schema.is_there && schema.missing > 0) {
+        printf("%s: its schema lacks step%s %s: `larder migrate` or a start does that\n", source->name, schema.missing == 1 ? "" : "s",
+               schema.steps);
+    }
+    return ERR_ok;
+}
+
+static err
+open_source(struct verify_source *source, const struct settings *settings, bool *is_there, struct err_text *why)
+{
+    struct db_config config;
+    err code = settings_db(settings, source->proof->actor, source->shard, &config, why);
+    config.read_only = true;
+    *is_there = code == ERR_ok && has_file(&config);
+    if (*is_there) {
+        code = db_open(&config, &source->db, why);
+    }
+    if (code == ERR_ok && *is_there) {
+        code = has_tables(source, is_there, why);
+    }
+    if (code == ERR_ok && *is_there) {
+        code = read_schema(source, why);
+    }
+    if (code == ERR_ok && !*is_there) {
+        db_close(&source->db);
+    }
+    return code;
+}
+
+/* An actor that need not be there was never started; another is missing. */
+static void
+note_absent(struct verify_survey *survey, const struct verify_source *source)
+{
+    verify_copy_name(survey->absent[survey->absent_count++], slice_of(source->name));
+    survey->missing += source->proof->is_optional ? 0 : 1;
+}
+
+static void
+say_absent(struct verify_survey *survey)
+{
+    for (size_t i = 0; i < survey->absent_count; i++) {
+        bool is_needed = false;
+        for (size_t k = 0; k < sizeof proofs / sizeof proofs[0]; k++) {
+            size_t size = strlen(proofs[k].actor);
+            is_needed |=
+                !proofs[k].is_optional && strncmp(survey->absent[i], proofs[k].actor, size) == 0 && survey->absent[i][size] == '/';
+        }
+        if (is_needed) {
+            fprintf(stderr, "%s: its database is not there\n", survey->absent[i]);
+        } else {
+            printf("%s: was never started\n", survey->absent[i]);
+        }
+    }
+}
+
+static err
+open_sources(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
+{
+    for (size_t i = 0; i < sizeof proofs / sizeof proofs[0]; i++) {
+        int of = topology_shards(settings, proofs[i].actor);
+        for (int shard = 0; shard < of; shard++) {
+            struct verify_source *source = &survey->sources[survey->count];
+            bool is_there = true;
+            *source = (struct verify_source){.proof = &proofs[i], .shard = shard, .of = of};
+            snprintf(source->name, sizeof source->name, "%s/%d", proofs[i].actor, shard);
+            err code = open_source(source, settings, &is_there, why);
+            if (code != ERR_ok) {
+                db_close(&source->db);
+                return code;
+            }
+            if (!is_there) {
+                note_absent(survey, source);
+                continue;
+            }
+            survey->count++;
+            if (proofs[i].is_dlq) {
+                survey->dlq = source;
+            }
+        }
+    }
+    return ERR_ok;
+}
+
+/* --- one actor --- */
+
+/* SQLite looks through its own file: pages, the order of rows, that indexes and tables say the same. A server checks each page by
+ * its sum whenever it reads one. */
+static err
+check_file(struct verify_survey *survey, const struct verify_source *source, struct err_text *why)
+{
+    if (db_driver(source->db) != DB_SQLITE) {
+        return ERR_ok;
+    }
+    struct db_statement *rows = db_statement(source->db, "PRAGMA integrity_check(5)");
+    err code = db_query(rows);
+    while (code == ERR_ok && db_next(rows)) {
+        struct slice words = db_bytes(rows, 0);
+        if (!slice_equal(words, slice_of("ok"))) {
+            verify_fault(survey, source->name, "the file is damaged: %.*s", (int)(words.size < 300 ? words.size : 300),
+                         (const char *)words.data);
+        }
+    }
+    db_rollback(source->db);
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+}
+
+/* The shard row, which the rest of this source's snapshot belongs to. */
+static err
+check_stream(struct verify_survey *survey, struct verify_source *source, struct err_text *why)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT seq, shards, incarnation FROM $shard WHERE shard = ?");
+    db_bind_i64(read, source->shard);
+    err code = db_query(read);
+    if (code != ERR_ok) {
+        return verify_unread(source, code, why);
+    }
+    if (!db_next(read)) {
+        code = db_settle(source->db);
+        verify_fault(survey, source->name, "the row of the shard is gone");
+        return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    }
+    source->head = db_i64(read, 0);
+    int64_t shards = db_i64(read, 1);
+    struct id incarnation = db_id(read, 2);
+    db_done(read);
+    if (shards != source->of) {
+        verify_fault(survey, source->name, "its database was made for %lld shards, and the settings say %d", (long long)shards,
+                     source->of);
+    }
+    code = verify_compare(survey, source, &incarnation, source->head);
+    if (code == ERR_ok) {
+        code = verify_kit(survey, source, &incarnation);
+    }
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+}
+
+static err
+count(const struct verify_source *source, const char *sql, int64_t *rows, struct err_text *why)
+{
+    struct db_statement *read = db_statement(source->db, sql);
+    err code = db_query(read);
+    *rows = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
+    db_done(read);
+    if (code == ERR_ok) {
+        code = db_settle(source->db);
+    }
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+}
+
+/* What is said at the end of an actor's line. */
+static err
+describe(const struct verify_source *source, char words[96], struct err_text *why)
+{
+    int64_t first = 0;
+    int64_t second = 0;
+    err code;
+    if (source->proof->is_dlq) {
+        code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 1", &first, why);
+        if (code == ERR_ok) {
+            code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 0", &second, why);
+        }
+        snprintf(words, 96, "%lld dead, %lld waiting", (long long)first, (long long)second);
+    } else {
+        code = count(source, "SELECT COUNT(*) FROM $parked", &first, why);
+        snprintf(words, 96, "stream at %lld, %lld parked", (long long)source->head, (long long)first);
+    }
+    return code;
+}
+
+static err
+prove(struct verify_survey *survey, struct verify_source *source, struct err_text *why)
+{
+    char words[96] = "";
+    int64_t before = survey->faults;
+    struct verify_report report = {
+        .now_ms = source->is_open ? clock_utc_ms() : 0, .stuck_ms = survey->stuck_ms, .say = say_fault, .context = source->name};
+    err code = check_stream(survey, source, why);
+    if (code == ERR_ok) {
+        code = describe(source, words, why);
+    }
+    if (code == ERR_ok) {
+        code = source->proof->verify(source->db, &report);
+        if (code == ERR_ok) {
+            code = db_settle(source->db);
+        }
+        code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    }
+    db_rollback(source->db);
+    if (code != ERR_ok) {
+        return code;
+    }
+    survey->faults += report.faults;
+    survey->rows_checked += report.rows_checked;
+    if (survey->faults == before) {
+        printf("%s: %s agree: %lld rows checked; %s\n", source->name, source->proof->what, (long long)report.rows_checked, words);
+    } else {
+        printf("%s: %lld faults in %lld rows; %s\n", source->name, (long long)(survey->faults - before),
+               (long long)report.rows_checked, words);
+    }
+    return ERR_ok;
+}
+
+/* --- all --- */
+
+static err
+survey_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
+{
+    err code = verify_place_say(survey, settings, why);
+    survey->stuck_ms = settings->stuck_ms;
+    if (code == ERR_ok) {
+        code = open_sources(survey, settings, why);
+    }
+    if (code != ERR_ok || survey->count == 0) {
+        return code;
+    }
+    say_absent(survey);
+    code = verify_place_check(survey, settings, why);
+    if (code == ERR_ok && survey->asks_shop) {
+        verify_place_ask(survey, settings);
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = check_file(survey, &survey->sources[i], why);
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = verify_read_positions(survey, &survey->sources[i], why);
+    }
+    if (code == ERR_ok) {
+        code = verify_read_hostings(survey, why);
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = verify_read_cursors(survey, &survey->sources[i], why);
+        if (code == ERR_ok) {
+            code = verify_read_rows(survey, &survey->sources[i], why);
+        }
+        db_rollback(survey->sources[i].db);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_letters(survey, why);
+    }
+    for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
+        code = prove(survey, &survey->sources[i], why);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_orders(survey, why);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_productions(survey, why);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_provider(survey, settings, why);
+    }
+    if (code == ERR_ok) {
+        code = verify_compare_menus(survey, why);
+    }
+    return code == ERR_ok ? verify_print_subscriptions(survey, why) : code;
+}
+
+err
+verify_all(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
+{
+    verify_marks_create(survey);
+    verify_rows_create(survey);
+    err code = survey_all(survey, settings, why);
+    for (size_t i = 0; i < survey->count; i++) {
+        db_close(&survey->sources[i].db);
+    }
+    verify_rows_destroy(survey);
+    verify_marks_destroy(survey);
+    return code;
+}
+
+/* The last line. Nothing was found is not the same as nothing is wrong. */
+static enum exit_status
+conclude(const struct verify_survey *survey)
+{
+    if (survey->count == 0) {
+        fprintf(stderr, "there is nothing to prove: no database of larder is there\n");
+        return EXIT_NOTHING;
+    }
+    if (survey->faults > 0) {
+        fprintf(stderr, "%lld faults\n", (long long)survey->faults);
+    }
+    if (survey->missing > 0) {
+        fprintf(stderr, "not all could be proved: %lld databases are missing\n", (long long)survey->missing);
+        return EXIT_NOTHING;
+    }
+    if (survey->faults == 0) {
+        printf("all agrees: %zu databases, %lld rows\n", survey->count, (long long)survey->rows_checked);
+    }
+    return survey->faults == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+static enum exit_status
+verify_run(struct command_line *line)
+{
+    static struct verify_survey survey = {.look_pause_ms = VERIFY_LOOK_PAUSE_MS, .asks_shop = true};
+    struct err_text why;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* faults are said between the lines, also into one file */
+    survey.named_by = verify_place_named_by(line);
+    err code = command_settings_checked(line, &why);
+    if (code == ERR_ok) {
+        code = command_expect(line, 0, 0, &why);
+    }
+    if (code == ERR_ok) {
+        code = verify_all(&survey, &line->settings, &why);
+    }
+    return code == ERR_ok ? conclude(&survey) : command_complain(line, code, &why);
+}
+
+const struct command verify_command = {
+    .name = "verify",
+    .arguments = "[settings]",
+    .summary = "prove from the databases that nothing was lost, doubled or oversold",
+    .help = "Reads snapshots of each database, also while the shop is open, and prints a line for each: that ledger, levels\n"
+            "and holds add up, that letters, their counters and kept events do; and a line for each subscription: that every\n"
+            "event is delivered, discarded, parked or still to come. What was given up must have its letter. Of each order that\n"
+            "has ended the units were sold or are back, and what was charged and not paid back is its price or nothing; every\n"
+            "charge has its order, what stock knows of productions is what the factory says, and copies of the menu are the\n"
+            "menu. An outside payment provider is asked what became of each charge (LARDER_PAYMENT_URL); charges that nobody can\n"
+            "be asked about are counted. An order that has stood in one step of its saga for longer than LARDER_STUCK_MS, beyond\n"
+            "what the step waits for by itself, is a fault as well. Each fault is a sentence on standard error that names the\n"
+            "first thing that does not add up.\n"
+            "\n"
+            "The first line says which databases are read, and why these; the last one that all agrees, or how many faults there\n"
+            "are. A shop that is running is asked which databases it has open. Of SQLite's files SQLite itself looks for damage.\n"
+            "\n"
+            "Exit status: 0 all agrees, 1 there are faults or a database cannot be read, 2 a setting is wrong, 5 there was nothing\n"
+            "to prove, or a database that should be there is not.\n",
+    .has_settings = true,
+    .run = verify_run,
+};

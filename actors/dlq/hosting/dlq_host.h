@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* What dlq_host.c (sources, copying, subscribers that are behind), dlq_host_letter.c (their letters) and dlq_subscription.c (clients
+ * without a database) share. Not for others. */
+#ifndef LARDER_DLQ_HOST_H
+#define LARDER_DLQ_HOST_H
+
+#include "dlq_host_store.h"
+#include "dlq/letter/dlq_letter.h"
+#include "dlq/dlq_state.h"
+#include "kit/stream/marks.h"
+
+/* The names under which the dlq subscribes for its clients. */
+#define DLQ_CLIENT_PREFIX "dlq."
+
+enum { DLQ_SUBSCRIPTIONS_MAX = 1000, DLQ_ANSWER_EARLY_MS = 200, DLQ_HOST_WORK_MS = 450, DLQ_LETTER_PAUSE_MS = 1000 };
+
+struct hosting;
+
+/* A stream that events are kept of, or whose HEAD was heard. What it says of itself is not part of any transaction. */
+struct host_source {
+    struct host_source *next;
+    char name[DLQ_TEXT_SIZE]; /* "stock/0" */
+    char actor[DLQ_TEXT_SIZE];
+    int shard;
+    int64_t head;       /* the last position that is known to exist */
+    int64_t oldest;     /* as its HEAD said; 0: no HEAD was heard */
+    int64_t orphan_ms;  /* when it was told last that a subscription of it has no client */
+    struct marks marks; /* of what is here, for the ages of clients */
+    int64_t trimmed;    /* nothing up to here is kept; 0: not known */
+    int64_t trimming;   /* by the batch under way; 0: it does not trim */
+};
+
+/* A receive that waits for an event. */
+struct receive {
+    struct receive *next;
+    struct hosting *hosting;
+    struct waiter *waiter;
+    int64_t deadline_ms;
+    int64_t after; /* the client has everything up to here */
+    int64_t credit;
+    bool is_new;      /* made by the batch under way, and gone when that is dropped */
+    bool is_answered; /* by the batch under way, and not when that is dropped */
+};
+
+/* What a batch may change of a hosting, and a rollback takes back. */
+struct hosting_values {
+    struct dlq_hosting_row row;
+    bool is_leaving;         /* its row is deleted */
+    bool is_dirty;           /* the row on disk has an older position, which is as good */
+    int64_t given;           /* of a client: the last event that it was ever sent */
+    bool is_prompt;          /* a subscriber that has nearly caught up: nothing more is copied for it */
+    int64_t letter_to;       /* what the letter says is kept */
+    int64_t letter_ms;       /* when it was told */
+    struct receive *receive; /* of a client: the one that waits */
+    bool is_asking;          /* a FETCH, or a new subscription, is under way */
+    struct id asked_id;      /* its id */
+    int64_t asked;           /* its position */
+    int64_t asked_ms;        /* when */
+    int64_t told;            /* the position that the source has confirmed to know */
+    int failures;            /* in a row */
+    int64_t retry_ms;        /* not before this */
+    err refusal;             /* the source cannot give what comes next: ERR_position_lost; ERR_ok otherwise */
+};
+
+/* Somebody for whom the events of one source are kept. */
+struct hosting {
+    struct hosting *next;
+    struct hosting *next_touched;
+    struct host_source *source;
+    bool is_new;
+    bool is_touched;
+    bool is_listed; /* the HEAD that is being read names it */
+    struct hosting_values committed;
+    struct hosting_values now;
+};
+
+/* A dlq.subscribe or dlq.unsubscribe that waits for the source. */
+struct host_asked {
+    struct host_asked *next;
+    struct waiter *waiter;
+    char source[DLQ_TEXT_SIZE];
+    char subscriber[DLQ_TEXT_SIZE];
+    bool is_new;
+    bool is_answered;
+};
+
+struct dlq_hosts {
+    struct host_source *sources;
+    struct hosting *hostings;
+    struct hosting *touched; /* by the batch under way */
+    struct receive *receives;
+    struct host_asked *asked;
+    struct wire_buffer events; /* of the page that is being made */
+    int64_t worked_ms;
+    struct metric *subscribers;
+    struct metric *clients;
+    struct metric *copied;
+};
+
+/* --- dlq_host.c --- */
+
+/* Must be called before anything in `now` is changed. */
+void
+host_touch(struct dlq_hosts *hosts, struct hosting *hosting);
+
+struct host_source *
+host_find_source(struct dlq_hosts *hosts, struct slice name);
+/* NULL: no such actor publishes events. */
+struct host_source *
+host_get_source(struct dlq *dlq, struct slice name);
+
+/* Those that leave with this batch are not found. */
+struct hosting *
+host_find(struct dlq_hosts *hosts, const struct host_source *source, struct slice subscriber);
+
+/* Adds one with its row. */
+MUST_CHECK err
+host_add(struct dlq *dlq, const struct dlq_hosting_row *row, struct hosting **hosting);
+MUST_CHECK err
+host_store(struct dlq *dlq, struct hosting *hosting);
+MUST_CHECK err
+host_remove(struct dlq *dlq, struct hosting *hosting);
+
+/* Asks the source for what is not here yet, and tells it what is. */
+MUST_CHECK err
+host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source);
+
+/* Events that are kept for it behind `after`, in order and without a gap: as many as `limit` and a frame allow. `last` is the last of
+ * them, `after` when there is none. The page's bytes live until the next one is made. */
+MUST_CHECK err
+host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct fetched *page, int64_t *last);
+
+/* The source has this database now: what was kept of another one is closed as stale. */
+MUST_CHECK err
+host_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, const struct id *incarnation);
+
+/* --- dlq_host_letter.c --- */
+
+/* Somebody is behind since then. Its row must be stored by the caller. */
+MUST_CHECK err
+host_open_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t behind_since_ms);
+
+/* Tells the letter how far events are kept, now and then. */
+MUST_CHECK err
+host_follow_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* Closes it, if there is one. `words` NULL: they stay. The row must be stored by the caller. */
+MUST_CHECK err
+host_close_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, enum dlq_state state, const char *words);
+
+/* --- dlq_subscription.c --- */
+
+/* Events came, or the client was replaced: answers its waiting receive, if there is something to say. */
+MUST_CHECK err
+subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* Whoever waits for an event is told why none comes any more. */
+void
+subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words);
+
+/* The source has forgotten the subscription because it was asked to. */
+MUST_CHECK err
+subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* Letters of clients that do not acknowledge. */
+MUST_CHECK err
+subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* Answers to any.subscribe and any.unsubscribe that were asked for a client. */
+MUST_CHECK err
+subscription_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* Those whose time is nearly over. */
+void
+subscription_expire(struct dlq *dlq, struct batch *batch);
+
+void
+subscription_committed(struct dlq_hosts *hosts);
+void
+subscription_dropped(struct dlq_hosts *hosts);
+void
+subscription_close(struct dlq_hosts *hosts);
+
+#endif

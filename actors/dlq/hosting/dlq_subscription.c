@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/*
+ * PURPOSE   Durable subscriptions of clients without a database: the dlq subscribes to the source in the client's name, keeps the
+ *           events and the position that the client has acknowledged, and gives them at least once, in order, as many as it is asked
+ *           for.
+ *
+ * MESSAGES  dlq.subscribe begins a session, the first time after any.subscribe at the source; an earlier session of the name is over.
+ *           dlq.receive acknowledges and waits for events. dlq.unsubscribe ends it, after any.unsubscribe at the source.
+ *
+ * STATE     Rows of $hosting with is_client. In memory the receives that wait, one per subscription, and the requests that wait for a
+ *           source: they are those of the batch under way too, and its end settles which are gone.
+ *
+ * FAILURES  A source that is away makes a new subscription and an unsubscribe `unavailable`; what is kept is given all the same. That
+ *           the source was asked for the end is on disk before it is asked: where its answer is lost, by a kill or by time, the
+ *           subscription ends here as soon as the source does not know it, and a session that was begun since goes on. After
+ *           a restart an acknowledgement of everything that is kept is believed: what was sent before is not known any more.
+ *
+ * LIMITS    DLQ_SUBSCRIPTIONS_MAX subscriptions, one receive waiting for each; a second one of its session takes its place.
+ */
+#include "dlq_host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kit/telemetry/log.h"
+
+/* --- receives --- */
+
+static void
+empty_page(const struct hosting *hosting, struct fetched *page)
+{
+    const struct dlq_hosting_row *row = &hosting->now.row;
+    *page = (struct fetched){0};
+    WIRE_SET(page, fetched, incarnation, row->incarnation);
+    WIRE_SET(page, fetched, head, hosting->source->head > row->copied ? hosting->source->head : row->copied);
+    WIRE_SET(page, fetched, events, (struct wire_list){0});
+}
+
+/* The receive that waits is answered, and does not any more. */
+static void
+finish_receive(struct batch *batch, struct hosting *hosting, const struct fetched *page)
+{
+    struct waiter *waiter = hosting->now.receive->waiter;
+    hosting->now.receive->is_answered = true;
+    hosting->now.receive = NULL;
+    waiter_answer(batch, &waiter, page);
+}
+
+static void
+finish_empty(struct batch *batch, struct hosting *hosting)
+{
+    struct fetched page;
+    empty_page(hosting, &page);
+    finish_receive(batch, hosting, &page);
+}
+
+void
+subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words)
+{
+    struct problem problem = {0};
+    if (hosting->now.receive == NULL) {
+        return;
+    }
+    struct waiter *waiter = hosting->now.receive->waiter;
+    hosting->now.receive->is_answered = true;
+    hosting->now.receive = NULL;
+    WIRE_SET(&problem, problem, detail, slice_of(words));
+    waiter_refuse(batch, &waiter, code, &problem);
+}
+
+err
+subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
+{
+    const struct receive *receive = hosting->now.receive;
+    struct fetched page;
+    int64_t last = 0;
+    if (receive == NULL || hosting->now.row.copied <= receive->after) {
+        return ERR_ok;
+    }
+    err code = host_read_page(dlq, hosting, receive->after, receive->credit, &page, &last);
+    if (code != ERR_ok || last == receive->after) {
+        return code;
+    }
+    host_touch(dlq->hosts, hosting);
+    WIRE_SET(&page, fetched, head, hosting->source->head > page.head ? hosting->source->head : page.head);
+    hosting->now.given = last > hosting->now.given ? last : hosting->now.given;
+    finish_receive(batch, hosting, &page);
+    return ERR_ok;
+}
+
+static void
+wait_for_event(struct dlq *dlq, struct batch *batch, struct item *item, struct hosting *hosting, int64_t after)
+{
+    const struct dlq_receive *body = item->body;
+    struct receive *receive = calloc(1, sizeof *receive);
+    if (receive == NULL) {
+        abort();
+    }
+    *receive = (struct receive){.next = dlq->hosts->receives,
+                                .hosting = hosting,
+                                .waiter = item_defer(batch, item),
+                                .deadline_ms = item->deadline_ms,
+                                .after = after,
+                                .credit = body->credit,
+                                .is_new = true};
+    waiter_mark_patient(receive->waiter);
+    dlq->hosts->receives = receive;
+    hosting->now.receive = receive;
+}
+
+void
+subscription_expire(struct dlq *dlq, struct batch *batch)
+{
+    for (struct receive *receive = dlq->hosts->receives; receive != NULL; receive = receive->next) {
+        if (!receive->is_answered && receive->deadline_ms - DLQ_ANSWER_EARLY_MS <= batch->now_ms) {
+            host_touch(dlq->hosts, receive->hosting);
+            finish_empty(batch, receive->hosting);
+        }
+    }
+}
+
+int64_t
+dlq_host_next_ms(const struct dlq *dlq)
+{
+    int64_t next_ms = INT64_MAX;
+    for (const struct receive *receive = dlq->hosts->receives; receive != NULL; receive = receive->next) {
+        int64_t due_ms = receive->deadline_ms - DLQ_ANSWER_EARLY_MS;
+        next_ms = due_ms < next_ms ? due_ms : next_ms;
+    }
+    return next_ms;
+}
+
+/* --- dlq.receive --- */
+
+static struct hosting *
+find_client(struct dlq *dlq, struct slice source_name, struct slice name)
+{
+    char subscriber[DLQ_TEXT_SIZE];
+    const struct host_source *source = host_find_source(dlq->hosts, source_name);
+    (void)snprintf(subscriber, sizeof subscriber, DLQ_CLIENT_PREFIX "%.*s", (int)name.size, (const char *)name.data);
+    struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(subscriber));
+    return hosting != NULL && hosting->now.row.is_client ? hosting : NULL;
+}
+
+static void
+refuse_unknown(struct batch *batch, struct item *item, struct slice source, struct slice name)
+{
+    item_refuse(batch, item, ERR_unknown_subscriber, "%.*s has no subscription of %.*s here; subscribe first", (int)name.size,
+                (const char *)name.data, (int)source.size, (const char *)source.data);
+}
+
+/* Whether the request may go on. */
+static bool
+check_receive(struct batch *batch, struct item *item, const struct hosting *hosting)
+{
+    const struct dlq_receive *body = item->body;
+    if (hosting == NULL) {
+        refuse_unknown(batch, item, body->source, body->name);
+        return false;
+    }
+    if (!id_equal(&hosting->now.row.session, &body->session)) {
+        item_refuse(batch, item, ERR_session_replaced, "%.*s has subscribed to %s anew, this session is over", (int)body->name.size,
+                    (const char *)body->name.data, hosting->now.row.source);
+        return false;
+    }
+    if (body->position > hosting->now.given) {
+        item_refuse(batch, item, ERR_invalid_field, "dlq_receive.position: %lld was never sent, the last event that was is %lld",
+                    (long long)body->position, (long long)hosting->now.given);
+        return false;
+    }
+    return true;
+}
+
+/* What was acknowledged once and is wanted again is given as long as it is kept: what the page lacks is never passed over. */
+static err
+check_kept(struct dlq *dlq, struct batch *batch, struct item *item, const struct hosting *hosting)
+{
+    const struct dlq_receive *body = item->body;
+    struct fetched page;
+    int64_t last = 0;
+    if (body->position >= hosting->now.row.position || body->credit == 0) {
+        return ERR_ok;
+    }
+    err code = host_read_page(dlq, hosting, body->position, body->credit, &page, &last);
+    if (code == ERR_ok && (page.events.count == 0 || last - body->position != (int64_t)page.events.count)) {
+        item_refuse(batch, item, ERR_position_lost,
+                    "dlq_receive.position: %lld, but %.*s has acknowledged up to %lld, and what is before is not kept any more",
+                    (long long)body->position, (int)body->name.size, (const char *)body->name.data,
+                    (long long)hosting->now.row.position);
+    }
+    return code;
+}
+
+err
+dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
+{
+    const struct dlq_receive *body = item->body;
+    struct hosting *hosting = find_client(dlq, body->source, body->name);
+    if (!check_receive(batch, item, hosting)) {
+        return ERR_ok;
+    }
+    err kept = check_kept(dlq, batch, item, hosting);
+    if (kept != ERR_ok || item_outcome(item) != ERR_COUNT) {
+        return kept;
+    }
+    struct hosting_values *now = &hosting->now;
+    host_touch(dlq->hosts, hosting);
+    err code = ERR_ok;
+    if (body->position > now->row.position) {
+        now->row.position = body->position;
+        code = host_store(dlq, hosting);
+    }
+    if (now->receive != NULL) {
+        finish_empty(batch, hosting);
+    }
+    struct fetched page;
+    int64_t after = body->position;
+    int64_t last = 0;
+    code = code == ERR_ok ? host_read_page(dlq, hosting, after, body->credit, &page, &last) : code;
+    if (code != ERR_ok) {
+        return code;
+    }
+    if (last > after || body->credit == 0 || item->deadline_ms - DLQ_ANSWER_EARLY_MS <= batch->now_ms) {
+        now->given = last > now->given ? last : now->given;
+        WIRE_SET(&page, fetched, head, hosting->source->head > page.head ? hosting->source->head : page.head);
+        item_answer(batch, item, &page);
+        return ERR_ok;
+    }
+    wait_for_event(dlq, batch, item, hosting, after);
+    return ERR_ok;
+}
+
+/* --- subscribe, unsubscribe --- */
+
+static struct dlq_session
+session_of(const struct hosting *hosting)
+{
+    struct dlq_session session = {0};
+    WIRE_SET(&session, dlq_session, session, hosting->now.row.session);
+    WIRE_SET(&session, dlq_session, position, hosting->now.row.position);
+    WIRE_SET(&session, dlq_session, incarnation, hosting->now.row.incarnation);
+    return session;
+}
+
+static err
+begin_session(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct id *request)
+{
+    struct id session = id_derive(request, "session");
+    host_touch(dlq->hosts, hosting);
+    if (!id_equal(&session, &hosting->now.row.session)) {
+        subscription_end(batch, hosting, ERR_session_replaced, "somebody has subscribed under this name anew, this session is over");
+    }
+    hosting->now.row.session = session;
+    return host_store(dlq, hosting);
+}
+
+static struct host_asked *
+defer(struct dlq *dlq, struct batch *batch, struct item *item, struct slice source, struct slice name)
+{
+    struct host_asked *asked = calloc(1, sizeof *asked);
+    if (asked == NULL) {
+        abort();
+    }
+    asked->waiter = item_defer(batch, item);
+    asked->is_new = true;
+    dlq_copy(asked->source, sizeof asked->source, source);
+    (void)snprintf(asked->subscriber, sizeof asked->subscriber, DLQ_CLIENT_PREFIX "%.*s", (int)name.size, (const char *)name.data);
+    asked->next = dlq->hosts->asked;
+    dlq->hosts->asked = asked;
+    return asked;
+}
+
+static void
+ask_source(struct batch *batch, const struct item *item, const struct host_source *source, enum op op, const struct host_asked *asked,
+           const void *body)
+{
+    batch_ask(batch, &(struct ask){
+                         .actor = source->actor,
+                         .shard = source->shard,
+                         .op = op,
+                         .id = id_derive(&item->id, "source"),
+                         .again = item->again,
+                         .deadline_ms = item->deadline_ms,
+                         .traceparent = item->traceparent,
+                         .body = body,
+                         .context = asked->waiter,
+                     });
+}
+
+static int
+count_subscriptions(const struct dlq_hosts *hosts)
+{
+    int count = 0;
+    for (const struct hosting *hosting = hosts->hostings; hosting != NULL; hosting = hosting->next) {
+        count += hosting->now.row.is_client && !hosting->now.is_leaving ? 1 : 0;
+    }
+    for (const struct host_asked *asked = hosts->asked; asked != NULL; asked = asked->next) {
+        count += asked->is_answered ? 0 : 1;
+    }
+    return count;
+}
+
+err
+dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
+{
+    const struct dlq_subscribe *body = item->body;
+    const struct host_source *source = host_get_source(dlq, body->source);
+    struct hosting *hosting = find_client(dlq, body->source, body->name);
+    if (source == NULL) {
+        item_refuse(batch, item, ERR_invalid_field, "dlq_subscribe.source: there is no source %.*s", (int)body->source.size,
+                    (const char *)body->source.data);
+        return ERR_ok;
+    }
+    if (hosting != NULL) {
+        err code = begin_session(dlq, batch, hosting, &item->id);
+        struct dlq_session session = session_of(hosting);
+        item_answer(batch, item, &session);
+        return code;
+    }
+    bool is_short = dlq_room_is_short(dlq->room, dlq_tally_total(dlq->tally));
+    if (is_short || count_subscriptions(dlq->hosts) >= DLQ_SUBSCRIPTIONS_MAX) {
+        item_refuse(batch, item, ERR_overloaded,
+                    is_short ? "there is no room for more events" : "there are %d subscriptions, which is all", DLQ_SUBSCRIPTIONS_MAX);
+        return ERR_ok;
+    }
+    const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
+    struct subscribe subscribe = {0};
+    WIRE_SET(&subscribe, subscribe, subscriber, slice_of(asked->subscriber));
+    if (WIRE_HAS(body, dlq_subscribe, from_start) && body->from_start) {
+        WIRE_SET(&subscribe, subscribe, from_start, true);
+    }
+    ask_source(batch, item, source, OP_any_subscribe, asked, &subscribe);
+    return ERR_ok;
+}
+
+err
+dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
+{
+    const struct dlq_unsubscribe *body = item->body;
+    struct hosting *hosting = find_client(dlq, body->source, body->name);
+    if (hosting == NULL) {
+        refuse_unknown(batch, item, body->source, body->name);
+        return ERR_ok;
+    }
+    host_touch(dlq->hosts, hosting);
+    hosting->now.row.ended = hosting->now.row.session;
+    const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
+    struct unsubscribe unsubscribe = {0};
+    WIRE_SET(&unsubscribe, unsubscribe, subscriber, slice_of(asked->subscriber));
+    ask_source(batch, item, hosting->source, OP_any_unsubscribe, asked, &unsubscribe);
+    return host_store(dlq, hosting);
+}
+
+/* --- what the source says --- */
+
+static err
+take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, const struct subscribed *subscribed)
+{
+    struct host_source *source = host_get_source(dlq, slice_of(asked->source));
+    err code = host_meet(dlq, batch, source, &subscribed->incarnation);
+    struct hosting *hosting = host_find(dlq->hosts, source, slice_of(asked->subscriber));
+    if (code == ERR_ok && hosting == NULL) {
+        struct dlq_hosting_row row = {.is_client = true,
+                                      .incarnation = subscribed->incarnation,
+                                      .position = subscribed->position,
+                                      .copied = subscribed->position};
+        dlq_copy(row.source, sizeof row.source, slice_of(asked->source));
+        dlq_copy(row.subscriber, sizeof row.subscriber, slice_of(asked->subscriber));
+        code = host_add(dlq, &row, &hosting);
+    }
+    code = code == ERR_ok ? begin_session(dlq, batch, hosting, waiter_id(asked->waiter)) : code;
+    if (code != ERR_ok) {
+        return code;
+    }
+    source->head = subscribed->head > source->head ? subscribed->head : source->head;
+    struct dlq_session session = session_of(hosting);
+    struct waiter *waiter = asked->waiter;
+    waiter_answer(batch, &waiter, &session);
+    return host_pump(dlq, batch, source);
+}
+
+err
+subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
+{
+    host_touch(dlq->hosts, hosting);
+    subscription_end(batch, hosting, ERR_unknown_subscriber, "the subscription was ended");
+    err code = host_close_letter(dlq, batch, hosting, DLQ_STALE, "the subscription was ended");
+    return code == ERR_ok ? host_remove(dlq, hosting) : code;
+}
+
+static err
+take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked *asked)
+{
+    const struct host_source *source = host_find_source(dlq->hosts, slice_of(asked->source));
+    struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(asked->subscriber));
+    err code = hosting == NULL ? ERR_ok : subscription_finish(dlq, batch, hosting);
+    struct nothing nothing = {0};
+    struct waiter *waiter = asked->waiter;
+    waiter_answer(batch, &waiter, &nothing);
+    return code;
+}
+
+err
+subscription_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
+{
+    struct host_asked *asked = dlq->hosts->asked;
+    struct waiter *waiter = item->context;
+    while (asked != NULL && asked->waiter != waiter) {
+        asked = asked->next;
+    }
+    if (asked == NULL) {
+        struct problem problem = {0};
+        WIRE_SET(&problem, problem, detail,
+                 slice_of("the dlq lost its database while it asked the source; ask again with the same id"));
+        waiter_refuse(batch, &waiter, ERR_unavailable, &problem);
+        return ERR_ok;
+    }
+    asked->is_answered = true;
+    if (item->op == OP_any_unsubscribe && (item->status == ERR_ok || item->status == ERR_unknown_subscriber)) {
+        return take_unsubscribed(dlq, batch, asked);
+    }
+    if (item->status == ERR_ok) {
+        return take_subscribed(dlq, batch, asked, item->body);
+    }
+    waiter_refuse(batch, &waiter, item->status, item->body);
+    return ERR_ok;
+}
+
+/* --- who does not acknowledge --- */
+
+err
+subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
+{
+    struct hosting_values *now = &hosting->now;
+    bool is_behind = now->row.position < now->row.copied;
+    int64_t age_ms = is_behind ? marks_age_ms(&hosting->source->marks, now->row.position, batch->now_ms) : 0;
+    bool is_prompt = age_ms < dlq->settings->behind_ms;
+    if (now->row.since_ms == 0) {
+        if (is_prompt || dlq_room_is_full(dlq->room, dlq_tally_total(dlq->tally))) {
+            return ERR_ok;
+        }
+        log_warn("client_is_behind", LOG_TEXT("source", now->row.source), LOG_TEXT("subscriber", now->row.subscriber),
+                 LOG_I64("position", now->row.position), LOG_I64("copied", now->row.copied), LOG_I64("age_ms", age_ms));
+        err code = host_open_letter(dlq, batch, hosting, batch->now_ms - age_ms);
+        return code == ERR_ok ? host_store(dlq, hosting) : code;
+    }
+    if (!is_behind || (is_prompt && now->row.position >= now->letter_to)) {
+        err code = host_close_letter(dlq, batch, hosting, DLQ_DONE, NULL);
+        return code == ERR_ok ? host_store(dlq, hosting) : code;
+    }
+    return host_follow_letter(dlq, batch, hosting);
+}
+
+/* --- the batch --- */
+
+static void
+settle_receives(struct dlq_hosts *hosts, bool is_committed)
+{
+    struct receive **at = &hosts->receives;
+    while (*at != NULL) {
+        struct receive *receive = *at;
+        bool is_gone = is_committed ? receive->is_answered : receive->is_new;
+        receive->is_new = receive->is_new && !is_committed;
+        receive->is_answered = false;
+        if (is_gone) {
+            *at = receive->next;
+            free(receive);
+        } else {
+            at = &receive->next;
+        }
+    }
+}
+
+static void
+settle_asked(struct dlq_hosts *hosts, bool is_committed)
+{
+    struct host_asked **at = &hosts->asked;
+    while (*at != NULL) {
+        struct host_asked *asked = *at;
+        bool is_gone = is_committed ? asked->is_answered : asked->is_new;
+        asked->is_new = asked->is_new && !is_committed;
+        asked->is_answered = false;
+        if (is_gone) {
+            *at = asked->next;
+            free(asked);
+        } else {
+            at = &asked->next;
+        }
+    }
+}
+
+void
+subscription_committed(struct dlq_hosts *hosts)
+{
+    settle_receives(hosts, true);
+    settle_asked(hosts, true);
+}
+
+void
+subscription_dropped(struct dlq_hosts *hosts)
+{
+    settle_receives(hosts, false);
+    settle_asked(hosts, false);
+}
+
+void
+subscription_close(struct dlq_hosts *hosts)
+{
+    while (hosts->receives != NULL) {
+        struct receive *receive = hosts->receives;
+        hosts->receives = receive->next;
+        free(receive);
+    }
+    while (hosts->asked != NULL) {
+        struct host_asked *asked = hosts->asked;
+        hosts->asked = asked->next;
+        free(asked);
+    }
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+/* An actor's own stream of events: outbox, durable subscribers, FETCH and HEAD. */
+#ifndef LARDER_KIT_SOURCE_H
+#define LARDER_KIT_SOURCE_H
+
+#include "kit/base/arena.h"
+#include "kit/db/db.h"
+#include "kit/base/settings.h"
+#include "kit/durable/shard.h"
+#include "wire.h"
+
+struct source;
+
+/* What is emitted; everything is copied or encoded at once. */
+struct source_fact {
+    enum event_type type;
+    struct id cause; /* what it comes of; zero: nothing that has an id */
+    struct slice key;
+    int64_t time_ms;
+    struct slice traceparent;
+    const void *body; /* struct of the event's body */
+};
+
+/* `name` is "stock/0". Nothing is read before source_load(). */
+struct source *
+source_create(const char *name, const char *actor, const struct settings *settings, struct shard *shard);
+
+void
+source_destroy(struct source **source);
+
+/* Reads the subscribers, and makes those known that events.def names. Inside a transaction of the caller. */
+MUST_CHECK err
+source_load(struct source *source);
+
+/* --- inside a batch --- */
+
+/* Adds an event to the batch; a durable one gets the next seq, and with it an id that no other event has, whatever causes both. */
+void
+source_emit(struct source *source, struct arena *arena, const struct source_fact *fact);
+
+/* The seq that the next durable event will get. */
+int64_t
+source_next_seq(const struct source *source);
+
+/* How many durable events the batch has. */
+int64_t
+source_emitted(const struct source *source);
+
+/* Queues the outbox rows, and the positions and the trimming when they are due. */
+MUST_CHECK err
+source_queue(struct source *source);
+
+/* Whether positions or trimming want a commit though no batch does. */
+bool
+source_is_due(const struct source *source);
+
+/* After the commit (and after shard_advanced()): publishes on the raw PUB socket, HEAD behind events that moved it. */
+void
+source_committed(struct source *source, void *publisher, int64_t now_ms);
+
+void
+source_dropped(struct source *source);
+
+/* Publishes HEAD. */
+void
+source_publish_head(struct source *source, void *publisher, int64_t now_ms);
+
+/* --- what subscribers ask; outside of queued writes --- */
+
+/* Confirms, and reads what is behind the position. With `host` it is the host's position that is confirmed: what he keeps for the
+ * subscriber is trimmed here. ERR_kept_elsewhere: what comes next is with the host. */
+MUST_CHECK err
+source_fetch(struct source *source, struct arena *arena, const struct fetch *fetch, struct fetched *reply, struct err_text *why);
+
+/* Both write: they belong into the batch's transaction. */
+MUST_CHECK err
+source_subscribe(struct source *source, const struct subscribe *subscribe, struct subscribed *reply, struct err_text *why);
+MUST_CHECK err
+source_unsubscribe(struct source *source, const struct unsubscribe *unsubscribe, struct err_text *why);
+
+#endif
