@@ -93,7 +93,7 @@ struct auth *
 auth_create(const struct settings *settings, struct upstream *upstream)
 {
     struct auth *auth = calloc(1, sizeof *auth);
-    const struct nothing nothing = {0};
+    const struct wire_nothing nothing = {0};
     assert(auth != NULL);
     auth->upstream = upstream;
     auth->next_ask_us = INT64_MAX; /* when the first token comes, and each minute from then on */
@@ -180,7 +180,7 @@ take_keys(struct auth *auth, struct wire_list list)
     struct key keys[KEYS_MAX];
     size_t count = 0;
     size_t same = 0;
-    struct user_key given;
+    struct wire_user_key given;
     memset(keys, 0, sizeof keys);
     while (count < KEYS_MAX && wire_list_next(&list, &user_key_body, &given)) {
         struct key *key = &keys[count++];
@@ -203,7 +203,7 @@ static void
 keys_answered(struct upstream_call *call, const struct upstream_reply *reply)
 {
     struct auth *auth = (struct auth *)(void *)((char *)call - offsetof(struct auth, call));
-    struct user_key_set set;
+    struct wire_user_key_set set;
     struct err_text why = {""};
     err failed = reply->status;
     if (failed != ERR_ok) {

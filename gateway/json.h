@@ -19,7 +19,7 @@
 /* Room for the struct of any body. */
 union json_any {
     uint64_t has;
-#define BODY(body_name, growth, doc) struct body_name body_name##_value;
+#define BODY(body_name, growth, doc) struct wire_##body_name body_name##_value;
 #include "bodies.def"
 };
 

@@ -53,12 +53,12 @@ is_worth_another(err status, const struct err_text *why, int64_t *pause)
 static err
 subscribe(struct subscription *subscription)
 {
-    struct dlq_subscribe body = {0};
+    struct wire_dlq_subscribe body = {0};
     WIRE_SET(&body, dlq_subscribe, name, subscription->name);
     WIRE_SET(&body, dlq_subscribe, source, subscription->source);
     WIRE_SET(&body, dlq_subscribe, from_start, true);
     struct larder_options options = {.id = id_new()};
-    struct dlq_session session;
+    struct wire_dlq_session session;
     struct err_text why = {""};
     int64_t pause = PAUSE_FIRST_MS;
     err status = ERR_ok;
@@ -75,7 +75,7 @@ subscribe(struct subscription *subscription)
 
 /* Here is where an event has its effect. */
 static void
-process(const struct event_header *header)
+process(const struct wire_event_header *header)
 {
     printf("%" PRId64 " %.*s %.*s\n", header->seq, (int)header->type.size, (const char *)header->type.data, (int)header->key.size,
            (const char *)header->key.data);
@@ -84,11 +84,11 @@ process(const struct event_header *header)
 
 /* A page's events in order; the position moves with each. */
 static err
-process_page(struct subscription *subscription, const struct fetched *page)
+process_page(struct subscription *subscription, const struct wire_fetched *page)
 {
     struct wire_list events = page->events;
-    struct fetched_event event;
-    struct event_header header;
+    struct wire_fetched_event event;
+    struct wire_event_header header;
     struct err_text why = {""};
     while (subscription->left != 0 && wire_list_next(&events, &fetched_event_body, &event)) {
         err status = wire_decode(&event_header_body, event.header, &header, &why);
@@ -107,14 +107,14 @@ process_page(struct subscription *subscription, const struct fetched *page)
 static err
 receive(struct subscription *subscription)
 {
-    struct dlq_receive body = {0};
+    struct wire_dlq_receive body = {0};
     WIRE_SET(&body, dlq_receive, name, subscription->name);
     WIRE_SET(&body, dlq_receive, source, subscription->source);
     WIRE_SET(&body, dlq_receive, session, subscription->session);
     WIRE_SET(&body, dlq_receive, position, subscription->position);
     WIRE_SET(&body, dlq_receive, credit, subscription->left == 0 ? 0 : subscription->credit);
     struct larder_options options = {.timeout_ms = WAIT_MS, .attempt_ms = WAIT_MS};
-    struct fetched page;
+    struct wire_fetched page;
     struct err_text why = {""};
     int64_t pause = PAUSE_FIRST_MS;
     err status = ERR_ok;

@@ -62,11 +62,11 @@ struct worker {
 };
 
 union bench_body {
-    struct nothing nothing;
-    struct stock_get get;
-    struct stock_take take;
-    struct sales_show show;
-    struct sales_checkout checkout;
+    struct wire_nothing nothing;
+    struct wire_stock_get get;
+    struct wire_stock_take take;
+    struct wire_sales_show show;
+    struct wire_sales_checkout checkout;
 };
 
 static size_t
@@ -132,7 +132,7 @@ fill_body(union bench_body *body, enum op op, struct slice product, struct wire_
     } else if (op == OP_sales_checkout) {
         WIRE_SET(&body->checkout, sales_checkout, product, product);
     } else if (op == OP_stock_take) {
-        struct stock_line line = {0};
+        struct wire_stock_line line = {0};
         struct wire_list list = {0};
         WIRE_SET(&line, stock_line, product, product);
         WIRE_SET(&line, stock_line, quantity, 1);

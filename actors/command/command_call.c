@@ -47,7 +47,7 @@ static enum exit_status
 print_refusal(const struct larder_reply *reply)
 {
     struct wire_buffer out = {0};
-    struct problem problem = reply->problem;
+    struct wire_problem problem = reply->problem;
     problem_write(reply->status, problem.has == 0 ? NULL : &problem, &reply->id, &out);
     print_buffer(stderr, &out);
     return EXIT_REFUSED;
@@ -59,7 +59,7 @@ ping_answered(const struct command_line *line, const char *place, const struct l
     if (reply->status != ERR_ok) {
         return print_refusal(reply);
     }
-    struct pong pong;
+    struct wire_pong pong;
     struct err_text why;
     err code = larder_reply_decode(reply, &pong, &why);
     if (code != ERR_ok) {
@@ -96,7 +96,7 @@ ping_run(struct command_line *line)
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }
-    struct nothing nothing = {0};
+    struct wire_nothing nothing = {0};
     struct larder_request request = {.op = OP_any_ping, .body = &nothing, .options = {.timeout_ms = timeout_ms}};
     struct larder_reply reply;
     (void)larder_client_call(client, &request, &reply);

@@ -150,7 +150,7 @@ write_body(const struct wire_body *body, struct slice frame, struct wire_buffer 
 }
 
 static void
-write_json(const struct event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
+write_json(const struct wire_event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
 {
     write_words("{\"header\":", out);
     json_write(&event_header_body, header, out);
@@ -160,7 +160,7 @@ write_json(const struct event_header *header, const struct wire_body *body, stru
 }
 
 static void
-write_line(const struct event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
+write_line(const struct wire_event_header *header, const struct wire_body *body, struct slice frame, struct wire_buffer *out)
 {
     char time_text[JSON_TIME_SIZE];
     json_time_format(header->time, time_text);
@@ -179,7 +179,7 @@ print_event(struct tail *tail, struct slice topic, struct slice header_frame, st
     if (is_head && !tail->shows_heads) {
         return;
     }
-    struct event_header header;
+    struct wire_event_header header;
     struct err_text why;
     if (wire_decode(&event_header_body, header_frame, &header, &why) != ERR_ok) {
         fprintf(stderr, "larder tail: a header cannot be read: %s\n", why.text);

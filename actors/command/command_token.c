@@ -47,7 +47,7 @@ token_options(struct command_line *line, struct wanted *wanted, struct err_text 
 }
 
 static err
-token_body(const struct wanted *wanted, struct user_issue *body, struct err_text *why)
+token_body(const struct wanted *wanted, struct wire_user_issue *body, struct err_text *why)
 {
     struct id user;
     enum role role = wanted->role == NULL ? ROLE_COUNT : role_find(slice_of(wanted->role));
@@ -74,7 +74,7 @@ static enum exit_status
 token_run(struct command_line *line)
 {
     struct wanted wanted = {0};
-    struct user_issue body = {0};
+    struct wire_user_issue body = {0};
     struct larder_client *client = NULL;
     struct err_text why = {""};
     int shards = 0;
@@ -89,7 +89,7 @@ token_run(struct command_line *line)
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }
-    struct user_session session;
+    struct wire_user_session session;
     code = user_client_issue(client, NULL, &body, &session, &why);
     if (code == ERR_ok) {
         printf("%.*s\n", (int)session.token.size, (const char *)session.token.data);

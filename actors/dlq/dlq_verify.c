@@ -94,7 +94,7 @@ static bool
 is_history(struct slice history, int64_t count)
 {
     struct wire_list list = {.data = history.data, .size = history.size, .count = (uint32_t)count};
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     int64_t found = 0;
     while (found < count && wire_list_next(&list, &letter_attempt_body, &attempt)) {
         found++;
@@ -106,7 +106,7 @@ is_history(struct slice history, int64_t count)
 static const char *
 event_fault(struct db_statement *row)
 {
-    struct event_header header;
+    struct wire_event_header header;
     struct err_text why;
     if (db_bytes(row, AT_HEADER).size == 0) {
         return NULL;
@@ -375,7 +375,7 @@ check_kept_events(struct proof *proof)
     err code = db_query(rows);
     proof->told = 0;
     while (code == ERR_ok && db_next(rows)) {
-        struct event_header header;
+        struct wire_event_header header;
         struct err_text why;
         struct slice source = db_bytes(rows, 0);
         if (wire_decode(&event_header_body, db_bytes(rows, 2), &header, &why) != ERR_ok || !slice_equal(header.source, source) ||

@@ -113,10 +113,10 @@ find_asked(struct factory *factory, const struct waiter *waiter)
 
 /* --- words --- */
 
-static struct production
+static struct wire_production
 production_body_of(const struct factory_production *from)
 {
-    struct production body = {0};
+    struct wire_production body = {0};
     WIRE_SET(&body, production, id, from->id);
     WIRE_SET(&body, production, product, slice_of(from->product));
     WIRE_SET(&body, production, quantity, from->quantity);
@@ -140,7 +140,7 @@ production_body_of(const struct factory_production *from)
 static void
 answer(struct batch *batch, struct item *item, const struct factory_production *production)
 {
-    struct production body = production_body_of(production);
+    struct wire_production body = production_body_of(production);
     item_answer(batch, item, &body);
 }
 
@@ -149,7 +149,7 @@ answer(struct batch *batch, struct item *item, const struct factory_production *
 static err
 handle_alarm(struct factory *factory, struct batch *batch, const struct item *item)
 {
-    const struct stock_alarm *alarm = item->body;
+    const struct wire_stock_alarm *alarm = item->body;
     struct factory_shelf shelf;
     struct factory_production production;
     bool is_open = false;
@@ -206,7 +206,7 @@ ask_for_level(struct factory *factory, struct batch *batch, struct item *item, s
     asked->is_new = true;
     asked->next = factory->asked;
     factory->asked = asked;
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, product);
     batch_ask(batch, &(struct ask){
                          .actor = "stock",
@@ -224,7 +224,7 @@ ask_for_level(struct factory *factory, struct batch *batch, struct item *item, s
 static err
 handle_produce(struct factory *factory, struct batch *batch, struct item *item)
 {
-    const struct factory_produce *produce = item->body;
+    const struct wire_factory_produce *produce = item->body;
     struct slice product = demo_sku_of(WIRE_HAS(produce, factory_produce, product) ? produce->product : (struct slice){0});
     int64_t quantity = WIRE_HAS(produce, factory_produce, quantity) ? produce->quantity : 0;
     struct factory_shelf shelf;
@@ -252,7 +252,7 @@ handle_produce(struct factory *factory, struct batch *batch, struct item *item)
 static err
 handle_get(struct factory *factory, struct batch *batch, struct item *item)
 {
-    const struct factory_get *get = item->body;
+    const struct wire_factory_get *get = item->body;
     struct factory_production production;
     bool found = false;
     err code = factory_store_find(&factory->store, &get->id, &production, &found);
@@ -272,7 +272,7 @@ handle_get(struct factory *factory, struct batch *batch, struct item *item)
 static err
 answer_page(struct factory *factory, struct batch *batch, struct item *item, int64_t before)
 {
-    const struct factory_list *list = item->body;
+    const struct wire_factory_list *list = item->body;
     struct slice product = WIRE_HAS(list, factory_list, product) ? demo_sku_of(list->product) : (struct slice){0};
     int64_t limit = WIRE_HAS(list, factory_list, limit) ? list->limit : PAGE_DEFAULT;
     struct db_statement *rows = NULL;
@@ -286,12 +286,12 @@ answer_page(struct factory *factory, struct batch *batch, struct item *item, int
     factory->page.size = 0;
     while (factory_store_next(rows, &production)) {
         if (count++ < limit) {
-            struct production body = production_body_of(&production);
+            struct wire_production body = production_body_of(&production);
             wire_list_add(&page, &production_body, &body, &factory->page);
         }
     }
     wire_list_end(&page, &factory->page);
-    struct productions reply = {0};
+    struct wire_productions reply = {0};
     WIRE_SET(&reply, productions, productions, page);
     WIRE_SET(&reply, productions, has_more, count > limit);
     item_answer(batch, item, &reply);
@@ -301,7 +301,7 @@ answer_page(struct factory *factory, struct batch *batch, struct item *item, int
 static err
 handle_list(struct factory *factory, struct batch *batch, struct item *item)
 {
-    const struct factory_list *list = item->body;
+    const struct wire_factory_list *list = item->body;
     if (!WIRE_HAS(list, factory_list, before)) {
         return answer_page(factory, batch, item, INT64_MAX);
     }
@@ -321,7 +321,7 @@ handle_list(struct factory *factory, struct batch *batch, struct item *item)
 static err
 handle_callback(struct factory *factory, struct batch *batch, struct item *item)
 {
-    const struct factory_callback *callback = item->body;
+    const struct wire_factory_callback *callback = item->body;
     struct factory_production production;
     uint8_t hash[FACTORY_HASH_SIZE];
     bool found = false;
@@ -351,7 +351,7 @@ handle_callback(struct factory *factory, struct batch *batch, struct item *item)
 static err
 handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
 {
-    const struct factory_cancel *cancel = item->body;
+    const struct wire_factory_cancel *cancel = item->body;
     struct factory_production production;
     bool found = false;
     err code = factory_store_find(&factory->store, &cancel->id, &production, &found);
@@ -406,7 +406,7 @@ handle_request(struct factory *factory, struct batch *batch, struct item *item)
 static void
 refuse_forgotten(struct batch *batch, struct waiter *waiter)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("the factory lost its database while it asked stock; ask again with the same id"));
     waiter_refuse(batch, &waiter, ERR_unavailable, &problem);
 }
@@ -414,9 +414,9 @@ refuse_forgotten(struct batch *batch, struct waiter *waiter)
 static void
 refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waiter)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     if (reply->body != NULL) {
-        problem = *(const struct problem *)reply->body;
+        problem = *(const struct wire_problem *)reply->body;
     } else {
         WIRE_SET(&problem, problem, detail, slice_of("stock did not say how full the shelf is"));
     }
@@ -424,9 +424,9 @@ refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waite
 }
 
 static void
-refuse_full(struct batch *batch, const struct stock_level *level, struct waiter *waiter)
+refuse_full(struct batch *batch, const struct wire_stock_level *level, struct waiter *waiter)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("the shelf cannot count that many"));
     WIRE_SET(&problem, problem, product, level->product);
     WIRE_SET(&problem, problem, available, level->available);
@@ -436,7 +436,7 @@ refuse_full(struct batch *batch, const struct stock_level *level, struct waiter 
 static err
 handle_level(struct factory *factory, struct batch *batch, const struct item *reply, const struct asked *asked)
 {
-    const struct stock_level *level = reply->body;
+    const struct wire_stock_level *level = reply->body;
     struct waiter *waiter = asked->waiter;
     struct factory_level known = factory_level_of_stock(level);
     known.refused = 1; /* who orders by hand gets a lot, also for a full shelf */
@@ -459,7 +459,7 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
             return code;
         }
     }
-    struct production body = production_body_of(&production);
+    struct wire_production body = production_body_of(&production);
     waiter_answer(batch, &waiter, &body);
     return ERR_ok;
 }

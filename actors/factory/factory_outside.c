@@ -121,7 +121,7 @@ message_of(struct factory *factory, struct batch *batch, const struct factory_pr
 static err
 bury(struct factory *factory, struct batch *batch, struct factory_production *production, struct calls *calls, err reason)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     calls->told = production->attempts > calls->told ? production->attempts : calls->told + 1;
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, &production->id));
     WIRE_SET(&burial, burial, kind, slice_of("call"));

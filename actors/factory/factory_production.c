@@ -25,7 +25,7 @@ load_last_n(struct factory *factory)
 static void
 emit(struct batch *batch, enum event_type type, const struct factory_production *production, const struct item *cause)
 {
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, production->id);
     WIRE_SET(&fact, factory_fact, product, slice_of(production->product));
     WIRE_SET(&fact, factory_fact, quantity, production->quantity);

@@ -51,7 +51,7 @@ factory_status_is_open(enum factory_status status)
 }
 
 struct factory_level
-factory_level_of_alarm(const struct stock_alarm *alarm)
+factory_level_of_alarm(const struct wire_stock_alarm *alarm)
 {
     return (struct factory_level){
         .on_hand = alarm->on_hand,
@@ -64,7 +64,7 @@ factory_level_of_alarm(const struct stock_alarm *alarm)
 }
 
 struct factory_level
-factory_level_of_stock(const struct stock_level *level)
+factory_level_of_stock(const struct wire_stock_level *level)
 {
     return (struct factory_level){
         .on_hand = level->on_hand,
@@ -102,7 +102,7 @@ factory_amount(const struct factory_level *level)
 }
 
 bool
-factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm)
+factory_alarm_is_stale(int64_t last_seq, const struct wire_stock_alarm *alarm)
 {
     return alarm->factory_seq < last_seq;
 }

@@ -39,11 +39,11 @@ struct factory_level {
 };
 
 struct factory_level
-factory_level_of_alarm(const struct stock_alarm *alarm);
+factory_level_of_alarm(const struct wire_stock_alarm *alarm);
 
 /* A level that was asked for; what it leaves out is 0, the lot 1. */
 struct factory_level
-factory_level_of_stock(const struct stock_level *level);
+factory_level_of_stock(const struct wire_stock_level *level);
 
 /* How many units to produce: up to order_up_to, at least what was refused, rounded up to the lot, and never more than the shelf can
  * count (LEVEL_MAX). 0: nothing. */
@@ -53,7 +53,7 @@ factory_amount(const struct factory_level *level);
 /* Whether an alarm is old news: stock raised it before it had applied the factory's last fact about this product, at `last_seq` of the
  * factory's stream. What it says of available and incoming does not hold any more; stock raises it again while it stands. */
 bool
-factory_alarm_is_stale(int64_t last_seq, const struct stock_alarm *alarm);
+factory_alarm_is_stale(int64_t last_seq, const struct wire_stock_alarm *alarm);
 
 /* --- an outside factory --- */
 

@@ -133,7 +133,7 @@ check_answers(struct db *db, struct verify_report *report)
     int64_t found = 0;
     err code = db_query(rows);
     while (code == ERR_ok && db_next(rows)) {
-        struct production answer;
+        struct wire_production answer;
         struct err_text why;
         if (wire_decode(&production_body, db_bytes(rows, 1), &answer, &why) != ERR_ok) {
             continue;

@@ -38,10 +38,10 @@ enum item_kind {
     ITEM_REQUEST, /* op, body, id, again: to be answered */
     ITEM_EVENT,   /* event, body, header of a durable subscription; in order per source, or a parked one tried again */
     ITEM_DUE,     /* a due row whose time has come: owner, key, payload, attempts */
-    ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct problem otherwise), context */
+    ITEM_REPLY,   /* the answer to an ask: op, status, body (decoded when ok, struct wire_problem otherwise), context */
     ITEM_CALL,    /* the outcome of an outbound HTTP call: call_status, text, context_id */
     ITEM_WORK,    /* work that was given to batch_work() is done: id, context; status when it has to be given up after all */
-    ITEM_HEAD     /* a source's HEAD, for a class that watches: header (source, incarnation, seq) and body (struct head) */
+    ITEM_HEAD     /* a source's HEAD, for a class that watches: header (source, incarnation, seq) and body (struct wire_head) */
 };
 
 /* One message of a batch. All pointers and slices live until the batch ends. */
@@ -59,12 +59,12 @@ struct item {
     struct slice peer; /* ITEM_REQUEST: whose share of what is scarce it takes: an address, or a connection; bytes without a meaning */
 
     enum op op;                     /* ITEM_REQUEST, ITEM_REPLY */
-    const void *body;               /* struct of the op's request, of the event's body, of the op's reply or struct problem */
+    const void *body;               /* struct of the op's request, of the event's body, of the op's reply or struct wire_problem */
     struct slice frame;             /* the body as it came */
     struct fingerprint fingerprint; /* ITEM_REQUEST that writes: tells another request under the same id */
 
     enum event_type event; /* ITEM_EVENT */
-    const struct event_header *header;
+    const struct wire_event_header *header;
 
     struct slice owner; /* ITEM_DUE */
     struct slice key;
@@ -148,7 +148,7 @@ item_refuse(struct batch *batch, struct item *item, err code, const char *format
 
 /* Refuses with more than a sentence; `problem->detail` must be set. */
 void
-item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem);
+item_refuse_with(struct batch *batch, struct item *item, err code, const struct wire_problem *problem);
 
 /* Whether it is the request of which this fingerprint was stored; those of earlier versions are believed. */
 bool
@@ -180,7 +180,7 @@ item_defer(struct batch *batch, struct item *item);
 void
 waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply);
 void
-waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem);
+waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct wire_problem *problem);
 
 /* Marks the answer of this waiter as a stored one (`replayed` in its header). */
 void
@@ -304,7 +304,7 @@ batch_work(struct batch *batch, const struct work *work);
 /* Tells the dlq what could not be finished, until it has confirmed. Part of this batch's transaction. A second burial of the same
  * letter replaces one that is not confirmed yet. `burial->destination` is set by the kit. */
 void
-batch_bury(struct batch *batch, const struct burial *burial);
+batch_bury(struct batch *batch, const struct wire_burial *burial);
 
 /* The row of a letter was finished after all, though nobody asked for it: its letter is closed. Nothing happens when none was
  * buried under this id and the dlq does not know it. */

@@ -361,7 +361,7 @@ replies_public_status(err code);
 
 /* Sends an answer along a request's envelope. */
 void
-replies_send_frames(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body);
+replies_send_frames(struct actor *actor, struct message *message, const struct wire_reply_header *header, struct slice body);
 
 /* Answers those that have an outcome; deferred ones begin to wait. Folded ones are left out. */
 void

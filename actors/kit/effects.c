@@ -67,7 +67,7 @@ say(struct batch *batch, err status, const struct wire_body *body, const void *s
     bool had_fault = arena->has_fault;
     struct said said = {status, arena_encode(arena, body, source)};
     if (said.frame.size == 0 && !has_effect) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of("the answer is out of its bounds, and was logged"));
         said = (struct said){ERR_internal, arena_encode(arena, &problem_body, &problem)};
         arena->has_fault = had_fault;
@@ -91,7 +91,7 @@ item_answer(struct batch *batch, struct item *item, const void *reply)
 }
 
 void
-item_refuse_with(struct batch *batch, struct item *item, err code, const struct problem *problem)
+item_refuse_with(struct batch *batch, struct item *item, err code, const struct wire_problem *problem)
 {
     say_of_item(batch, item, code, &problem_body, problem);
 }
@@ -104,7 +104,7 @@ item_refuse(struct batch *batch, struct item *item, err code, const char *format
     va_start(arguments, format);
     (void)err_say_list(&detail, code, format, arguments);
     va_end(arguments);
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail.text));
     item_refuse_with(batch, item, code, &problem);
 }
@@ -200,7 +200,7 @@ waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply)
 }
 
 void
-waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct problem *problem)
+waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct wire_problem *problem)
 {
     struct said said = say(batch, code, &problem_body, problem, false);
     answer_waiter(batch, waiter, said.status, said.frame);
@@ -242,7 +242,7 @@ batch_emit(struct batch *batch, enum event_type type, struct slice key, const vo
 }
 
 static void
-name_asker(struct request_header *header, const struct item *asker)
+name_asker(struct wire_request_header *header, const struct item *asker)
 {
     WIRE_SET(header, request_header, role, slice_of(role_name(asker->role)));
     if (asker->has_user) {
@@ -257,7 +257,7 @@ void
 batch_ask(struct batch *batch, const struct ask *ask)
 {
     struct actor *actor = batch->actor;
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, ask->id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask->op].name));
@@ -364,10 +364,10 @@ batch_letter_id(const struct batch *batch, const struct id *what)
 }
 
 void
-batch_bury(struct batch *batch, const struct burial *burial)
+batch_bury(struct batch *batch, const struct wire_burial *burial)
 {
     struct actor *actor = batch->actor;
-    struct burial whole = *burial;
+    struct wire_burial whole = *burial;
     WIRE_SET(&whole, burial, destination, slice_of(actor->name));
     burials_add(actor->burials, &actor->arena, &whole);
 }
@@ -377,7 +377,7 @@ void
 batch_settle(struct batch *batch, const struct id *letter)
 {
     struct actor *actor = batch->actor;
-    struct burial note = {0};
+    struct wire_burial note = {0};
     WIRE_SET(&note, burial, letter, *letter);
     WIRE_SET(&note, burial, kind, slice_of("call"));
     WIRE_SET(&note, burial, destination, slice_of(actor->name));

@@ -39,10 +39,10 @@ database_failed(struct actor *actor, err code, int64_t now_ms)
 
 /* Refuses what never becomes an item. */
 static void
-refuse_message(struct actor *actor, struct message *message, const struct request_header *request, err code, const char *detail)
+refuse_message(struct actor *actor, struct message *message, const struct wire_request_header *request, err code, const char *detail)
 {
-    struct reply_header header = {0};
-    struct problem problem = {0};
+    struct wire_reply_header header = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, request->id);
     if (WIRE_HAS(request, request_header, again) && request->again) {
@@ -70,7 +70,7 @@ is_keyed(const struct actor *actor, enum op op)
 
 /* Reads header and body into the record. Other than ERR_ok: `why` says what is wrong with it. */
 static err
-read_request(struct actor *actor, struct record *record, struct request_header *header, int64_t now_ms, struct err_text *why)
+read_request(struct actor *actor, struct record *record, struct wire_request_header *header, int64_t now_ms, struct err_text *why)
 {
     struct item *item = &record->item;
     err code = wire_decode(&request_header_body, message_header(&record->message), header, why);
@@ -176,7 +176,7 @@ collect_requests(struct actor *actor, int64_t now_ms)
             return;
         }
         note_read(actor, &record->message);
-        struct request_header header = {0};
+        struct wire_request_header header = {0};
         struct err_text why = {"a request is an envelope and two frames"};
         err code = result == MESSAGE_OK ? read_request(actor, record, &header, now_ms, &why) : ERR_malformed;
         if (code != ERR_ok) {
@@ -315,7 +315,7 @@ static void
 collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now_ms)
 {
     size_t stream = stream_of(actor, &outcome->ask);
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     struct err_text why = {""};
     err code = outcome->status;
     if (code == ERR_ok) {
@@ -326,7 +326,7 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     }
     enum inbox_asked asked = outcome->ask.op == OP_dlq_fetch ? INBOX_ASKS_DLQ : INBOX_ASKS_SOURCE;
     inbox_fetched(actor->inbox, stream, &(struct inbox_answer){asked, code, why.text, &page}, now_ms);
-    struct fetched_event fetched;
+    struct wire_fetched_event fetched;
     size_t limit = actor->record_count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
     while (code == ERR_ok && actor->record_count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
         struct inbox_event event;
@@ -352,7 +352,7 @@ ask_about(struct actor *actor, size_t stream, const struct question *question, i
                            .op = question->op,
                            .owner = question->owner,
                            .context = &actor->events_sources[stream]};
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, ask.id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask.op].name));
@@ -425,8 +425,8 @@ add_reply(struct actor *actor, struct ask_outcome *outcome)
         }
         item->status = ERR_internal;
     }
-    struct problem *problem = arena_alloc(&actor->arena, sizeof *problem);
-    *problem = (struct problem){0};
+    struct wire_problem *problem = arena_alloc(&actor->arena, sizeof *problem);
+    *problem = (struct wire_problem){0};
     WIRE_SET(problem, problem, detail, slice_of(err_words(item->status)));
     item->frame = arena_encode(&actor->arena, &problem_body, problem);
     item->body = problem;
@@ -636,7 +636,7 @@ gather_held(struct actor *actor, int64_t now_ms)
     collect_requests(actor, now_ms);
     for (size_t i = first; i < actor->record_count; i++) {
         const struct item *item = &actor->records[i].item;
-        bool is_end = item->op == OP_any_pause && item->role == ROLE_OPERATOR && ((const struct pause *)item->body)->for_ms == 0;
+        bool is_end = item->op == OP_any_pause && item->role == ROLE_OPERATOR && ((const struct wire_pause *)item->body)->for_ms == 0;
         if (is_end) {
             return true;
         }

@@ -16,7 +16,7 @@ static void
 answer_ping(struct batch *batch, struct item *item)
 {
     struct actor *actor = batch->actor;
-    struct pong pong = {0};
+    struct wire_pong pong = {0};
     WIRE_SET(&pong, pong, actor, slice_of(actor->class->name));
     WIRE_SET(&pong, pong, shard, actor->shard_number);
     WIRE_SET(&pong, pong, of, actor->of);
@@ -34,12 +34,12 @@ static void
 answer_pause(struct batch *batch, struct item *item)
 {
     struct actor *actor = batch->actor;
-    const struct pause *pause = item->body;
+    const struct wire_pause *pause = item->body;
     if (item->role != ROLE_OPERATOR) {
         item_refuse(batch, item, ERR_forbidden, "any.pause is the operator's");
         return;
     }
-    struct paused paused = {0};
+    struct wire_paused paused = {0};
     WIRE_SET(&paused, paused, is_held, actor->is_held);
     if (actor->db != NULL) {
         WIRE_SET(&paused, paused, incarnation, actor->shard.incarnation);
@@ -67,7 +67,7 @@ static err
 answer_resolve(struct batch *batch, struct item *item)
 {
     struct actor *actor = batch->actor;
-    const struct incident_resolve *asked = item->body;
+    const struct wire_incident_resolve *asked = item->body;
     struct err_text why = {""};
     struct slice words = {0};
     if (item->role != ROLE_OPERATOR) {
@@ -90,7 +90,7 @@ answer_resolve(struct batch *batch, struct item *item)
         item_refuse(batch, item, code, "%s", why.text);
         return ERR_ok;
     }
-    struct incident_resolved resolved = {0};
+    struct wire_incident_resolved resolved = {0};
     WIRE_SET(&resolved, incident_resolved, done, words);
     item_answer(batch, item, &resolved);
     return ERR_ok;
@@ -103,7 +103,7 @@ unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
     struct actor *actor = batch->actor;
     struct answer before;
     size_t found = 0;
-    const struct nothing nothing = {0};
+    const struct wire_nothing nothing = {0};
     err code = answers_find(actor->answers, &actor->arena, &item->id, 1, &before, &found);
     if (code == ERR_ok && found > 0) {
         item_replay(batch, item, &before.fingerprint, before.status, before.frame);
@@ -127,9 +127,9 @@ answer_stream(struct batch *batch, struct item *item)
 {
     struct actor *actor = batch->actor;
     struct err_text why = {""};
-    struct fetched fetched = {0};
-    struct subscribed subscribed = {0};
-    struct nothing nothing = {0};
+    struct wire_fetched fetched = {0};
+    struct wire_subscribed subscribed = {0};
+    struct wire_nothing nothing = {0};
     const void *reply = &nothing;
     err code = ERR_ok;
     if (actor->source == NULL) {

@@ -29,7 +29,7 @@ replies_public_status(err code)
 }
 
 void
-replies_send_frames(struct actor *actor, struct message *message, const struct reply_header *header, struct slice body)
+replies_send_frames(struct actor *actor, struct message *message, const struct wire_reply_header *header, struct slice body)
 {
     actor->reply_header.size = 0;
     wire_encode(&reply_header_body, header, &actor->reply_header);
@@ -53,7 +53,7 @@ count_answer(struct actor *actor, enum op op, err status)
 static void
 tell(struct actor *actor, struct message *message, const struct reply *reply)
 {
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     err status = replies_public_status(reply->status);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, *reply->id);
@@ -145,7 +145,7 @@ replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer)
 static struct slice
 encode_problem(struct actor *actor, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     return arena_encode(&actor->arena, &problem_body, &problem);
 }

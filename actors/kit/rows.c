@@ -33,7 +33,7 @@ rows_answer_of(struct record *record)
 }
 
 static void
-say(struct batch *batch, struct record *record, const struct row_outcome *outcome)
+say(struct batch *batch, struct record *record, const struct wire_row_outcome *outcome)
 {
     struct item_outcome *answer = rows_answer_of(record);
     answer->status = ERR_ok;
@@ -43,7 +43,7 @@ say(struct batch *batch, struct record *record, const struct row_outcome *outcom
 static void
 say_word(struct batch *batch, struct record *record, const char *word)
 {
-    struct row_outcome outcome = {0};
+    struct wire_row_outcome outcome = {0};
     WIRE_SET(&outcome, row_outcome, outcome, slice_of(word));
     say(batch, record, &outcome);
 }
@@ -51,7 +51,7 @@ say_word(struct batch *batch, struct record *record, const char *word)
 void
 rows_say_failed(struct batch *batch, struct record *record, err status, const char *error, int64_t attempts)
 {
-    struct row_outcome outcome = {0};
+    struct wire_row_outcome outcome = {0};
     WIRE_SET(&outcome, row_outcome, outcome, slice_of("failed"));
     WIRE_SET(&outcome, row_outcome, status, slice_of(err_symbol(replies_public_status(status))));
     WIRE_SET(&outcome, row_outcome, error, slice_of(error));
@@ -63,7 +63,7 @@ rows_say_failed(struct batch *batch, struct record *record, err status, const ch
 static void
 say_held(struct batch *batch, struct record *record)
 {
-    struct row_outcome outcome = {0};
+    struct wire_row_outcome outcome = {0};
     struct slice why = {0};
     struct outcalls *outcalls = batch->actor->outcalls;
     WIRE_SET(&outcome, row_outcome, outcome, slice_of("started"));
@@ -83,14 +83,14 @@ add_attempt(struct batch *batch, const struct inbox_event *event, const char *re
     struct wire_list known = {.data = event->history.data, .size = event->history.size, .count = (uint32_t)event->history_count};
     struct wire_list kept = {0};
     struct wire_buffer elements = {0};
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     int64_t surplus = event->history_count + 1 - HISTORY_MAX;
     for (int64_t i = 0; wire_list_next(&known, &letter_attempt_body, &attempt); i++) {
         if (i == 0 || i > surplus) {
             wire_list_add(&kept, &letter_attempt_body, &attempt, &elements);
         }
     }
-    attempt = (struct letter_attempt){0};
+    attempt = (struct wire_letter_attempt){0};
     WIRE_SET(&attempt, letter_attempt, time, batch->now_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(reason));
     wire_list_add(&kept, &letter_attempt_body, &attempt, &elements);
@@ -102,7 +102,7 @@ add_attempt(struct batch *batch, const struct inbox_event *event, const char *re
 static void
 bury(struct batch *batch, const struct inbox_event *event, const struct blame *charge, const struct inbox_failure *failure)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, &event->header.id));
     WIRE_SET(&burial, burial, kind, slice_of("event"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));
@@ -159,7 +159,7 @@ rows_charge(struct batch *batch, struct record *record, const struct blame *char
 static err
 charge_refusal(struct batch *batch, struct record *record)
 {
-    struct problem problem;
+    struct wire_problem problem;
     struct err_text why;
     if (wire_decode(&problem_body, record->outcome.frame, &problem, &why) != ERR_ok) {
         return ERR_internal;
@@ -204,7 +204,7 @@ settle_due(struct batch *batch, struct record *record)
         record->retry->outcome = record->outcome;
         return;
     }
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     struct err_text why;
     char error[ERR_TEXT_MAX] = "";
     if (wire_decode(&problem_body, record->outcome.frame, &problem, &why) == ERR_ok) {
@@ -303,7 +303,7 @@ rows_is_due_taken(const struct actor *actor, struct slice owner, struct slice ke
 static void
 say_waiting(struct batch *batch, struct record *record, int64_t behind)
 {
-    struct row_outcome outcome = {0};
+    struct wire_row_outcome outcome = {0};
     WIRE_SET(&outcome, row_outcome, outcome, slice_of("waiting"));
     if (behind > 0) {
         WIRE_SET(&outcome, row_outcome, behind, behind);
@@ -323,13 +323,13 @@ become_row(struct actor *actor, struct record *record)
 }
 
 static bool
-is_event_row(const struct row *row)
+is_event_row(const struct wire_row *row)
 {
     return WIRE_HAS(row, row, source) && WIRE_HAS(row, row, seq) && !WIRE_HAS(row, row, owner) && !WIRE_HAS(row, row, key);
 }
 
 static bool
-is_due_row(const struct row *row)
+is_due_row(const struct wire_row *row)
 {
     return WIRE_HAS(row, row, owner) && WIRE_HAS(row, row, key) && !WIRE_HAS(row, row, source) && !WIRE_HAS(row, row, seq);
 }
@@ -346,7 +346,7 @@ static const char *const is_aside = "the row was put aside; restore it first";
 static const char *const is_tried = "the row is being tried now; ask again";
 
 static err
-retry_event(struct batch *batch, struct record *record, const struct row *row)
+retry_event(struct batch *batch, struct record *record, const struct wire_row *row)
 {
     struct actor *actor = batch->actor;
     struct inbox_event *event = arena_alloc(&actor->arena, sizeof *event);
@@ -381,7 +381,7 @@ retry_event(struct batch *batch, struct record *record, const struct row *row)
 }
 
 static err
-retry_due(struct batch *batch, struct record *record, const struct row *row)
+retry_due(struct batch *batch, struct record *record, const struct wire_row *row)
 {
     struct actor *actor = batch->actor;
     struct due_row *due = arena_alloc(&actor->arena, sizeof *due);
@@ -408,7 +408,7 @@ retry_due(struct batch *batch, struct record *record, const struct row *row)
 }
 
 /* The row that is asked for; NULL: this record asks for none. */
-static const struct row *
+static const struct wire_row *
 row_of_retry(const struct record *record)
 {
     bool is_retry = record->item.kind == ITEM_REQUEST && record->item.op == OP_any_retry && record->folded_into < 0 &&
@@ -424,7 +424,7 @@ read_ahead(struct actor *actor)
     struct slice source = {0};
     size_t count = 0;
     for (size_t i = 0; i < actor->record_count; i++) {
-        const struct row *row = row_of_retry(&actor->records[i]);
+        const struct wire_row *row = row_of_retry(&actor->records[i]);
         if (row == NULL || !is_event_row(row)) {
             continue;
         }
@@ -440,7 +440,7 @@ read_ahead(struct actor *actor)
 }
 
 static err
-take_retry(struct batch *batch, struct record *record, const struct row *row)
+take_retry(struct batch *batch, struct record *record, const struct wire_row *row)
 {
     if (is_event_row(row)) {
         return retry_event(batch, record, row);
@@ -462,7 +462,7 @@ rows_take_retries(struct actor *actor, int64_t now_ms)
     }
     err code = read_ahead(actor);
     for (size_t i = 0; code == ERR_ok && i < actor->record_count; i++) {
-        const struct row *row = row_of_retry(&actor->records[i]);
+        const struct wire_row *row = row_of_retry(&actor->records[i]);
         code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records[i], row);
     }
     err forgotten = inbox_read_ahead(actor->inbox, &actor->arena, (struct slice){0}, NULL, 0);
@@ -491,7 +491,7 @@ edit_event(struct batch *batch, struct record *record, const struct inbox_event 
 }
 
 static err
-change_event(struct batch *batch, struct record *record, const struct row *row)
+change_event(struct batch *batch, struct record *record, const struct wire_row *row)
 {
     struct inbox *inbox = batch->actor->inbox;
     const struct item *item = &record->item;
@@ -514,19 +514,19 @@ change_event(struct batch *batch, struct record *record, const struct row *row)
         return ERR_ok;
     }
     if (item->op == OP_any_edit) {
-        return edit_event(batch, record, &event, ((const struct row_edit *)item->body)->body);
+        return edit_event(batch, record, &event, ((const struct wire_row_edit *)item->body)->body);
     }
     if (item->op == OP_any_restore) {
         say_word(batch, record, "restored");
         return inbox_restore_parked(inbox, &event);
     }
-    const struct row_discard *discard = item->body;
+    const struct wire_row_discard *discard = item->body;
     say_word(batch, record, "discarded");
     return inbox_discard_parked(inbox, &event, WIRE_HAS(discard, row_discard, is_final) && discard->is_final);
 }
 
 static err
-change_due(struct batch *batch, struct record *record, const struct row *row)
+change_due(struct batch *batch, struct record *record, const struct wire_row *row)
 {
     struct actor *actor = batch->actor;
     const struct item *item = &record->item;
@@ -549,7 +549,7 @@ change_due(struct batch *batch, struct record *record, const struct row *row)
         due_rows_keep(actor->due_rows, &due);
         say_word(batch, record, "restored");
     } else {
-        const struct row_discard *discard = item->body;
+        const struct wire_row_discard *discard = item->body;
         bool is_final = WIRE_HAS(discard, row_discard, is_final) && discard->is_final;
         due.due_ms = is_final ? due.due_ms : DUE_ASIDE;
         if (is_final) {
@@ -566,7 +566,7 @@ err
 rows_answer(struct batch *batch, struct record *record)
 {
     const struct item *item = &record->item;
-    const struct row *row = item->body;
+    const struct wire_row *row = item->body;
     if (batch->actor->db == NULL) {
         refuse(batch, record, ERR_not_implemented, "this actor keeps no rows");
         return ERR_ok;
@@ -576,9 +576,9 @@ rows_answer(struct batch *batch, struct record *record)
         return ERR_ok;
     }
     if (item->op == OP_any_edit) {
-        row = &((const struct row_edit *)item->body)->row;
+        row = &((const struct wire_row_edit *)item->body)->row;
     } else if (item->op == OP_any_discard) {
-        row = &((const struct row_discard *)item->body)->row;
+        row = &((const struct wire_row_discard *)item->body)->row;
     }
     if (is_event_row(row)) {
         return change_event(batch, record, row);
@@ -604,7 +604,7 @@ rows_send_burials(struct actor *actor, int64_t now_ms)
         return code;
     }
     struct ask_sent ask = {.id = id_new(), .deadline_ms = now_ms + BURY_TIMEOUT_MS, .op = OP_dlq_bury, .owner = ASK_OF_BURIALS};
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, ask.id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[OP_dlq_bury].name));

@@ -154,7 +154,7 @@ bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, co
     char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
     int64_t attempts = due->attempts + charge->attempts;
     snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.*s", actor->class->name, (int)due->owner.size, (const char *)due->owner.data);
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_of_due(batch, due));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));

@@ -132,14 +132,14 @@ order_note(struct order_actor *order, struct order_row *row, const char *what, c
 void
 order_answer(struct order_actor *order, struct item *item, const struct order_row *row)
 {
-    struct order body = order_row_body(row);
+    struct wire_order body = order_row_body(row);
     item_answer(order->batch, item, &body);
 }
 
-struct order
+struct wire_order
 order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE])
 {
-    struct order body = order_row_body(row);
+    struct wire_order body = order_row_body(row);
     struct order_secret_of of = {row->id, row->placed_ms};
     if (!row->has_customer && order_secrets_write(order->secrets, &of, secret)) {
         WIRE_SET(&body, order, secret, slice_of(secret));
@@ -151,7 +151,7 @@ void
 order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, const struct fingerprint *kept)
 {
     char secret[ORDER_SECRET_SIZE];
-    struct order body = item->op == OP_order_place ? order_placed(order, row, secret) : order_row_body(row);
+    struct wire_order body = item->op == OP_order_place ? order_placed(order, row, secret) : order_row_body(row);
     order->frame.size = 0;
     wire_encode(&order_body, &body, &order->frame);
     uint8_t *frame = batch_alloc(order->batch, order->frame.size);
@@ -188,10 +188,10 @@ order_find_visible(struct order_actor *order, struct item *item, const struct id
     return NULL;
 }
 
-struct problem
+struct wire_problem
 order_problem(const struct order_row *row, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     WIRE_SET(&problem, problem, order, row->id);
     WIRE_SET(&problem, problem, status, slice_of(order_status_name(row->status)));
@@ -213,18 +213,18 @@ static const struct id *
 order_of_request(const struct item *item)
 {
     if (item->op == OP_order_get) {
-        return &((const struct order_get *)item->body)->order;
+        return &((const struct wire_order_get *)item->body)->order;
     }
     if (item->op == OP_order_advance) {
-        return &((const struct order_advance *)item->body)->order;
+        return &((const struct wire_order_advance *)item->body)->order;
     }
     if (item->op == OP_order_cancel) {
-        return &((const struct order_cancel *)item->body)->order;
+        return &((const struct wire_order_cancel *)item->body)->order;
     }
     if (item->op == OP_order_pay) {
-        return &((const struct order_pay *)item->body)->order;
+        return &((const struct wire_order_pay *)item->body)->order;
     }
-    return item->op == OP_order_timeline ? &((const struct order_timeline *)item->body)->order : NULL;
+    return item->op == OP_order_timeline ? &((const struct wire_order_timeline *)item->body)->order : NULL;
 }
 
 static void
@@ -260,9 +260,9 @@ want_item(struct order_actor *order, const struct item *item)
     if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT) {
         want_request(order, item);
     } else if (item->kind == ITEM_EVENT && item->event == EVENT_product_changed) {
-        menu_want(order->menu, ((const struct product_card *)item->body)->product);
+        menu_want(order->menu, ((const struct wire_product_card *)item->body)->product);
     } else if (item->kind == ITEM_EVENT && is_about_money(item->event)) {
-        want_order(order, &((const struct payment_fact *)item->body)->order);
+        want_order(order, &((const struct wire_payment_fact *)item->body)->order);
     } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes &&
                (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA)) || slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK)))) {
         memcpy(id.bytes, item->key.data, sizeof id.bytes);
@@ -323,7 +323,7 @@ handle_event(struct order_actor *order, struct item *item)
         return ERR_ok;
     }
     if (item->event == EVENT_user_erased) {
-        return order_forget_customer(order, &((const struct user_fact *)item->body)->user, item);
+        return order_forget_customer(order, &((const struct wire_user_fact *)item->body)->user, item);
     }
     return is_about_money(item->event) ? order_handle_payment(order, item) : ERR_ok;
 }

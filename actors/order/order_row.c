@@ -74,7 +74,7 @@ order_row_set_lines(struct order_row *row, struct wire_list lines, int shards)
     row->lines = lines;
     row->lines.data = copy_bytes((struct slice){lines.data, lines.size});
     row->shards = 0;
-    struct order_item item;
+    struct wire_order_item item;
     struct wire_list left = row->lines;
     while (wire_list_next(&left, &order_item_body, &item)) {
         row->shards |= UINT64_C(1) << wire_shard_of(item.product, shards);
@@ -143,11 +143,11 @@ order_row_step_id(const struct order_row *row, int shard)
     return row->tries == 0 ? step : next_try(&step, row->tries);
 }
 
-struct order
+struct wire_order
 order_row_body(const struct order_row *row)
 {
-    struct order body = {0};
-    struct money total = {0};
+    struct wire_order body = {0};
+    struct wire_money total = {0};
     WIRE_SET(&total, money, amount, row->total);
     WIRE_SET(&total, money, currency, slice_of(row->currency));
     WIRE_SET(&body, order, id, row->id);

@@ -113,7 +113,7 @@ struct id
 order_row_hold(const struct order_row *row, int shard);
 
 /* As the wire has it; borrows from the row. */
-struct order
+struct wire_order
 order_row_body(const struct order_row *row);
 
 #endif

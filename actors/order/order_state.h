@@ -81,7 +81,7 @@ order_answer(struct order_actor *order, struct item *item, const struct order_ro
 
 /* What placing it is answered: the order, and of a guest's its secret, which is written to `secret`. In no other answer, and kept
  * nowhere. */
-struct order
+struct wire_order
 order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE]);
 
 /* Answers with the order as it is now, as one that was asked for before. */
@@ -102,7 +102,7 @@ order_asker_of(const struct item *item);
 MUST_CHECK err
 order_guard_id(struct order_actor *order, struct item *item, bool *is_taken);
 
-struct problem
+struct wire_problem
 order_problem(const struct order_row *row, const char *detail);
 
 /* --- order_steps.c: the saga --- */
@@ -193,7 +193,7 @@ order_answer_round(struct order_actor *order, struct item *item, struct order_ro
 
 /* Keeps the refusal of a round's reservation for those who ask again, and tells those who wait. */
 MUST_CHECK err
-order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct problem *problem);
+order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct wire_problem *problem);
 
 /* --- order_change.c, order_pages.c --- */
 

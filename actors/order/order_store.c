@@ -192,8 +192,8 @@ read_lines(struct order_store *store, struct line_reader *reader)
             finish_lines(reader);
             reader->row = reader->find(reader->context, &id);
         }
-        struct order_item item = {0};
-        struct money price = {0};
+        struct wire_order_item item = {0};
+        struct wire_money price = {0};
         WIRE_SET(&price, money, amount, db_i64(from, 4));
         WIRE_SET(&price, money, currency, db_bytes(from, 5));
         WIRE_SET(&item, order_item, product, db_bytes(from, 1));
@@ -415,7 +415,7 @@ order_store_page(struct order_store *store, const struct order_page_query *query
 
 err
 order_store_entries(struct order_store *store, int64_t n, int64_t after, int64_t limit,
-                    void (*see)(void *context, const struct order_entry *entry), void *context)
+                    void (*see)(void *context, const struct wire_order_entry *entry), void *context)
 {
     struct db_statement *read = db_statement(
         store->db, "SELECT k, time, what, outcome, status, detail FROM $entry WHERE n = ? AND k > ? ORDER BY n, k LIMIT ?");
@@ -424,7 +424,7 @@ order_store_entries(struct order_store *store, int64_t n, int64_t after, int64_t
     db_bind_i64(read, limit);
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
-        struct order_entry entry = {0};
+        struct wire_order_entry entry = {0};
         WIRE_SET(&entry, order_entry, n, db_i64(read, 0));
         WIRE_SET(&entry, order_entry, time, db_i64(read, 1));
         WIRE_SET(&entry, order_entry, what, db_bytes(read, 2));
@@ -450,7 +450,7 @@ static void
 insert_lines(struct order_store *store, const struct order_row *row)
 {
     struct wire_list left = row->lines;
-    struct order_item item;
+    struct wire_order_item item;
     for (int64_t line = 1; wire_list_next(&left, &order_item_body, &item); line++) {
         db_rows_i64(store->line_rows, row->n);
         db_rows_i64(store->line_rows, line);

@@ -115,7 +115,7 @@ order_store_page(struct order_store *store, const struct order_page_query *query
 /* A page of a timeline; ends when `see` was called `limit` times. */
 MUST_CHECK err
 order_store_entries(struct order_store *store, int64_t n, int64_t after, int64_t limit,
-                    void (*see)(void *context, const struct order_entry *entry), void *context);
+                    void (*see)(void *context, const struct wire_order_entry *entry), void *context);
 
 /* --- orders: writing, all of it queued --- */
 

@@ -332,7 +332,7 @@ check_requests(struct db *db, struct verify_report *report)
         struct slice frame = db_bytes(rows, 3);
         struct id order = db_id(rows, 1);
         struct id id = db_id(rows, 4);
-        struct problem problem;
+        struct wire_problem problem;
         struct err_text why;
         bool is_ok = slice_equal(status, slice_of("ok"));
         bool is_good = is_ok ? frame.size == 0

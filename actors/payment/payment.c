@@ -39,12 +39,12 @@
 
 /* --- words --- */
 
-struct charge
+struct wire_charge
 payment_tell_charge(const struct payment_claim *claim)
 {
-    struct charge body = {0};
-    struct money money = {0};
-    struct money came = {0};
+    struct wire_charge body = {0};
+    struct wire_money money = {0};
+    struct wire_money came = {0};
     WIRE_SET(&money, money, amount, claim->amount);
     WIRE_SET(&money, money, currency, slice_of(claim->currency));
     WIRE_SET(&body, charge, id, claim->id);
@@ -77,11 +77,11 @@ payment_tell_charge(const struct payment_claim *claim)
     return body;
 }
 
-struct refund
+struct wire_refund
 payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback)
 {
-    struct refund body = {0};
-    struct money money = {0};
+    struct wire_refund body = {0};
+    struct wire_money money = {0};
     WIRE_SET(&money, money, amount, payback->amount);
     WIRE_SET(&money, money, currency, slice_of(claim->currency));
     WIRE_SET(&body, refund, id, payback->id);
@@ -109,7 +109,7 @@ payment_tell_refund(const struct payment_claim *claim, const struct payment_payb
 static void
 answer(struct payment *payment, struct item *item, const struct payment_claim *claim)
 {
-    struct charge body = payment_tell_charge(claim);
+    struct wire_charge body = payment_tell_charge(claim);
     item_answer(payment->batch, item, &body);
 }
 
@@ -143,7 +143,7 @@ is_remembered_only(const struct payment_claim *claim)
 
 /* What is wrong with it as it stands; NULL: nothing. */
 static const char *
-judge_charge(struct payment *payment, const struct payment_charge *ask)
+judge_charge(struct payment *payment, const struct wire_payment_charge *ask)
 {
     enum payment_method method = payment_method_find(ask->method);
     if (method == PAYMENT_METHOD_COUNT || method == PAYMENT_NO_METHOD) {
@@ -162,7 +162,7 @@ judge_charge(struct payment *payment, const struct payment_charge *ask)
 }
 
 static void
-fill_claim(struct payment_claim *claim, const struct payment_charge *ask)
+fill_claim(struct payment_claim *claim, const struct wire_payment_charge *ask)
 {
     claim->order = ask->order;
     claim->amount = ask->amount.amount;
@@ -178,7 +178,7 @@ fill_claim(struct payment_claim *claim, const struct payment_charge *ask)
 static void
 answer_known(struct payment *payment, struct item *item, struct payment_claim_slot *slot)
 {
-    const struct payment_charge *ask = item->body;
+    const struct wire_payment_charge *ask = item->body;
     struct payment_claim *claim = &slot->claim;
     bool is_late = is_remembered_only(claim);
     bool is_same = id_equal(&claim->order, &ask->order) &&
@@ -197,7 +197,7 @@ answer_known(struct payment *payment, struct item *item, struct payment_claim_sl
 static err
 handle_charge(struct payment *payment, struct item *item)
 {
-    const struct payment_charge *ask = item->body;
+    const struct wire_payment_charge *ask = item->body;
     if (!payment_is_staff(item)) {
         refuse_role(payment, item);
         return ERR_ok;
@@ -231,7 +231,7 @@ handle_charge(struct payment *payment, struct item *item)
 static void
 remember_cancelled(struct payment *payment, struct item *item)
 {
-    const struct payment_cancel *ask = item->body;
+    const struct wire_payment_cancel *ask = item->body;
     struct payment_claim_slot *slot = payment_book_add_claim(&payment->book, &ask->charge);
     slot->claim.order = ask->order;
     memcpy(slot->claim.currency, NO_CURRENCY, sizeof NO_CURRENCY);
@@ -246,7 +246,7 @@ remember_cancelled(struct payment *payment, struct item *item)
 static err
 handle_cancel(struct payment *payment, struct item *item)
 {
-    const struct payment_cancel *ask = item->body;
+    const struct wire_payment_cancel *ask = item->body;
     struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
     if (!payment_is_staff(item)) {
         refuse_role(payment, item);
@@ -283,13 +283,13 @@ answer_refund(struct payment *payment, struct item *item, const struct payment_p
         item_refuse(payment->batch, item, ERR_internal, "the refund's charge is gone: larder verify names it");
         return;
     }
-    struct refund body = payment_tell_refund(&of->claim, payback);
+    struct wire_refund body = payment_tell_refund(&of->claim, payback);
     item_answer(payment->batch, item, &body);
 }
 
 /* How much is to be paid back; false: it cannot be. A charge over nothing can be paid back, as nothing. */
 static bool
-find_amount(const struct payment_claim *claim, const struct payment_refund *ask, int64_t *amount)
+find_amount(const struct payment_claim *claim, const struct wire_payment_refund *ask, int64_t *amount)
 {
     int64_t left = payment_left(claim->amount, claim->refunded, claim->refunding);
     *amount = WIRE_HAS(ask, payment_refund, amount) ? ask->amount : left;
@@ -299,7 +299,7 @@ find_amount(const struct payment_claim *claim, const struct payment_refund *ask,
 static err
 handle_refund(struct payment *payment, struct item *item)
 {
-    const struct payment_refund *ask = item->body;
+    const struct wire_payment_refund *ask = item->body;
     int64_t amount = 0;
     if (!payment_is_staff(item)) {
         refuse_role(payment, item);
@@ -348,7 +348,7 @@ handle_refund(struct payment *payment, struct item *item)
 static err
 handle_confirm(struct payment *payment, struct item *item)
 {
-    const struct payment_confirm *ask = item->body;
+    const struct wire_payment_confirm *ask = item->body;
     struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
     bool is_approved = !WIRE_HAS(ask, payment_confirm, approved) || ask->approved;
     enum payment_status wanted = is_approved ? PAYMENT_SUCCEEDED : PAYMENT_FAILED;
@@ -373,7 +373,7 @@ handle_confirm(struct payment *payment, struct item *item)
 static err
 want_charge(struct payment *payment, const struct item *item)
 {
-    const struct payment_charge *ask = item->body;
+    const struct wire_payment_charge *ask = item->body;
     if (batch_is_looked_up(payment->batch, item)) {
         payment_book_want_claim(&payment->book, &item->id);
     }
@@ -416,22 +416,22 @@ want_request(struct payment *payment, struct item *item, size_t number)
         return want_webhook(payment, item, number);
     }
     if (item->op == OP_payment_cancel) {
-        payment_book_want_claim(&payment->book, &((const struct payment_cancel *)item->body)->charge);
-        return payment_book_want_parked(&payment->book, &((const struct payment_cancel *)item->body)->charge);
+        payment_book_want_claim(&payment->book, &((const struct wire_payment_cancel *)item->body)->charge);
+        return payment_book_want_parked(&payment->book, &((const struct wire_payment_cancel *)item->body)->charge);
     }
     if (item->op == OP_payment_refund) {
         if (batch_is_looked_up(payment->batch, item)) {
             payment_book_want_payback(&payment->book, &item->id);
         }
-        payment_book_want_claim(&payment->book, &((const struct payment_refund *)item->body)->charge);
-        return payment_book_want_parked(&payment->book, &((const struct payment_refund *)item->body)->charge);
+        payment_book_want_claim(&payment->book, &((const struct wire_payment_refund *)item->body)->charge);
+        return payment_book_want_parked(&payment->book, &((const struct wire_payment_refund *)item->body)->charge);
     }
     if (item->op == OP_payment_confirm) {
-        payment_book_want_claim(&payment->book, &((const struct payment_confirm *)item->body)->charge);
+        payment_book_want_claim(&payment->book, &((const struct wire_payment_confirm *)item->body)->charge);
     } else if (item->op == OP_payment_get) {
-        payment_book_want_claim(&payment->book, &((const struct payment_get *)item->body)->charge);
+        payment_book_want_claim(&payment->book, &((const struct wire_payment_get *)item->body)->charge);
     } else if (item->op == OP_payment_refunds) {
-        payment_book_want_claim(&payment->book, &((const struct payment_refunds *)item->body)->charge);
+        payment_book_want_claim(&payment->book, &((const struct wire_payment_refunds *)item->body)->charge);
     }
     return ERR_ok;
 }

@@ -29,7 +29,7 @@ struct payment_reader {
     bool is_answered; /* by the batch under way */
     enum op op;
     struct id charge; /* of payment.get and payment.refunds */
-    struct payment_list list;
+    struct wire_payment_list list;
 };
 
 /* Who is answered, and what he reads: a request of this batch, or one that waited for order. */
@@ -38,7 +38,7 @@ struct reading {
     struct waiter *waiter;
     enum op op;
     struct id charge;
-    struct payment_list list;
+    struct wire_payment_list list;
 };
 
 /* --- saying --- */
@@ -58,7 +58,7 @@ static void
 refuse(struct payment *payment, const struct reading *reading, err code, const char *detail)
 {
     struct waiter *waiter = reading->waiter;
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     if (waiter != NULL) {
         waiter_refuse(payment->batch, &waiter, code, &problem);
@@ -85,7 +85,7 @@ static err
 answer_page(struct payment *payment, const struct reading *reading)
 {
     static const struct id any = {{0}};
-    const struct payment_list *ask = &reading->list;
+    const struct wire_payment_list *ask = &reading->list;
     const struct id *order = WIRE_HAS(ask, payment_list, order) ? &ask->order : &any;
     int64_t before = WIRE_HAS(ask, payment_list, before) ? ask->before : INT64_MAX;
     int64_t limit = WIRE_HAS(ask, payment_list, limit) ? ask->limit : PAGE_DEFAULT;
@@ -100,12 +100,12 @@ answer_page(struct payment *payment, const struct reading *reading)
     payment->page.size = 0;
     while (payment_store_next_charge(rows, &claim)) {
         if (count++ < limit) {
-            struct charge body = payment_tell_charge(&claim);
+            struct wire_charge body = payment_tell_charge(&claim);
             wire_list_add(&page, &charge_body, &body, &payment->page);
         }
     }
     wire_list_end(&page, &payment->page);
-    struct charge_page reply = {0};
+    struct wire_charge_page reply = {0};
     WIRE_SET(&reply, charge_page, charges, page);
     WIRE_SET(&reply, charge_page, has_more, count > limit);
     say(payment, reading, &reply);
@@ -126,12 +126,12 @@ answer_refunds(struct payment *payment, const struct reading *reading, const str
     payment->page.size = 0;
     while (payment_store_next_refund(rows, &payback)) {
         if (count++ < PAGE_MAX) {
-            struct refund body = payment_tell_refund(claim, &payback);
+            struct wire_refund body = payment_tell_refund(claim, &payback);
             wire_list_add(&page, &refund_body, &body, &payment->page);
         }
     }
     wire_list_end(&page, &payment->page);
-    struct refund_page reply = {0};
+    struct wire_refund_page reply = {0};
     WIRE_SET(&reply, refund_page, refunds, page);
     WIRE_SET(&reply, refund_page, has_more, count > PAGE_MAX);
     say(payment, reading, &reply);
@@ -153,7 +153,7 @@ answer(struct payment *payment, const struct reading *reading)
     if (reading->op == OP_payment_refunds) {
         return answer_refunds(payment, reading, &slot->claim);
     }
-    struct charge body = payment_tell_charge(&slot->claim);
+    struct wire_charge body = payment_tell_charge(&slot->claim);
     say(payment, reading, &body);
     return ERR_ok;
 }
@@ -183,7 +183,7 @@ static void
 ask_order(struct payment *payment, const struct reading *reading, const struct id *order)
 {
     struct payment_reader *reader = calloc(1, sizeof *reader);
-    struct order_get get = {0};
+    struct wire_order_get get = {0};
     struct item *item = reading->item;
     if (reader == NULL) {
         abort();
@@ -251,11 +251,11 @@ payment_read(struct payment *payment, struct item *item)
 {
     struct reading reading = {.item = item, .op = item->op};
     if (item->op == OP_payment_list) {
-        reading.list = *(const struct payment_list *)item->body;
+        reading.list = *(const struct wire_payment_list *)item->body;
     } else if (item->op == OP_payment_refunds) {
-        reading.charge = ((const struct payment_refunds *)item->body)->charge;
+        reading.charge = ((const struct wire_payment_refunds *)item->body)->charge;
     } else {
-        reading.charge = ((const struct payment_get *)item->body)->charge;
+        reading.charge = ((const struct wire_payment_get *)item->body)->charge;
     }
     if (payment_is_staff(item)) {
         return answer(payment, &reading);

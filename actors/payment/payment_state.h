@@ -46,9 +46,9 @@ struct payment_words {
 /* --- payment.c --- */
 
 /* As the wire has them; they borrow. */
-struct charge
+struct wire_charge
 payment_tell_charge(const struct payment_claim *claim);
-struct refund
+struct wire_refund
 payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback);
 bool
 payment_is_staff(const struct item *item);

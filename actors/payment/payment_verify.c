@@ -161,7 +161,7 @@ see_webhook(void *context, struct db_statement *row)
 
 /* Whether the charge that was answered is there, for that order and as much. */
 static err
-find_charge(struct db *db, const struct charge *answer, bool *is_there)
+find_charge(struct db *db, const struct wire_charge *answer, bool *is_there)
 {
     struct db_statement *row = db_statement(db, "SELECT order_id, amount, currency FROM $charge WHERE id = ?");
     db_bind_id(row, &answer->id);
@@ -178,7 +178,7 @@ find_charge(struct db *db, const struct charge *answer, bool *is_there)
 }
 
 static err
-find_refund(struct db *db, const struct refund *answer, bool *is_there)
+find_refund(struct db *db, const struct wire_refund *answer, bool *is_there)
 {
     struct db_statement *row = db_statement(db, "SELECT charge, amount FROM $refund WHERE id = ?");
     db_bind_id(row, &answer->id);
@@ -196,8 +196,8 @@ find_refund(struct db *db, const struct refund *answer, bool *is_there)
 static err
 check_answer(struct db *db, struct slice body, bool *is_there)
 {
-    struct charge charge;
-    struct refund refund;
+    struct wire_charge charge;
+    struct wire_refund refund;
     struct err_text why;
     *is_there = true;
     if (wire_decode(&charge_body, body, &charge, &why) == ERR_ok) {

@@ -84,11 +84,11 @@ compare_parts(const void *left, const void *right)
 static void
 handle_categories(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    struct product_categories reply = {0};
+    struct wire_product_categories reply = {0};
     struct wire_list list = {0};
     product->list.size = 0;
     for (size_t i = 0; i < product->part_count; i++) {
-        struct product_category category = {0};
+        struct wire_product_category category = {0};
         WIRE_SET(&category, product_category, category, slice_of(product->parts[i].category));
         WIRE_SET(&category, product_category, name, slice_of(product->parts[i].name));
         WIRE_SET(&category, product_category, position, product->parts[i].position);
@@ -102,7 +102,7 @@ handle_categories(struct product_actor *product, struct batch *batch, struct ite
 static err
 handle_categorise(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    const struct product_category *category = item->body;
+    const struct wire_product_category *category = item->body;
     struct err_text why;
     struct product_part *part = product_find_part(product, category->category);
     if (product_check_category(category, &why) != ERR_ok) {
@@ -125,14 +125,14 @@ handle_categorise(struct product_actor *product, struct batch *batch, struct ite
 /* --- one product --- */
 
 /* The body of a record; its pictures lie in product->images until the next one. */
-static struct product_card
+static struct wire_product_card
 card_of(struct product_actor *product, const struct product_record *record)
 {
     const struct product_said *said = &record->said;
-    struct product_card card = {0};
-    struct money price = {0};
+    struct wire_product_card card = {0};
+    struct wire_money price = {0};
     struct slice images = said->images;
-    struct product_image image = {0};
+    struct wire_product_image image = {0};
     struct wire_list list = {0};
     product->images.size = 0;
     while (product_next_image(&images, &image.url)) {
@@ -161,7 +161,7 @@ card_of(struct product_actor *product, const struct product_record *record)
 static void
 answer(struct product_actor *product, struct batch *batch, struct item *item, const struct product_record *record)
 {
-    struct product_card card = card_of(product, record);
+    struct wire_product_card card = card_of(product, record);
     item_answer(batch, item, &card);
 }
 
@@ -177,14 +177,14 @@ product_change(struct product_actor *product, const struct item *item, struct pr
         .said = *said,
     };
     product_cards_set(&product->cards, entry, record);
-    struct product_card card = card_of(product, record);
+    struct wire_product_card card = card_of(product, record);
     batch_emit(batch, EVENT_product_changed, said->product, &card, item);
 }
 
 static void
 refuse_conflict(struct batch *batch, struct item *item, const struct product_entry *entry)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     bool is_there = entry->now != NULL;
     WIRE_SET(&problem, problem, detail, slice_of(is_there ? "the product is at another version" : "there is no such product"));
     WIRE_SET(&problem, problem, product, entry->product);
@@ -195,7 +195,7 @@ refuse_conflict(struct batch *batch, struct item *item, const struct product_ent
 static void
 refuse_unknown(struct batch *batch, struct item *item, struct slice product)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("there is no such product"));
     WIRE_SET(&problem, problem, product, product);
     item_refuse_with(batch, item, ERR_unknown_product, &problem);
@@ -206,7 +206,7 @@ static struct slice
 images_text(struct batch *batch, struct wire_list list)
 {
     char *text = batch_alloc(batch, list.size + 1);
-    struct product_image image;
+    struct wire_product_image image;
     size_t size = 0;
     while (wire_list_next(&list, &product_image_body, &image)) {
         if (size > 0) {
@@ -222,7 +222,7 @@ images_text(struct batch *batch, struct wire_list list)
 static err
 check_list(struct wire_list list, struct err_text *why)
 {
-    struct product_image image;
+    struct wire_product_image image;
     struct slice rest;
     while (wire_list_next(&list, &product_image_body, &image)) {
         struct slice first = {0};
@@ -258,7 +258,7 @@ say(struct product_actor *product, struct item *item, struct product_entry *entr
 static void
 handle_put(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    const struct product_put *put = item->body;
+    const struct wire_product_put *put = item->body;
     struct product_entry *entry = product_cards_get(&product->cards, put->product);
     struct err_text why;
     if (product_is_conflict(WIRE_HAS(put, product_put, version), put->version, entry->now == NULL ? 0 : entry->now->version)) {
@@ -288,7 +288,7 @@ handle_put(struct product_actor *product, struct batch *batch, struct item *item
 
 /* What is as it was, and what is given instead. */
 static struct product_said
-said_of_patch(struct batch *batch, const struct product_patch *patch, const struct product_said *before)
+said_of_patch(struct batch *batch, const struct wire_product_patch *patch, const struct product_said *before)
 {
     struct product_said said = *before;
     if (WIRE_HAS(patch, product_patch, name)) {
@@ -316,7 +316,7 @@ said_of_patch(struct batch *batch, const struct product_patch *patch, const stru
 static void
 handle_patch(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    const struct product_patch *patch = item->body;
+    const struct wire_product_patch *patch = item->body;
     struct product_entry *entry = product_cards_get(&product->cards, patch->product);
     struct err_text why;
     if (entry->now == NULL) {
@@ -338,7 +338,7 @@ handle_patch(struct product_actor *product, struct batch *batch, struct item *it
 static void
 handle_get(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    const struct product_get *get = item->body;
+    const struct wire_product_get *get = item->body;
     const struct product_entry *entry = product_cards_get(&product->cards, get->product);
     if (entry->now == NULL) {
         refuse_unknown(batch, item, get->product);
@@ -366,7 +366,7 @@ static err
 answer_page(struct product_actor *product, struct batch *batch, struct item *item, const struct product_range *range)
 {
     struct product_record record;
-    struct product_page reply = {0};
+    struct wire_product_page reply = {0};
     struct wire_list page = {0};
     struct db_statement *rows = NULL;
     err code = product_store_page(&product->store, range, &rows);
@@ -378,7 +378,7 @@ answer_page(struct product_actor *product, struct batch *batch, struct item *ite
     while (!has_more && product_store_next(rows, &record)) {
         has_more = page.count + 1 == range->limit || product->list.size > PAGE_BYTES;
         if (!has_more) {
-            struct product_card card = card_of(product, &record);
+            struct wire_product_card card = card_of(product, &record);
             wire_list_add(&page, &product_card_body, &card, &product->list);
         }
     }
@@ -393,7 +393,7 @@ answer_page(struct product_actor *product, struct batch *batch, struct item *ite
 static err
 handle_list(struct product_actor *product, struct batch *batch, struct item *item)
 {
-    const struct product_list *list = item->body;
+    const struct wire_product_list *list = item->body;
     struct product_range range = {.limit = (WIRE_HAS(list, product_list, limit) ? list->limit : PAGE_DEFAULT) + 1};
     range.after = WIRE_HAS(list, product_list, after) ? list->after : slice_of("");
     range.has_state = WIRE_HAS(list, product_list, active);
@@ -433,14 +433,14 @@ static void
 want_products_of(struct product_actor *product, const struct item *item)
 {
     if (item->op == OP_product_put) {
-        want(product, ((const struct product_put *)item->body)->product);
+        want(product, ((const struct wire_product_put *)item->body)->product);
     } else if (item->op == OP_product_patch) {
-        want(product, ((const struct product_patch *)item->body)->product);
+        want(product, ((const struct wire_product_patch *)item->body)->product);
     } else if (item->op == OP_product_get) {
-        want(product, ((const struct product_get *)item->body)->product);
+        want(product, ((const struct wire_product_get *)item->body)->product);
     } else if (item->op == OP_product_load) {
-        struct wire_list rows = ((const struct product_load *)item->body)->rows;
-        struct product_row row;
+        struct wire_list rows = ((const struct wire_product_load *)item->body)->rows;
+        struct wire_product_row row;
         while (wire_list_next(&rows, &product_row_body, &row)) {
             if (wire_is_name(row.product)) {
                 want(product, row.product);

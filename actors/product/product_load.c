@@ -15,7 +15,7 @@
 
 /* One row, read and judged. */
 struct judged {
-    struct product_row row;
+    struct wire_product_row row;
     struct product_said said;
     struct product_entry *entry; /* NULL: refused */
     struct err_text why;
@@ -24,7 +24,7 @@ struct judged {
 static void
 judge(struct product_actor *product, struct judged *judged)
 {
-    const struct product_row *row = &judged->row;
+    const struct wire_product_row *row = &judged->row;
     struct batch *batch = product->cards.batch;
     judged->entry = NULL;
     judged->said = (struct product_said){
@@ -58,8 +58,8 @@ static const char *
 apply(struct product_actor *product, const struct item *item, struct judged *judged, size_t number)
 {
     struct product_entry *entry = judged->entry;
-    bool is_dry =
-        WIRE_HAS((const struct product_load *)item->body, product_load, dry_run) && ((const struct product_load *)item->body)->dry_run;
+    bool is_dry = WIRE_HAS((const struct wire_product_load *)item->body, product_load, dry_run) &&
+                  ((const struct wire_product_load *)item->body)->dry_run;
     const struct product_record *before = entry->now;
     if (entry->row != number || (before != NULL && product_is_same(&before->said, &judged->said))) {
         return "unchanged";
@@ -71,7 +71,8 @@ apply(struct product_actor *product, const struct item *item, struct judged *jud
 }
 
 static void
-add_result(struct product_actor *product, struct product_loaded *loaded, const struct judged *judged, struct product_result *result)
+add_result(struct product_actor *product, struct wire_product_loaded *loaded, const struct judged *judged,
+           struct wire_product_result *result)
 {
     WIRE_SET(result, product_result, product, judged->row.product);
     if (judged->entry == NULL) {
@@ -90,11 +91,11 @@ add_result(struct product_actor *product, struct product_loaded *loaded, const s
 void
 product_handle_load(struct product_actor *product, struct item *item)
 {
-    const struct product_load *load = item->body;
+    const struct wire_product_load *load = item->body;
     struct batch *batch = product->cards.batch;
     struct wire_list rows = load->rows;
     struct judged *judged = batch_alloc(batch, (rows.count + 1) * sizeof *judged);
-    struct product_loaded loaded = {0};
+    struct wire_product_loaded loaded = {0};
     size_t count = 0;
     for (; wire_list_next(&rows, &product_row_body, &judged[count].row); count++) {
         judge(product, &judged[count]);
@@ -109,7 +110,7 @@ product_handle_load(struct product_actor *product, struct item *item)
     WIRE_SET(&loaded, product_loaded, refused, 0);
     product->list.size = 0;
     for (size_t i = 0; i < count; i++) {
-        struct product_result result = {0};
+        struct wire_product_result result = {0};
         const char *outcome = judged[i].entry == NULL ? "refused" : apply(product, item, &judged[i], i + 1);
         WIRE_SET(&result, product_result, row, (int64_t)i + 1);
         WIRE_SET(&result, product_result, outcome, slice_of(outcome));

@@ -182,7 +182,7 @@ product_may_change(enum role role)
 }
 
 err
-product_check_category(const struct product_category *category, struct err_text *why)
+product_check_category(const struct wire_product_category *category, struct err_text *why)
 {
     return is_title(category->name) ? ERR_ok : err_say(why, ERR_invalid_field, "product_category.name: must be one line of text");
 }

@@ -54,6 +54,6 @@ bool
 product_may_change(enum role role);
 
 MUST_CHECK err
-product_check_category(const struct product_category *category, struct err_text *why);
+product_check_category(const struct wire_product_category *category, struct err_text *why);
 
 #endif

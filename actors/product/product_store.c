@@ -150,7 +150,7 @@ product_store_categories(struct product_store *store, struct db_statement **rows
 }
 
 err
-product_store_put_category(struct product_store *store, const struct product_category *category)
+product_store_put_category(struct product_store *store, const struct wire_product_category *category)
 {
     db_bind_text(store->put_category, category->category);
     db_bind_text(store->put_category, category->name);

@@ -57,6 +57,6 @@ product_store_next(struct db_statement *rows, struct product_record *record);
 MUST_CHECK err
 product_store_categories(struct product_store *store, struct db_statement **rows);
 MUST_CHECK err
-product_store_put_category(struct product_store *store, const struct product_category *category);
+product_store_put_category(struct product_store *store, const struct wire_product_category *category);
 
 #endif

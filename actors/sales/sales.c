@@ -43,7 +43,7 @@ struct sales {
 
 /* Asks the shard of the product, in the request's own name. */
 static void
-ask_stock(struct sales *sales, struct batch *batch, struct item *item, struct ask ask, const struct stock_line *line)
+ask_stock(struct sales *sales, struct batch *batch, struct item *item, struct ask ask, const struct wire_stock_line *line)
 {
     struct sale *sale = sales_waits_begin(sales->waits);
     sale->waiter = item_defer(batch, item);
@@ -61,8 +61,8 @@ ask_stock(struct sales *sales, struct batch *batch, struct item *item, struct as
 static void
 show(struct sales *sales, struct batch *batch, struct item *item)
 {
-    struct stock_line line = {.product = sales_product_of(item->body)};
-    struct stock_get get = {0};
+    struct wire_stock_line line = {.product = sales_product_of(item->body)};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, line.product);
     ask_stock(sales, batch, item, (struct ask){.op = OP_stock_get, .body = &get}, &line);
 }
@@ -70,9 +70,9 @@ show(struct sales *sales, struct batch *batch, struct item *item)
 static void
 checkout(struct sales *sales, struct batch *batch, struct item *item)
 {
-    const struct sales_checkout *checkout = item->body;
-    struct stock_line line = sales_line_of(checkout);
-    struct stock_take take = {0};
+    const struct wire_sales_checkout *checkout = item->body;
+    struct wire_stock_line line = sales_line_of(checkout);
+    struct wire_stock_take take = {0};
     struct wire_list lines = {0};
     sales->lines.size = 0;
     wire_list_add(&lines, &stock_line_body, &line, &sales->lines);
@@ -88,7 +88,7 @@ static void
 refuse(const struct sales *sales, struct batch *batch, const struct item *reply, struct waiter **waiter)
 {
     struct err_text text;
-    struct problem problem;
+    struct wire_problem problem;
     if (reply->status == ERR_wrong_shard) {
         log_error("shards_disagree", LOG_ID("req", &reply->id), LOG_I64("stock_shards", sales->shards));
     }
@@ -99,7 +99,7 @@ refuse(const struct sales *sales, struct batch *batch, const struct item *reply,
 static void
 refuse_nonsense(struct batch *batch, const struct item *reply, struct waiter **waiter)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("stock answered a sale of one product without the one level of that product"));
     log_error("answer_is_nonsense", LOG_ID("req", &reply->id), LOG_TEXT("op", wire_ops[reply->op].name));
     waiter_refuse(batch, waiter, ERR_internal, &problem);
@@ -108,15 +108,15 @@ refuse_nonsense(struct batch *batch, const struct item *reply, struct waiter **w
 static void
 answer_show(struct sales *sales, struct batch *batch, const struct item *reply, struct waiter **waiter)
 {
-    const struct stock_level *level = reply->body;
-    struct sales_product card = sales_card_of(level, menu_find(sales->menu, level->product));
+    const struct wire_stock_level *level = reply->body;
+    struct wire_sales_product card = sales_card_of(level, menu_find(sales->menu, level->product));
     waiter_answer(batch, waiter, &card);
 }
 
 static void
 answer_checkout(struct batch *batch, const struct item *reply, struct waiter **waiter, int64_t quantity)
 {
-    struct sales_receipt receipt;
+    struct wire_sales_receipt receipt;
     if (!sales_receipt_of(waiter_id(*waiter), quantity, reply->body, &receipt)) {
         refuse_nonsense(batch, reply, waiter);
         return;
@@ -161,9 +161,9 @@ read_menu(struct sales *sales, const struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         const struct item *item = &batch->items[i];
         if (item->kind == ITEM_EVENT && item->event == EVENT_product_changed) {
-            menu_want(sales->menu, ((const struct product_card *)item->body)->product);
+            menu_want(sales->menu, ((const struct wire_product_card *)item->body)->product);
         } else if (item->kind == ITEM_REPLY && item->op == OP_stock_get && item->status == ERR_ok) {
-            menu_want(sales->menu, ((const struct stock_level *)item->body)->product);
+            menu_want(sales->menu, ((const struct wire_stock_level *)item->body)->product);
         }
     }
     return menu_read(sales->menu);

@@ -19,21 +19,21 @@
 #include "command/run/demo.h"
 #include "shared/menu.h"
 
-struct stock_line
-sales_line_of(const struct sales_checkout *checkout)
+struct wire_stock_line
+sales_line_of(const struct wire_sales_checkout *checkout)
 {
     struct slice asked = {0};
     if (WIRE_HAS(checkout, sales_checkout, product)) {
         asked = checkout->product;
     }
-    struct stock_line line = {0};
+    struct wire_stock_line line = {0};
     WIRE_SET(&line, stock_line, product, demo_sku_of(asked));
     WIRE_SET(&line, stock_line, quantity, WIRE_HAS(checkout, sales_checkout, quantity) ? checkout->quantity : 1);
     return line;
 }
 
 struct slice
-sales_product_of(const struct sales_show *show)
+sales_product_of(const struct wire_sales_show *show)
 {
     struct slice asked = {0};
     if (WIRE_HAS(show, sales_show, product)) {
@@ -42,10 +42,10 @@ sales_product_of(const struct sales_show *show)
     return demo_sku_of(asked);
 }
 
-struct sales_product
-sales_card_of(const struct stock_level *level, const struct menu_card *menu)
+struct wire_sales_product
+sales_card_of(const struct wire_stock_level *level, const struct menu_card *menu)
 {
-    struct sales_product card = {0};
+    struct wire_sales_product card = {0};
     WIRE_SET(&card, sales_product, product, level->product);
     WIRE_SET(&card, sales_product, on_hand, level->on_hand);
     WIRE_SET(&card, sales_product, reserved, level->reserved);
@@ -53,7 +53,7 @@ sales_card_of(const struct stock_level *level, const struct menu_card *menu)
     WIRE_SET(&card, sales_product, incoming, level->incoming);
     WIRE_SET(&card, sales_product, version, level->version);
     if (menu != NULL) {
-        struct money price = {0};
+        struct wire_money price = {0};
         WIRE_SET(&price, money, amount, menu->amount);
         WIRE_SET(&price, money, currency, menu->currency);
         WIRE_SET(&card, sales_product, name, menu->name);
@@ -63,14 +63,14 @@ sales_card_of(const struct stock_level *level, const struct menu_card *menu)
 }
 
 bool
-sales_receipt_of(const struct id *sale, int64_t quantity, const struct stock_done *done, struct sales_receipt *receipt)
+sales_receipt_of(const struct id *sale, int64_t quantity, const struct wire_stock_done *done, struct wire_sales_receipt *receipt)
 {
     struct wire_list levels = done->levels;
-    struct stock_level level;
+    struct wire_stock_level level;
     if (levels.count != 1 || !wire_list_next(&levels, &stock_level_body, &level)) {
         return false;
     }
-    *receipt = (struct sales_receipt){0};
+    *receipt = (struct wire_sales_receipt){0};
     WIRE_SET(receipt, sales_receipt, id, *sale);
     WIRE_SET(receipt, sales_receipt, product, level.product);
     WIRE_SET(receipt, sales_receipt, quantity, quantity);
@@ -80,9 +80,9 @@ sales_receipt_of(const struct id *sale, int64_t quantity, const struct stock_don
 }
 
 void
-sales_problem_of(err status, const struct problem *from, int shards, struct err_text *text, struct problem *problem)
+sales_problem_of(err status, const struct wire_problem *from, int shards, struct err_text *text, struct wire_problem *problem)
 {
-    *problem = (struct problem){0};
+    *problem = (struct wire_problem){0};
     if (from != NULL) {
         *problem = *from;
     }

@@ -243,7 +243,7 @@ menu_find(struct menu *menu, struct slice product)
 }
 
 bool
-menu_apply(struct menu *menu, const struct product_card *card)
+menu_apply(struct menu *menu, const struct wire_product_card *card)
 {
     struct entry *entry = entry_find(menu, card->product);
     if (entry == NULL) {

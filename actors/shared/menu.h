@@ -77,7 +77,7 @@ menu_find(struct menu *menu, struct slice product);
 /* Takes over what product says of one of its own, in the event product.changed or as the answer to product.get: the newest version
  * wins, whatever comes late or twice. The product was wanted and read in this batch. False when nothing changed. */
 bool
-menu_apply(struct menu *menu, const struct product_card *card);
+menu_apply(struct menu *menu, const struct wire_product_card *card);
 
 /* Queues all that was applied; nothing when nothing was. */
 MUST_CHECK err

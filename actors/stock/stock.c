@@ -71,10 +71,10 @@ stock_known_production(struct stock *stock, const struct id *id)
     return known;
 }
 
-struct stock_done
+struct wire_stock_done
 stock_done_of(struct wire_list levels, const struct id *hold, int64_t expires_ms)
 {
-    struct stock_done done = {0};
+    struct wire_stock_done done = {0};
     WIRE_SET(&done, stock_done, levels, levels);
     if (hold != NULL) {
         WIRE_SET(&done, stock_done, hold, *hold);
@@ -107,7 +107,7 @@ want_hold(struct stock *stock, const struct id *id)
 static void
 want_lines(struct stock *stock, struct wire_list lines)
 {
-    struct stock_line line;
+    struct wire_stock_line line;
     while (wire_list_next(&lines, &stock_line_body, &line)) {
         want_product(stock, line.product);
     }
@@ -116,13 +116,13 @@ want_lines(struct stock *stock, struct wire_list lines)
 static void
 want_take(struct stock *stock, const struct item *item)
 {
-    want_lines(stock, ((const struct stock_take *)item->body)->lines);
+    want_lines(stock, ((const struct wire_stock_take *)item->body)->lines);
 }
 
 static void
 want_reserve(struct stock *stock, const struct item *item)
 {
-    const struct stock_reserve *reserve = item->body;
+    const struct wire_stock_reserve *reserve = item->body;
     want_lines(stock, reserve->lines);
     if (WIRE_HAS(reserve, stock_reserve, replaces)) {
         want_hold(stock, &reserve->replaces);
@@ -136,67 +136,67 @@ want_reserve(struct stock *stock, const struct item *item)
 static void
 want_extend(struct stock *stock, const struct item *item)
 {
-    want_hold(stock, &((const struct stock_extend *)item->body)->hold);
+    want_hold(stock, &((const struct wire_stock_extend *)item->body)->hold);
 }
 
 static void
 want_commit(struct stock *stock, const struct item *item)
 {
-    want_hold(stock, &((const struct stock_commit *)item->body)->hold);
+    want_hold(stock, &((const struct wire_stock_commit *)item->body)->hold);
 }
 
 static void
 want_release(struct stock *stock, const struct item *item)
 {
-    want_hold(stock, &((const struct stock_release *)item->body)->hold);
+    want_hold(stock, &((const struct wire_stock_release *)item->body)->hold);
 }
 
 static void
 want_return(struct stock *stock, const struct item *item)
 {
-    want_hold(stock, &((const struct stock_return *)item->body)->hold);
+    want_hold(stock, &((const struct wire_stock_return *)item->body)->hold);
 }
 
 static void
 want_adjust(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_adjust *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_adjust *)item->body)->product);
 }
 
 static void
 want_count(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_count *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_count *)item->body)->product);
 }
 
 static void
 want_configure(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_configure *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_configure *)item->body)->product);
 }
 
 static void
 want_get(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_get *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_get *)item->body)->product);
 }
 
 static void
 want_moves(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_moves *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_moves *)item->body)->product);
 }
 
 static void
 want_holds(struct stock *stock, const struct item *item)
 {
-    want_product(stock, ((const struct stock_holds *)item->body)->product);
+    want_product(stock, ((const struct wire_stock_holds *)item->body)->product);
 }
 
 static void
 want_found(struct stock *stock, const struct item *item)
 {
-    want_hold(stock, &((const struct stock_find_hold *)item->body)->hold);
+    want_hold(stock, &((const struct wire_stock_find_hold *)item->body)->hold);
 }
 
 static void
@@ -204,7 +204,7 @@ want_fact(struct stock *stock, const struct item *item)
 {
     bool is_fact =
         item->event == EVENT_factory_ordered || item->event == EVENT_factory_produced || item->event == EVENT_factory_failed;
-    const struct factory_fact *fact = item->body;
+    const struct wire_factory_fact *fact = item->body;
     if (!is_fact || !stock_is_here(stock, fact->product)) {
         return;
     }
@@ -305,7 +305,7 @@ read_all(struct stock *stock)
 static err
 answer_list(struct stock *stock, struct item *item)
 {
-    struct stock_levels page;
+    struct wire_stock_levels page;
     err status = stock_store_page_levels(stock->store, item->body, &stock->elements, &page);
     if (status == ERR_ok) {
         item_answer(stock->batch, item, &page);
@@ -316,13 +316,13 @@ answer_list(struct stock *stock, struct item *item)
 static err
 answer_moves(struct stock *stock, struct item *item)
 {
-    const struct stock_moves *ask = item->body;
+    const struct wire_stock_moves *ask = item->body;
     const struct level *level = stock_levels_find(stock->levels, ask->product);
     if (level == NULL) {
         stock_refuse_product(stock, stock_is_here(stock, ask->product) ? ERR_unknown_product : ERR_wrong_shard, ask->product);
         return ERR_ok;
     }
-    struct stock_ledger page;
+    struct wire_stock_ledger page;
     err status = stock_store_page_moves(stock->store, ask, level->shelf.last_move, &stock->elements, &page);
     if (status == ERR_ok) {
         item_answer(stock->batch, item, &page);
@@ -333,12 +333,12 @@ answer_moves(struct stock *stock, struct item *item)
 static err
 answer_holds(struct stock *stock, struct item *item)
 {
-    const struct stock_holds *ask = item->body;
+    const struct wire_stock_holds *ask = item->body;
     if (stock_levels_find(stock->levels, ask->product) == NULL) {
         stock_refuse_product(stock, stock_is_here(stock, ask->product) ? ERR_unknown_product : ERR_wrong_shard, ask->product);
         return ERR_ok;
     }
-    struct stock_hold_page page;
+    struct wire_stock_hold_page page;
     err status = stock_store_page_holds(stock->store, ask, &stock->elements, &page);
     if (status == ERR_unknown_hold) {
         item_refuse(stock->batch, item, status, "stock_holds.after: there is no such hold of %.*s", (int)ask->product.size,
@@ -354,7 +354,7 @@ answer_holds(struct stock *stock, struct item *item)
 static err
 answer_hold(struct stock *stock, struct item *item)
 {
-    const struct stock_find_hold *ask = item->body;
+    const struct wire_stock_find_hold *ask = item->body;
     const struct held *held = stock_held(stock, &ask->hold);
     if (WIRE_HAS(ask, stock_find_hold, product) && !stock_is_here(stock, ask->product)) {
         stock_refuse_product(stock, ERR_wrong_shard, ask->product);
@@ -366,7 +366,7 @@ answer_hold(struct stock *stock, struct item *item)
     }
     struct wire_list lines = {0};
     for (size_t i = 0; i < held->line_count; i++) {
-        struct stock_held_line line = {0};
+        struct wire_stock_held_line line = {0};
         WIRE_SET(&line, stock_held_line, product, held->lines[i].product);
         WIRE_SET(&line, stock_held_line, quantity, held->lines[i].quantity);
         if (held->lines[i].quantity > 0) {
@@ -374,7 +374,7 @@ answer_hold(struct stock *stock, struct item *item)
         }
     }
     wire_list_end(&lines, &stock->elements);
-    struct stock_held reply = {0};
+    struct wire_stock_held reply = {0};
     WIRE_SET(&reply, stock_held, hold, held->id);
     WIRE_SET(&reply, stock_held, state, slice_of(hold_state_word(held->state)));
     WIRE_SET(&reply, stock_held, expires, held->expires_ms);

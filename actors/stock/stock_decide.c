@@ -46,11 +46,11 @@ remember_refusal(struct stock *stock, err code, struct slice product)
 }
 
 static void
-refuse(struct stock *stock, err code, struct problem *problem, const char *format, ...) __attribute__((format(printf, 4, 5)));
+refuse(struct stock *stock, err code, struct wire_problem *problem, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* `problem` holds what there is to say beside the sentence. */
 static void
-refuse(struct stock *stock, err code, struct problem *problem, const char *format, ...)
+refuse(struct stock *stock, err code, struct wire_problem *problem, const char *format, ...)
 {
     char detail[ERR_TEXT_MAX];
     va_list arguments;
@@ -66,10 +66,10 @@ refuse(struct stock *stock, err code, struct problem *problem, const char *forma
     }
 }
 
-static struct problem
+static struct wire_problem
 problem_of(struct slice product)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     if (product.size > 0) {
         WIRE_SET(&problem, problem, product, product);
     }
@@ -79,14 +79,14 @@ problem_of(struct slice product)
 void
 stock_refuse_product(struct stock *stock, err code, struct slice product)
 {
-    struct problem problem = problem_of(product);
+    struct wire_problem problem = problem_of(product);
     refuse(stock, code, &problem, "%.*s: %s", (int)product.size, (const char *)product.data, err_words(code));
 }
 
 void
 stock_refuse_hold(struct stock *stock, err code, const struct id *hold)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     char text[ID_TEXT_SIZE];
     id_format(hold, text);
     refuse(stock, code, &problem, "hold %s: %s", text, err_words(code));
@@ -114,7 +114,7 @@ tell_alarm(struct stock *stock, const struct level *level, enum alarm_news news)
         return;
     }
     const struct shelf *shelf = &level->shelf;
-    struct stock_alarm alarm = {0};
+    struct wire_stock_alarm alarm = {0};
     WIRE_SET(&alarm, stock_alarm, product, level_product(level));
     WIRE_SET(&alarm, stock_alarm, on_hand, shelf->on_hand);
     WIRE_SET(&alarm, stock_alarm, reserved, shelf->reserved);
@@ -211,12 +211,12 @@ answer_done(struct stock *stock, const struct id *hold, int64_t expires_ms, bool
     for (size_t i = 0; i < stock->marked_count; i++) {
         const struct level *level = stock->marked[i];
         if (level->asked > 0) {
-            struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, with_configuration);
+            struct wire_stock_level shown = stock_levels_show(level_product(level), &level->shelf, with_configuration);
             wire_list_add(&levels, &stock_level_body, &shown, &stock->elements);
         }
     }
     wire_list_end(&levels, &stock->elements);
-    struct stock_done done = stock_done_of(levels, hold, expires_ms);
+    struct wire_stock_done done = stock_done_of(levels, hold, expires_ms);
     item_answer(stock->batch, stock->item, &done);
 }
 
@@ -228,7 +228,7 @@ guard_lines(struct stock *stock, struct wire_list lines)
     if (stock->of == 1) {
         return true;
     }
-    struct stock_line line;
+    struct wire_stock_line line;
     struct slice here = {0};
     struct slice away = {0};
     while (wire_list_next(&lines, &stock_line_body, &line)) {
@@ -248,7 +248,7 @@ sum_lines(struct stock *stock, struct wire_list lines)
     if (!guard_lines(stock, lines)) {
         return false;
     }
-    struct stock_line line;
+    struct wire_stock_line line;
     while (wire_list_next(&lines, &stock_line_body, &line)) {
         struct level *level = stock_levels_find(stock->levels, line.product);
         if (level == NULL) {
@@ -291,7 +291,7 @@ guard_units(struct stock *stock)
     }
     int64_t available = shelf_available(&missing->shelf) + missing->freed;
     struct slice product = level_product(missing);
-    struct problem problem = problem_of(product);
+    struct wire_problem problem = problem_of(product);
     WIRE_SET(&problem, problem, asked, missing->asked);
     WIRE_SET(&problem, problem, available, available);
     WIRE_SET(&problem, problem, version, missing->shelf.version);
@@ -303,7 +303,7 @@ guard_units(struct stock *stock)
 static void
 decide_take(struct stock *stock, const void *body)
 {
-    const struct stock_take *take = body;
+    const struct wire_stock_take *take = body;
     if (!sum_lines(stock, take->lines) || !guard_units(stock)) {
         return;
     }
@@ -410,7 +410,7 @@ static bool
 guard_replaced(struct stock *stock, const struct held *replaced)
 {
     if (id_equal(&replaced->id, &stock->item->id)) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         refuse(stock, ERR_invalid_field, &problem, "stock_reserve.replaces: is the id of this very request");
         return false;
     }
@@ -430,7 +430,7 @@ guard_replaced(struct stock *stock, const struct held *replaced)
 static void
 decide_reserve(struct stock *stock, const void *body)
 {
-    const struct stock_reserve *reserve = body;
+    const struct wire_stock_reserve *reserve = body;
     struct held *held = stock_held(stock, &stock->item->id);
     struct held *replaced = WIRE_HAS(reserve, stock_reserve, replaces) ? stock_held(stock, &reserve->replaces) : NULL;
     if (held->exists) {
@@ -479,7 +479,7 @@ guard_hold(struct stock *stock, const struct id *id)
 static void
 decide_extend(struct stock *stock, const void *body)
 {
-    const struct stock_extend *extend = body;
+    const struct wire_stock_extend *extend = body;
     if (WIRE_HAS(extend, stock_extend, product) && !guard_shard(stock, extend->product)) {
         return;
     }
@@ -501,7 +501,7 @@ decide_extend(struct stock *stock, const void *body)
 static void
 decide_commit(struct stock *stock, const void *body)
 {
-    const struct stock_commit *commit = body;
+    const struct wire_stock_commit *commit = body;
     if (WIRE_HAS(commit, stock_commit, product) && !guard_shard(stock, commit->product)) {
         return;
     }
@@ -553,7 +553,7 @@ note_done_before(struct stock *stock, enum move_kind kind, const struct held *he
 static void
 decide_release(struct stock *stock, const void *body)
 {
-    const struct stock_release *release = body;
+    const struct wire_stock_release *release = body;
     if (WIRE_HAS(release, stock_release, product) && !guard_shard(stock, release->product)) {
         return;
     }
@@ -589,7 +589,7 @@ static void
 refuse_change(struct stock *stock, err code, struct slice product)
 {
     const struct shelf *shelf = shelf_of(stock, product);
-    struct problem problem = problem_of(product);
+    struct wire_problem problem = problem_of(product);
     WIRE_SET(&problem, problem, available, shelf_available(shelf));
     WIRE_SET(&problem, problem, version, shelf->version);
     refuse(stock, code, &problem, "%.*s: %" PRId64 " on hand, %" PRId64 " of them reserved, version %" PRId64 ": %s",
@@ -632,7 +632,7 @@ take_back(struct stock *stock, struct held *held, struct slice reference)
 static void
 decide_return(struct stock *stock, const void *body)
 {
-    const struct stock_return *returned = body;
+    const struct wire_stock_return *returned = body;
     if (WIRE_HAS(returned, stock_return, product) && !guard_shard(stock, returned->product)) {
         return;
     }
@@ -642,7 +642,7 @@ decide_return(struct stock *stock, const void *body)
         return;
     }
     if (hold_can_return(held->state) != ERR_ok) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         char text[ID_TEXT_SIZE];
         id_format(&held->id, text);
         refuse(stock, ERR_hold_closed, &problem, "hold %s is %s: its units have not left", text, hold_state_word(held->state));
@@ -659,12 +659,12 @@ decide_return(struct stock *stock, const void *body)
 static void
 decide_adjust(struct stock *stock, const void *body)
 {
-    const struct stock_adjust *adjust = body;
+    const struct wire_stock_adjust *adjust = body;
     if (!guard_shard(stock, adjust->product)) {
         return;
     }
     if (adjust->delta == 0) {
-        struct problem problem = problem_of(adjust->product);
+        struct wire_problem problem = problem_of(adjust->product);
         refuse(stock, ERR_invalid_field, &problem, "stock_adjust.delta: must not be 0");
         return;
     }
@@ -680,7 +680,7 @@ decide_adjust(struct stock *stock, const void *body)
 static void
 decide_count(struct stock *stock, const void *body)
 {
-    const struct stock_count *count = body;
+    const struct wire_stock_count *count = body;
     if (!guard_shard(stock, count->product)) {
         return;
     }
@@ -697,7 +697,7 @@ decide_count(struct stock *stock, const void *body)
 static void
 decide_configure(struct stock *stock, const void *body)
 {
-    const struct stock_configure *configure = body;
+    const struct wire_stock_configure *configure = body;
     if (!guard_shard(stock, configure->product)) {
         return;
     }
@@ -725,7 +725,7 @@ decide_configure(struct stock *stock, const void *body)
 static void
 decide_get(struct stock *stock, const void *body)
 {
-    const struct stock_get *get = body;
+    const struct wire_stock_get *get = body;
     if (!guard_shard(stock, get->product)) {
         return;
     }
@@ -734,7 +734,7 @@ decide_get(struct stock *stock, const void *body)
         stock_refuse_product(stock, ERR_unknown_product, get->product);
         return;
     }
-    struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
+    struct wire_stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
     item_answer(stock->batch, stock->item, &shown);
 }
 
@@ -766,7 +766,7 @@ fact_told(enum event_type event)
 }
 
 static void
-apply_step(struct stock *stock, const struct factory_fact *fact, const struct production_step *step)
+apply_step(struct stock *stock, const struct wire_factory_fact *fact, const struct production_step *step)
 {
     struct level *level = mark(stock, stock_levels_add(stock->levels, fact->product));
     stock_levels_touch(stock->levels, level, stock->item);
@@ -787,7 +787,7 @@ stock_decide_event(struct stock *stock, struct item *item)
 {
     bool is_fact =
         item->event == EVENT_factory_ordered || item->event == EVENT_factory_produced || item->event == EVENT_factory_failed;
-    const struct factory_fact *fact = item->body;
+    const struct wire_factory_fact *fact = item->body;
     if (!is_fact || !stock_is_here(stock, fact->product)) {
         return;
     }
@@ -864,7 +864,7 @@ stock_tell_changes(struct stock *stock)
         const struct level *level = stock_levels_touched(stock->levels, i);
         const struct shelf *before = stock_levels_before(stock->levels, i);
         if (before == NULL || before->version != level->shelf.version || before->incoming != level->shelf.incoming) {
-            struct stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
+            struct wire_stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
             batch_emit(stock->batch, EVENT_stock_changed, level_product(level), &shown, level->cause);
         }
     }

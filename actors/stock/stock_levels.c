@@ -215,10 +215,10 @@ stock_levels_drop(struct level_table *levels)
     levels->touched_count = 0;
 }
 
-struct stock_level
+struct wire_stock_level
 stock_levels_show(struct slice product, const struct shelf *shelf, bool with_configuration)
 {
-    struct stock_level shown = {0};
+    struct wire_stock_level shown = {0};
     WIRE_SET(&shown, stock_level, product, product);
     WIRE_SET(&shown, stock_level, on_hand, shelf->on_hand);
     WIRE_SET(&shown, stock_level, reserved, shelf->reserved);

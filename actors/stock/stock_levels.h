@@ -75,7 +75,7 @@ stock_levels_drop(struct level_table *levels);
 
 /* The level as it is shown: with its configuration to those who read it, without it in the answer to a change, which must be the
  * same when it is made again from the ledger. */
-struct stock_level
+struct wire_stock_level
 stock_levels_show(struct slice product, const struct shelf *shelf, bool with_configuration);
 
 /* Calls `visit` for each level that exists, in no order. */

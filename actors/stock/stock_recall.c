@@ -45,7 +45,7 @@ finish(struct recalled *replay)
     }
     if (replay->answer.size == 0) {
         wire_list_end(&replay->levels, &stock->elements);
-        struct stock_done done = stock_done_of(replay->levels, replay->has_hold ? &replay->hold : NULL, replay->expires_ms);
+        struct wire_stock_done done = stock_done_of(replay->levels, replay->has_hold ? &replay->hold : NULL, replay->expires_ms);
         stock->frame.size = 0;
         wire_encode(&stock_done_body, &done, &stock->frame);
         replay->answer = stock_keep(stock, wire_buffer_slice(&stock->frame));
@@ -95,7 +95,7 @@ see_line(void *context, const struct move *move)
     if (move->version > 0) {
         struct shelf after = {
             .on_hand = move->on_hand, .reserved = move->reserved, .incoming = move->incoming, .version = move->version};
-        struct stock_level shown = stock_levels_show(move->product, &after, false);
+        struct wire_stock_level shown = stock_levels_show(move->product, &after, false);
         wire_list_add(&replay->levels, &stock_level_body, &shown, &replay->stock->elements);
     }
 }

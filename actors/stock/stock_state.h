@@ -56,7 +56,7 @@ struct slice
 stock_keep(struct stock *stock, struct slice bytes);
 
 /* Says the answer of a change. `expires_ms` is 0 and `hold` NULL when there are none. */
-struct stock_done
+struct wire_stock_done
 stock_done_of(struct wire_list levels, const struct id *hold, int64_t expires_ms);
 
 /* --- stock_decide.c: in this order for each item --- */

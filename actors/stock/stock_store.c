@@ -318,8 +318,8 @@ stock_store_read_requests(struct stock_store *store, void (*found)(void *context
 /* --- pages --- */
 
 err
-stock_store_page_levels(struct stock_store *store, const struct stock_list *ask, struct wire_buffer *elements,
-                        struct stock_levels *page)
+stock_store_page_levels(struct stock_store *store, const struct wire_stock_list *ask, struct wire_buffer *elements,
+                        struct wire_stock_levels *page)
 {
     int64_t limit = WIRE_HAS(ask, stock_list, limit) ? ask->limit : PAGE_DEFAULT;
     db_bind_text(store->page_levels, WIRE_HAS(ask, stock_list, after) ? ask->after : slice_of(""));
@@ -336,20 +336,20 @@ stock_store_page_levels(struct stock_store *store, const struct stock_list *ask,
             continue;
         }
         struct shelf shelf = stock_store_shelf(store->page_levels);
-        struct stock_level level = stock_levels_show(db_bytes(store->page_levels, 0), &shelf, true);
+        struct wire_stock_level level = stock_levels_show(db_bytes(store->page_levels, 0), &shelf, true);
         wire_list_add(&list, &stock_level_body, &level, elements);
     }
     wire_list_end(&list, elements);
-    *page = (struct stock_levels){0};
+    *page = (struct wire_stock_levels){0};
     WIRE_SET(page, stock_levels, levels, list);
     WIRE_SET(page, stock_levels, has_more, has_more);
     return ERR_ok;
 }
 
-static struct stock_move
+static struct wire_stock_move
 show_move(const struct move *move)
 {
-    struct stock_move shown = {0};
+    struct wire_stock_move shown = {0};
     WIRE_SET(&shown, stock_move, request, move->request);
     WIRE_SET(&shown, stock_move, kind, slice_of(move_words[move->kind]));
     WIRE_SET(&shown, stock_move, product, move->product);
@@ -373,7 +373,7 @@ show_move(const struct move *move)
 
 /* The line from which the way to the lines older than version `before` is short. */
 static err
-find_start(struct stock_store *store, const struct stock_moves *ask, int64_t newest, int64_t *start)
+find_start(struct stock_store *store, const struct wire_stock_moves *ask, int64_t newest, int64_t *start)
 {
     *start = newest;
     if (!WIRE_HAS(ask, stock_moves, before)) {
@@ -425,15 +425,15 @@ walk_stride(struct stock_store *store, struct walk *walk)
             walk->has_more = true;
             continue;
         }
-        struct stock_move shown = show_move(&move);
+        struct wire_stock_move shown = show_move(&move);
         wire_list_add(&walk->list, &stock_move_body, &shown, walk->elements);
     }
     return status;
 }
 
 err
-stock_store_page_moves(struct stock_store *store, const struct stock_moves *ask, int64_t newest, struct wire_buffer *elements,
-                       struct stock_ledger *page)
+stock_store_page_moves(struct stock_store *store, const struct wire_stock_moves *ask, int64_t newest, struct wire_buffer *elements,
+                       struct wire_stock_ledger *page)
 {
     struct walk walk = {
         .before = WIRE_HAS(ask, stock_moves, before) ? ask->before : NUMBER_MAX,
@@ -448,14 +448,14 @@ stock_store_page_moves(struct stock_store *store, const struct stock_moves *ask,
         return status;
     }
     wire_list_end(&walk.list, elements);
-    *page = (struct stock_ledger){0};
+    *page = (struct wire_stock_ledger){0};
     WIRE_SET(page, stock_ledger, moves, walk.list);
     WIRE_SET(page, stock_ledger, has_more, walk.has_more);
     return ERR_ok;
 }
 
 static err
-find_hold(struct stock_store *store, const struct stock_holds *ask, int64_t *n)
+find_hold(struct stock_store *store, const struct wire_stock_holds *ask, int64_t *n)
 {
     *n = 0;
     if (!WIRE_HAS(ask, stock_holds, after)) {
@@ -473,10 +473,10 @@ find_hold(struct stock_store *store, const struct stock_holds *ask, int64_t *n)
     return *n == 0 ? ERR_unknown_hold : ERR_ok;
 }
 
-static struct stock_hold
+static struct wire_stock_hold
 show_hold(struct db_statement *row)
 {
-    struct stock_hold shown = {0};
+    struct wire_stock_hold shown = {0};
     WIRE_SET(&shown, stock_hold, hold, db_id(row, 1));
     WIRE_SET(&shown, stock_hold, product, db_bytes(row, 3));
     WIRE_SET(&shown, stock_hold, quantity, db_i64(row, 4));
@@ -488,8 +488,8 @@ show_hold(struct db_statement *row)
 }
 
 err
-stock_store_page_holds(struct stock_store *store, const struct stock_holds *ask, struct wire_buffer *elements,
-                       struct stock_hold_page *page)
+stock_store_page_holds(struct stock_store *store, const struct wire_stock_holds *ask, struct wire_buffer *elements,
+                       struct wire_stock_hold_page *page)
 {
     int64_t limit = WIRE_HAS(ask, stock_holds, limit) ? ask->limit : PAGE_DEFAULT;
     int64_t after = 0;
@@ -511,11 +511,11 @@ stock_store_page_holds(struct stock_store *store, const struct stock_holds *ask,
         if (has_more) {
             continue;
         }
-        struct stock_hold hold = show_hold(store->page_holds);
+        struct wire_stock_hold hold = show_hold(store->page_holds);
         wire_list_add(&list, &stock_hold_body, &hold, elements);
     }
     wire_list_end(&list, elements);
-    *page = (struct stock_hold_page){0};
+    *page = (struct wire_stock_hold_page){0};
     WIRE_SET(page, stock_hold_page, holds, list);
     WIRE_SET(page, stock_hold_page, has_more, has_more);
     return ERR_ok;

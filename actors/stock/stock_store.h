@@ -129,18 +129,18 @@ stock_store_read_requests(struct stock_store *store, void (*found)(void *context
 /* --- pages, as they are committed. The elements go to `elements`, which the list in `page` points into --- */
 
 MUST_CHECK err
-stock_store_page_levels(struct stock_store *store, const struct stock_list *ask, struct wire_buffer *elements,
-                        struct stock_levels *page);
+stock_store_page_levels(struct stock_store *store, const struct wire_stock_list *ask, struct wire_buffer *elements,
+                        struct wire_stock_levels *page);
 
 /* `newest` is the head of the product's chain. */
 MUST_CHECK err
-stock_store_page_moves(struct stock_store *store, const struct stock_moves *ask, int64_t newest, struct wire_buffer *elements,
-                       struct stock_ledger *page);
+stock_store_page_moves(struct stock_store *store, const struct wire_stock_moves *ask, int64_t newest, struct wire_buffer *elements,
+                       struct wire_stock_ledger *page);
 
 /* ERR_unknown_hold: there is no hold `after` of this product. */
 MUST_CHECK err
-stock_store_page_holds(struct stock_store *store, const struct stock_holds *ask, struct wire_buffer *elements,
-                       struct stock_hold_page *page);
+stock_store_page_holds(struct stock_store *store, const struct wire_stock_holds *ask, struct wire_buffer *elements,
+                       struct wire_stock_hold_page *page);
 
 /* --- writing --- */
 

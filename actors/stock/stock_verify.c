@@ -211,8 +211,8 @@ line_fault(const struct proof *proof, const struct move *move)
 static void
 see_configuration(struct proof *proof, struct level *product, const struct move *move)
 {
-    struct stock_done done;
-    struct stock_level level;
+    struct wire_stock_done done;
+    struct wire_stock_level level;
     struct err_text why;
     bool is_good = wire_decode(&stock_done_body, move->answer, &done, &why) == ERR_ok &&
                    wire_list_next(&done.levels, &stock_level_body, &level) && slice_equal(level.product, move->product) &&
@@ -233,7 +233,7 @@ see_configuration(struct proof *proof, struct level *product, const struct move 
 static void
 see_refusal(struct proof *proof, const struct move *move)
 {
-    struct problem problem;
+    struct wire_problem problem;
     struct err_text why;
     if (wire_decode(&problem_body, move->answer, &problem, &why) != ERR_ok) {
         fault(proof, "line %" PRId64 " of the ledger is a refusal whose answer cannot be read", move->n);

@@ -51,14 +51,14 @@ answer_card(struct user_actor *actor, struct batch *batch, struct item *item, st
         item_refuse(batch, item, ERR_internal, "what is kept of this person cannot be opened");
         return;
     }
-    struct user_card card = user_people_card(person);
+    struct wire_user_card card = user_people_card(person);
     item_answer(batch, item, &card);
 }
 
 static err
 handle_get(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_get *body = item->body;
+    const struct wire_user_get *body = item->body;
     struct user_asker asker = {.role = item->role, .has_user = item->has_user, .user = item->user};
     struct user_person person;
     bool found = false;
@@ -81,7 +81,7 @@ handle_get(struct user_actor *actor, struct batch *batch, struct item *item)
 static err
 handle_find(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_find *body = item->body;
+    const struct wire_user_find *body = item->body;
     bool has_email = WIRE_HAS(body, user_find, email);
     bool has_cpf = WIRE_HAS(body, user_find, cpf);
     char digits[USER_CPF_DIGITS + 1];
@@ -115,9 +115,9 @@ handle_find(struct user_actor *actor, struct batch *batch, struct item *item)
 static err
 answer_page(struct user_actor *actor, struct batch *batch, struct item *item, int64_t after)
 {
-    const struct user_list *body = item->body;
+    const struct wire_user_list *body = item->body;
     int64_t limit = WIRE_HAS(body, user_list, limit) ? body->limit : PAGE_DEFAULT;
-    struct user_page page = {0};
+    struct wire_user_page page = {0};
     struct wire_list list = {0};
     struct user_person person;
     int64_t count = 0;
@@ -131,7 +131,7 @@ answer_page(struct user_actor *actor, struct batch *batch, struct item *item, in
             break;
         }
         (void)user_people_open(actor, &person); /* of one that cannot be opened there is what there is */
-        struct user_card card = user_people_card(&person);
+        struct wire_user_card card = user_people_card(&person);
         wire_list_add(&list, &user_card_body, &card, &actor->page);
         count++;
     }
@@ -149,7 +149,7 @@ answer_page(struct user_actor *actor, struct batch *batch, struct item *item, in
 static err
 handle_list(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_list *body = item->body;
+    const struct wire_user_list *body = item->body;
     struct user_row last = {0};
     bool found = true;
     if (item->role < ROLE_EMPLOYEE) {

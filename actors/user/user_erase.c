@@ -23,7 +23,7 @@
 /* --- the proof --- */
 
 err
-user_read_erasure(struct user_actor *actor, const struct user_row *row, struct user_erasure *proof, bool *found)
+user_read_erasure(struct user_actor *actor, const struct user_row *row, struct wire_user_erasure *proof, bool *found)
 {
     struct user_erasure_row kept;
     struct wire_list list = {0};
@@ -31,13 +31,13 @@ user_read_erasure(struct user_actor *actor, const struct user_row *row, struct u
     if (code != ERR_ok || !*found) {
         return code;
     }
-    *proof = (struct user_erasure){0};
+    *proof = (struct wire_user_erasure){0};
     actor->page.size = 0;
     wire_buffer_append(&actor->page, kept.reason, kept.reason_size);
     size_t reason_size = kept.reason_size;
     for (int i = 0; user_people_field_name(i) != NULL; i++) {
         if ((kept.fields & (INT64_C(1) << i)) != 0) {
-            struct user_erased_field field = {0};
+            struct wire_user_erased_field field = {0};
             WIRE_SET(&field, user_erased_field, field, slice_of(user_people_field_name(i)));
             wire_list_add(&list, &user_erased_field_body, &field, &actor->page);
         }
@@ -56,10 +56,10 @@ user_read_erasure(struct user_actor *actor, const struct user_row *row, struct u
 err
 user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_get *body = item->body;
+    const struct wire_user_get *body = item->body;
     struct user_caller caller = user_caller_of(actor, batch, item);
     struct user_row row;
-    struct user_erasure proof;
+    struct wire_user_erasure proof;
     bool found = false;
     if (item->role < ROLE_CUSTOMER) {
         item_refuse(batch, item, ERR_forbidden, "people are seen by themselves and by employees");
@@ -89,7 +89,7 @@ user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *
 static err
 erase(struct user_actor *actor, struct batch *batch, const struct item *item, struct user_person *person)
 {
-    const struct user_erase *body = item->body;
+    const struct wire_user_erase *body = item->body;
     struct user_row *row = &person->row;
     struct user_hashes none = {0};
     struct user_erasure_row proof = {
@@ -118,7 +118,7 @@ erase(struct user_actor *actor, struct batch *batch, const struct item *item, st
         return code;
     }
     char key[ID_TEXT_SIZE];
-    struct user_fact fact = {0};
+    struct wire_user_fact fact = {0};
     id_format(&row->id, key);
     WIRE_SET(&fact, user_fact, user, row->id);
     WIRE_SET(&fact, user_fact, time, batch->now_ms);
@@ -130,7 +130,7 @@ erase(struct user_actor *actor, struct batch *batch, const struct item *item, st
 err
 user_handle_erase(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_erase *body = item->body;
+    const struct wire_user_erase *body = item->body;
     struct user_caller caller = user_caller_of(actor, batch, item);
     struct user_person person;
     bool is_done = false;

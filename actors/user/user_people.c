@@ -29,7 +29,7 @@ user_people_open(const struct user_actor *actor, struct user_person *person)
     const struct user_row *row = &person->row;
     struct err_text why = {"its key does not open it"};
     size_t size = 0;
-    person->data = (struct user_register){0};
+    person->data = (struct wire_user_register){0};
     if (row->erased_ms > 0) {
         return true;
     }
@@ -38,13 +38,13 @@ user_people_open(const struct user_actor *actor, struct user_person *person)
                    wire_decode(&user_register_body, (struct slice){person->plain, size}, &person->data, &why) == ERR_ok;
     if (!is_open) {
         log_error("person_cannot_be_opened", LOG_ID("user", &row->id), LOG_TEXT("why", why.text));
-        person->data = (struct user_register){0};
+        person->data = (struct wire_user_register){0};
     }
     return is_open;
 }
 
 static void
-name_person(const struct user_actor *actor, const struct user_register *data, uint8_t hashes[2][USER_HASH_SIZE],
+name_person(const struct user_actor *actor, const struct wire_user_register *data, uint8_t hashes[2][USER_HASH_SIZE],
             struct user_hashes *names)
 {
     char lower[USER_EMAIL_MAX];
@@ -60,7 +60,7 @@ name_person(const struct user_actor *actor, const struct user_register *data, ui
 }
 
 void
-user_people_seal(const struct user_actor *actor, struct user_person *person, const struct user_register *data,
+user_people_seal(const struct user_actor *actor, struct user_person *person, const struct wire_user_register *data,
                  uint8_t hashes[2][USER_HASH_SIZE], struct user_hashes *names)
 {
     struct user_row *row = &person->row;
@@ -79,12 +79,12 @@ user_people_seal(const struct user_actor *actor, struct user_person *person, con
     name_person(actor, data, hashes, names);
 }
 
-struct user_card
+struct wire_user_card
 user_people_card(const struct user_person *person)
 {
     const struct user_row *row = &person->row;
-    const struct user_register *data = &person->data;
-    struct user_card card = {0};
+    const struct wire_user_register *data = &person->data;
+    struct wire_user_card card = {0};
     WIRE_SET(&card, user_card, user, row->id);
     WIRE_SET(&card, user_card, role, slice_of(role_name(row->role)));
     WIRE_SET(&card, user_card, created, row->created_ms);
@@ -114,7 +114,7 @@ user_people_card(const struct user_person *person)
 int64_t
 user_people_fields(const struct user_person *person)
 {
-    const struct user_register *data = &person->data;
+    const struct wire_user_register *data = &person->data;
     int64_t fields = USER_FIELD_KEY;
     fields |= WIRE_HAS(data, user_register, name) ? USER_FIELD_NAME : 0;
     fields |= WIRE_HAS(data, user_register, email) ? USER_FIELD_EMAIL : 0;

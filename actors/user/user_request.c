@@ -60,7 +60,7 @@ encode_as_before(enum op op, const void *body, struct wire_buffer *frame)
     struct wire_body then = *now;
     uint64_t has = 0;
     uint64_t told = 0;
-    uint64_t copy[(sizeof(struct user_register) + sizeof(struct user_change)) / sizeof(uint64_t)];
+    uint64_t copy[(sizeof(struct wire_user_register) + sizeof(struct wire_user_change)) / sizeof(uint64_t)];
     assert(now->size <= sizeof copy);
     memcpy(&has, body, sizeof has);
     then.fields = fields;
@@ -132,7 +132,7 @@ void
 user_refuse(struct batch *batch, const struct user_caller *caller, err code, const char *detail)
 {
     struct waiter *waiter = caller->waiter;
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     if (waiter != NULL) {
         waiter_refuse(batch, &waiter, code, &problem);
@@ -173,10 +173,10 @@ keep(struct user_actor *actor, const struct user_caller *caller, const struct us
     return user_store_insert_request(&actor->store, &kept);
 }
 
-static struct user_ref
+static struct wire_user_ref
 ref_of(const struct user_row *row, int64_t version)
 {
-    struct user_ref ref = {0};
+    struct wire_user_ref ref = {0};
     WIRE_SET(&ref, user_ref, user, row->id);
     WIRE_SET(&ref, user_ref, version, version);
     return ref;
@@ -186,7 +186,7 @@ err
 user_done(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_row *row)
 {
     if (caller->op == OP_user_erase) {
-        struct user_erasure proof;
+        struct wire_user_erasure proof;
         bool found = false;
         err code = user_read_erasure(actor, row, &proof, &found);
         if (code != ERR_ok) {
@@ -194,7 +194,7 @@ user_done(struct user_actor *actor, struct batch *batch, const struct user_calle
         }
         user_answer(batch, caller, &proof);
     } else {
-        struct user_ref ref = ref_of(row, row->version);
+        struct wire_user_ref ref = ref_of(row, row->version);
         user_answer(batch, caller, &ref);
     }
     return keep(actor, caller, row, ERR_ok);
@@ -221,14 +221,14 @@ say_again(struct user_actor *actor, struct batch *batch, const struct user_calle
     if (kept->status != ERR_ok) {
         user_refuse(batch, caller, kept->status, err_words(kept->status));
     } else if (kept->op == OP_user_erase) {
-        struct user_erasure proof;
+        struct wire_user_erasure proof;
         code = user_read_erasure(actor, &row, &proof, &found);
         if (code != ERR_ok || !found) {
             return code == ERR_ok ? ERR_internal : code;
         }
         user_answer(batch, caller, &proof);
     } else {
-        struct user_ref ref = ref_of(&row, kept->version);
+        struct wire_user_ref ref = ref_of(&row, kept->version);
         user_answer(batch, caller, &ref);
     }
     mark_replayed(batch, caller);
@@ -243,9 +243,9 @@ names_person(struct user_actor *actor, const struct user_caller *caller, int64_t
     struct user_row row;
     *names = true;
     if (caller->item != NULL && caller->op == OP_user_change) {
-        user = &((const struct user_change *)caller->item->body)->user;
+        user = &((const struct wire_user_change *)caller->item->body)->user;
     } else if (caller->item != NULL && caller->op == OP_user_erase) {
-        user = &((const struct user_erase *)caller->item->body)->user;
+        user = &((const struct wire_user_erase *)caller->item->body)->user;
     }
     if (user == NULL) {
         return ERR_ok;

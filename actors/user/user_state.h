@@ -36,7 +36,7 @@ struct user_actor {
 /* A person with what is sealed, opened. The slices of `data` point into `plain`; its password is the hash of it. */
 struct user_person {
     struct user_row row;
-    struct user_register data;
+    struct wire_user_register data;
     uint8_t key[USER_KEY_SIZE];
     uint8_t plain[USER_SEALED_MAX];
 };
@@ -58,10 +58,10 @@ user_people_open(const struct user_actor *actor, struct user_person *person);
 
 /* Seals `data` into person->row, which must have its id, and its names to be found by; a person without a key gets one. */
 void
-user_people_seal(const struct user_actor *actor, struct user_person *person, const struct user_register *data,
+user_people_seal(const struct user_actor *actor, struct user_person *person, const struct wire_user_register *data,
                  uint8_t hashes[2][USER_HASH_SIZE], struct user_hashes *names);
 
-struct user_card
+struct wire_user_card
 user_people_card(const struct user_person *person);
 
 int64_t
@@ -158,7 +158,7 @@ user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *
 
 /* The proof of an erasure; the list is in actor->page. False: there is none. */
 MUST_CHECK err
-user_read_erasure(struct user_actor *actor, const struct user_row *row, struct user_erasure *proof, bool *found);
+user_read_erasure(struct user_actor *actor, const struct user_row *row, struct wire_user_erasure *proof, bool *found);
 
 /* Cuts what files still hold of what was deleted; later, when somebody reads. */
 void

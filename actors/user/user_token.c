@@ -92,8 +92,8 @@ user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct ite
     if (code != ERR_ok) {
         return code;
     }
-    struct user_key key = {0};
-    struct user_key_set set = {0};
+    struct wire_user_key key = {0};
+    struct wire_user_key_set set = {0};
     struct wire_list list = {0};
     WIRE_SET(&key, user_key, kid, slice_of(actor->key.kid));
     WIRE_SET(&key, user_key, pem, slice_of(actor->key.public_pem));
@@ -132,7 +132,7 @@ give_token(struct user_actor *actor, struct batch *batch, const struct user_call
     if (code != ERR_ok) {
         return code;
     }
-    struct user_session session = {0};
+    struct wire_user_session session = {0};
     WIRE_SET(&session, user_session, token, slice_of(token));
     WIRE_SET(&session, user_session, expires, claims->expires_ms);
     WIRE_SET(&session, user_session, role, slice_of(role_name(claims->role)));
@@ -147,7 +147,7 @@ give_token(struct user_actor *actor, struct batch *batch, const struct user_call
 err
 user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_issue *issue = item->body;
+    const struct wire_user_issue *issue = item->body;
     struct user_caller caller = {.item = item, .request = item->id};
     enum role role = role_find(issue->role);
     struct token_claims claims = {.role = role, .has_user = WIRE_HAS(issue, user_issue, user), .user = issue->user};
@@ -183,7 +183,7 @@ user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct it
 err
 user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_sign_in *body = item->body;
+    const struct wire_user_sign_in *body = item->body;
     bool has_email = WIRE_HAS(body, user_sign_in, email);
     bool has_cpf = WIRE_HAS(body, user_sign_in, cpf);
     char digits[USER_CPF_DIGITS + 1];

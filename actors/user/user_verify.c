@@ -70,7 +70,7 @@ tell_found(struct db *db, struct verify_report *report, const struct verify_chec
 static bool
 is_found_by(struct user_actor *reader, const struct user_person *person)
 {
-    const struct user_register *data = &person->data;
+    const struct wire_user_register *data = &person->data;
     struct slice email = WIRE_HAS(data, user_register, email) ? data->email : (struct slice){0};
     struct slice cpf = WIRE_HAS(data, user_register, cpf) ? data->cpf : (struct slice){0};
     struct user_row row;

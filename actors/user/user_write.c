@@ -20,7 +20,7 @@
 
 /* What a registration and a change have in common. */
 struct wish {
-    struct user_register data; /* what is given; the CPF is digits, the password is not looked at */
+    struct wire_user_register data; /* what is given; the CPF is digits, the password is not looked at */
     char digits[USER_CPF_DIGITS + 1];
     enum role role; /* ROLE_COUNT: not given */
 };
@@ -31,7 +31,7 @@ struct wish {
 static const char *
 read_wish(struct wish *wish)
 {
-    struct user_register *data = &wish->data;
+    struct wire_user_register *data = &wish->data;
     wish->role = ROLE_COUNT;
     if (WIRE_HAS(data, user_register, role)) {
         wish->role = role_find(data->role);
@@ -55,10 +55,10 @@ read_wish(struct wish *wish)
 }
 
 /* A change as a registration has it; the wire's bounds of both are the same. */
-static struct user_register
-data_of_change(const struct user_change *change)
+static struct wire_user_register
+data_of_change(const struct wire_user_change *change)
 {
-    struct user_register data = {0};
+    struct wire_user_register data = {0};
     if (WIRE_HAS(change, user_change, name)) {
         WIRE_SET(&data, user_register, name, change->name);
     }
@@ -85,7 +85,7 @@ data_of_change(const struct user_change *change)
 
 /* Somebody else who is known by the e-mail address or the CPF; `n` is who may be. */
 static err
-find_other(struct user_actor *actor, const struct user_register *data, int64_t n, struct user_row *other, bool *found)
+find_other(struct user_actor *actor, const struct wire_user_register *data, int64_t n, struct user_row *other, bool *found)
 {
     struct slice email = WIRE_HAS(data, user_register, email) ? data->email : (struct slice){0};
     struct slice cpf = WIRE_HAS(data, user_register, cpf) ? data->cpf : (struct slice){0};
@@ -100,7 +100,7 @@ find_other(struct user_actor *actor, const struct user_register *data, int64_t n
 /* --- registering --- */
 
 static void
-set_password(struct user_register *data, const char *hash)
+set_password(struct wire_user_register *data, const char *hash)
 {
     data->has &= ~(UINT64_C(1) << user_register_BIT_password | UINT64_C(1) << user_register_BIT_role);
     if (hash != NULL) {
@@ -138,7 +138,7 @@ finish_register(struct user_actor *actor, struct batch *batch, const struct user
 err
 user_handle_register(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_register *body = item->body;
+    const struct wire_user_register *body = item->body;
     struct user_caller caller = user_caller_of(actor, batch, item);
     struct wish wish = {.data = *body};
     bool is_done = false;
@@ -170,7 +170,7 @@ user_handle_register(struct user_actor *actor, struct batch *batch, struct item 
 /* --- changing --- */
 
 static void
-merge(struct user_register *data, const struct user_register *given, const char *hash)
+merge(struct wire_user_register *data, const struct wire_user_register *given, const char *hash)
 {
     if (WIRE_HAS(given, user_register, name)) {
         WIRE_SET(data, user_register, name, given->name);
@@ -193,7 +193,7 @@ merge(struct user_register *data, const struct user_register *given, const char 
 }
 
 static bool
-is_same(const struct user_register *a, const struct user_register *b)
+is_same(const struct wire_user_register *a, const struct wire_user_register *b)
 {
     struct wire_buffer bytes_a = {0};
     struct wire_buffer bytes_b = {0};
@@ -210,7 +210,7 @@ is_same(const struct user_register *a, const struct user_register *b)
 static err
 write_change(struct user_actor *actor, struct batch *batch, struct user_person *person, const struct wish *wish, const char *hash)
 {
-    struct user_register data = person->data;
+    struct wire_user_register data = person->data;
     enum role role = wish->role == ROLE_COUNT ? person->row.role : wish->role;
     merge(&data, &wish->data, hash);
     if (role == person->row.role && is_same(&data, &person->data)) {
@@ -226,7 +226,7 @@ write_change(struct user_actor *actor, struct batch *batch, struct user_person *
 }
 
 static err
-finish_change(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_change *change,
+finish_change(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct wire_user_change *change,
               const char *hash)
 {
     struct wish wish = {.data = data_of_change(change)};
@@ -262,7 +262,7 @@ finish_change(struct user_actor *actor, struct batch *batch, const struct user_c
 err
 user_handle_change(struct user_actor *actor, struct batch *batch, struct item *item)
 {
-    const struct user_change *body = item->body;
+    const struct wire_user_change *body = item->body;
     struct user_caller caller = user_caller_of(actor, batch, item);
     struct wish wish = {.data = data_of_change(body)};
     bool is_done = false;
@@ -310,7 +310,7 @@ user_handle_hashed(struct user_actor *actor, struct batch *batch, const struct u
     }
     struct slice frame = {work->frame, work->frame_size};
     if (caller->op == OP_user_change) {
-        struct user_change change;
+        struct wire_user_change change;
         code = wire_decode(&user_change_body, frame, &change, &why);
         return code == ERR_ok ? finish_change(actor, batch, caller, &change, work->hash) : ERR_internal;
     }

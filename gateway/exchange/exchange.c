@@ -64,7 +64,7 @@ exchange_answer(struct exchange *exchange, int status, enum exchange_content con
 }
 
 static void
-answer_problem(struct exchange *exchange, err code, const struct problem *problem)
+answer_problem(struct exchange *exchange, err code, const struct wire_problem *problem)
 {
     err told = problem_public(code);
     exchange->out.size = 0;
@@ -77,7 +77,7 @@ answer_problem(struct exchange *exchange, err code, const struct problem *proble
 void
 exchange_refuse(struct exchange *exchange, err code, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     answer_problem(exchange, code, &problem);
 }
@@ -283,7 +283,7 @@ find_product(const struct wire_body *body, const union json_any *request, struct
         }
         if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
             struct wire_list lines = *(const struct wire_list *)(const void *)value;
-            struct stock_line line;
+            struct wire_stock_line line;
             if (!wire_list_next(&lines, &stock_line_body, &line)) {
                 return false;
             }
@@ -365,7 +365,7 @@ static bool
 ask_next_shard(struct exchange *exchange)
 {
     int shards = upstream_shards(exchange->upstream, "stock");
-    struct stock_list *request = &exchange->request.stock_list_value;
+    struct wire_stock_list *request = &exchange->request.stock_list_value;
     if (exchange->match.route->op != OP_stock_list || exchange->page.has_more || exchange->page.last.shard + 1 >= shards) {
         return false;
     }
@@ -376,7 +376,7 @@ ask_next_shard(struct exchange *exchange)
         exchange->page.has_more = true;
         return false;
     }
-    struct stock_list next = {0};
+    struct wire_stock_list next = {0};
     WIRE_SET(&next, stock_list, limit, room);
     exchange->frame.size = 0;
     wire_encode(&stock_list_body, &next, &exchange->frame);
@@ -461,7 +461,7 @@ answer_tagged(struct exchange *exchange, const struct wire_body *body, const voi
 static bool
 is_dry_run(const struct exchange *exchange)
 {
-    const struct dlq_start *start = &exchange->request.dlq_start_value;
+    const struct wire_dlq_start *start = &exchange->request.dlq_start_value;
     return exchange->match.route->op == OP_dlq_start && WIRE_HAS(start, dlq_start, dry_run) && start->dry_run;
 }
 
@@ -481,7 +481,7 @@ static void
 answer_reply(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
 {
     const struct route *route = exchange->match.route;
-    struct stock_level level;
+    struct wire_stock_level level;
     if (route->reply == REPLY_PAGE || route->reply == REPLY_LIST) {
         answer_page(exchange, body, reply);
         return;
@@ -522,7 +522,7 @@ static void
 answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
 {
     struct err_text why;
-    struct problem problem;
+    struct wire_problem problem;
     if (reply->why != NULL) {
         refuse_here(exchange, reply);
         return;
@@ -639,7 +639,7 @@ encode(struct exchange *exchange, const struct wire_body *body, const void *sour
 static void
 hand_over(struct exchange *exchange)
 {
-    struct dlq_hand_over order = {0};
+    struct wire_dlq_hand_over order = {0};
     char principal[PRINCIPAL_SIZE];
     WIRE_SET(&order, dlq_hand_over, op, slice_of(wire_ops[exchange->match.route->op].name));
     WIRE_SET(&order, dlq_hand_over, shard, exchange->shard);

@@ -207,7 +207,7 @@ read_webhook(struct exchange *exchange, struct err_text *why)
         {"webhook-timestamp", "timestamp", exchange->head.webhook_timestamp},
         {"webhook-signature", "signature", exchange->head.webhook_signature},
     };
-    struct payment_webhook *webhook = &exchange->request.payment_webhook_value;
+    struct wire_payment_webhook *webhook = &exchange->request.payment_webhook_value;
     struct slice body = wire_buffer_slice(exchange->body);
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         if (headers[i].value.size > 0 &&

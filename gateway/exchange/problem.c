@@ -91,7 +91,7 @@ put_words(struct wire_buffer *out, const char *name, struct slice text)
 
 /* What a program needs to go on. `status` of a problem on the wire is that of an order; here that name is taken. */
 static void
-put_members(const struct problem *problem, struct wire_buffer *out)
+put_members(const struct wire_problem *problem, struct wire_buffer *out)
 {
     if (WIRE_HAS(problem, problem, product)) {
         put_text(out, "product", problem->product);
@@ -120,7 +120,7 @@ put_members(const struct problem *problem, struct wire_buffer *out)
 }
 
 void
-problem_write(err code, const struct problem *problem, const struct id *id, struct wire_buffer *out)
+problem_write(err code, const struct wire_problem *problem, const struct id *id, struct wire_buffer *out)
 {
     char text[ID_TEXT_SIZE];
     err told = problem_public(code);

@@ -14,6 +14,6 @@ problem_public(err code);
 /* Appends {"type":"urn:larder:problem:<symbol>","title","status","detail","instance":"urn:uuid:<id>"} and, as far as they are
  * set, product, asked, available, version, letter, order, order_status and allowed. `problem` and `id` may be NULL. */
 void
-problem_write(err code, const struct problem *problem, const struct id *id, struct wire_buffer *out);
+problem_write(err code, const struct wire_problem *problem, const struct id *id, struct wire_buffer *out);
 
 #endif

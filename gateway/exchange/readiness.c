@@ -150,7 +150,7 @@ ping(struct readiness *readiness, int peer, const struct wire_buffer *frame)
 static void
 run_ready(struct exchange *exchange)
 {
-    const struct nothing nothing = {0};
+    const struct wire_nothing nothing = {0};
     if (atomic_load(&exchange->state->is_draining)) {
         say(exchange, 503, "{\"status\":\"draining\",\"away\":[]}");
         return;

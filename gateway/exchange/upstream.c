@@ -291,7 +291,7 @@ end_call(struct upstream *upstream, struct upstream_call *call, const struct ups
 static void
 write_header(struct upstream *upstream, const struct upstream_call *call)
 {
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, call->id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[call->op].name));
@@ -422,7 +422,7 @@ upstream_mark(struct upstream *upstream, uint32_t peer)
 
 /* What an answer's status means; a symbol that this version does not know is somebody's bug. */
 static err
-status_of(const struct reply_header *header, const struct peer *peer)
+status_of(const struct wire_reply_header *header, const struct peer *peer)
 {
     err status = err_find((const char *)header->status.data, header->status.size);
     if (status != ERR_COUNT) {
@@ -436,7 +436,7 @@ static void
 take_reply(struct upstream *upstream, int peer, struct message *message)
 {
     struct err_text why;
-    struct reply_header header;
+    struct wire_reply_header header;
     err failed = wire_decode(&reply_header_body, message_header(message), &header, &why);
     if (failed == ERR_ok && header.v != WIRE_VERSION) {
         failed = err_say(&why, ERR_unknown_version, "version %lld", (long long)header.v);

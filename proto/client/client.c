@@ -274,7 +274,7 @@ backoff_ms(struct larder_client *client, int attempts)
 static bool
 encode_header(struct larder_client *client, const struct slot *slot)
 {
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, slot->id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[slot->op].name));
@@ -487,7 +487,7 @@ put_off(struct larder_client *client, struct slot *slot, err status, int64_t now
 }
 
 static err
-status_of(const struct reply_header *header)
+status_of(const struct wire_reply_header *header)
 {
     if (header->v != WIRE_VERSION) {
         return ERR_unknown_version;
@@ -500,7 +500,7 @@ status_of(const struct reply_header *header)
 static void
 hear(struct larder_client *client, struct message *message, int64_t now_ms)
 {
-    struct reply_header header;
+    struct wire_reply_header header;
     int32_t number = PENDING_NONE;
     if (wire_decode(&reply_header_body, message_header(message), &header, NULL) == ERR_ok) {
         number = pending_find(&client->pending, &header.id);
@@ -600,7 +600,7 @@ read_problem(struct larder_reply *reply, const char *detail)
     if (detail == NULL && wire_decode(&problem_body, reply->frame, &reply->problem, NULL) == ERR_ok) {
         return;
     }
-    reply->problem = (struct problem){0};
+    reply->problem = (struct wire_problem){0};
     WIRE_SET(&reply->problem, problem, detail, slice_of(detail != NULL ? detail : "the refusal's own words cannot be read"));
 }
 
@@ -706,7 +706,7 @@ product_of(const struct wire_body *body, const void *source)
         memcpy(&product, value_of(field, source), sizeof product);
     } else if (lines != NULL) {
         struct wire_list list;
-        struct stock_line line;
+        struct wire_stock_line line;
         memcpy(&list, value_of(lines, source), sizeof list);
         assert(lines->element == &stock_line_body);
         if (wire_list_next(&list, lines->element, &line)) {

@@ -11,22 +11,22 @@
 
 /* Order a production. */
 MUST_CHECK err
-factory_client_produce(struct larder_client *client, const struct larder_options *options, const struct factory_produce *body,
-                       struct production *answer, struct err_text *why);
+factory_client_produce(struct larder_client *client, const struct larder_options *options, const struct wire_factory_produce *body,
+                       struct wire_production *answer, struct err_text *why);
 
 /* Read a production. */
 MUST_CHECK err
-factory_client_get(struct larder_client *client, const struct larder_options *options, const struct factory_get *body,
-                   struct production *answer, struct err_text *why);
+factory_client_get(struct larder_client *client, const struct larder_options *options, const struct wire_factory_get *body,
+                   struct wire_production *answer, struct err_text *why);
 
 /* Page through productions. */
 MUST_CHECK err
-factory_client_list(struct larder_client *client, const struct larder_options *options, const struct factory_list *body,
-                    struct productions *answer, struct err_text *why);
+factory_client_list(struct larder_client *client, const struct larder_options *options, const struct wire_factory_list *body,
+                    struct wire_productions *answer, struct err_text *why);
 
 /* An outside factory is done. */
 MUST_CHECK err
-factory_client_callback(struct larder_client *client, const struct larder_options *options, const struct factory_callback *body,
-                        struct production *answer, struct err_text *why);
+factory_client_callback(struct larder_client *client, const struct larder_options *options, const struct wire_factory_callback *body,
+                        struct wire_production *answer, struct err_text *why);
 
 #endif

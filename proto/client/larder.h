@@ -6,9 +6,9 @@
  *     struct larder_client *client = NULL;
  *     const char *const stock[] = {"tcp://127.0.0.1:4006"};
  *     if (larder_client_create(stock, 1, &client, &why) != ERR_ok) ...
- *     struct stock_get get = {0};
+ *     struct wire_stock_get get = {0};
  *     WIRE_SET(&get, stock_get, product, slice_of("donut"));
- *     struct stock_level level;
+ *     struct wire_stock_level level;
  *     err status = stock_client_get(client, NULL, &get, &level, &why);
  *
  * A client and a subscriber belong to the thread that made them, and are destroyed by it before the process ends. The library uses
@@ -64,9 +64,9 @@ struct larder_reply {
     enum op op;
     struct id id;
     uint64_t tag;
-    int64_t waited_us;      /* since larder_client_send() or _call() */
-    struct slice frame;     /* the body as it came; empty when no answer came */
-    struct problem problem; /* when status is not ERR_ok */
+    int64_t waited_us;           /* since larder_client_send() or _call() */
+    struct slice frame;          /* the body as it came; empty when no answer came */
+    struct wire_problem problem; /* when status is not ERR_ok */
 };
 
 /* `peers` are the shards of one service in order (most have one). Each is an endpoint, or several separated by commas: addresses of
@@ -146,7 +146,7 @@ struct larder_subscription {
 
 struct larder_event {
     enum event_type type; /* EVENT_COUNT: one that this version does not know */
-    struct event_header header;
+    struct wire_event_header header;
     struct slice body;
 };
 

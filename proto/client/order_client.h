@@ -11,42 +11,42 @@
 
 /* Place an order; answered when it is known whether its units are reserved. */
 MUST_CHECK err
-order_client_place(struct larder_client *client, const struct larder_options *options, const struct order_place *body,
-                   struct order *answer, struct err_text *why);
+order_client_place(struct larder_client *client, const struct larder_options *options, const struct wire_order_place *body,
+                   struct wire_order *answer, struct err_text *why);
 
 /* Read an order. */
 MUST_CHECK err
-order_client_get(struct larder_client *client, const struct larder_options *options, const struct order_get *body,
-                 struct order *answer, struct err_text *why);
+order_client_get(struct larder_client *client, const struct larder_options *options, const struct wire_order_get *body,
+                 struct wire_order *answer, struct err_text *why);
 
 /* Page through orders. */
 MUST_CHECK err
-order_client_list(struct larder_client *client, const struct larder_options *options, const struct order_list *body,
-                  struct order_page *answer, struct err_text *why);
+order_client_list(struct larder_client *client, const struct larder_options *options, const struct wire_order_list *body,
+                  struct wire_order_page *answer, struct err_text *why);
 
 /* Read what the kitchen has to do. */
 MUST_CHECK err
-order_client_kitchen(struct larder_client *client, const struct larder_options *options, const struct order_kitchen *body,
-                     struct order_page *answer, struct err_text *why);
+order_client_kitchen(struct larder_client *client, const struct larder_options *options, const struct wire_order_kitchen *body,
+                     struct wire_order_page *answer, struct err_text *why);
 
 /* Move an order on. */
 MUST_CHECK err
-order_client_advance(struct larder_client *client, const struct larder_options *options, const struct order_advance *body,
-                     struct order *answer, struct err_text *why);
+order_client_advance(struct larder_client *client, const struct larder_options *options, const struct wire_order_advance *body,
+                     struct wire_order *answer, struct err_text *why);
 
 /* Give an order up. */
 MUST_CHECK err
-order_client_cancel(struct larder_client *client, const struct larder_options *options, const struct order_cancel *body,
-                    struct order *answer, struct err_text *why);
+order_client_cancel(struct larder_client *client, const struct larder_options *options, const struct wire_order_cancel *body,
+                    struct wire_order *answer, struct err_text *why);
 
 /* Pay once more after a refusal. */
 MUST_CHECK err
-order_client_pay(struct larder_client *client, const struct larder_options *options, const struct order_pay *body,
-                 struct order *answer, struct err_text *why);
+order_client_pay(struct larder_client *client, const struct larder_options *options, const struct wire_order_pay *body,
+                 struct wire_order *answer, struct err_text *why);
 
 /* Read all that happened to an order. */
 MUST_CHECK err
-order_client_timeline(struct larder_client *client, const struct larder_options *options, const struct order_timeline *body,
-                      struct order_history *answer, struct err_text *why);
+order_client_timeline(struct larder_client *client, const struct larder_options *options, const struct wire_order_timeline *body,
+                      struct wire_order_history *answer, struct err_text *why);
 
 #endif

@@ -11,37 +11,37 @@
 
 /* Create or replace a product. */
 MUST_CHECK err
-product_client_put(struct larder_client *client, const struct larder_options *options, const struct product_put *body,
-                   struct product_card *answer, struct err_text *why);
+product_client_put(struct larder_client *client, const struct larder_options *options, const struct wire_product_put *body,
+                   struct wire_product_card *answer, struct err_text *why);
 
 /* Change a product. */
 MUST_CHECK err
-product_client_patch(struct larder_client *client, const struct larder_options *options, const struct product_patch *body,
-                     struct product_card *answer, struct err_text *why);
+product_client_patch(struct larder_client *client, const struct larder_options *options, const struct wire_product_patch *body,
+                     struct wire_product_card *answer, struct err_text *why);
 
 /* Read a product. */
 MUST_CHECK err
-product_client_get(struct larder_client *client, const struct larder_options *options, const struct product_get *body,
-                   struct product_card *answer, struct err_text *why);
+product_client_get(struct larder_client *client, const struct larder_options *options, const struct wire_product_get *body,
+                   struct wire_product_card *answer, struct err_text *why);
 
 /* Page through the menu. */
 MUST_CHECK err
-product_client_list(struct larder_client *client, const struct larder_options *options, const struct product_list *body,
-                    struct product_page *answer, struct err_text *why);
+product_client_list(struct larder_client *client, const struct larder_options *options, const struct wire_product_list *body,
+                    struct wire_product_page *answer, struct err_text *why);
 
 /* Create or replace many products. */
 MUST_CHECK err
-product_client_load(struct larder_client *client, const struct larder_options *options, const struct product_load *body,
-                    struct product_loaded *answer, struct err_text *why);
+product_client_load(struct larder_client *client, const struct larder_options *options, const struct wire_product_load *body,
+                    struct wire_product_loaded *answer, struct err_text *why);
 
 /* Read the categories. */
 MUST_CHECK err
-product_client_categories(struct larder_client *client, const struct larder_options *options, struct product_categories *answer,
+product_client_categories(struct larder_client *client, const struct larder_options *options, struct wire_product_categories *answer,
                           struct err_text *why);
 
 /* Create or change a category. */
 MUST_CHECK err
-product_client_categorise(struct larder_client *client, const struct larder_options *options, const struct product_category *body,
-                          struct product_category *answer, struct err_text *why);
+product_client_categorise(struct larder_client *client, const struct larder_options *options, const struct wire_product_category *body,
+                          struct wire_product_category *answer, struct err_text *why);
 
 #endif

@@ -13,16 +13,16 @@
 #include "sales_client.h"
 
 err
-sales_client_show(struct larder_client *client, const struct larder_options *options, const struct sales_show *body,
-                  struct sales_product *answer, struct err_text *why)
+sales_client_show(struct larder_client *client, const struct larder_options *options, const struct wire_sales_show *body,
+                  struct wire_sales_product *answer, struct err_text *why)
 {
     struct larder_exchange exchange = {.op = OP_sales_show, .body = body, .answer = answer};
     return larder_client_exchange(client, options, &exchange, why);
 }
 
 err
-sales_client_checkout(struct larder_client *client, const struct larder_options *options, const struct sales_checkout *body,
-                      struct sales_receipt *answer, struct err_text *why)
+sales_client_checkout(struct larder_client *client, const struct larder_options *options, const struct wire_sales_checkout *body,
+                      struct wire_sales_receipt *answer, struct err_text *why)
 {
     struct larder_exchange exchange = {.op = OP_sales_checkout, .body = body, .answer = answer};
     return larder_client_exchange(client, options, &exchange, why);

@@ -11,12 +11,12 @@
 
 /* Show a product with its stock. */
 MUST_CHECK err
-sales_client_show(struct larder_client *client, const struct larder_options *options, const struct sales_show *body,
-                  struct sales_product *answer, struct err_text *why);
+sales_client_show(struct larder_client *client, const struct larder_options *options, const struct wire_sales_show *body,
+                  struct wire_sales_product *answer, struct err_text *why);
 
 /* Buy units of one product. */
 MUST_CHECK err
-sales_client_checkout(struct larder_client *client, const struct larder_options *options, const struct sales_checkout *body,
-                      struct sales_receipt *answer, struct err_text *why);
+sales_client_checkout(struct larder_client *client, const struct larder_options *options, const struct wire_sales_checkout *body,
+                      struct wire_sales_receipt *answer, struct err_text *why);
 
 #endif

@@ -274,7 +274,7 @@ larder_subscriber_ack(struct larder_subscriber *subscriber, int64_t position)
 static bool
 send_request(struct larder_subscriber *subscriber, enum op op, const struct id *id, bool again)
 {
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, *id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[op].name));
@@ -293,7 +293,7 @@ send_request(struct larder_subscriber *subscriber, enum op op, const struct id *
 static bool
 send_fetch(struct larder_subscriber *subscriber, int64_t limit)
 {
-    struct fetch fetch = {0};
+    struct wire_fetch fetch = {0};
     WIRE_SET(&fetch, fetch, subscriber, slice_of(subscriber->name));
     if (!id_is_zero(&subscriber->stream.incarnation)) {
         WIRE_SET(&fetch, fetch, incarnation, subscriber->stream.incarnation);
@@ -310,7 +310,7 @@ send_fetch(struct larder_subscriber *subscriber, int64_t limit)
 static bool
 send_dlq_fetch(struct larder_subscriber *subscriber)
 {
-    struct dlq_fetch fetch = {0};
+    struct wire_dlq_fetch fetch = {0};
     WIRE_SET(&fetch, dlq_fetch, source, slice_of(subscriber->source));
     WIRE_SET(&fetch, dlq_fetch, subscriber, slice_of(subscriber->name));
     if (!id_is_zero(&subscriber->stream.incarnation)) {
@@ -328,7 +328,7 @@ send_dlq_fetch(struct larder_subscriber *subscriber)
 static bool
 send_subscribe(struct larder_subscriber *subscriber)
 {
-    struct subscribe subscribe = {0};
+    struct wire_subscribe subscribe = {0};
     WIRE_SET(&subscribe, subscribe, subscriber, slice_of(subscriber->name));
     if (subscriber->from_start) {
         WIRE_SET(&subscribe, subscribe, from_start, true);
@@ -397,7 +397,7 @@ ask(struct larder_subscriber *subscriber, int64_t now_ms)
 static void
 hear_subscribed(struct larder_subscriber *subscriber, struct slice frame)
 {
-    struct subscribed subscribed;
+    struct wire_subscribed subscribed;
     if (wire_decode(&subscribed_body, frame, &subscribed, NULL) != ERR_ok) {
         fail(subscriber);
         return;
@@ -415,7 +415,7 @@ hear_subscribed(struct larder_subscriber *subscriber, struct slice frame)
 }
 
 static bool
-read_page(struct larder_subscriber *subscriber, struct message *message, struct fetched *fetched)
+read_page(struct larder_subscriber *subscriber, struct message *message, struct wire_fetched *fetched)
 {
     zmq_msg_move(&subscriber->page, &message->body);
     struct slice frame = {zmq_msg_data(&subscriber->page), zmq_msg_size(&subscriber->page)};
@@ -423,7 +423,7 @@ read_page(struct larder_subscriber *subscriber, struct message *message, struct 
 }
 
 static void
-keep_page(struct larder_subscriber *subscriber, const struct fetched *fetched)
+keep_page(struct larder_subscriber *subscriber, const struct wire_fetched *fetched)
 {
     subscriber->has_page = true;
     subscriber->page_was_new = false;
@@ -434,7 +434,7 @@ keep_page(struct larder_subscriber *subscriber, const struct fetched *fetched)
 static void
 hear_page(struct larder_subscriber *subscriber, struct message *message)
 {
-    struct fetched fetched;
+    struct wire_fetched fetched;
     if (!read_page(subscriber, message, &fetched)) {
         fail(subscriber);
         return;
@@ -463,7 +463,7 @@ hear_page(struct larder_subscriber *subscriber, struct message *message)
 static void
 hear_dlq_page(struct larder_subscriber *subscriber, struct message *message)
 {
-    struct fetched fetched;
+    struct wire_fetched fetched;
     struct stream *stream = &subscriber->stream;
     bool is_usable =
         read_page(subscriber, message, &fetched) &&
@@ -481,7 +481,7 @@ hear_dlq_page(struct larder_subscriber *subscriber, struct message *message)
 static void
 hear_refusal(struct larder_subscriber *subscriber, err status, struct slice frame)
 {
-    struct problem problem;
+    struct wire_problem problem;
     if (status == ERR_unknown_subscriber && subscriber->is_known) {
         subscriber->is_known = false;
         subscriber->from_start = true;
@@ -503,7 +503,7 @@ hear_refusal(struct larder_subscriber *subscriber, err status, struct slice fram
 static void
 hear(struct larder_subscriber *subscriber, struct message *message)
 {
-    struct reply_header header;
+    struct wire_reply_header header;
     bool is_ours = wire_decode(&reply_header_body, message_header(message), &header, NULL) == ERR_ok &&
                    subscriber->asked != ASKED_NOTHING && id_equal(&header.id, &subscriber->asked_id);
     if (!is_ours) {
@@ -556,7 +556,7 @@ hear_all(struct larder_subscriber *subscriber)
 /* --- events --- */
 
 static bool
-is_wanted(const struct larder_subscriber *subscriber, const struct event_header *header)
+is_wanted(const struct larder_subscriber *subscriber, const struct wire_event_header *header)
 {
     char topic[TOPIC_SIZE + 1];
     size_t size = header->type.size + 1 + header->key.size;
@@ -575,13 +575,13 @@ is_wanted(const struct larder_subscriber *subscriber, const struct event_header 
 }
 
 static bool
-is_head(const struct event_header *header)
+is_head(const struct wire_event_header *header)
 {
     return slice_equal(header->type, slice_of("head"));
 }
 
 static void
-show(const struct event_header *header, struct slice body, struct larder_event *event)
+show(const struct wire_event_header *header, struct slice body, struct larder_event *event)
 {
     event->type = wire_event_find((const char *)header->type.data, header->type.size);
     event->header = *header;
@@ -590,7 +590,7 @@ show(const struct event_header *header, struct slice body, struct larder_event *
 
 /* An event or a HEAD of a source that was put back to an older copy of itself and has come as far again. */
 static bool
-has_other_past(struct larder_subscriber *subscriber, const struct event_header *header)
+has_other_past(struct larder_subscriber *subscriber, const struct wire_event_header *header)
 {
     struct stream_told told = {.is_head = is_head(header), .seq = header->seq, .id = header->id};
     if (WIRE_HAS(header, event_header, chain)) {
@@ -606,7 +606,7 @@ has_other_past(struct larder_subscriber *subscriber, const struct event_header *
 
 /* Whether this event is to be shown. Moves the stream. */
 static bool
-follow(struct larder_subscriber *subscriber, const struct event_header *header)
+follow(struct larder_subscriber *subscriber, const struct wire_event_header *header)
 {
     if (has_other_past(subscriber, header)) {
         return false;
@@ -652,13 +652,13 @@ end_page(struct larder_subscriber *subscriber)
 static bool
 take_from_page(struct larder_subscriber *subscriber, struct larder_event *event)
 {
-    struct fetched_event fetched;
+    struct wire_fetched_event fetched;
     while (subscriber->has_page && subscriber->held == ERR_ok) {
         if (!wire_list_next(&subscriber->page_left, &fetched_event_body, &fetched)) {
             end_page(subscriber);
             return false;
         }
-        struct event_header header;
+        struct wire_event_header header;
         if (wire_decode(&event_header_body, fetched.header, &header, NULL) != ERR_ok) {
             hold(subscriber, ERR_malformed, "the source has an event that cannot be read");
         } else if (header.v != WIRE_VERSION) {
@@ -703,7 +703,7 @@ take_published(struct larder_subscriber *subscriber, struct larder_event *event)
 {
     int count = 0;
     for (int read = 0; read < READ_MAX && subscriber->held == ERR_ok && receive_frames(subscriber, &count); read++) {
-        struct event_header header;
+        struct wire_event_header header;
         link_heard(&subscriber->pulse, link_steady_ms());
         if (count != 3 || wire_decode(&event_header_body, frame_of(subscriber, 1), &header, NULL) != ERR_ok) {
             continue;

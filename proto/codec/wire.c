@@ -40,12 +40,12 @@
 #define KIND_MAP(element_name) WIRE_MAP
 
 /* `has` comes first in every struct: the codec finds it there. The sentinel keeps an empty body legal. */
-#define BODY(body_name, growth, doc)                                  \
-    _Static_assert(offsetof(struct body_name, has) == 0, #body_name); \
+#define BODY(body_name, growth, doc)                                         \
+    _Static_assert(offsetof(struct wire_##body_name, has) == 0, #body_name); \
     static const struct wire_field body_name##_fields[] = {
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) FIELD_OR(body_name, field_name, type, need, lo, hi, NULL, doc)
-#define FIELD_OR(body_name, field_name, type, need, lo, hi, otherwise, doc)                                     \
-    {#field_name, doc,  ELEMENT_##type, lo, hi, offsetof(struct body_name, field_name), sizeof #field_name - 1, \
+#define FIELD_OR(body_name, field_name, type, need, lo, hi, otherwise, doc)                                            \
+    {#field_name, doc,  ELEMENT_##type, lo, hi, offsetof(struct wire_##body_name, field_name), sizeof #field_name - 1, \
      KIND_##type, need, otherwise},
 #define BODY_END(body_name) \
     {                       \
@@ -58,13 +58,13 @@
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) _Static_assert(sizeof #field_name <= 32, #body_name "." #field_name);
 #include "bodies.def"
 
-#define BODY(body_name, body_growth, body_doc)                                         \
-    const struct wire_body body_name##_body = {.name = #body_name,                     \
-                                               .doc = body_doc,                        \
-                                               .fields = body_name##_fields,           \
-                                               .field_count = body_name##_FIELD_COUNT, \
-                                               .size = sizeof(struct body_name),       \
-                                               .growth = body_growth,                  \
+#define BODY(body_name, body_growth, body_doc)                                          \
+    const struct wire_body body_name##_body = {.name = #body_name,                      \
+                                               .doc = body_doc,                         \
+                                               .fields = body_name##_fields,            \
+                                               .field_count = body_name##_FIELD_COUNT,  \
+                                               .size = sizeof(struct wire_##body_name), \
+                                               .growth = body_growth,                   \
                                                .required = 0
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) | ((need) == REQUIRED ? UINT64_C(1) << body_name##_BIT_##field_name : 0)
 #define BODY_END(body_name) \

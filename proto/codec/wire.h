@@ -101,11 +101,11 @@ struct wire_list {
 #define C_BYTES struct slice
 #define C_ID struct id
 #define C_LIST(element_name) struct wire_list
-#define C_MAP(element_name) struct element_name
+#define C_MAP(element_name) struct wire_##element_name
 
 /* clang-format off */
 #define BODY(body_name, growth, doc) \
-    struct body_name {               \
+    struct wire_##body_name {               \
         uint64_t has;
 #define FIELD(body_name, field_name, type, need, lo, hi, doc) C_##type field_name;
 #define BODY_END(body_name) };

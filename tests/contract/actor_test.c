@@ -217,7 +217,7 @@ produce(struct stage *stage, const char *product, int64_t quantity, bool publish
 {
     struct fake_factory *factory = &stage->factory;
     cr_assert(factory->seq < EVENTS_MAX);
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -226,7 +226,7 @@ produce(struct stage *stage, const char *product, int64_t quantity, bool publish
     WIRE_SET(&header, event_header, type, slice_of("factory.produced"));
     WIRE_SET(&header, event_header, key, slice_of(product));
     WIRE_SET(&header, event_header, time, clock_utc_ms());
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_new());
     WIRE_SET(&fact, factory_fact, product, slice_of(product));
     WIRE_SET(&fact, factory_fact, quantity, quantity);
@@ -255,9 +255,9 @@ struct answering {
 static void
 send_status(struct stage *stage, const struct answering *how, const struct wire_body *shape, const void *body)
 {
-    struct request_header asked;
+    struct wire_request_header asked;
     struct err_text why = {""};
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     cr_assert(wire_decode(&request_header_body, message_header(how->question), &asked, &why) == ERR_ok, "%s", why.text);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, asked.id);
@@ -281,7 +281,7 @@ send_answer(struct stage *stage, struct message *question, const struct wire_bod
 static void
 refuse_question(struct stage *stage, zsock_t *router, struct message *question, err status)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("because of the test"));
     send_status(stage, &(struct answering){router, question, status}, &problem_body, &problem);
 }
@@ -297,11 +297,11 @@ static uint32_t
 send_events(struct stage *stage, zsock_t *router, struct message *question, const struct span *span)
 {
     struct fake_factory *factory = &stage->factory;
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     struct wire_list events = {0};
     stage->list.size = 0;
     for (int64_t i = span->behind; i < span->to && i < span->behind + PAGE_MAX; i++) {
-        struct fetched_event event = {0};
+        struct wire_fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, factory->headers[i]);
         WIRE_SET(&event, fetched_event, body, factory->bodies[i]);
         wire_list_add(&events, &fetched_event_body, &event, &stage->list);
@@ -319,7 +319,7 @@ static void
 answer_fetch(struct stage *stage, struct message *question)
 {
     struct fake_factory *factory = &stage->factory;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     struct err_text why = {""};
     cr_assert(wire_decode(&fetch_body, message_body(question), &fetch, &why) == ERR_ok, "%s", why.text);
     factory->confirmed = fetch.position > factory->confirmed ? fetch.position : factory->confirmed;
@@ -337,7 +337,7 @@ serve_dlq(struct stage *stage)
     struct fake_dlq *dlq = &stage->dlq;
     struct message question;
     while (dlq->router != NULL && message_receive(zsock_resolve(dlq->router), true, &question) == MESSAGE_OK) {
-        struct dlq_fetch fetch;
+        struct wire_dlq_fetch fetch;
         struct err_text why = {""};
         cr_assert(wire_decode(&dlq_fetch_body, message_body(&question), &fetch, &why) == ERR_ok, "%s", why.text);
         cr_expect(slice_equal(fetch.source, slice_of("factory/0")));
@@ -357,7 +357,7 @@ static void
 publish_head_of(struct stage *stage, const char *source, int64_t seq, bool is_readable)
 {
     struct fake_factory *factory = &stage->factory;
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of(source));
@@ -366,7 +366,7 @@ publish_head_of(struct stage *stage, const char *source, int64_t seq, bool is_re
     WIRE_SET(&header, event_header, type, slice_of("head"));
     WIRE_SET(&header, event_header, key, slice_of(""));
     WIRE_SET(&header, event_header, time, clock_utc_ms());
-    struct head body = {0};
+    struct wire_head body = {0};
     WIRE_SET(&body, head, head, seq);
     WIRE_SET(&body, head, oldest, 1);
     WIRE_SET(&body, head, positions, (struct wire_list){0});
@@ -398,7 +398,7 @@ serve_factory(struct stage *stage)
     serve_dlq(stage);
     publish_head(stage);
     while (factory->router != NULL && message_receive(zsock_resolve(factory->router), true, &question) == MESSAGE_OK) {
-        struct request_header header;
+        struct wire_request_header header;
         struct err_text why = {""};
         cr_assert(wire_decode(&request_header_body, message_header(&question), &header, &why) == ERR_ok, "%s", why.text);
         if (!slice_equal(header.op, slice_of("any.fetch"))) {
@@ -418,7 +418,7 @@ answer_question(struct stage *stage)
 {
     struct fake_factory *factory = &stage->factory;
     cr_assert(factory->question_count > 0);
-    struct production production = {0};
+    struct wire_production production = {0};
     WIRE_SET(&production, production, id, id_new());
     WIRE_SET(&production, production, product, slice_of("donut"));
     WIRE_SET(&production, production, quantity, 1);
@@ -465,7 +465,7 @@ send_frames(struct stage *stage, struct slice header, struct slice body)
 static struct slice
 header_of(struct stage *stage, const char *op, const struct sending *how)
 {
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, how->id);
     WIRE_SET(&header, request_header, op, slice_of(op));
@@ -482,10 +482,10 @@ send_op(struct stage *stage, enum op op, const void *body, const struct sending 
     send_frames(stage, header_of(stage, wire_ops[op].name, how), arena_encode(&stage->arena, wire_ops[op].request, body));
 }
 
-static struct stock_adjust
+static struct wire_stock_adjust
 adjust_of(const char *product, int64_t delta, const char *reason)
 {
-    struct stock_adjust adjust = {0};
+    struct wire_stock_adjust adjust = {0};
     WIRE_SET(&adjust, stock_adjust, product, slice_of(product));
     WIRE_SET(&adjust, stock_adjust, delta, delta);
     if (reason != NULL) {
@@ -498,7 +498,7 @@ static struct id
 send_adjust(struct stage *stage, const char *product, int64_t delta, const char *reason)
 {
     struct sending how = {.id = id_new()};
-    struct stock_adjust adjust = adjust_of(product, delta, reason);
+    struct wire_stock_adjust adjust = adjust_of(product, delta, reason);
     send_op(stage, OP_stock_adjust, &adjust, &how);
     return how.id;
 }
@@ -506,7 +506,7 @@ send_adjust(struct stage *stage, const char *product, int64_t delta, const char 
 static void
 send_adjust_as(struct stage *stage, const char *product, int64_t delta, const struct sending *how)
 {
-    struct stock_adjust adjust = adjust_of(product, delta, NULL);
+    struct wire_stock_adjust adjust = adjust_of(product, delta, NULL);
     send_op(stage, OP_stock_adjust, &adjust, how);
 }
 
@@ -514,9 +514,9 @@ static void
 read_body(struct slice body, struct heard *heard)
 {
     struct err_text why;
-    struct problem problem;
-    struct stock_done done;
-    struct stock_level level;
+    struct wire_problem problem;
+    struct wire_stock_done done;
+    struct wire_stock_level level;
     heard->checksum = 1;
     for (size_t i = 0; i < body.size; i++) {
         heard->checksum = heard->checksum * 31 + body.data[i];
@@ -540,7 +540,7 @@ try_hear(struct stage *stage, int64_t timeout_ms, struct heard *heard)
     for (;;) {
         struct message message;
         if (message_receive(zsock_resolve(stage->client), false, &message) == MESSAGE_OK) {
-            struct reply_header header;
+            struct wire_reply_header header;
             struct err_text why = {""};
             cr_assert(wire_decode(&reply_header_body, message_header(&message), &header, &why) == ERR_ok, "%s", why.text);
             *heard = (struct heard){.id = header.id};
@@ -588,7 +588,7 @@ static int64_t
 total_of(struct stage *stage, const char *product)
 {
     struct sending how = {.id = id_new()};
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, slice_of(product));
     send_op(stage, OP_stock_get, &get, &how);
     struct heard heard = hear(stage);
@@ -852,7 +852,7 @@ ON_BOTH(actor, refuses_a_read_that_it_cannot_answer_and_goes_on)
     start(&stage, place);
     (void)adjust(&stage, "unsaid", 2, NULL);
     struct sending how = {.id = id_new()};
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, slice_of("unsaid"));
     send_op(&stage, OP_stock_get, &get, &how);
     struct heard heard = hear(&stage);
@@ -1088,7 +1088,7 @@ ON_BOTH(actor, answers_what_it_cannot_do)
     start(&stage, place);
     struct sending how = {.id = id_new()};
     struct slice nothing = slice_of("\x80");
-    struct stock_adjust body = adjust_of("donut", 1, NULL);
+    struct wire_stock_adjust body = adjust_of("donut", 1, NULL);
 
     send_frames(&stage, slice_of("garbage"), nothing);
     struct heard heard = expect_status(&stage, ERR_malformed);
@@ -1108,7 +1108,7 @@ ON_BOTH(actor, answers_what_it_cannot_do)
     heard = expect_status(&stage, ERR_deadline_exceeded);
     cr_expect(id_equal(&heard.id, &how.id));
 
-    struct request_header later = {0};
+    struct wire_request_header later = {0};
     WIRE_SET(&later, request_header, v, WIRE_VERSION + 1);
     WIRE_SET(&later, request_header, id, how.id);
     WIRE_SET(&later, request_header, op, slice_of("stock.adjust"));
@@ -1165,8 +1165,8 @@ ON_BOTH(actor, answers_a_req_socket)
     cr_assert(zmq_send(raw, "\x80", 1, 0) >= 0);
     uint8_t frame[1024];
     struct err_text why = {""};
-    struct reply_header reply;
-    struct pong pong;
+    struct wire_reply_header reply;
+    struct wire_pong pong;
     int size = zmq_recv(raw, frame, sizeof frame, 0);
     cr_assert(size > 0, "no answer");
     cr_assert(wire_decode(&reply_header_body, (struct slice){frame, (size_t)size}, &reply, &why) == ERR_ok, "%s", why.text);
@@ -1218,11 +1218,11 @@ open_subscriber(struct stage *stage, bool by_tcp, const char *topic)
 }
 
 /* The header of the next event. The slices of it live until the next call. */
-static struct event_header
+static struct wire_event_header
 next_event(zsock_t *sub)
 {
     static uint8_t frames[3][4096];
-    struct event_header header;
+    struct wire_event_header header;
     struct err_text why = {""};
     int size = 0;
     for (int i = 0; i < 3; i++) {
@@ -1240,12 +1240,12 @@ follow(struct place *place, bool by_tcp)
     struct stage stage;
     start(&stage, place);
     zsock_t *sub = open_subscriber(&stage, by_tcp, "");
-    struct event_header head = next_event(sub);
+    struct wire_event_header head = next_event(sub);
     cr_expect(slice_equal(head.type, slice_of("head")), "the first that is heard is a HEAD");
     (void)adjust(&stage, "bagel", -1, "free");
     for (int64_t seq = 1; seq <= 5; seq++) {
         (void)send_adjust(&stage, "donut", 1, NULL);
-        struct event_header event = next_event(sub);
+        struct wire_event_header event = next_event(sub);
         while (slice_equal(event.type, slice_of("head"))) {
             event = next_event(sub);
         }
@@ -1390,7 +1390,7 @@ ON_BOTH(actor, answers_when_its_peer_has_answered)
     cr_expect(id_equal(&heard.id, &waiting));
     cr_expect(heard.total == 8);
     struct sending again = {.id = waiting, .again = true};
-    struct stock_adjust body = adjust_of("donut", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("donut", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &again);
     heard = expect_status(&stage, ERR_ok);
     cr_expect(heard.replayed && heard.total == 8);
@@ -1415,7 +1415,7 @@ ON_BOTH(actor, keeps_an_outcome_that_cannot_even_be_handled_as_a_failure_until_i
     start(&stage, place);
     await_factory(&stage);
     struct sending how = {.id = id_new()};
-    struct stock_adjust body = adjust_of("stubborn", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("stubborn", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &how);
     await_question(&stage);
     answer_question(&stage);
@@ -1442,7 +1442,7 @@ ON_BOTH(actor, tells_who_waits_for_work_whose_outcome_cannot_even_be_handled_as_
     struct stage stage;
     start(&stage, place);
     struct sending how = {.id = id_new()};
-    struct stock_adjust body = adjust_of("stubborn", 7, "work");
+    struct wire_stock_adjust body = adjust_of("stubborn", 7, "work");
     send_op(&stage, OP_stock_adjust, &body, &how);
     struct heard heard = expect_status(&stage, ERR_internal);
     cr_expect(id_equal(&heard.id, &how.id));
@@ -1461,7 +1461,7 @@ ON_BOTH(actor, says_so_when_its_peer_never_answers)
     start(&stage, place);
     await_factory(&stage);
     struct sending how = {.id = id_new(), .timeout_ms = 300};
-    struct stock_adjust body = adjust_of("donut", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("donut", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &how);
     await_question(&stage);
     int64_t began_ms = link_steady_ms();
@@ -1496,7 +1496,7 @@ ON_BOTH(actor, does_not_begin_a_second_time_what_waits)
     start(&stage, place);
     await_factory(&stage);
     struct sending how = {.id = id_new()};
-    struct stock_adjust body = adjust_of("donut", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("donut", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &how);
     await_question(&stage);
     how.again = true;
@@ -1694,7 +1694,7 @@ ON_BOTH(actor, lifts_a_hold_when_a_parked_event_succeeds_that_somebody_asked_for
 {
     enum { KEYS = 20, HOLD = 3 };
     struct stage stage;
-    struct row row = {0};
+    struct wire_row row = {0};
     place->settings.retry_attempts = 1;
     place->settings.retry_first_ms = 60000; /* the next probe is 5 s away */
     place->settings.hold_after = HOLD;
@@ -1850,7 +1850,7 @@ ON_MYSQL(actor, neither_loses_nor_doubles_when_connections_are_killed)
     const char *const peers[] = {endpoint};
     struct larder_client *client = NULL;
     cr_assert(larder_client_create(peers, 1, &client, &why) == ERR_ok, "%s", why.text);
-    struct stock_adjust body = adjust_of("donut", 1, NULL);
+    struct wire_stock_adjust body = adjust_of("donut", 1, NULL);
     int sent = 0;
     int done = 0;
     int oks = 0;
@@ -1965,7 +1965,7 @@ ON_MYSQL(actor, answers_those_that_wait_when_its_database_was_away)
     start(&stage, place);
     await_factory(&stage);
     struct sending how = {.id = id_new()};
-    struct stock_adjust body = adjust_of("donut", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("donut", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &how);
     await_question(&stage);
     lock_out(&stage);
@@ -2001,7 +2001,7 @@ ON_MYSQL(actor, answers_those_that_wait_when_the_commit_fails)
     start(&stage, place);
     await_factory(&stage);
     struct sending how = {.id = id_new()};
-    struct stock_adjust body = adjust_of("donut", 7, "ask");
+    struct wire_stock_adjust body = adjust_of("donut", 7, "ask");
     send_op(&stage, OP_stock_adjust, &body, &how);
     await_question(&stage);
     enter_gate(&stage);

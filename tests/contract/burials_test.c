@@ -177,7 +177,7 @@ static struct slice
 fact_of(const char *product, int64_t quantity)
 {
     struct wire_buffer buffer = {0};
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_new());
     WIRE_SET(&fact, factory_fact, product, slice_of(product));
     WIRE_SET(&fact, factory_fact, quantity, quantity);
@@ -185,10 +185,10 @@ fact_of(const char *product, int64_t quantity)
     return wire_buffer_slice(&buffer);
 }
 
-static struct event_header
+static struct wire_event_header
 header_of(const struct stage *stage, int64_t seq, const char *type, const char *key)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -206,7 +206,7 @@ produce_body(struct stage *stage, const char *key, struct slice body)
 {
     cr_assert(stage->seq < EVENTS_MAX);
     struct wire_buffer buffer = {0};
-    struct event_header header = header_of(stage, stage->seq + 1, "factory.produced", key);
+    struct wire_event_header header = header_of(stage, stage->seq + 1, "factory.produced", key);
     wire_encode(&event_header_body, &header, &buffer);
     stage->headers[stage->seq] = wire_buffer_slice(&buffer);
     stage->bodies[stage->seq] = body;
@@ -223,9 +223,9 @@ produce(struct stage *stage, const char *key, const char *product, int64_t quant
 static void
 answer(struct stage *stage, zsock_t *socket, struct message *question, err status, struct slice body)
 {
-    struct request_header asked;
+    struct wire_request_header asked;
     struct err_text why = {""};
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     cr_assert(wire_decode(&request_header_body, message_header(question), &asked, &why) == ERR_ok, "%s", why.text);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, asked.id);
@@ -238,7 +238,7 @@ answer(struct stage *stage, zsock_t *socket, struct message *question, err statu
 static struct slice
 problem_of(struct stage *stage, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     return arena_encode(&stage->arena, &problem_body, &problem);
 }
@@ -247,14 +247,14 @@ problem_of(struct stage *stage, const char *detail)
 static void
 answer_fetch(struct stage *stage, struct message *question)
 {
-    struct fetch fetch;
+    struct wire_fetch fetch;
     struct err_text why = {""};
     cr_assert(wire_decode(&fetch_body, message_body(question), &fetch, &why) == ERR_ok, "%s", why.text);
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     struct wire_list events = {0};
     stage->list.size = 0;
     for (int64_t i = fetch.position; i < stage->seq && i < fetch.position + fetch.limit; i++) {
-        struct fetched_event event = {0};
+        struct wire_fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, stage->headers[i]);
         WIRE_SET(&event, fetched_event, body, stage->bodies[i]);
         if (stage->list.size > 0 && stage->list.size + stage->bodies[i].size > 100000) {
@@ -277,8 +277,8 @@ publish_head(struct stage *stage)
         return;
     }
     stage->head_ms = now_ms;
-    struct event_header header = header_of(stage, stage->seq, "head", "");
-    struct head body = {0};
+    struct wire_event_header header = header_of(stage, stage->seq, "head", "");
+    struct wire_head body = {0};
     WIRE_SET(&body, head, head, stage->seq);
     WIRE_SET(&body, head, oldest, 1);
     WIRE_SET(&body, head, positions, (struct wire_list){0});
@@ -298,7 +298,7 @@ copy_text(char *to, size_t size, struct slice text)
 }
 
 static void
-keep(struct stage *stage, const struct burial *burial)
+keep(struct stage *stage, const struct wire_burial *burial)
 {
     cr_assert(stage->told_count < LETTERS_MAX);
     struct told *told = &stage->told[stage->told_count++];
@@ -327,9 +327,9 @@ keep(struct stage *stage, const struct burial *burial)
 static void
 take_burials(struct stage *stage, struct message *message)
 {
-    struct dlq_bury bury;
+    struct wire_dlq_bury bury;
     struct err_text why = {""};
-    struct burial burial;
+    struct wire_burial burial;
     cr_assert(message_body(message).size <= 768 * 1024);
     cr_assert(wire_decode(&dlq_bury_body, message_body(message), &bury, &why) == ERR_ok, "%s", why.text);
     stage->messages++;
@@ -338,7 +338,7 @@ take_burials(struct stage *stage, struct message *message)
         keep(stage, &burial);
     }
     if (stage->manner == DLQ_CONFIRMS) {
-        struct dlq_buried buried = {0};
+        struct wire_dlq_buried buried = {0};
         WIRE_SET(&buried, dlq_buried, taken, bury.burials.count);
         answer(stage, stage->dlq, message, ERR_ok, arena_encode(&stage->arena, &dlq_buried_body, &buried));
     } else if (stage->manner == DLQ_REFUSES) {
@@ -363,7 +363,7 @@ serve(struct stage *stage, int64_t timeout_ms)
         message_fini(&message);
     }
     while (stage->dlq != NULL && message_receive(zsock_resolve(stage->dlq), true, &message) == MESSAGE_OK) {
-        struct request_header header;
+        struct wire_request_header header;
         struct err_text why = {""};
         cr_assert(wire_decode(&request_header_body, message_header(&message), &header, &why) == ERR_ok, "%s", why.text);
         if (slice_equal(header.op, slice_of("dlq.bury"))) {
@@ -414,7 +414,7 @@ struct heard {
 static void
 send_as(struct stage *stage, struct id id, enum op op, const void *body)
 {
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[op].name));
@@ -431,10 +431,10 @@ static void
 read_reply(struct heard *heard, struct slice body)
 {
     struct err_text why;
-    struct problem problem;
-    struct row_outcome outcome;
-    struct stock_done done;
-    struct stock_level level;
+    struct wire_problem problem;
+    struct wire_row_outcome outcome;
+    struct wire_stock_done done;
+    struct wire_stock_level level;
     if (heard->status != ERR_ok) {
         cr_assert(wire_decode(&problem_body, body, &problem, &why) == ERR_ok, "%s", why.text);
         copy_text(heard->error, sizeof heard->error, problem.detail);
@@ -462,7 +462,7 @@ hear(struct stage *stage)
         cr_assert(link_steady_ms() < until_ms, "there is no answer");
         serve(stage, 10);
     }
-    struct reply_header header;
+    struct wire_reply_header header;
     struct err_text why = {""};
     struct heard heard = {0};
     cr_assert(wire_decode(&reply_header_body, message_header(&message), &header, &why) == ERR_ok, "%s", why.text);
@@ -483,20 +483,20 @@ ask(struct stage *stage, enum op op, const void *body)
     return heard;
 }
 
-static struct row
+static struct wire_row
 event_row(int64_t seq)
 {
-    struct row row = {0};
+    struct wire_row row = {0};
     WIRE_SET(&row, row, letter, id_new());
     WIRE_SET(&row, row, source, slice_of("factory/0"));
     WIRE_SET(&row, row, seq, seq);
     return row;
 }
 
-static struct row
+static struct wire_row
 due_row(const char *key)
 {
-    struct row row = {0};
+    struct wire_row row = {0};
     WIRE_SET(&row, row, letter, id_new());
     WIRE_SET(&row, row, owner, slice_of("toy"));
     WIRE_SET(&row, row, key, slice_of(key));
@@ -506,23 +506,23 @@ due_row(const char *key)
 static struct heard
 retry(struct stage *stage, int64_t seq)
 {
-    struct row row = event_row(seq);
+    struct wire_row row = event_row(seq);
     return ask(stage, OP_any_retry, &row);
 }
 
 static struct heard
-edit(struct stage *stage, struct row row, struct slice body)
+edit(struct stage *stage, struct wire_row row, struct slice body)
 {
-    struct row_edit edit = {0};
+    struct wire_row_edit edit = {0};
     WIRE_SET(&edit, row_edit, row, row);
     WIRE_SET(&edit, row_edit, body, body);
     return ask(stage, OP_any_edit, &edit);
 }
 
 static struct heard
-discard(struct stage *stage, struct row row, bool is_final)
+discard(struct stage *stage, struct wire_row row, bool is_final)
 {
-    struct row_discard discard = {0};
+    struct wire_row_discard discard = {0};
     WIRE_SET(&discard, row_discard, row, row);
     if (is_final) {
         WIRE_SET(&discard, row_discard, is_final, true);
@@ -531,7 +531,7 @@ discard(struct stage *stage, struct row row, bool is_final)
 }
 
 static struct heard
-restore(struct stage *stage, struct row row)
+restore(struct stage *stage, struct wire_row row)
 {
     return ask(stage, OP_any_restore, &row);
 }
@@ -539,7 +539,7 @@ restore(struct stage *stage, struct row row)
 static void
 send_adjust(struct stage *stage, const char *product, int64_t delta, const char *reason)
 {
-    struct stock_adjust adjust = {0};
+    struct wire_stock_adjust adjust = {0};
     WIRE_SET(&adjust, stock_adjust, product, slice_of(product));
     WIRE_SET(&adjust, stock_adjust, delta, delta);
     if (reason != NULL) {
@@ -558,7 +558,7 @@ adjust(struct stage *stage, const char *product, int64_t delta, const char *reas
 static int64_t
 total_of(struct stage *stage, const char *product)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, slice_of(product));
     struct heard heard = ask(stage, OP_stock_get, &get);
     return heard.status == ERR_ok ? heard.total : -1;
@@ -734,7 +734,7 @@ ON_BOTH(burials, of_many_keys_go_out_in_few_messages)
     cr_expect(stage.told_count >= MANY && stage.largest == 256);
     toy_heal();
     for (int seq = 1; seq <= MANY; seq++) {
-        struct row row = event_row(seq);
+        struct wire_row row = event_row(seq);
         send_as(&stage, id_new(), OP_any_retry, &row);
     }
     for (int seq = 1; seq <= MANY; seq++) {
@@ -857,7 +857,7 @@ ON_BOTH(burials, retry_asked_twice_at_once_is_done_once)
     start_with_dlq(&stage, place);
     int64_t bad = bury_one(&stage, "bad");
     toy_heal();
-    struct row row = event_row(bad);
+    struct wire_row row = event_row(bad);
     struct id same = id_new();
     send_adjust(&stage, "gate", 1, "gate");
     toy_await_gate();
@@ -888,8 +888,8 @@ ON_BOTH(burials, retry_is_done_once_when_its_batch_is_rolled_back)
     int64_t other = bury_one(&stage, "other");
     produce(&stage, "bad", "donut", 7);
     await_number(&stage, "SELECT COUNT(*) FROM $parked", 3);
-    struct row first = event_row(bad);
-    struct row second = event_row(other);
+    struct wire_row first = event_row(bad);
+    struct wire_row second = event_row(other);
     toy_heal();
     send_adjust(&stage, "gate", 1, "gate");
     toy_await_gate();
@@ -972,14 +972,14 @@ ON_BOTH(burials, retry_of_what_never_was_is_refused)
     struct stage stage;
     start_with_dlq(&stage, place);
     int64_t bad = bury_one(&stage, "bad");
-    struct row row = event_row(bad);
+    struct wire_row row = event_row(bad);
     expect_refusal(retry(&stage, bad + 1), ERR_not_found);
     WIRE_SET(&row, row, source, slice_of("stock/0"));
     expect_refusal(ask(&stage, OP_any_retry, &row), ERR_not_found);
     row = event_row(bad);
     WIRE_SET(&row, row, owner, slice_of("toy"));
     expect_refusal(ask(&stage, OP_any_retry, &row), ERR_invalid_field);
-    row = (struct row){0};
+    row = (struct wire_row){0};
     WIRE_SET(&row, row, letter, id_new());
     expect_refusal(ask(&stage, OP_any_retry, &row), ERR_invalid_field);
     expect_refusal(restore(&stage, row), ERR_invalid_field);
@@ -1100,7 +1100,7 @@ ON_BOTH(burials, keep_the_order_of_a_key_that_has_two)
 ON_BOTH(burials, due_row_that_was_given_up_fires_when_somebody_asks)
 {
     struct stage stage;
-    struct row row = due_row("donut");
+    struct wire_row row = due_row("donut");
     start_with_dlq(&stage, place);
     expect_outcome(ask(&stage, OP_any_retry, &row), "gone");
     (void)adjust(&stage, "donut", 0, "never");
@@ -1127,7 +1127,7 @@ ON_BOTH(burials, due_row_that_was_given_up_fires_when_somebody_asks)
 ON_BOTH(burials, due_row_whose_batch_fails_stays)
 {
     struct stage stage;
-    struct row row = due_row("donut");
+    struct wire_row row = due_row("donut");
     start_with_dlq(&stage, place);
     (void)adjust(&stage, "donut", 0, "never");
     send_adjust(&stage, "gate", 1, "gate");
@@ -1149,7 +1149,7 @@ ON_BOTH(burials, due_row_whose_batch_fails_stays)
 ON_BOTH(burials, due_row_that_cannot_be_done_holds_nobody_up_and_becomes_a_letter)
 {
     struct stage stage;
-    struct row row = due_row("hidden");
+    struct wire_row row = due_row("hidden");
     start_with_dlq(&stage, place);
     (void)adjust(&stage, "hidden", 1, "later");
     (void)adjust(&stage, "donut", 300, "later");
@@ -1238,7 +1238,7 @@ ON_BOTH(burials, old_database_goes_on_with_its_parked_events)
     db_bind_id(shard, &incarnation);
     place_expect(db, db_queue(shard, 1), ERR_ok);
     stage = (struct stage){.place = place, .incarnation = incarnation};
-    struct event_header header = header_of(&stage, 4, "factory.produced", "bad");
+    struct wire_event_header header = header_of(&stage, 4, "factory.produced", "bad");
     struct wire_buffer frame = {0};
     struct slice body = fact_of("poison", 10);
     wire_encode(&event_header_body, &header, &frame);

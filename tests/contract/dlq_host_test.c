@@ -79,7 +79,7 @@ run_dlq_again(struct stage *stage)
     struct larder_client *clients[] = {stage->to_dlq, stage->other};
     stage->dlq = run_actor(stage, &dlq_class);
     for (size_t i = 0; i < sizeof clients / sizeof clients[0]; i++) {
-        struct letter_stats stats = {0};
+        struct wire_letter_stats stats = {0};
         struct err_text why = {""};
         err code = dlq_client_stats(clients[i], &(struct larder_options){.timeout_ms = WAIT_MS}, &stats, &why);
         cr_assert(code == ERR_ok, "%s", why.text);
@@ -190,7 +190,7 @@ await_count(const struct stage *stage, const char *actor, const char *sql, int64
 static void
 emit(struct stage *stage, int events)
 {
-    struct stock_adjust adjust = {0};
+    struct wire_stock_adjust adjust = {0};
     WIRE_SET(&adjust, stock_adjust, product, slice_of("donut"));
     WIRE_SET(&adjust, stock_adjust, delta, 1);
     struct larder_reply reply;
@@ -204,14 +204,14 @@ emit(struct stage *stage, int events)
 }
 
 static struct span
-read_span(const struct fetched *page)
+read_span(const struct wire_fetched *page)
 {
     struct span span = {.head = page->head};
     struct wire_list events = page->events;
-    struct fetched_event event;
+    struct wire_fetched_event event;
     while (wire_list_next(&events, &fetched_event_body, &event)) {
-        struct event_header header;
-        struct stock_alarm alarm;
+        struct wire_event_header header;
+        struct wire_stock_alarm alarm;
         struct err_text why = {""};
         cr_assert(wire_decode(&event_header_body, event.header, &header, &why) == ERR_ok, "%s", why.text);
         cr_assert(wire_decode(&stock_alarm_body, event.body, &alarm, &why) == ERR_ok, "%s", why.text);
@@ -229,8 +229,8 @@ read_span(const struct fetched *page)
 static err
 fetch_source(struct stage *stage, int64_t position, int64_t limit, struct span *span)
 {
-    struct fetch fetch = {0};
-    struct fetched page;
+    struct wire_fetch fetch = {0};
+    struct wire_fetched page;
     WIRE_SET(&fetch, fetch, subscriber, slice_of(LAGGARD));
     WIRE_SET(&fetch, fetch, position, position);
     WIRE_SET(&fetch, fetch, limit, limit);
@@ -250,8 +250,8 @@ ask_source(struct stage *stage, int64_t position, int64_t limit)
 static err
 ask_dlq_as(struct stage *stage, const char *subscriber, int64_t position, struct span *span)
 {
-    struct dlq_fetch fetch = {0};
-    struct fetched page;
+    struct wire_dlq_fetch fetch = {0};
+    struct wire_fetched page;
     WIRE_SET(&fetch, dlq_fetch, source, slice_of(SOURCE));
     WIRE_SET(&fetch, dlq_fetch, subscriber, slice_of(subscriber));
     WIRE_SET(&fetch, dlq_fetch, position, position);
@@ -294,9 +294,9 @@ struct seen_letter {
 static bool
 find_letter(struct stage *stage, const char *destination, struct seen_letter *seen)
 {
-    struct letter_filter filter = {0};
-    struct letter_page page;
-    struct letter letter;
+    struct wire_letter_filter filter = {0};
+    struct wire_letter_page page;
+    struct wire_letter letter;
     struct err_text why = {""};
     WIRE_SET(&filter, letter_filter, kind, slice_of("subscriber"));
     WIRE_SET(&filter, letter_filter, destination, slice_of(destination));
@@ -338,8 +338,8 @@ struct session {
 static err
 try_subscribe(struct larder_client *client, const char *name, const char *source, bool from_start, struct session *session)
 {
-    struct dlq_subscribe body = {0};
-    struct dlq_session answer = {0};
+    struct wire_dlq_subscribe body = {0};
+    struct wire_dlq_session answer = {0};
     WIRE_SET(&body, dlq_subscribe, name, slice_of(name));
     WIRE_SET(&body, dlq_subscribe, source, slice_of(source));
     WIRE_SET(&body, dlq_subscribe, from_start, from_start);
@@ -357,10 +357,10 @@ subscribe(struct larder_client *client, const char *name, bool from_start)
     return session;
 }
 
-static struct dlq_receive
+static struct wire_dlq_receive
 receive_of(const struct session *session, int64_t position, int64_t credit)
 {
-    struct dlq_receive body = {0};
+    struct wire_dlq_receive body = {0};
     WIRE_SET(&body, dlq_receive, name, slice_of(session->name));
     WIRE_SET(&body, dlq_receive, source, slice_of(SOURCE));
     WIRE_SET(&body, dlq_receive, session, session->id);
@@ -372,9 +372,9 @@ receive_of(const struct session *session, int64_t position, int64_t credit)
 static err
 try_receive(const struct session *session, int64_t position, int64_t credit, int64_t timeout_ms, struct span *span)
 {
-    struct dlq_receive body = receive_of(session, position, credit);
+    struct wire_dlq_receive body = receive_of(session, position, credit);
     struct larder_options options = {.timeout_ms = timeout_ms, .attempt_ms = timeout_ms, .attempts = 1};
-    struct fetched page;
+    struct wire_fetched page;
     err code = dlq_client_receive(session->client, &options, &body, &page, NULL);
     *span = code == ERR_ok ? read_span(&page) : (struct span){0};
     return code;
@@ -406,7 +406,7 @@ receive_up_to(const struct session *session, int64_t position, int64_t last)
 static void
 begin_receive(const struct session *session, int64_t position, int64_t timeout_ms)
 {
-    struct dlq_receive body = receive_of(session, position, 256);
+    struct wire_dlq_receive body = receive_of(session, position, 256);
     struct larder_request request = {.op = OP_dlq_receive, .body = &body};
     request.options = (struct larder_options){.timeout_ms = timeout_ms, .attempt_ms = timeout_ms, .attempts = 1};
     cr_assert(larder_client_send(session->client, &request) == ERR_ok);
@@ -418,7 +418,7 @@ static err
 end_receive(const struct session *session, struct span *span)
 {
     struct larder_reply reply;
-    struct fetched page;
+    struct wire_fetched page;
     struct err_text why = {""};
     cr_assert(larder_client_receive(session->client, WAIT_MS, &reply) == ERR_ok);
     *span = (struct span){0};
@@ -545,8 +545,8 @@ ON_BOTH(dlq_host, says_what_it_does_not_keep)
     emit(&stage, 1);
     await_letter(&stage, LAGGARD, "waiting", 1);
     cr_expect(ask_dlq_as(&stage, "nobody/0", 0, &span) == ERR_unknown_subscriber);
-    struct dlq_fetch fetch = {0};
-    struct fetched page;
+    struct wire_dlq_fetch fetch = {0};
+    struct wire_fetched page;
     struct err_text why = {""};
     struct id another = id_new();
     WIRE_SET(&fetch, dlq_fetch, source, slice_of(SOURCE));
@@ -796,7 +796,7 @@ ON_BOTH(dlq_subscription, an_end_forgets_it_here_and_at_the_source)
     struct session session = subscribe(stage.to_dlq, "till-1", true);
     cr_expect(count(&stage, "stock", "SELECT COUNT(*) FROM $position WHERE subscriber = 'dlq.till-1'") == 1);
     begin_receive(&session, 0, WAIT_MS);
-    struct dlq_unsubscribe body = {0};
+    struct wire_dlq_unsubscribe body = {0};
     struct err_text why = {""};
     WIRE_SET(&body, dlq_unsubscribe, name, slice_of("till-1"));
     WIRE_SET(&body, dlq_unsubscribe, source, slice_of(SOURCE));
@@ -812,7 +812,7 @@ ON_BOTH(dlq_subscription, an_end_forgets_it_here_and_at_the_source)
 static err
 unsubscribe(struct stage *stage, const char *name, int64_t timeout_ms)
 {
-    struct dlq_unsubscribe body = {0};
+    struct wire_dlq_unsubscribe body = {0};
     struct larder_options options = {.timeout_ms = timeout_ms, .attempt_ms = timeout_ms, .attempts = 1};
     WIRE_SET(&body, dlq_unsubscribe, name, slice_of(name));
     WIRE_SET(&body, dlq_unsubscribe, source, slice_of(SOURCE));

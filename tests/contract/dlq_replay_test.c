@@ -97,10 +97,10 @@ encode(struct wire_buffer *buffer, const struct wire_body *shape, const void *bo
     return wire_buffer_slice(buffer);
 }
 
-static struct burial
+static struct wire_burial
 burial_of(int64_t seq, const char *key, int64_t attempts)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_id(seq));
     WIRE_SET(&burial, burial, kind, slice_of("event"));
     WIRE_SET(&burial, burial, destination, slice_of("stock/0"));
@@ -119,8 +119,8 @@ burial_of(int64_t seq, const char *key, int64_t attempts)
 static void
 send_burials(struct stage *stage, struct wire_list burials)
 {
-    struct dlq_bury bury = {0};
-    struct dlq_buried buried;
+    struct wire_dlq_bury bury = {0};
+    struct wire_dlq_buried buried;
     struct err_text why = {""};
     WIRE_SET(&bury, dlq_bury, burials, burials);
     struct larder_exchange exchange = {.op = OP_dlq_bury, .body = &bury, .answer = &buried};
@@ -133,8 +133,8 @@ add_burial(struct wire_list *burials, struct wire_buffer *list, int64_t seq, int
 {
     struct wire_buffer header = {0};
     struct wire_buffer body = {0};
-    struct event_header event = {0};
-    struct factory_fact fact = {0};
+    struct wire_event_header event = {0};
+    struct wire_factory_fact fact = {0};
     char key[32];
     snprintf(key, sizeof key, "p%lld", (long long)seq);
     WIRE_SET(&event, event_header, v, WIRE_VERSION);
@@ -148,7 +148,7 @@ add_burial(struct wire_list *burials, struct wire_buffer *list, int64_t seq, int
     WIRE_SET(&fact, factory_fact, production, id_of_bytes(&seq, sizeof seq));
     WIRE_SET(&fact, factory_fact, product, slice_of(key));
     WIRE_SET(&fact, factory_fact, quantity, 10);
-    struct burial burial = burial_of(seq, key, attempts);
+    struct wire_burial burial = burial_of(seq, key, attempts);
     WIRE_SET(&burial, burial, header, encode(&header, &event_header_body, &event));
     WIRE_SET(&burial, burial, body, encode(&body, &factory_fact_body, &fact));
     wire_list_add(burials, &burial_body, &burial, list);
@@ -179,7 +179,7 @@ bury_call(struct stage *stage, int64_t seq, int64_t attempts, bool settled)
 {
     struct wire_buffer list = {0};
     struct wire_list burials = {0};
-    struct burial burial = burial_of(seq, "call", attempts);
+    struct wire_burial burial = burial_of(seq, "call", attempts);
     burial.has &= ~((UINT64_C(1) << burial_BIT_source) | (UINT64_C(1) << burial_BIT_seq));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, type, slice_of("factory.call"));
@@ -194,11 +194,11 @@ bury_call(struct stage *stage, int64_t seq, int64_t attempts, bool settled)
     wire_buffer_fini(&list);
 }
 
-static struct letter_whole
+static struct wire_letter_whole
 show(struct stage *stage, int64_t seq)
 {
-    struct letter_ref ref = {0};
-    struct letter_whole whole;
+    struct wire_letter_ref ref = {0};
+    struct wire_letter_whole whole;
     struct err_text why = {""};
     WIRE_SET(&ref, letter_ref, letter, letter_id(seq));
     err code = dlq_client_show(stage->client, NULL, &ref, &whole, &why);
@@ -219,9 +219,9 @@ holds(struct slice text, const char *part)
 }
 
 static err
-replay_one(struct stage *stage, int64_t seq, struct letter *letter, struct err_text *why)
+replay_one(struct stage *stage, int64_t seq, struct wire_letter *letter, struct err_text *why)
 {
-    struct dlq_replay replay = {0};
+    struct wire_dlq_replay replay = {0};
     WIRE_SET(&replay, dlq_replay, letter, letter_id(seq));
     WIRE_SET(&replay, dlq_replay, author, slice_of("ann"));
     WIRE_SET(&replay, dlq_replay, reason, slice_of("mended"));
@@ -231,7 +231,7 @@ replay_one(struct stage *stage, int64_t seq, struct letter *letter, struct err_t
 static void
 expect_replay(struct stage *stage, int64_t seq, const char *state)
 {
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     err code = replay_one(stage, seq, &letter, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -249,16 +249,16 @@ assert_refused(err code, const struct err_text *why, err wanted, const char *wor
 static void
 expect_replay_refused(struct stage *stage, int64_t seq, err wanted, const char *words)
 {
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     err code = replay_one(stage, seq, &letter, &why);
     assert_refused(code, &why, wanted, words);
 }
 
 static err
-discard(struct stage *stage, int64_t seq, struct letter *letter, struct err_text *why)
+discard(struct stage *stage, int64_t seq, struct wire_letter *letter, struct err_text *why)
 {
-    struct dlq_discard body = {0};
+    struct wire_dlq_discard body = {0};
     WIRE_SET(&body, dlq_discard, letter, letter_id(seq));
     WIRE_SET(&body, dlq_discard, author, slice_of("ann"));
     WIRE_SET(&body, dlq_discard, reason, slice_of("old news"));
@@ -268,7 +268,7 @@ discard(struct stage *stage, int64_t seq, struct letter *letter, struct err_text
 static void
 expect_discarded(struct stage *stage, int64_t seq)
 {
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     err code = discard(stage, seq, &letter, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -279,7 +279,7 @@ expect_discarded(struct stage *stage, int64_t seq)
 static void
 await_owner(struct stage *stage)
 {
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     int64_t until_ms = clock_utc_ms() + WAIT_MS;
     bury(stage, OWNER_ROWS + 1, OWNER_ROWS + 1);
@@ -291,20 +291,20 @@ await_owner(struct stage *stage)
 }
 
 static err
-restore(struct stage *stage, int64_t seq, struct letter *letter, struct err_text *why)
+restore(struct stage *stage, int64_t seq, struct wire_letter *letter, struct err_text *why)
 {
-    struct dlq_restore body = {0};
+    struct wire_dlq_restore body = {0};
     WIRE_SET(&body, dlq_restore, letter, letter_id(seq));
     return dlq_client_restore(stage->client, &ONCE, &body, letter, why);
 }
 
 static err
-edit(struct stage *stage, int64_t seq, const char *field, const char *value, struct letter_whole *whole, struct err_text *why)
+edit(struct stage *stage, int64_t seq, const char *field, const char *value, struct wire_letter_whole *whole, struct err_text *why)
 {
     struct wire_buffer list = {0};
     struct wire_list changes = {0};
-    struct letter_field change = {0};
-    struct dlq_edit body = {0};
+    struct wire_letter_field change = {0};
+    struct wire_dlq_edit body = {0};
     WIRE_SET(&change, letter_field, name, slice_of(field));
     WIRE_SET(&change, letter_field, value, slice_of(value));
     wire_list_add(&changes, &letter_field_body, &change, &list);
@@ -321,7 +321,7 @@ edit(struct stage *stage, int64_t seq, const char *field, const char *value, str
 static bool
 has_field(struct wire_list fields, const char *name, const char *value)
 {
-    struct letter_field field;
+    struct wire_letter_field field;
     while (wire_list_next(&fields, &letter_field_body, &field)) {
         if (slice_equal(field.name, slice_of(name))) {
             return slice_equal(field.value, slice_of(value));
@@ -331,12 +331,12 @@ has_field(struct wire_list fields, const char *name, const char *value)
 }
 
 /* The latest line of that action; fails without one. */
-static struct letter_audit
-audit_of(const struct letter_whole *whole, const char *action)
+static struct wire_letter_audit
+audit_of(const struct wire_letter_whole *whole, const char *action)
 {
     struct wire_list lines = whole->audit;
-    struct letter_audit line;
-    struct letter_audit found = {0};
+    struct wire_letter_audit line;
+    struct wire_letter_audit found = {0};
     while (wire_list_next(&lines, &letter_audit_body, &line)) {
         found = slice_equal(line.action, slice_of(action)) ? line : found;
     }
@@ -346,20 +346,20 @@ audit_of(const struct letter_whole *whole, const char *action)
 
 /* --- selections --- */
 
-static struct dlq_start
+static struct wire_dlq_start
 selection(void)
 {
-    struct dlq_start start_body = {0};
-    WIRE_SET(&start_body, dlq_start, filter, (struct letter_filter){0});
+    struct wire_dlq_start start_body = {0};
+    WIRE_SET(&start_body, dlq_start, filter, (struct wire_letter_filter){0});
     WIRE_SET(&start_body, dlq_start, author, slice_of("ann"));
     WIRE_SET(&start_body, dlq_start, reason, slice_of("mended"));
     return start_body;
 }
 
 static struct id
-begin(struct stage *stage, const struct dlq_start *body)
+begin(struct stage *stage, const struct wire_dlq_start *body)
 {
-    struct replay replay;
+    struct wire_replay replay;
     struct err_text why = {""};
     err code = dlq_client_start(stage->client, &ONCE, body, &replay, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -368,19 +368,19 @@ begin(struct stage *stage, const struct dlq_start *body)
 }
 
 static void
-expect_start_refused(struct stage *stage, const struct dlq_start *body, err wanted, const char *words)
+expect_start_refused(struct stage *stage, const struct wire_dlq_start *body, err wanted, const char *words)
 {
-    struct replay replay;
+    struct wire_replay replay;
     struct err_text why = {""};
     err code = dlq_client_start(stage->client, &ONCE, body, &replay, &why);
     assert_refused(code, &why, wanted, words);
 }
 
-static struct replay
+static struct wire_replay
 status(struct stage *stage, const struct id *id)
 {
-    struct replay_ref ref = {0};
-    struct replay replay;
+    struct wire_replay_ref ref = {0};
+    struct wire_replay replay;
     struct err_text why = {""};
     struct larder_options patient = {.timeout_ms = WAIT_MS};
     WIRE_SET(&ref, replay_ref, replay, *id);
@@ -389,11 +389,11 @@ status(struct stage *stage, const struct id *id)
     return replay;
 }
 
-static struct replay
+static struct wire_replay
 await_replay(struct stage *stage, const struct id *id, const char *state)
 {
     for (int64_t until_ms = link_steady_ms() + WAIT_MS;;) {
-        struct replay replay = status(stage, id);
+        struct wire_replay replay = status(stage, id);
         if (slice_equal(replay.state, slice_of(state))) {
             return replay;
         }
@@ -404,7 +404,7 @@ await_replay(struct stage *stage, const struct id *id, const char *state)
 }
 
 static void
-assert_counts(const struct replay *replay, int64_t total, int64_t done, int64_t failed)
+assert_counts(const struct wire_replay *replay, int64_t total, int64_t done, int64_t failed)
 {
     cr_assert(replay->total == total && replay->done == done && replay->failed == failed, "%lld done, %lld failed of %lld",
               (long long)replay->done, (long long)replay->failed, (long long)replay->total);
@@ -440,8 +440,8 @@ ON_BOTH(dlq_owner, replays_a_letter_once)
     cr_assert(scripted_owner_done(stage.owner, 1) == 1);
     expect_replay(&stage, 1, "done");
     cr_assert(scripted_owner_asked(stage.owner, 1) == 1, "a letter that is done needs no question");
-    struct letter_whole whole = show(&stage, 1);
-    struct letter_audit line = audit_of(&whole, "replay");
+    struct wire_letter_whole whole = show(&stage, 1);
+    struct wire_letter_audit line = audit_of(&whole, "replay");
     assert_text(line.author, "ann");
     assert_text(line.reason, "mended");
     assert_text(line.detail, "done");
@@ -455,7 +455,7 @@ ON_BOTH(dlq_owner, keeps_a_letter_that_fails_again_with_the_new_error)
     bury(&stage, 1, 1);
     scripted_owner_set(stage.owner, 1, 1, OWNER_FAILS);
     expect_replay(&stage, 1, "dead");
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     assert_text(whole.letter.error, "still too many");
     cr_assert(whole.letter.attempts == 8 && whole.history.count == 1);
     scripted_owner_set(stage.owner, 1, 1, OWNER_DOES);
@@ -474,7 +474,7 @@ ON_BOTH(dlq_owner, counts_an_attempt_once_when_its_burial_was_faster_than_the_an
     send_burials(&stage, burials);
     scripted_owner_set(stage.owner, 1, 1, OWNER_FAILS);
     expect_replay(&stage, 1, "dead");
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     cr_assert(whole.letter.attempts == 8 && whole.history.count == 0, "%lld attempts, %u told", (long long)whole.letter.attempts,
               whole.history.count);
     wire_buffer_fini(&list);
@@ -484,7 +484,7 @@ ON_BOTH(dlq_owner, counts_an_attempt_once_when_its_burial_was_faster_than_the_an
 ON_BOTH(dlq_owner, says_that_another_of_the_key_goes_first)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 1);
@@ -492,7 +492,7 @@ ON_BOTH(dlq_owner, says_that_another_of_the_key_goes_first)
     cr_assert(replay_one(&stage, 1, &letter, &why) == ERR_ok);
     assert_text(letter.state, "dead");
     assert_text(letter.error, "seq 7 of this key goes first");
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     assert_text(whole.letter.error, "too many");
     finish(&stage);
 }
@@ -508,7 +508,7 @@ ON_BOTH(dlq_owner, refuses_while_the_owner_is_away)
     scripted_owner_close(stage.owner);
     run_dlq(&stage);
     expect_replay_refused(&stage, 1, ERR_unavailable, "stock/0");
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     assert_text(whole.letter.state, "dead");
     cr_assert(whole.letter.attempts == 7);
     finish(&stage);
@@ -518,8 +518,8 @@ ON_BOTH(dlq_owner, asks_again_when_it_ended_before_the_answer_came)
 {
     static const struct larder_options IMPATIENT = {.timeout_ms = 200, .attempts = 1};
     struct stage stage;
-    struct dlq_replay replay = {0};
-    struct letter letter;
+    struct wire_dlq_replay replay = {0};
+    struct wire_letter letter;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 1);
@@ -530,7 +530,7 @@ ON_BOTH(dlq_owner, asks_again_when_it_ended_before_the_answer_came)
     scripted_owner_set(stage.owner, 1, 1, OWNER_DOES);
     run_dlq(&stage);
     int64_t until_ms = clock_utc_ms() + WAIT_MS;
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     while (!slice_equal(whole.letter.state, slice_of("done")) && clock_utc_ms() < until_ms) {
         whole = show(&stage, 1);
     }
@@ -547,7 +547,7 @@ ON_BOTH(dlq_owner, follows_a_call_that_was_begun)
     scripted_owner_set(stage.owner, 0, 0, OWNER_STARTS);
     expect_replay(&stage, 1, "replaying");
     bury_call(&stage, 1, 14, false);
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     assert_text(whole.letter.state, "dead");
     expect_replay(&stage, 1, "replaying");
     bury_call(&stage, 1, 15, true);
@@ -559,7 +559,7 @@ ON_BOTH(dlq_owner, follows_a_call_that_was_begun)
 ON_BOTH(dlq_owner, discards_and_restores)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 2);
@@ -574,7 +574,7 @@ ON_BOTH(dlq_owner, discards_and_restores)
     expect_replay(&stage, 1, "done");
     code = discard(&stage, 1, &letter, &why);
     assert_refused(code, &why, ERR_letter_closed, "done");
-    struct letter_whole whole = show(&stage, 1);
+    struct wire_letter_whole whole = show(&stage, 1);
     assert_text(audit_of(&whole, "discard").reason, "old news");
     (void)audit_of(&whole, "restore");
     finish(&stage);
@@ -583,7 +583,7 @@ ON_BOTH(dlq_owner, discards_and_restores)
 ON_BOTH(dlq_owner, lets_the_row_go_when_the_time_for_undoing_is_over)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     place->settings.undo_ms = 1000;
     start(&stage, place);
@@ -601,7 +601,7 @@ ON_BOTH(dlq_owner, lets_the_row_go_when_the_time_for_undoing_is_over)
 ON_BOTH(dlq_owner, edits_a_message_and_keeps_the_original)
 {
     struct stage stage;
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 1);
@@ -611,7 +611,7 @@ ON_BOTH(dlq_owner, edits_a_message_and_keeps_the_original)
     cr_assert(has_field(whole.fields, "quantity", "4") && has_field(whole.original, "quantity", "10"),
               "the first one is the original");
     cr_assert(whole.letter.units == 4);
-    struct letter_audit line = audit_of(&whole, "edit");
+    struct wire_letter_audit line = audit_of(&whole, "edit");
     assert_text(line.author, "bob");
     cr_assert(holds(line.detail, "quantity: 3 -> 4"), "%.*s", (int)line.detail.size, (const char *)line.detail.data);
     cr_assert(scripted_owner_edited(stage.owner, 1) == 2);
@@ -621,7 +621,7 @@ ON_BOTH(dlq_owner, edits_a_message_and_keeps_the_original)
 ON_BOTH(dlq_owner, refuses_an_edit_that_does_not_decode)
 {
     struct stage stage;
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 1);
@@ -647,15 +647,15 @@ ON_BOTH(dlq_replay, does_each_letter_of_a_selection_once)
     struct stage stage;
     start(&stage, place);
     bury(&stage, 1, 1200);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 1200, 1200, 0);
     cr_assert(replay.number == 1 && WIRE_HAS(&replay, replay, ended));
     assert_text(replay.author, "ann");
     assert_done_once(&stage, 1, 1200);
     cr_assert(scripted_owner_asked_in_all(stage.owner) == 1200);
-    struct letter_whole whole = show(&stage, 77);
+    struct wire_letter_whole whole = show(&stage, 77);
     assert_text(whole.letter.state, "done");
     cr_assert(id_equal(&whole.letter.replay, &id));
     finish(&stage);
@@ -667,10 +667,10 @@ ON_BOTH(dlq_replay, stops_when_its_canary_fails)
     start(&stage, place);
     bury(&stage, 1, 100);
     scripted_owner_set(stage.owner, 3, 3, OWNER_FAILS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, canary, 5);
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "stopped");
+    struct wire_replay replay = await_replay(&stage, &id, "stopped");
     struct id culprit = letter_id(3);
     cr_assert(id_equal(&replay.stopped_by, &culprit));
     assert_text(replay.error, "still too many");
@@ -686,10 +686,10 @@ ON_BOTH(dlq_replay, goes_on_when_its_canary_is_well)
     start(&stage, place);
     bury(&stage, 1, 300);
     scripted_owner_set(stage.owner, 200, 209, OWNER_FAILS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, canary, 20);
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 300, 290, 10);
     finish(&stage);
 }
@@ -700,10 +700,10 @@ ON_BOTH(dlq_replay, stops_at_any_failure_when_it_is_told_to)
     start(&stage, place);
     bury(&stage, 1, 2000);
     scripted_owner_set(stage.owner, 50, 50, OWNER_FAILS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, stop_on_failure, true);
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "stopped");
+    struct wire_replay replay = await_replay(&stage, &id, "stopped");
     struct id culprit = letter_id(50);
     cr_assert(id_equal(&replay.stopped_by, &culprit));
     cr_assert(scripted_owner_asked(stage.owner, 2000) == 0);
@@ -713,12 +713,12 @@ ON_BOTH(dlq_replay, stops_at_any_failure_when_it_is_told_to)
 ON_BOTH(dlq_replay, says_what_it_would_do)
 {
     struct stage stage;
-    struct replay replay;
-    struct replay_share share;
+    struct wire_replay replay;
+    struct wire_replay_share share;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 1500);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, dry_run, true);
     for (int i = 0; i < 2; i++) {
         cr_assert(dlq_client_start(stage.client, &ONCE, &body, &replay, &why) == ERR_ok, "%s", why.text);
@@ -739,7 +739,7 @@ ON_BOTH(dlq_replay, refuses_what_is_no_selection)
     struct stage stage;
     start(&stage, place);
     bury(&stage, 1, 1);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body.filter, letter_filter, before, 5);
     expect_start_refused(&stage, &body, ERR_invalid_field, "letter_filter.before");
     body = selection();
@@ -754,8 +754,8 @@ ON_BOTH(dlq_replay, refuses_what_is_no_selection)
     body = selection();
     WIRE_SET(&body.filter, letter_filter, key, slice_of("nobody"));
     expect_start_refused(&stage, &body, ERR_unknown_letter, "no dead letter matches");
-    struct replay_ref ref = {0};
-    struct replay replay;
+    struct wire_replay_ref ref = {0};
+    struct wire_replay replay;
     struct err_text why = {""};
     WIRE_SET(&ref, replay_ref, replay, id_new());
     err code = dlq_client_status(stage.client, &ONCE, &ref, &replay, &why);
@@ -769,10 +769,10 @@ ON_BOTH(dlq_replay, takes_only_what_its_filter_found_when_it_began)
     struct stage stage;
     start(&stage, place);
     bury(&stage, 1, 10);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body.filter, letter_filter, key, slice_of("p4"));
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 1, 1, 0);
     cr_assert(scripted_owner_asked_in_all(stage.owner) == 1);
     scripted_owner_set(stage.owner, 1, 100, OWNER_BUSY);
@@ -791,11 +791,11 @@ ON_BOTH(dlq_replay, keeps_to_its_rate)
     struct stage stage;
     start(&stage, place);
     bury(&stage, 1, 100);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, rate, 100);
     int64_t began_ms = link_steady_ms();
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 100, 100, 0);
     cr_assert(link_steady_ms() - began_ms >= 850, "100 letters at 100 a second took %lld ms",
               (long long)(link_steady_ms() - began_ms));
@@ -808,7 +808,7 @@ ON_BOTH(dlq_replay, waits_for_an_owner_that_is_away)
     start(&stage, place);
     bury(&stage, 1, 600);
     scripted_owner_close(stage.owner);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, stop_on_failure, true);
     struct id id = begin(&stage, &body);
     (void)await_replay(&stage, &id, "running");
@@ -816,7 +816,7 @@ ON_BOTH(dlq_replay, waits_for_an_owner_that_is_away)
     scripted_owner_open(stage.owner, &place->settings);
     await_asked(&stage, 300);
     scripted_owner_set(stage.owner, 1, 20, OWNER_DOES);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 600, 600, 0);
     assert_done_once(&stage, 1, 600);
     finish(&stage);
@@ -828,9 +828,9 @@ ON_BOTH(dlq_replay, gives_up_on_a_letter_that_always_waits_for_another)
     start(&stage, place);
     bury(&stage, 1, 5);
     scripted_owner_set(stage.owner, 2, 2, OWNER_WAITS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 5, 4, 1);
     cr_assert(scripted_owner_asked(stage.owner, 2) > 1);
     finish(&stage);
@@ -842,10 +842,10 @@ ON_BOTH(dlq_replay, counts_what_the_owner_cannot_do)
     start(&stage, place);
     bury(&stage, 1, 5);
     scripted_owner_set(stage.owner, 2, 2, OWNER_BREAKS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, canary, 5);
     struct id id = begin(&stage, &body);
-    struct replay replay = await_replay(&stage, &id, "stopped");
+    struct wire_replay replay = await_replay(&stage, &id, "stopped");
     cr_assert(holds(replay.error, "internal"), "%.*s", (int)replay.error.size, (const char *)replay.error.data);
     cr_expect(replay.error.size > 250 && wire_is_utf8(replay.error), "the owner's words are cut between two characters");
     finish(&stage);
@@ -857,10 +857,10 @@ ON_BOTH(dlq_replay, leaves_out_what_was_discarded_since)
     start(&stage, place);
     bury(&stage, 1, 300);
     scripted_owner_set(stage.owner, 1, 300, OWNER_BUSY);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     struct id id = begin(&stage, &body);
     await_asked(&stage, 200);
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     int64_t until_ms = clock_utc_ms() + WAIT_MS;
     err code = discard(&stage, 290, &letter, &why);
@@ -869,7 +869,7 @@ ON_BOTH(dlq_replay, leaves_out_what_was_discarded_since)
     }
     cr_assert(code == ERR_ok, "%s", why.text);
     scripted_owner_set(stage.owner, 1, 300, OWNER_DOES);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 299, 299, 0);
     finish(&stage);
 }
@@ -881,11 +881,11 @@ ON_BOTH(dlq_replay, waits_for_the_outcome_of_a_call)
     bury(&stage, 1, 3);
     bury_call(&stage, 4, 7, false);
     scripted_owner_set(stage.owner, 0, 0, OWNER_STARTS);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     struct id id = begin(&stage, &body);
     await_asked(&stage, 4);
     bury_call(&stage, 4, 8, true);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 4, 4, 0);
     finish(&stage);
 }
@@ -893,23 +893,23 @@ ON_BOTH(dlq_replay, waits_for_the_outcome_of_a_call)
 ON_BOTH(dlq_replay, can_be_cancelled)
 {
     struct stage stage;
-    struct replay replay;
+    struct wire_replay replay;
     struct err_text why = {""};
     start(&stage, place);
     bury(&stage, 1, 300);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, rate, 10);
     struct id id = begin(&stage, &body);
     await_asked(&stage, 1);
-    struct replay_ref ref = {0};
+    struct wire_replay_ref ref = {0};
     WIRE_SET(&ref, replay_ref, replay, id);
     cr_assert(dlq_client_cancel(stage.client, &ONCE, &ref, &replay, &why) == ERR_ok, "%s", why.text);
     assert_text(replay.state, "cancelled");
     err code = dlq_client_cancel(stage.client, &ONCE, &ref, &replay, &why);
     assert_refused(code, &why, ERR_replay_closed, "cancelled");
     cr_assert(scripted_owner_asked(stage.owner, 300) == 0);
-    struct dlq_replays all = {0};
-    struct replay_page page;
+    struct wire_dlq_replays all = {0};
+    struct wire_replay_page page;
     cr_assert(dlq_client_replays(stage.client, &ONCE, &all, &page, &why) == ERR_ok, "%s", why.text);
     cr_assert(page.replays.count == 1 && !page.has_more);
     finish(&stage);
@@ -921,7 +921,7 @@ ON_BOTH(dlq_replay, goes_on_after_a_restart)
     start(&stage, place);
     bury(&stage, 1, 2000);
     scripted_owner_set(stage.owner, 900, 1100, OWNER_SILENT);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     WIRE_SET(&body, dlq_start, canary, 10);
     struct id id = begin(&stage, &body);
     await_asked(&stage, 1000);
@@ -931,7 +931,7 @@ ON_BOTH(dlq_replay, goes_on_after_a_restart)
     place_await_ports(place);
     scripted_owner_open(stage.owner, &place->settings);
     run_dlq(&stage);
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 2000, 2000, 0);
     assert_done_once(&stage, 1, 2000);
     finish(&stage);
@@ -942,7 +942,7 @@ ON_MYSQL(dlq_replay, goes_on_after_a_lost_connection)
     struct stage stage;
     start(&stage, place);
     bury(&stage, 1, 4000);
-    struct dlq_start body = selection();
+    struct wire_dlq_start body = selection();
     struct id id = begin(&stage, &body);
     for (int i = 1; i <= 5; i++) {
         await_asked(&stage, 500 * i);
@@ -954,7 +954,7 @@ ON_MYSQL(dlq_replay, goes_on_after_a_lost_connection)
         place_kill(place, place_number(db, "SELECT connection FROM $shard"));
         db_close(&db);
     }
-    struct replay replay = await_replay(&stage, &id, "done");
+    struct wire_replay replay = await_replay(&stage, &id, "done");
     assert_counts(&replay, 4000, 4000, 0);
     assert_done_once(&stage, 1, 4000);
     finish(&stage);

@@ -40,7 +40,7 @@ struct stage {
 /* A request as the factory got it. */
 struct delivery {
     struct message message;
-    struct request_header header;
+    struct wire_request_header header;
     struct slice body;
 };
 
@@ -97,19 +97,19 @@ finish(struct stage *stage)
 
 #define ONCE ((struct larder_options){.timeout_ms = WAIT_MS, .attempts = 1})
 
-static struct factory_produce
+static struct wire_factory_produce
 three_donuts(void)
 {
-    struct factory_produce produce = {0};
+    struct wire_factory_produce produce = {0};
     WIRE_SET(&produce, factory_produce, product, slice_of("donut"));
     WIRE_SET(&produce, factory_produce, quantity, 3);
     return produce;
 }
 
-static struct dlq_hand_over
+static struct wire_dlq_hand_over
 order_of(const struct id *request, struct slice frame)
 {
-    struct dlq_hand_over order = {0};
+    struct wire_dlq_hand_over order = {0};
     WIRE_SET(&order, dlq_hand_over, op, slice_of("factory.produce"));
     WIRE_SET(&order, dlq_hand_over, request, *request);
     WIRE_SET(&order, dlq_hand_over, body, frame);
@@ -118,13 +118,13 @@ order_of(const struct id *request, struct slice frame)
 
 /* Hands three donuts over; useful for `useful_ms`, 0: as long as the setting says. */
 static struct id
-hand_over(struct stage *stage, const struct id *request, int64_t useful_ms, struct letter *letter)
+hand_over(struct stage *stage, const struct id *request, int64_t useful_ms, struct wire_letter *letter)
 {
     struct wire_buffer frame = {0};
     struct err_text why = {""};
-    struct factory_produce produce = three_donuts();
+    struct wire_factory_produce produce = three_donuts();
     wire_encode(&factory_produce_body, &produce, &frame);
-    struct dlq_hand_over order = order_of(request, wire_buffer_slice(&frame));
+    struct wire_dlq_hand_over order = order_of(request, wire_buffer_slice(&frame));
     if (useful_ms != 0) {
         WIRE_SET(&order, dlq_hand_over, useful_until, clock_utc_ms() + useful_ms);
     }
@@ -135,13 +135,13 @@ hand_over(struct stage *stage, const struct id *request, int64_t useful_ms, stru
 }
 
 /* Its letter when it has come to that state. The slices live until the client is used again. */
-static struct letter_whole
+static struct wire_letter_whole
 await_state(struct stage *stage, const struct id *letter, const char *state)
 {
-    struct letter_ref ref = {0};
+    struct wire_letter_ref ref = {0};
     WIRE_SET(&ref, letter_ref, letter, *letter);
     for (int64_t until_ms = link_steady_ms() + WAIT_MS;;) {
-        struct letter_whole whole;
+        struct wire_letter_whole whole;
         struct err_text why = {""};
         err code = dlq_client_show(stage->client, NULL, &ref, &whole, &why);
         cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -180,7 +180,7 @@ is_delivered(struct stage *stage, int64_t wait_ms, struct delivery *delivery)
 static void
 take(struct stage *stage, const struct id *request, struct delivery *delivery)
 {
-    struct factory_produce produce;
+    struct wire_factory_produce produce;
     struct err_text why = {""};
     cr_assert(is_delivered(stage, WAIT_MS, delivery), "nothing is delivered");
     cr_assert(id_equal(&delivery->header.id, request), "it has another id");
@@ -194,7 +194,7 @@ say(struct stage *stage, struct delivery *delivery, err status, const struct wir
 {
     struct wire_buffer header = {0};
     struct wire_buffer frame = {0};
-    struct reply_header reply = {0};
+    struct wire_reply_header reply = {0};
     WIRE_SET(&reply, reply_header, v, WIRE_VERSION);
     WIRE_SET(&reply, reply_header, id, delivery->header.id);
     WIRE_SET(&reply, reply_header, again, true);
@@ -211,7 +211,7 @@ say(struct stage *stage, struct delivery *delivery, err status, const struct wir
 static void
 answer_ok(struct stage *stage, struct delivery *delivery)
 {
-    struct production production = {0};
+    struct wire_production production = {0};
     WIRE_SET(&production, production, id, id_new());
     WIRE_SET(&production, production, product, slice_of("donut"));
     WIRE_SET(&production, production, quantity, 3);
@@ -223,7 +223,7 @@ answer_ok(struct stage *stage, struct delivery *delivery)
 static void
 refuse(struct stage *stage, struct delivery *delivery, err status, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     say(stage, delivery, status, &problem_body, &problem);
 }
@@ -235,9 +235,9 @@ assert_text(struct slice text, const char *wanted)
 }
 
 static void
-assert_answer(const struct letter_whole *whole, const char *name, const char *value)
+assert_answer(const struct wire_letter_whole *whole, const char *name, const char *value)
 {
-    struct letter_field field;
+    struct wire_letter_field field;
     struct wire_list answer = whole->answer;
     cr_assert(WIRE_HAS(whole, letter_whole, answer));
     while (wire_list_next(&answer, &letter_field_body, &field)) {
@@ -254,7 +254,7 @@ assert_answer(const struct letter_whole *whole, const char *name, const char *va
 ON_BOTH(dlq_request, is_kept_while_its_actor_is_away_and_delivered_when_it_is_back)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct id request = id_new();
     struct id expected = id_derive(&request, "letter/request");
@@ -271,7 +271,7 @@ ON_BOTH(dlq_request, is_kept_while_its_actor_is_away_and_delivered_when_it_is_ba
     open_factory(&stage);
     take(&stage, &request, &delivery);
     answer_ok(&stage, &delivery);
-    struct letter_whole whole = await_state(&stage, &id, "done");
+    struct wire_letter_whole whole = await_state(&stage, &id, "done");
     assert_text(whole.letter.status, "ok");
     assert_text(whole.letter.error, "");
     cr_assert_eq(whole.letter.attempts, 1);
@@ -284,16 +284,16 @@ ON_BOTH(dlq_request, is_kept_while_its_actor_is_away_and_delivered_when_it_is_ba
 ON_BOTH(dlq_request, is_done_with_the_refusal_when_it_is_refused)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     struct id request = id_new();
     start(&stage, place);
     open_factory(&stage);
     struct id id = hand_over(&stage, &request, 0, &letter);
     take(&stage, &request, &delivery);
     refuse(&stage, &delivery, ERR_unknown_product, "donut: there is none");
-    struct letter_whole whole = await_state(&stage, &id, "done");
+    struct wire_letter_whole whole = await_state(&stage, &id, "done");
     assert_text(whole.letter.status, "unknown_product");
     assert_text(whole.letter.error, "unknown_product: donut: there is none");
     cr_assert(wire_list_next(&whole.history, &letter_attempt_body, &attempt));
@@ -306,7 +306,7 @@ ON_BOTH(dlq_request, is_done_with_the_refusal_when_it_is_refused)
 ON_BOTH(dlq_request, is_tried_again_while_its_actor_is_busy_or_silent)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct id request = id_new();
     start(&stage, place);
@@ -320,7 +320,7 @@ ON_BOTH(dlq_request, is_tried_again_while_its_actor_is_busy_or_silent)
     message_fini(&delivery.message);
     take(&stage, &request, &delivery);
     answer_ok(&stage, &delivery);
-    struct letter_whole whole = await_state(&stage, &id, "done");
+    struct wire_letter_whole whole = await_state(&stage, &id, "done");
     assert_text(whole.letter.status, "ok");
     cr_assert_eq(whole.letter.attempts, 1, "what was not tried is counted");
     finish(&stage);
@@ -329,7 +329,7 @@ ON_BOTH(dlq_request, is_tried_again_while_its_actor_is_busy_or_silent)
 ON_BOTH(dlq_request, is_stale_when_its_time_is_over_and_can_be_replayed)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct id request = id_new();
     struct id late = id_new();
@@ -344,7 +344,7 @@ ON_BOTH(dlq_request, is_stale_when_its_time_is_over_and_can_be_replayed)
     for (int64_t until_ms = link_steady_ms() + WAIT_MS;;) {
         struct larder_request replay_request = {.op = OP_dlq_replay, .options = {.timeout_ms = WAIT_MS, .attempts = 1}};
         struct larder_reply reply;
-        struct dlq_replay replay = {0};
+        struct wire_dlq_replay replay = {0};
         WIRE_SET(&replay, dlq_replay, letter, id);
         replay_request.body = &replay;
         cr_assert(larder_client_send(stage.client, &replay_request) == ERR_ok);
@@ -358,7 +358,7 @@ ON_BOTH(dlq_request, is_stale_when_its_time_is_over_and_can_be_replayed)
         }
         cr_assert(link_steady_ms() < until_ms, "the replay does not come to the factory");
     }
-    struct letter_whole whole = await_state(&stage, &id, "done");
+    struct wire_letter_whole whole = await_state(&stage, &id, "done");
     assert_text(whole.letter.status, "ok");
     finish(&stage);
 }
@@ -366,7 +366,7 @@ ON_BOTH(dlq_request, is_stale_when_its_time_is_over_and_can_be_replayed)
 ON_BOTH(dlq_request, is_dead_when_its_actor_fails_on_it)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct id request = id_new();
     start(&stage, place);
@@ -376,7 +376,7 @@ ON_BOTH(dlq_request, is_dead_when_its_actor_fails_on_it)
         take(&stage, &request, &delivery);
         refuse(&stage, &delivery, ERR_internal, "broken");
     }
-    struct letter_whole whole = await_state(&stage, &id, "dead");
+    struct wire_letter_whole whole = await_state(&stage, &id, "dead");
     assert_text(whole.letter.reason, "internal");
     assert_text(whole.letter.error, "internal: broken");
     cr_assert_eq(whole.letter.attempts, 3);
@@ -389,7 +389,7 @@ ON_BOTH(dlq_request, is_dead_when_its_actor_fails_on_it)
 ON_BOTH(dlq_request, twice_is_one_letter_and_one_delivery)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct wire_buffer frame = {0};
     struct err_text why = {""};
@@ -398,10 +398,10 @@ ON_BOTH(dlq_request, twice_is_one_letter_and_one_delivery)
     struct id first = hand_over(&stage, &request, 0, &letter);
     struct id second = hand_over(&stage, &request, 0, &letter);
     cr_assert(id_equal(&first, &second));
-    struct factory_produce other = three_donuts();
+    struct wire_factory_produce other = three_donuts();
     other.quantity = 4;
     wire_encode(&factory_produce_body, &other, &frame);
-    struct dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
+    struct wire_dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
     cr_assert(dlq_client_hand_over(stage.client, &ONCE, &order, NULL, &why) == ERR_idempotency_mismatch, "%s", why.text);
     open_factory(&stage);
     take(&stage, &request, &delivery);
@@ -418,7 +418,7 @@ ON_BOTH(dlq_request, twice_is_one_letter_and_one_delivery)
 ON_BOTH(dlq_request, outlives_the_dlq_in_the_middle_of_a_delivery)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct delivery delivery;
     struct id request = id_new();
     start(&stage, place);
@@ -438,17 +438,17 @@ ON_BOTH(dlq_request, outlives_the_dlq_in_the_middle_of_a_delivery)
 ON_BOTH(dlq_request, is_not_taken_when_the_room_is_for_others)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     struct wire_buffer frame = {0};
     int taken = 0;
     place->settings.letters_max = 100;
     start(&stage, place);
-    struct factory_produce produce = three_donuts();
+    struct wire_factory_produce produce = three_donuts();
     wire_encode(&factory_produce_body, &produce, &frame);
     for (err code = ERR_ok; code == ERR_ok && taken < 200; taken += code == ERR_ok ? 1 : 0) {
         struct id request = id_new();
-        struct dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
+        struct wire_dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
         code = dlq_client_hand_over(stage.client, &ONCE, &order, &letter, &why);
         cr_assert(code == ERR_ok || code == ERR_overloaded, "%s: %s", err_symbol(code), why.text);
     }
@@ -460,20 +460,20 @@ ON_BOTH(dlq_request, is_not_taken_when_the_room_is_for_others)
 ON_BOTH(dlq_request, is_not_shown_when_it_is_a_secret)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     struct err_text why = {""};
     struct wire_buffer frame = {0};
-    struct factory_callback callback = {0};
+    struct wire_factory_callback callback = {0};
     struct id request = id_new();
     start(&stage, place);
     WIRE_SET(&callback, factory_callback, capability, slice_of("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
     wire_encode(&factory_callback_body, &callback, &frame);
-    struct dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
+    struct wire_dlq_hand_over order = order_of(&request, wire_buffer_slice(&frame));
     order.op = slice_of("factory.callback");
     cr_assert(dlq_client_hand_over(stage.client, &ONCE, &order, &letter, &why) == ERR_ok, "%s", why.text);
     struct id id = letter.id;
     assert_text(letter.key, "");
-    struct letter_whole whole = await_state(&stage, &id, "waiting");
+    struct wire_letter_whole whole = await_state(&stage, &id, "waiting");
     cr_assert_eq(whole.fields.count, 0);
     cr_assert(!WIRE_HAS(&whole, letter_whole, body));
     wire_buffer_fini(&frame);
@@ -512,7 +512,7 @@ ON_BOTH(dlq_request, is_refused_by_the_name_of_its_field)
     for (size_t i = 0; i < sizeof BAD_ORDERS / sizeof *BAD_ORDERS; i++) {
         const struct bad_order *bad = &BAD_ORDERS[i];
         struct id request = id_new();
-        struct dlq_hand_over order = order_of(&request, (struct slice){(const uint8_t *)bad->body, bad->body_size});
+        struct wire_dlq_hand_over order = order_of(&request, (struct slice){(const uint8_t *)bad->body, bad->body_size});
         order.op = slice_of(bad->op);
         if (bad->shard >= 0) {
             WIRE_SET(&order, dlq_hand_over, shard, bad->shard);
@@ -525,7 +525,7 @@ ON_BOTH(dlq_request, is_refused_by_the_name_of_its_field)
         cr_assert(code == ERR_invalid_field || code == ERR_malformed, "%s %s: %s", bad->op, err_symbol(code), why.text);
         cr_assert(strncmp(why.text, bad->says, strlen(bad->says)) == 0, "%s instead of %s", why.text, bad->says);
     }
-    struct letter_stats stats;
+    struct wire_letter_stats stats;
     const struct larder_options options = {0};
     cr_assert(dlq_client_stats(stage.client, &options, &stats, &why) == ERR_ok, "%s", why.text);
     cr_assert_eq(stats.waiting, 1, "a letter was made of what was refused");

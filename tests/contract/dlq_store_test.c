@@ -359,7 +359,7 @@ ON_BOTH(dlq_store, time_does_not_go_back)
 /* --- filters --- */
 
 static bool
-is_wanted(const struct letter_filter *filter, int64_t now_ms, const struct dlq_letter *letter)
+is_wanted(const struct wire_letter_filter *filter, int64_t now_ms, const struct dlq_letter *letter)
 {
 #define MISSES(field, text) (WIRE_HAS(filter, letter_filter, field) && !slice_equal(filter->field, slice_of(text)))
     if (MISSES(state, dlq_state_name(letter->state)) || MISSES(kind, dlq_kind_name(letter->kind)) || MISSES(reason, letter->reason) ||
@@ -376,7 +376,7 @@ is_wanted(const struct letter_filter *filter, int64_t now_ms, const struct dlq_l
 }
 
 static void
-expect_page(struct stage *stage, const char *what, const struct letter_filter *filter, int64_t now_ms)
+expect_page(struct stage *stage, const char *what, const struct wire_letter_filter *filter, int64_t now_ms)
 {
     struct db_statement *rows = NULL;
     struct dlq_letter letter;
@@ -400,7 +400,7 @@ expect_page(struct stage *stage, const char *what, const struct letter_filter *f
 }
 
 static void
-expect_selection(struct stage *stage, const char *what, const struct letter_filter *filter, int64_t now_ms, int64_t limit)
+expect_selection(struct stage *stage, const char *what, const struct wire_letter_filter *filter, int64_t now_ms, int64_t limit)
 {
     struct dlq_letter letter;
     struct err_text why = {""};
@@ -430,7 +430,7 @@ expect_selection(struct stage *stage, const char *what, const struct letter_filt
 #define AGO(number) (LETTERS - (number))
 
 static void
-expect_found(struct stage *stage, const char *what, struct letter_filter filter)
+expect_found(struct stage *stage, const char *what, struct wire_letter_filter filter)
 {
     int64_t now_ms = NOW_MS + LETTERS;
     expect_page(stage, what, &filter, now_ms);
@@ -445,7 +445,7 @@ expect_found(struct stage *stage, const char *what, struct letter_filter filter)
 
 #define FOUND(...)                                  \
     do {                                            \
-        struct letter_filter filter = {0};          \
+        struct wire_letter_filter filter = {0};     \
         __VA_ARGS__;                                \
         expect_found(&stage, #__VA_ARGS__, filter); \
     } while (0)
@@ -546,7 +546,7 @@ ON_BOTH(dlq_store, names_that_are_none_are_refused)
     struct db_statement *rows = NULL;
     start(&stage, place);
     for (int i = 0; i < 3; i++) {
-        struct letter_filter filter = {0};
+        struct wire_letter_filter filter = {0};
         struct err_text why = {""};
         const char *named[] = {"letter_filter.state: deadly", "letter_filter.kind: parcel", "letter_filter.reason: mood"};
         if (i == 0) {

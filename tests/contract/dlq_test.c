@@ -95,7 +95,7 @@ letter_id(int64_t seq)
 static struct slice
 header_of(struct stage *stage, int64_t seq)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, 1);
     WIRE_SET(&header, event_header, id, letter_id(-seq));
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -111,7 +111,7 @@ header_of(struct stage *stage, int64_t seq)
 static struct slice
 fact_of(struct stage *stage, int64_t quantity)
 {
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, letter_id(0));
     WIRE_SET(&fact, factory_fact, product, slice_of("donut"));
     WIRE_SET(&fact, factory_fact, quantity, quantity);
@@ -124,7 +124,7 @@ history_of(struct stage *stage, int64_t attempts)
     struct wire_list history = {0};
     struct wire_buffer bytes = {0};
     for (int64_t i = 0; i < attempts; i++) {
-        struct letter_attempt attempt = {0};
+        struct wire_letter_attempt attempt = {0};
         WIRE_SET(&attempt, letter_attempt, time, 1000 + i);
         WIRE_SET(&attempt, letter_attempt, error, slice_of("internal: no"));
         wire_list_add(&history, &letter_attempt_body, &attempt, &bytes);
@@ -136,10 +136,10 @@ history_of(struct stage *stage, int64_t attempts)
     return history;
 }
 
-static struct burial
+static struct wire_burial
 burial_of(struct stage *stage, int64_t seq, int64_t attempts)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_id(seq));
     WIRE_SET(&burial, burial, kind, slice_of("event"));
     WIRE_SET(&burial, burial, destination, slice_of("stock/0"));
@@ -157,10 +157,10 @@ burial_of(struct stage *stage, int64_t seq, int64_t attempts)
     return burial;
 }
 
-static struct burial
+static struct wire_burial
 call_of(struct stage *stage, int64_t number)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_id(1000000 + number));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, destination, slice_of("factory/0"));
@@ -180,10 +180,10 @@ call_of(struct stage *stage, int64_t number)
 }
 
 static err
-bury(struct stage *stage, const struct burial *burials, size_t count, int64_t *taken, struct err_text *why)
+bury(struct stage *stage, const struct wire_burial *burials, size_t count, int64_t *taken, struct err_text *why)
 {
-    struct dlq_bury body = {0};
-    struct dlq_buried answer = {0};
+    struct wire_dlq_bury body = {0};
+    struct wire_dlq_buried answer = {0};
     struct wire_list list = {0};
     struct wire_buffer bytes = {0};
     for (size_t i = 0; i < count; i++) {
@@ -199,7 +199,7 @@ bury(struct stage *stage, const struct burial *burials, size_t count, int64_t *t
 }
 
 static int64_t
-buried(struct stage *stage, struct burial burial)
+buried(struct stage *stage, struct wire_burial burial)
 {
     struct err_text why = {""};
     int64_t taken = 0;
@@ -208,8 +208,8 @@ buried(struct stage *stage, struct burial burial)
     return taken;
 }
 
-static struct burial
-settled(struct burial burial)
+static struct wire_burial
+settled(struct wire_burial burial)
 {
     WIRE_SET(&burial, burial, settled, true);
     return burial;
@@ -217,11 +217,11 @@ settled(struct burial burial)
 
 /* --- what is there; slices live until the client is used again --- */
 
-static struct letter_whole
+static struct wire_letter_whole
 show(struct stage *stage, struct id id)
 {
-    struct letter_ref ref = {0};
-    struct letter_whole whole = {0};
+    struct wire_letter_ref ref = {0};
+    struct wire_letter_whole whole = {0};
     struct err_text why = {""};
     WIRE_SET(&ref, letter_ref, letter, id);
     err code = dlq_client_show(stage->client, &ONCE, &ref, &whole, &why);
@@ -229,10 +229,10 @@ show(struct stage *stage, struct id id)
     return whole;
 }
 
-static struct letter_stats
+static struct wire_letter_stats
 stats(struct stage *stage)
 {
-    struct letter_stats answer = {0};
+    struct wire_letter_stats answer = {0};
     struct err_text why = {""};
     err code = dlq_client_stats(stage->client, &ONCE, &answer, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -242,8 +242,8 @@ stats(struct stage *stage)
 static int64_t
 letters(struct stage *stage)
 {
-    struct letter_stats answer = stats(stage);
-    struct letter_count count;
+    struct wire_letter_stats answer = stats(stage);
+    struct wire_letter_count count;
     int64_t sum = 0;
     while (wire_list_next(&answer.counts, &letter_count_body, &count)) {
         sum += count.letters;
@@ -252,15 +252,15 @@ letters(struct stage *stage)
 }
 
 static bool
-is_state(const struct letter_whole *whole, const char *state)
+is_state(const struct wire_letter_whole *whole, const char *state)
 {
     return slice_equal(whole->letter.state, slice_of(state));
 }
 
-static struct letter_page
-list(struct stage *stage, const struct letter_filter *filter)
+static struct wire_letter_page
+list(struct stage *stage, const struct wire_letter_filter *filter)
 {
-    struct letter_page page = {0};
+    struct wire_letter_page page = {0};
     struct err_text why = {""};
     err code = dlq_client_list(stage->client, &ONCE, filter, &page, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
@@ -274,7 +274,7 @@ ON_BOTH(dlq, what_is_buried_is_a_letter)
     struct stage stage;
     start(&stage, place);
     cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 1);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(is_state(&whole, "dead"));
     cr_expect(slice_equal(whole.letter.kind, slice_of("event")) && slice_equal(whole.letter.reason, slice_of("internal")));
     cr_expect(slice_equal(whole.letter.error, slice_of("the shelf cannot be written")));
@@ -293,10 +293,10 @@ ON_BOTH(dlq, what_is_buried_is_a_letter)
 ON_BOTH(dlq, a_call_is_shown_by_the_members_of_its_json)
 {
     struct stage stage;
-    struct letter_field field;
+    struct wire_letter_field field;
     start(&stage, place);
     cr_expect_eq(buried(&stage, call_of(&stage, 1)), 1);
-    struct letter_whole whole = show(&stage, letter_id(1000001));
+    struct wire_letter_whole whole = show(&stage, letter_id(1000001));
     cr_assert_eq(whole.fields.count, 2);
     cr_assert(wire_list_next(&whole.fields, &letter_field_body, &field));
     cr_expect(slice_equal(field.name, slice_of("MessageAttributeProductId")) && slice_equal(field.value, slice_of("CP-502101")));
@@ -314,7 +314,7 @@ ON_BOTH(dlq, a_late_copy_changes_nothing)
     restart(&stage);
     cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 0);
     cr_expect_eq(letters(&stage), 1);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(whole.letter.attempts == 7 && whole.letter.number == 1);
     finish(&stage);
 }
@@ -325,11 +325,12 @@ ON_BOTH(dlq, copies_in_one_message_are_one_letter)
     struct err_text why = {""};
     int64_t taken = 0;
     start(&stage, place);
-    struct burial burials[] = {burial_of(&stage, 5, 7), burial_of(&stage, 6, 7), burial_of(&stage, 5, 7), burial_of(&stage, 5, 8)};
+    struct wire_burial burials[] = {burial_of(&stage, 5, 7), burial_of(&stage, 6, 7), burial_of(&stage, 5, 7),
+                                    burial_of(&stage, 5, 8)};
     cr_assert(bury(&stage, burials, 4, &taken, &why) == ERR_ok, "%s", why.text);
     cr_expect_eq(taken, 3);
     cr_expect_eq(letters(&stage), 2);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(whole.letter.attempts == 8 && whole.history.count == 8);
     finish(&stage);
 }
@@ -341,11 +342,11 @@ ON_BOTH(dlq, more_attempts_reopen_a_letter)
     cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 1);
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 5, 7))), 1);
     cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 0);
-    struct burial again = burial_of(&stage, 5, 8);
+    struct wire_burial again = burial_of(&stage, 5, 8);
     WIRE_SET(&again, burial, reason, slice_of("poison"));
     WIRE_SET(&again, burial, body, fact_of(&stage, 12));
     cr_expect_eq(buried(&stage, again), 1);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(is_state(&whole, "dead") && slice_equal(whole.letter.reason, slice_of("poison")));
     cr_expect(whole.letter.attempts == 8 && whole.history.count == 8 && whole.letter.units == 12);
     cr_expect(slice_equal(whole.body, fact_of(&stage, 12)) && whole.letter.number == 1);
@@ -357,23 +358,23 @@ ON_BOTH(dlq, more_attempts_reopen_a_letter)
 ON_BOTH(dlq, what_is_at_stake_is_what_was_said_last)
 {
     struct stage stage;
-    struct letter_count count;
+    struct wire_letter_count count;
     start(&stage, place);
-    struct burial first = call_of(&stage, 1);
+    struct wire_burial first = call_of(&stage, 1);
     first.has &= ~(UINT64_C(1) << burial_BIT_body);
     WIRE_SET(&first, burial, amount, 1000);
     WIRE_SET(&first, burial, currency, slice_of("BRL"));
     cr_expect_eq(buried(&stage, first), 1);
-    struct burial again = first;
+    struct wire_burial again = first;
     again.has &= ~(UINT64_C(1) << burial_BIT_units);
     WIRE_SET(&again, burial, attempts, 8);
     WIRE_SET(&again, burial, history, history_of(&stage, 8));
     WIRE_SET(&again, burial, amount, 600);
     cr_expect_eq(buried(&stage, again), 1);
-    struct letter_whole whole = show(&stage, first.letter);
+    struct wire_letter_whole whole = show(&stage, first.letter);
     cr_expect(whole.letter.amount == 600 && slice_equal(whole.letter.currency, slice_of("BRL")) && whole.letter.units == 10);
     restart(&stage);
-    struct letter_stats answer = stats(&stage);
+    struct wire_letter_stats answer = stats(&stage);
     cr_assert(wire_list_next(&answer.counts, &letter_count_body, &count));
     cr_expect(count.letters == 1 && count.amount == 600 && count.units == 10);
     finish(&stage);
@@ -382,18 +383,18 @@ ON_BOTH(dlq, what_is_at_stake_is_what_was_said_last)
 ON_BOTH(dlq, what_is_settled_is_done_before_and_after)
 {
     struct stage stage;
-    struct letter_ref ref = {0};
-    struct letter_whole none;
+    struct wire_letter_ref ref = {0};
+    struct wire_letter_whole none;
     start(&stage, place);
     cr_expect_eq(buried(&stage, burial_of(&stage, 5, 7)), 1);
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 5, 7))), 1);
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 5, 7))), 0);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(is_state(&whole, "done"));
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 6, 7))), 1);
     whole = show(&stage, letter_id(6));
     cr_expect(is_state(&whole, "done"));
-    struct burial note = settled(burial_of(&stage, 7, 7));
+    struct wire_burial note = settled(burial_of(&stage, 7, 7));
     note.has &= ~(UINT64_C(1) << burial_BIT_header | UINT64_C(1) << burial_BIT_body | UINT64_C(1) << burial_BIT_source);
     cr_expect_eq(buried(&stage, note), 0);
     WIRE_SET(&ref, letter_ref, letter, letter_id(7));
@@ -406,11 +407,11 @@ ON_BOTH(dlq, an_event_too_large_for_a_burial_is_a_letter_without_frames)
 {
     struct stage stage;
     start(&stage, place);
-    struct burial burial = burial_of(&stage, 5, 7);
+    struct wire_burial burial = burial_of(&stage, 5, 7);
     burial.has &= ~(UINT64_C(1) << burial_BIT_header | UINT64_C(1) << burial_BIT_body);
     WIRE_SET(&burial, burial, type, slice_of("factory.produced"));
     cr_expect_eq(buried(&stage, burial), 1);
-    struct letter_whole whole = show(&stage, letter_id(5));
+    struct wire_letter_whole whole = show(&stage, letter_id(5));
     cr_expect(is_state(&whole, "dead") && slice_equal(whole.letter.type, slice_of("factory.produced")));
     cr_expect(whole.fields.count == 0 && !WIRE_HAS(&whole, letter_whole, body) && !WIRE_HAS(&whole.letter, letter, units));
     finish(&stage);
@@ -421,11 +422,11 @@ ON_BOTH(dlq, one_that_is_wrong_leaves_all_undone)
     struct stage stage;
     int64_t taken = 0;
     start(&stage, place);
-    struct burial right = burial_of(&stage, 5, 7);
+    struct wire_burial right = burial_of(&stage, 5, 7);
     for (int fault = 0; fault < 4; fault++) {
         static const char *const named[] = {"burials[1].kind", "burials[1].header", "burials[1].source", "burials[1].body"};
         struct err_text why = {""};
-        struct burial burials[] = {right, burial_of(&stage, 6, 7)};
+        struct wire_burial burials[] = {right, burial_of(&stage, 6, 7)};
         if (fault == 0) {
             burials[1].kind = slice_of("parcel");
         } else if (fault == 1) {
@@ -457,7 +458,7 @@ ON_BOTH(dlq, a_full_dlq_refuses_and_keeps)
     for (int64_t seq = 91; seq <= 100; seq++) {
         cr_assert_eq(buried(&stage, burial_of(&stage, seq, 7)), 1);
     }
-    struct burial one_more = burial_of(&stage, 101, 7);
+    struct wire_burial one_more = burial_of(&stage, 101, 7);
     cr_expect(bury(&stage, &one_more, 1, &taken, &why) == ERR_overloaded);
     cr_expect_eq(buried(&stage, burial_of(&stage, 100, 7)), 0, "a copy needs no room");
     cr_expect_eq(buried(&stage, settled(burial_of(&stage, 100, 7))), 1);
@@ -517,16 +518,16 @@ ON_BOTH(dlq, no_answer_to_a_burial_is_kept)
 ON_BOTH(dlq, pages_go_on_behind_their_last)
 {
     struct stage stage;
-    struct letter letter;
+    struct wire_letter letter;
     start(&stage, place);
     for (int64_t seq = 1; seq <= 25; seq++) {
         cr_assert_eq(buried(&stage, burial_of(&stage, seq, 7)), 1);
     }
-    struct letter_filter filter = {0};
+    struct wire_letter_filter filter = {0};
     WIRE_SET(&filter, letter_filter, limit, 10);
     int64_t wanted = 25;
     for (int pages = 0; pages < 3; pages++) {
-        struct letter_page page = list(&stage, &filter);
+        struct wire_letter_page page = list(&stage, &filter);
         cr_expect(page.has_more == (pages < 2));
         while (wire_list_next(&page.letters, &letter_body, &letter)) {
             cr_expect_eq(letter.number, wanted--);
@@ -538,17 +539,17 @@ ON_BOTH(dlq, pages_go_on_behind_their_last)
 }
 
 static void
-expect_one(struct stage *stage, const char *what, struct letter_filter filter, int64_t number)
+expect_one(struct stage *stage, const char *what, struct wire_letter_filter filter, int64_t number)
 {
-    struct letter letter = {0};
-    struct letter_page page = list(stage, &filter);
+    struct wire_letter letter = {0};
+    struct wire_letter_page page = list(stage, &filter);
     cr_expect(page.letters.count == 1 && wire_list_next(&page.letters, &letter_body, &letter) && letter.number == number,
               "%s: %d letters, the first is %d", what, (int)page.letters.count, (int)letter.number);
 }
 
 #define EXPECT_ONE(number, field, ...)                        \
     do {                                                      \
-        struct letter_filter filter = {0};                    \
+        struct wire_letter_filter filter = {0};               \
         WIRE_SET(&filter, letter_filter, field, __VA_ARGS__); \
         expect_one(&stage, #field, filter, number);           \
     } while (0)
@@ -558,7 +559,7 @@ ON_BOTH(dlq, every_filter_narrows)
     struct stage stage;
     start(&stage, place);
     cr_assert_eq(buried(&stage, burial_of(&stage, 1, 7)), 1);
-    struct burial other = burial_of(&stage, 2, 7);
+    struct wire_burial other = burial_of(&stage, 2, 7);
     WIRE_SET(&other, burial, destination, slice_of("stock/1"));
     WIRE_SET(&other, burial, reason, slice_of("poison"));
     WIRE_SET(&other, burial, key, slice_of("bagel"));
@@ -573,13 +574,13 @@ ON_BOTH(dlq, every_filter_narrows)
     EXPECT_ONE(2, reason, slice_of("poison"));
     EXPECT_ONE(2, key, slice_of("bagel"));
     EXPECT_ONE(2, min_units, 77);
-    struct letter_filter filter = {0};
+    struct wire_letter_filter filter = {0};
     WIRE_SET(&filter, letter_filter, source, slice_of("factory/0"));
     cr_expect_eq(list(&stage, &filter).letters.count, 3);
-    filter = (struct letter_filter){0};
+    filter = (struct wire_letter_filter){0};
     WIRE_SET(&filter, letter_filter, older_than_ms, 3600000);
     cr_expect_eq(list(&stage, &filter).letters.count, 0);
-    filter = (struct letter_filter){0};
+    filter = (struct wire_letter_filter){0};
     WIRE_SET(&filter, letter_filter, younger_than_ms, 3600000);
     WIRE_SET(&filter, letter_filter, min_amount, 0);
     cr_expect_eq(list(&stage, &filter).letters.count, 0, "nothing is money here");
@@ -589,15 +590,15 @@ ON_BOTH(dlq, every_filter_narrows)
 ON_BOTH(dlq, a_name_that_is_none_is_refused)
 {
     struct stage stage;
-    struct letter_page page;
+    struct wire_letter_page page;
     struct err_text why = {""};
-    struct letter_filter filter = {0};
+    struct wire_letter_filter filter = {0};
     start(&stage, place);
     WIRE_SET(&filter, letter_filter, state, slice_of("deadly"));
     cr_expect(dlq_client_list(stage.client, &ONCE, &filter, &page, &why) == ERR_invalid_field);
     cr_expect(strncmp(why.text, "letter_filter.state: deadly", 27) == 0, "%s", why.text);
-    struct letter_ref ref = {0};
-    struct letter_whole whole;
+    struct wire_letter_ref ref = {0};
+    struct wire_letter_whole whole;
     WIRE_SET(&ref, letter_ref, letter, letter_id(99));
     cr_expect(dlq_client_show(stage.client, &ONCE, &ref, &whole, &why) == ERR_unknown_letter, "%s", why.text);
     finish(&stage);
@@ -606,15 +607,15 @@ ON_BOTH(dlq, a_name_that_is_none_is_refused)
 ON_BOTH(dlq, stats_count_by_state_destination_and_reason)
 {
     struct stage stage;
-    struct letter_count count;
+    struct wire_letter_count count;
     start(&stage, place);
-    cr_expect(stats(&stage).dead == 0 && !WIRE_HAS(&(struct letter_stats){0}, letter_stats, oldest_dead));
+    cr_expect(stats(&stage).dead == 0 && !WIRE_HAS(&(struct wire_letter_stats){0}, letter_stats, oldest_dead));
     int64_t before_ms = clock_utc_ms();
     cr_assert_eq(buried(&stage, burial_of(&stage, 1, 7)), 1);
     cr_assert_eq(buried(&stage, burial_of(&stage, 2, 7)), 1);
     cr_assert_eq(buried(&stage, call_of(&stage, 1)), 1);
     restart(&stage);
-    struct letter_stats answer = stats(&stage);
+    struct wire_letter_stats answer = stats(&stage);
     cr_expect(answer.dead == 3 && answer.waiting == 0 && !answer.is_full);
     cr_expect(answer.oldest_dead >= before_ms && !WIRE_HAS(&answer, letter_stats, oldest_waiting));
     cr_expect_eq(answer.counts.count, 2);

@@ -75,7 +75,7 @@ a_letter(int64_t number)
 static struct slice
 a_header(struct wire_buffer *out, const char *source, int64_t seq)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     out->size = 0;
     WIRE_SET(&header, event_header, v, 1);
     WIRE_SET(&header, event_header, id, id_of_bytes(&seq, sizeof seq));

@@ -327,7 +327,7 @@ make_capability(struct shop *shop, char capability[FACTORY_CAPABILITY_SIZE])
 static void
 hand_over(struct wire_buffer *frame)
 {
-    struct dlq_hand_over body = {0};
+    struct wire_dlq_hand_over body = {0};
     WIRE_SET(&body, dlq_hand_over, op, slice_of("sales.checkout"));
     WIRE_SET(&body, dlq_hand_over, request, id_new());
     WIRE_SET(&body, dlq_hand_over, body, slice_of("\x80"));
@@ -374,8 +374,8 @@ bury(struct shop *shop, const char *key, int count)
     struct wire_buffer frame = {0};
     struct wire_buffer list = {0};
     struct wire_list burials = {0};
-    struct burial burial = {0};
-    struct dlq_bury body = {0};
+    struct wire_burial burial = {0};
+    struct wire_dlq_bury body = {0};
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, destination, slice_of("factory/0"));
     WIRE_SET(&burial, burial, reason, slice_of("call_failed"));
@@ -410,7 +410,7 @@ make_delivered(struct shop *shop, char letter[NAME_SIZE])
     union json_any answer;
     struct err_text why;
     struct wire_buffer frame = {0};
-    struct dlq_hand_over body = {0};
+    struct wire_dlq_hand_over body = {0};
     char json[256];
     char product[NAME_SIZE];
     make_stocked(shop, product);
@@ -828,8 +828,8 @@ ON_BOTH(identity, sixteen_zero_bytes_are_no_id_of_any_request)
             continue;
         }
         zsock_t *socket = zsock_new(ZMQ_DEALER);
-        struct request_header header = {0};
-        struct reply_header reply;
+        struct wire_request_header header = {0};
+        struct wire_reply_header reply;
         struct err_text why = {""};
         struct message message;
         topology_inproc(owner, 0, ENDPOINT_REQUESTS, endpoint);

@@ -71,7 +71,7 @@ struct frames {
 static struct frames
 make_frames(struct stage *stage, int64_t seq, const char *key)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -80,7 +80,7 @@ make_frames(struct stage *stage, int64_t seq, const char *key)
     WIRE_SET(&header, event_header, type, slice_of("factory.produced"));
     WIRE_SET(&header, event_header, key, slice_of(key));
     WIRE_SET(&header, event_header, time, stage->now_ms);
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_new());
     WIRE_SET(&fact, factory_fact, product, slice_of("donut"));
     WIRE_SET(&fact, factory_fact, quantity, seq);
@@ -95,10 +95,10 @@ see(struct stage *stage, int64_t seq, const char *key, struct inbox_event *event
     return inbox_see(stage->inbox, &stage->arena, 0, frames.header, frames.body, event);
 }
 
-static struct event_header
+static struct wire_event_header
 head_header(const struct stage *stage, int64_t seq)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -114,7 +114,7 @@ static void
 see_head(struct stage *stage, int64_t seq)
 {
     struct inbox_event event;
-    struct event_header header = head_header(stage, seq);
+    struct wire_event_header header = head_header(stage, seq);
     struct slice frame = arena_encode(&stage->arena, &event_header_body, &header);
     cr_expect(inbox_see(stage->inbox, &stage->arena, 0, frame, slice_of("\x80"), &event) == INBOX_NOTHING);
 }
@@ -187,7 +187,7 @@ read_parked(struct stage *stage, struct inbox_event *events)
 }
 
 static bool
-wants_fetch(struct stage *stage, struct fetch *fetch)
+wants_fetch(struct stage *stage, struct wire_fetch *fetch)
 {
     struct inbox_question question = {0};
     enum inbox_asked asked = inbox_wants_fetch(stage->inbox, 0, stage->now_ms, 2000, &question);
@@ -218,7 +218,7 @@ answer(struct stage *stage, enum inbox_asked asked, err code)
 static void
 page_comes_from(struct stage *stage, enum inbox_asked asked, int64_t head, uint32_t count)
 {
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     WIRE_SET(&page, fetched, incarnation, stage->incarnation);
     WIRE_SET(&page, fetched, head, head);
     WIRE_SET(&page, fetched, events, (struct wire_list){.count = count});
@@ -235,7 +235,7 @@ static enum inbox_verdict
 see_fetched(struct stage *stage, int64_t seq, const char *key, struct inbox_event *event)
 {
     struct frames frames = make_frames(stage, seq, key);
-    struct fetched_event fetched = {0};
+    struct wire_fetched_event fetched = {0};
     WIRE_SET(&fetched, fetched_event, header, frames.header);
     WIRE_SET(&fetched, fetched_event, body, frames.body);
     return inbox_see_fetched(stage->inbox, &stage->arena, 0, &fetched, event);
@@ -245,7 +245,7 @@ see_fetched(struct stage *stage, int64_t seq, const char *key, struct inbox_even
 static void
 confirm_start(struct stage *stage, int64_t position)
 {
-    struct fetch fetch;
+    struct wire_fetch fetch;
     cr_assert(wants_fetch(stage, &fetch));
     cr_assert(fetch.position == position, "asked from position %lld", (long long)fetch.position);
     page_comes(stage, position, 0);
@@ -301,7 +301,7 @@ ON_BOTH(inbox, fetches_what_is_missing)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -329,7 +329,7 @@ ON_BOTH(inbox, fetches_what_is_missing)
 ON_BOTH(inbox, fetches_when_the_head_is_ahead)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     cr_expect(!wants_fetch(&stage, &fetch));
@@ -342,7 +342,7 @@ ON_BOTH(inbox, fetches_when_the_head_is_ahead)
 ON_BOTH(inbox, confirms_at_once_and_one_at_a_time)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     cr_expect(!inbox_wants_confirm(stage.inbox, 0, stage.now_ms, &fetch), "there is nothing to confirm");
@@ -377,7 +377,7 @@ ON_BOTH(inbox, confirms_at_once_and_one_at_a_time)
 ON_BOTH(inbox, confirms_again_what_may_not_have_been_heard)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -397,7 +397,7 @@ ON_BOTH(inbox, confirms_again_what_may_not_have_been_heard)
 ON_BOTH(inbox, doubts_its_position_when_a_confirmation_is_refused)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -413,7 +413,7 @@ ON_BOTH(inbox, doubts_its_position_when_a_confirmation_is_refused)
 ON_BOTH(inbox, confirms_only_what_is_on_disk)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     struct inbox_event event;
     start(&stage, place);
     confirm_start(&stage, 0);
@@ -433,7 +433,7 @@ ON_BOTH(inbox, confirms_only_what_is_on_disk)
 ON_BOTH(inbox, wants_nothing_while_an_answer_is_under_way)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     see_head(&stage, 3);
@@ -456,7 +456,7 @@ ON_BOTH(inbox, goes_on_at_the_dlq_until_it_has_no_more)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     cr_assert(wants_fetch(&stage, &fetch));
     answer(&stage, INBOX_ASKS_SOURCE, ERR_kept_elsewhere);
@@ -482,7 +482,7 @@ ON_BOTH(inbox, goes_on_at_the_dlq_until_it_has_no_more)
 ON_BOTH(inbox, takes_a_short_dlq_for_no_incident)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -504,7 +504,7 @@ ON_BOTH(inbox, asks_the_dlq_every_second_time_while_the_source_is_away)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     for (int round = 0; round < 3; round++) {
         cr_assert(wants_fetch(&stage, &fetch));
@@ -535,7 +535,7 @@ ON_BOTH(inbox, leaves_a_dlq_whose_page_brings_nothing_new)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -555,7 +555,7 @@ ON_BOTH(inbox, leaves_a_dlq_whose_page_brings_nothing_new)
 ON_BOTH(inbox, does_not_take_another_stream_from_the_dlq)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -577,7 +577,7 @@ ON_BOTH(inbox, asks_the_dlq_before_it_takes_a_position_for_lost)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     cr_assert(wants_fetch(&stage, &fetch));
     answer(&stage, INBOX_ASKS_SOURCE, ERR_position_lost);
@@ -600,7 +600,7 @@ ON_BOTH(inbox, asks_the_dlq_before_it_takes_a_position_for_lost)
 ON_BOTH(inbox, gives_up_on_a_lost_position_though_the_dlq_is_away)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     int rounds = 0;
     start(&stage, place);
     while (!inbox_has_incident(stage.inbox) && rounds < 20) {
@@ -620,7 +620,7 @@ ON_BOTH(inbox, goes_back_when_the_batch_is_dropped)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -649,7 +649,7 @@ ON_BOTH(inbox, goes_on_from_its_cursor_after_a_restart)
     apply(&stage, 2, "a");
     restart(&stage);
     cr_expect(inbox_applied(stage.inbox, "factory/0") == 2);
-    struct fetch fetch;
+    struct wire_fetch fetch;
     cr_assert(wants_fetch(&stage, &fetch), "a restart asks what was missed");
     cr_expect(fetch.position == 2);
     cr_expect(id_equal(&fetch.incarnation, &stage.incarnation));
@@ -841,7 +841,7 @@ ON_BOTH(inbox, takes_nothing_more_while_too_many_are_parked)
     struct stage stage;
     struct inbox_event event;
     struct inbox_event events[8];
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     park(&stage, 1, "bad", START_MS);
@@ -982,7 +982,7 @@ ON_BOTH(inbox, stands_still_while_a_dependency_is_away)
     struct stage stage;
     struct inbox_event event;
     struct inbox_event later;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -1013,7 +1013,7 @@ ON_BOTH(inbox, stands_at_another_incarnation_and_says_so_once)
 {
     struct stage stage;
     struct inbox_event event;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -1039,7 +1039,7 @@ static enum inbox_verdict
 see_chained(struct stage *stage, int64_t seq, const char *key, struct id *chain)
 {
     struct inbox_event event;
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     struct err_text why;
     bool is_head = key[0] == '\0';
     struct frames frames = make_frames(stage, seq, key);
@@ -1133,7 +1133,7 @@ ON_BOTH(inbox, follows_a_source_that_keeps_no_chain_and_takes_up_one_that_begins
 ON_BOTH(inbox, stands_when_the_source_ends_before_its_cursor)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     confirm_start(&stage, 0);
     apply(&stage, 1, "a");
@@ -1151,8 +1151,8 @@ static void
 see_whole_head(struct stage *stage, int64_t seq, int64_t oldest, int64_t batch)
 {
     struct inbox_event event;
-    struct event_header header = head_header(stage, seq);
-    struct head head = {0};
+    struct wire_event_header header = head_header(stage, seq);
+    struct wire_head head = {0};
     WIRE_SET(&header, event_header, batch, batch);
     WIRE_SET(&head, head, head, seq);
     WIRE_SET(&head, head, oldest, oldest);
@@ -1217,7 +1217,7 @@ resolve(struct stage *stage, bool is_decided, struct slice *words)
 ON_BOTH(inbox, goes_back_to_where_the_source_ends_when_somebody_decides)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     struct slice words;
     const char *fault = "SELECT COUNT(*) FROM $cursor WHERE position <> delivered + discarded + (SELECT COUNT(*) FROM $parked)";
     start(&stage, place);
@@ -1255,7 +1255,7 @@ ON_BOTH(inbox, goes_back_to_where_the_source_ends_when_somebody_decides)
 ON_BOTH(inbox, stands_when_the_source_refuses_it)
 {
     struct stage stage;
-    struct fetch fetch;
+    struct wire_fetch fetch;
     start(&stage, place);
     cr_assert(wants_fetch(&stage, &fetch));
     answer(&stage, INBOX_ASKS_SOURCE, ERR_unknown_subscriber);
@@ -1271,7 +1271,7 @@ ON_BOTH(inbox, stands_at_an_event_of_an_unknown_version)
     struct inbox_event event;
     start(&stage, place);
     confirm_start(&stage, 0);
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION + 1);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -1292,7 +1292,7 @@ ON_BOTH(inbox, takes_an_event_of_an_unknown_type)
     struct inbox_event event;
     start(&stage, place);
     confirm_start(&stage, 0);
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));

@@ -43,11 +43,11 @@ forget(struct stage *stage)
     stage->menu = menu_create(stage->db);
 }
 
-static struct product_card
+static struct wire_product_card
 card_of(const char *product, int64_t version, const char *name, int64_t amount)
 {
-    struct product_card card = {0};
-    struct money price = {0};
+    struct wire_product_card card = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, amount);
     WIRE_SET(&price, money, currency, slice_of("BRL"));
     WIRE_SET(&card, product_card, product, slice_of(product));
@@ -59,7 +59,7 @@ card_of(const char *product, int64_t version, const char *name, int64_t amount)
 }
 
 static bool
-apply(struct stage *stage, const struct product_card *card)
+apply(struct stage *stage, const struct wire_product_card *card)
 {
     menu_want(stage->menu, card->product);
     place_expect(stage->db, menu_read(stage->menu), ERR_ok);
@@ -120,7 +120,7 @@ ON_BOTH(menu, shows_what_it_was_told_from_memory_and_from_the_table)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_card told = card_of("x-burger", 3, "Hambúrguer \xf0\x9f\x8d\x94", 2590);
+    struct wire_product_card told = card_of("x-burger", 3, "Hambúrguer \xf0\x9f\x8d\x94", 2590);
     cr_expect(apply(&stage, &told));
     expect_name(&stage, "x-burger", "Hambúrguer \xf0\x9f\x8d\x94");
     commit(&stage);
@@ -143,9 +143,9 @@ ON_BOTH(menu, lets_the_newest_version_win)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_card third = card_of("soda", 3, "third", 1);
-    struct product_card second = card_of("soda", 2, "second", 1);
-    struct product_card fourth = card_of("soda", 4, "fourth", 1);
+    struct wire_product_card third = card_of("soda", 3, "third", 1);
+    struct wire_product_card second = card_of("soda", 2, "second", 1);
+    struct wire_product_card fourth = card_of("soda", 4, "fourth", 1);
     cr_expect(apply(&stage, &third));
     cr_expect_not(apply(&stage, &second), "older than what is told in this batch");
     commit(&stage);
@@ -165,9 +165,9 @@ ON_BOTH(menu, forgets_what_a_dropped_batch_was_told)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_card first = card_of("fries", 1, "first", 1);
-    struct product_card second = card_of("fries", 2, "second", 1);
-    struct product_card fresh = card_of("cake", 1, "cake", 1);
+    struct wire_product_card first = card_of("fries", 1, "first", 1);
+    struct wire_product_card second = card_of("fries", 2, "second", 1);
+    struct wire_product_card fresh = card_of("cake", 1, "cake", 1);
     cr_expect(apply(&stage, &first));
     commit(&stage);
     cr_expect(apply(&stage, &second));
@@ -190,7 +190,7 @@ ON_BOTH(menu, finds_nothing_that_it_was_not_told_until_it_is)
     start(&stage, place);
     cr_expect_null(find(&stage, "tea"));
     menu_committed(stage.menu);
-    struct product_card tea = card_of("tea", 1, "Tea", 300);
+    struct wire_product_card tea = card_of("tea", 1, "Tea", 300);
     cr_expect_null(find(&stage, "tea"), "from memory");
     cr_expect(apply(&stage, &tea));
     commit(&stage);
@@ -204,7 +204,7 @@ ON_BOTH(menu, reads_nothing_for_what_is_in_memory)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_card tea = card_of("tea", 1, "Tea", 300);
+    struct wire_product_card tea = card_of("tea", 1, "Tea", 300);
     cr_expect(apply(&stage, &tea));
     cr_expect_null(find(&stage, "coffee"));
     commit(&stage);
@@ -233,7 +233,7 @@ ON_BOTH(menu, is_right_beyond_what_memory_holds)
     place_expect(stage.db, menu_read(stage.menu), ERR_ok);
     for (int i = 0; i < PRODUCTS; i++) {
         (void)snprintf(product, sizeof product, "p-%d", i);
-        struct product_card card = card_of(product, 1, product, i);
+        struct wire_product_card card = card_of(product, 1, product, i);
         cr_assert(menu_apply(stage.menu, &card));
     }
     commit(&stage);
@@ -266,7 +266,7 @@ ON_BOTH(menu, proves_that_each_card_can_be_one)
     };
     struct stage stage;
     start(&stage, place);
-    struct product_card tea = card_of("tea", 1, "Tea", 300);
+    struct wire_product_card tea = card_of("tea", 1, "Tea", 300);
     cr_expect(apply(&stage, &tea));
     commit(&stage);
     cr_expect(verify(&stage).faults == 0);

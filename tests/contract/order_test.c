@@ -178,7 +178,7 @@ copy(char *to, size_t size, struct slice from)
 }
 
 static void
-see(struct seen *seen, const struct order *order)
+see(struct seen *seen, const struct wire_order *order)
 {
     seen->id = order->id;
     copy(seen->status, sizeof seen->status, order->status);
@@ -196,13 +196,13 @@ static struct seen
 place_for(struct stage *stage, const struct larder_options *options, const struct wanted_line *lines, size_t count,
           const struct id *customer)
 {
-    struct order_place body = {0};
-    struct order order = {0};
+    struct wire_order_place body = {0};
+    struct wire_order order = {0};
     struct seen seen = {0};
     struct wire_list list = {0};
     struct wire_buffer bytes = {0};
     for (size_t i = 0; i < count; i++) {
-        struct order_line line = {0};
+        struct wire_order_line line = {0};
         WIRE_SET(&line, order_line, product, slice_of(lines[i].product));
         WIRE_SET(&line, order_line, quantity, lines[i].quantity);
         wire_list_add(&list, &order_line_body, &line, &bytes);
@@ -239,8 +239,8 @@ place_order(struct stage *stage, const struct larder_options *options)
 static struct seen
 get_order(struct stage *stage, const struct id *id)
 {
-    struct order_get body = {0};
-    struct order order = {0};
+    struct wire_order_get body = {0};
+    struct wire_order order = {0};
     struct seen seen = {0};
     WIRE_SET(&body, order_get, order, *id);
     seen.code = order_client_get(stage->client, &ONCE, &body, &order, &seen.why);
@@ -253,8 +253,8 @@ get_order(struct stage *stage, const struct id *id)
 static struct seen
 cancel_order(struct stage *stage, const struct id *id)
 {
-    struct order_cancel body = {0};
-    struct order order = {0};
+    struct wire_order_cancel body = {0};
+    struct wire_order order = {0};
     struct seen seen = {0};
     WIRE_SET(&body, order_cancel, order, *id);
     seen.code = order_client_cancel(stage->client, &ONCE, &body, &order, &seen.why);
@@ -267,8 +267,8 @@ cancel_order(struct stage *stage, const struct id *id)
 static struct seen
 advance_order(struct stage *stage, const struct larder_options *options, const struct id *id, const char *to)
 {
-    struct order_advance body = {0};
-    struct order order = {0};
+    struct wire_order_advance body = {0};
+    struct wire_order order = {0};
     struct seen seen = {0};
     WIRE_SET(&body, order_advance, order, *id);
     if (to != NULL) {
@@ -284,8 +284,8 @@ advance_order(struct stage *stage, const struct larder_options *options, const s
 static struct seen
 pay_order(struct stage *stage, const struct larder_options *options, const struct id *id)
 {
-    struct order_pay body = {0};
-    struct order order = {0};
+    struct wire_order_pay body = {0};
+    struct wire_order order = {0};
     struct seen seen = {0};
     WIRE_SET(&body, order_pay, order, *id);
     seen.code = order_client_pay(stage->client, options, &body, &order, &seen.why);
@@ -322,9 +322,9 @@ await_asked(struct scripted_peer *peer, enum op op, int times)
 static int
 entries(struct stage *stage, const struct id *id, const char *what, const char *outcome)
 {
-    struct order_timeline body = {0};
-    struct order_history history = {0};
-    struct order_entry entry;
+    struct wire_order_timeline body = {0};
+    struct wire_order_history history = {0};
+    struct wire_order_entry entry;
     int count = 0;
     WIRE_SET(&body, order_timeline, order, *id);
     WIRE_SET(&body, order_timeline, limit, 1000);
@@ -349,8 +349,8 @@ await_entry(struct stage *stage, const struct id *id, const char *what, const ch
 static void
 tell(struct stage *stage, enum event_type type, const struct seen *order, const struct id *charge, const struct id *refund)
 {
-    struct payment_fact fact = {0};
-    struct money amount = {0};
+    struct wire_payment_fact fact = {0};
+    struct wire_money amount = {0};
     char key[ID_TEXT_SIZE];
     id_format(&order->id, key);
     WIRE_SET(&amount, money, amount, order->total);
@@ -372,8 +372,8 @@ tell(struct stage *stage, enum event_type type, const struct seen *order, const 
 static void
 tell_paid_back(struct stage *stage, const struct seen *order, int64_t amount, int64_t refunded)
 {
-    struct payment_fact fact = {0};
-    struct money money = {0};
+    struct wire_payment_fact fact = {0};
+    struct wire_money money = {0};
     char key[ID_TEXT_SIZE];
     id_format(&order->id, key);
     WIRE_SET(&money, money, amount, amount);
@@ -465,7 +465,7 @@ ON_BOTH(order, is_reserved_charged_and_committed_on_every_shard)
     cr_expect_eq(order.total, 2100);
     cr_expect_eq(held(&stage), 2);
     await_asked(stage.payment, OP_payment_charge, 1);
-    struct payment_charge charge = {0};
+    struct wire_payment_charge charge = {0};
     scripted_peer_latest_body(stage.payment, OP_payment_charge, &charge);
     cr_expect_eq(charge.amount.amount, 2100);
     cr_expect_not(WIRE_HAS(&charge, payment_charge, replaces));
@@ -484,9 +484,9 @@ ON_BOTH(order, is_reserved_charged_and_committed_on_every_shard)
 ON_BOTH(order, goes_the_kitchens_way_and_no_other)
 {
     struct stage stage;
-    struct order_kitchen kitchen = {0};
-    struct order_page page = {0};
-    struct order shown;
+    struct wire_order_kitchen kitchen = {0};
+    struct wire_order_page page = {0};
+    struct wire_order shown;
     start(&stage, place, 1);
     struct seen ready = received_order(&stage);
     struct seen waits = received_order(&stage);
@@ -514,9 +514,9 @@ ON_BOTH(order, goes_the_kitchens_way_and_no_other)
 ON_BOTH(order, lists_newest_first_by_status_and_page)
 {
     struct stage stage;
-    struct order_list list = {0};
-    struct order_page page = {0};
-    struct order shown;
+    struct wire_order_list list = {0};
+    struct wire_order_page page = {0};
+    struct wire_order shown;
     start(&stage, place, 1);
     struct seen a = received_order(&stage);
     struct seen b = place_order(&stage, &ONCE);
@@ -552,8 +552,8 @@ ON_BOTH(order, sums_lines_of_one_product_and_freezes_what_they_cost)
     cr_assert(order.code == ERR_ok, "%s", order.why.text);
     cr_expect_eq(order.total, 4 * 700);
     cr_expect_eq(scripted_peer_asked(stage.product, OP_product_get), 2, "unknown here, product is asked");
-    struct stock_reserve reserve = {0};
-    struct stock_line line;
+    struct wire_stock_reserve reserve = {0};
+    struct wire_stock_line line;
     scripted_peer_latest_body(stage.stock[0], OP_stock_reserve, &reserve);
     cr_expect_eq(reserve.lines.count, 2);
     cr_assert(wire_list_next(&reserve.lines, &stock_line_body, &line));
@@ -567,8 +567,8 @@ ON_BOTH(order, sums_lines_of_one_product_and_freezes_what_they_cost)
 static void
 tell_product(struct stage *stage, const char *product, int64_t amount, const char *currency, bool active, int64_t version)
 {
-    struct product_card card = {0};
-    struct money price = {0};
+    struct wire_product_card card = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, amount);
     WIRE_SET(&price, money, currency, slice_of(currency));
     WIRE_SET(&card, product_card, product, slice_of(product));
@@ -693,7 +693,7 @@ ON_BOTH(order, that_is_not_paid_releases_and_can_be_paid_once_more)
     cr_expect_str_eq(order.status, "awaiting_payment");
     cr_expect_eq(held(&stage), 2);
     await_asked(stage.payment, OP_payment_charge, 2);
-    struct payment_charge charge = {0};
+    struct wire_payment_charge charge = {0};
     scripted_peer_latest_body(stage.payment, OP_payment_charge, &charge);
     cr_expect(WIRE_HAS(&charge, payment_charge, replaces) && id_equal(&charge.replaces, &failed));
     cr_expect_str_eq(pay_order(&stage, &keyed, &order.id).status, "awaiting_payment", "asked twice it is done once");
@@ -907,10 +907,10 @@ ON_BOTH(order, that_the_kitchen_has_begun_is_refunded_without_its_units)
 /* --- what cannot be undone --- */
 
 static err
-retry_row(struct stage *stage, const struct burial *burial)
+retry_row(struct stage *stage, const struct wire_burial *burial)
 {
-    struct row row = {0};
-    struct row_outcome outcome = {0};
+    struct wire_row row = {0};
+    struct wire_row_outcome outcome = {0};
     struct larder_exchange exchange = {.op = OP_any_retry, .body = &row, .answer = &outcome};
     WIRE_SET(&row, row, letter, burial->letter);
     WIRE_SET(&row, row, owner, burial->owner);
@@ -920,11 +920,11 @@ retry_row(struct stage *stage, const struct burial *burial)
     return code;
 }
 
-static struct burial
+static struct wire_burial
 latest_letter(struct stage *stage, int letters)
 {
-    struct dlq_bury bury = {0};
-    struct burial burial = {0};
+    struct wire_dlq_bury bury = {0};
+    struct wire_burial burial = {0};
     await_asked(stage->dlq, OP_dlq_bury, letters);
     scripted_peer_latest_body(stage->dlq, OP_dlq_bury, &bury);
     cr_assert(wire_list_next(&bury.burials, &burial_body, &burial));
@@ -936,7 +936,7 @@ static void
 await_settled(struct stage *stage)
 {
     int64_t until_us = clock_steady_us() + WAIT_MS * INT64_C(1000);
-    struct burial burial = latest_letter(stage, 1);
+    struct wire_burial burial = latest_letter(stage, 1);
     while (!WIRE_HAS(&burial, burial, settled) && clock_steady_us() < until_us) {
         burial = latest_letter(stage, 1);
     }
@@ -953,7 +953,7 @@ ON_BOTH(order, whose_refund_is_refused_is_a_letter_and_is_tried_again_under_a_ne
     struct id refused = scripted_peer_latest(stage.payment, OP_payment_refund);
     tell_refund(&stage, EVENT_payment_refund_failed, &order);
     await_order(&stage, &order.id, "cancelled", "stuck");
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     cr_expect(slice_equal(burial.kind, slice_of("saga")) && slice_equal(burial.reason, slice_of("compensation_failed")));
     cr_expect_eq(burial.amount, order.total);
     cr_expect(slice_equal(burial.currency, slice_of("BRL")));
@@ -987,7 +987,7 @@ ON_BOTH(order, whose_refund_is_refused_in_many_words_is_a_letter_that_can_be_rea
     stage.reason = reason;
     tell_refund(&stage, EVENT_payment_refund_failed, &order);
     await_order(&stage, &order.id, "cancelled", "stuck");
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     cr_expect(burial.error.size > 250 && wire_is_utf8(burial.error), "%zu bytes", burial.error.size);
     finish(&stage);
 }
@@ -1085,7 +1085,7 @@ ON_BOTH(order, that_is_stuck_before_its_refund_keeps_its_units_to_return_when_it
     scripted_peer_set(stage.stock[0], OP_stock_return, PEER_REFUSES, ERR_hold_closed, 1);
     cancel_order(&stage, &order.id);
     await_order(&stage, &order.id, "cancelled", "stuck");
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     tell_paid_back(&stage, &order, order.total, order.total);
     await_entry(&stage, &order.id, "payment_refunded", "ok");
     cr_expect_str_eq(get_order(&stage, &order.id).saga, "stuck");
@@ -1103,7 +1103,7 @@ ON_BOTH(order, that_the_kitchen_has_begun_and_that_is_paid_back_is_a_letter_with
     struct seen order = received_order(&stage);
     advance_order(&stage, &ONCE, &order.id, NULL);
     tell_paid_back(&stage, &order, order.total, order.total);
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     cr_expect(slice_equal(burial.type, slice_of("order.paid_back")) && slice_equal(burial.reason, slice_of("money_differs")));
     cr_expect_eq(burial.amount, order.total);
     cr_expect_str_eq(get_order(&stage, &order.id).status, "in_preparation", "nothing is thrown away by itself");
@@ -1126,7 +1126,7 @@ ON_BOTH(order, whose_release_is_refused_is_a_letter)
     scripted_peer_set(stage.stock[0], OP_stock_release, PEER_REFUSES, ERR_hold_closed, 1);
     tell(&stage, EVENT_payment_failed, &order, NULL, NULL);
     await_order(&stage, &order.id, "payment_failed", "stuck");
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     cr_assert(retry_row(&stage, &burial) == ERR_ok);
     await_order(&stage, &order.id, "payment_failed", "ended");
     cr_expect_eq(held(&stage), 0);
@@ -1146,7 +1146,7 @@ ON_BOTH(order, gives_money_back_that_came_for_a_charge_which_was_replaced)
     cr_assert(order.code == ERR_ok);
     tell(&stage, EVENT_payment_succeeded, &order, &first_charge, NULL);
     await_asked(stage.payment, OP_payment_refund, 1);
-    struct payment_refund refund = {0};
+    struct wire_payment_refund refund = {0};
     scripted_peer_latest_body(stage.payment, OP_payment_refund, &refund);
     cr_expect(id_equal(&refund.charge, &first_charge));
     cr_expect_str_eq(get_order(&stage, &order.id).status, "awaiting_payment", "the order goes on as if nothing had been");
@@ -1164,7 +1164,7 @@ ON_BOTH(order, gives_money_back_at_once_that_comes_while_it_is_stuck)
     struct seen order = place_order(&stage, &ONCE);
     cr_expect_str_eq(cancel_order(&stage, &order.id).status, "cancelled");
     await_order(&stage, &order.id, "cancelled", "stuck");
-    struct burial burial = latest_letter(&stage, 1);
+    struct wire_burial burial = latest_letter(&stage, 1);
     tell(&stage, EVENT_payment_succeeded, &order, NULL, NULL);
     await_asked(stage.payment, OP_payment_refund, 1);
     cr_expect_str_eq(get_order(&stage, &order.id).saga, "stuck");
@@ -1594,13 +1594,13 @@ asked_beside(struct stage *stage, enum op op)
 }
 
 /* That of this order, among those of others that are settled. */
-static struct burial
+static struct wire_burial
 await_letter(struct stage *stage, const struct id *order)
 {
     char key[ID_TEXT_SIZE];
     int64_t until_us = clock_steady_us() + WAIT_MS * INT64_C(1000);
     id_format(order, key);
-    struct burial burial = latest_letter(stage, 1);
+    struct wire_burial burial = latest_letter(stage, 1);
     while (!slice_equal(burial.key, slice_of(key)) && clock_steady_us() < until_us) {
         burial = latest_letter(stage, 1);
     }
@@ -1625,7 +1625,7 @@ ON_BOTH(order, stands_still_with_a_letter_in_every_state_when_a_step_is_another_
         mismatch(&stage, way->op);
         struct seen stuck = await_order(&stage, &order.id, before.status, "stuck");
         cr_expect_eq(stuck.version, before.version, "%s: what people see stays", way->state);
-        struct burial burial = await_letter(&stage, &order.id);
+        struct wire_burial burial = await_letter(&stage, &order.id);
         cr_expect(slice_equal(burial.reason, slice_of("idempotency_mismatch")), "%s", way->state);
         cr_expect_eq(burial.amount, get_order(&stage, &order.id).total);
         cr_expect_eq(asked_beside(&stage, way->op), 0, "%s: nothing is undone, and nothing goes on", way->state);
@@ -1779,9 +1779,9 @@ enum { HIS_ORDERS = 150 }; /* more than one batch forgets */
 ON_BOTH(order, of_somebody_who_was_erased_has_nobodys_name)
 {
     struct stage stage;
-    struct user_fact fact = {0};
-    struct order_list list = {0};
-    struct order_page page = {0};
+    struct wire_user_fact fact = {0};
+    struct wire_order_list list = {0};
+    struct wire_order_page page = {0};
     struct id his = id_of_bytes("him", 3);
     struct id hers = id_of_bytes("her", 3);
     struct wanted_line line = {first, 1};
@@ -1802,8 +1802,8 @@ ON_BOTH(order, of_somebody_who_was_erased_has_nobodys_name)
     WIRE_SET(&list, order_list, customer, hers);
     cr_assert(order_client_list(stage.client, &ONCE, &list, &page, NULL) == ERR_ok);
     cr_expect_eq(page.orders.count, 1);
-    struct order_get get = {0};
-    struct order shown = {0};
+    struct wire_order_get get = {0};
+    struct wire_order shown = {0};
     WIRE_SET(&get, order_get, order, order.id);
     cr_assert(order_client_get(stage.client, &ONCE, &get, &shown, NULL) == ERR_ok);
     cr_expect_not(WIRE_HAS(&shown, order, note) || WIRE_HAS(&shown, order, customer));

@@ -110,11 +110,11 @@ finish(struct stage *stage)
 
 /* --- asking --- */
 
-static struct payment_charge
+static struct wire_payment_charge
 charge_of(const struct id *order, int64_t amount, const char *method)
 {
-    struct payment_charge body = {0};
-    struct money money = {0};
+    struct wire_payment_charge body = {0};
+    struct wire_money money = {0};
     WIRE_SET(&money, money, amount, amount);
     WIRE_SET(&money, money, currency, slice_of("BRL"));
     WIRE_SET(&body, payment_charge, order, *order);
@@ -126,30 +126,30 @@ charge_of(const struct id *order, int64_t amount, const char *method)
 static const struct id ORDER = {{0x0a, 1}};
 
 /* Asks for money for ORDER under the id; the slices of the answer live until the client is used again. */
-static struct charge
+static struct wire_charge
 charge_again(struct stage *stage, const struct id *id, int64_t amount, bool again)
 {
-    struct payment_charge body = charge_of(&ORDER, amount, "pix");
+    struct wire_payment_charge body = charge_of(&ORDER, amount, "pix");
     struct larder_options options = {.id = *id, .again = again, .timeout_ms = WAIT_MS};
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     struct err_text why = {""};
     err code = payment_client_charge(stage->client, &options, &body, &answer, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
     return answer;
 }
 
-static struct charge
+static struct wire_charge
 charge(struct stage *stage, int64_t amount)
 {
     struct id id = id_new();
     return charge_again(stage, &id, amount, false);
 }
 
-static struct charge
+static struct wire_charge
 get(struct stage *stage, const struct id *id)
 {
-    struct payment_get body = {0};
-    struct charge answer = {0};
+    struct wire_payment_get body = {0};
+    struct wire_charge answer = {0};
     struct err_text why = {""};
     WIRE_SET(&body, payment_get, charge, *id);
     err code = payment_client_get(stage->client, NULL, &body, &answer, &why);
@@ -164,11 +164,11 @@ expect_status(struct slice status, const char *wanted)
 }
 
 /* The charge when it has come to that status. */
-static struct charge
+static struct wire_charge
 await(struct stage *stage, const struct id *id, const char *status)
 {
     for (int64_t until_ms = link_steady_ms() + WAIT_MS;;) {
-        struct charge now = get(stage, id);
+        struct wire_charge now = get(stage, id);
         if (slice_equal(now.status, slice_of(status))) {
             return now;
         }
@@ -177,9 +177,9 @@ await(struct stage *stage, const struct id *id, const char *status)
 }
 
 static err
-cancel(struct stage *stage, const struct id *id, struct charge *answer)
+cancel(struct stage *stage, const struct id *id, struct wire_charge *answer)
 {
-    struct payment_cancel body = {0};
+    struct wire_payment_cancel body = {0};
     struct err_text why = {""};
     WIRE_SET(&body, payment_cancel, charge, *id);
     WIRE_SET(&body, payment_cancel, order, ORDER);
@@ -188,9 +188,9 @@ cancel(struct stage *stage, const struct id *id, struct charge *answer)
 
 /* Of all that is left when `amount` is 0. */
 static err
-refund_as(struct stage *stage, const struct id *id, const struct id *of, int64_t amount, struct refund *answer)
+refund_as(struct stage *stage, const struct id *id, const struct id *of, int64_t amount, struct wire_refund *answer)
 {
-    struct payment_refund body = {0};
+    struct wire_payment_refund body = {0};
     struct larder_options options = {.id = *id, .timeout_ms = WAIT_MS};
     struct err_text why = {""};
     WIRE_SET(&body, payment_refund, charge, *of);
@@ -201,7 +201,7 @@ refund_as(struct stage *stage, const struct id *id, const struct id *of, int64_t
 }
 
 static err
-refund(struct stage *stage, const struct id *of, int64_t amount, struct refund *answer)
+refund(struct stage *stage, const struct id *of, int64_t amount, struct wire_refund *answer)
 {
     struct id id = id_new();
     return refund_as(stage, &id, of, amount, answer);
@@ -223,17 +223,17 @@ ON_BOTH(payment, a_charge_is_approved_at_once_and_told_once)
     struct stage stage;
     start(&stage, place);
     struct id id = id_new();
-    struct charge first = charge_again(&stage, &id, 2500, false);
+    struct wire_charge first = charge_again(&stage, &id, 2500, false);
     expect_status(first.status, "succeeded");
     cr_expect(id_equal(&first.id, &id) && id_equal(&first.order, &ORDER));
     cr_expect_eq(first.number, 1);
     cr_expect_eq(first.amount.amount, 2500);
     cr_expect_eq(first.attempts, 1);
-    struct charge again = charge_again(&stage, &id, 2500, true);
+    struct wire_charge again = charge_again(&stage, &id, 2500, true);
     expect_status(again.status, "succeeded");
     cr_expect_eq(again.number, 1);
     cr_expect_eq(told(&stage, "payment.succeeded"), 1);
-    struct payment_charge other = charge_of(&ORDER, 2600, "pix");
+    struct wire_payment_charge other = charge_of(&ORDER, 2600, "pix");
     struct larder_options options = {.id = id, .again = true};
     struct err_text why = {""};
     cr_expect_eq(payment_client_charge(stage.client, &options, &other, NULL, &why), ERR_idempotency_mismatch);
@@ -245,13 +245,13 @@ ON_BOTH(payment, a_refusal_says_why_and_another_charge_replaces_it)
 {
     struct stage stage;
     start(&stage, place);
-    struct charge refused = charge(&stage, 2501);
+    struct wire_charge refused = charge(&stage, 2501);
     expect_status(refused.status, "failed");
     cr_expect(refused.reason.size > 0);
     struct id id = id_new();
-    struct payment_charge body = charge_of(&ORDER, 2500, "credit_card");
+    struct wire_payment_charge body = charge_of(&ORDER, 2500, "credit_card");
     struct larder_options options = {.id = id};
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     struct err_text why = {""};
     WIRE_SET(&body, payment_charge, replaces, refused.id);
     cr_assert_eq(payment_client_charge(stage.client, &options, &body, &answer, &why), ERR_ok, "%s", why.text);
@@ -282,12 +282,12 @@ ON_BOTH(payment, simulated_amounts_go_the_way_of_an_outside_provider)
     struct id ids[sizeof habits / sizeof *habits];
     start(&stage, place);
     for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
-        struct charge first = charge(&stage, habits[i].amount);
+        struct wire_charge first = charge(&stage, habits[i].amount);
         expect_status(first.status, habits[i].first);
         ids[i] = first.id;
     }
     for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
-        struct charge last = await(&stage, &ids[i], habits[i].end);
+        struct wire_charge last = await(&stage, &ids[i], habits[i].end);
         cr_expect_eq(last.attempts, habits[i].attempts, "%d: %d attempts", (int)habits[i].amount, (int)last.attempts);
     }
     for (int64_t until_ms = link_steady_ms() + WAIT_MS;
@@ -319,7 +319,7 @@ ON_BOTH(payment, what_is_no_charge_is_refused_by_the_name_of_its_field)
     struct stage stage;
     struct err_text why = {""};
     start(&stage, place);
-    struct payment_charge body = charge_of(&ORDER, 100, "cheque");
+    struct wire_payment_charge body = charge_of(&ORDER, 100, "cheque");
     cr_expect_eq(payment_client_charge(stage.client, NULL, &body, NULL, &why), ERR_invalid_field);
     cr_expect_not_null(strstr(why.text, "payment_charge.method"), "%s", why.text);
     body = charge_of(&ORDER, 100, "unknown");
@@ -338,14 +338,14 @@ charge_many(struct stage *stage, const struct id *taken, int64_t amount)
 {
     int cancelled = 0;
     for (int i = 0; i < MANY; i++) {
-        struct payment_charge body = charge_of(&ORDER, amount, "pix");
+        struct wire_payment_charge body = charge_of(&ORDER, amount, "pix");
         struct larder_request request = {.op = OP_payment_charge, .body = &body, .options = {.timeout_ms = WAIT_MS, .attempts = 1}};
         request.options.id = taken != NULL && i == MANY / 2 ? *taken : id_new();
         cr_assert_eq(larder_client_send(stage->client, &request), ERR_ok);
     }
     for (int i = 0; i < MANY; i++) {
         struct larder_reply reply;
-        struct charge answer = {0};
+        struct wire_charge answer = {0};
         struct err_text why = {""};
         cr_assert_eq(larder_client_receive(stage->client, WAIT_MS, &reply), ERR_ok);
         cr_assert_eq(reply.status, ERR_ok, "%s", err_symbol(reply.status));
@@ -369,13 +369,13 @@ ON_BOTH(payment, many_at_once_are_numbered_without_a_gap)
 ON_BOTH(payment, one_that_was_cancelled_before_does_not_hold_up_its_neighbours)
 {
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     struct id early = id_new();
     start(&stage, place);
     cr_assert_eq(cancel(&stage, &early, &answer), ERR_ok);
     expect_status(answer.status, "cancelled");
     cr_expect_eq(charge_many(&stage, &early, 2500), 1);
-    struct charge late = get(&stage, &early);
+    struct wire_charge late = get(&stage, &early);
     expect_status(late.status, "cancelled");
     cr_expect_eq(late.amount.amount, 2500);
     cr_expect_eq(told(&stage, "payment.succeeded"), MANY - 1);
@@ -387,7 +387,7 @@ ON_BOTH(payment, one_that_was_cancelled_before_does_not_hold_up_its_neighbours)
 ON_BOTH(payment, a_cancel_before_its_charge_is_remembered_with_and_without_a_restart)
 {
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     struct id first = id_new();
     struct id second = id_new();
     start(&stage, place);
@@ -405,7 +405,7 @@ ON_BOTH(payment, a_cancel_before_its_charge_is_remembered_with_and_without_a_res
 ON_BOTH(payment, what_is_paid_is_not_cancelled_and_what_failed_stays_so)
 {
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 2500).id;
     struct id refused = charge(&stage, 2501).id;
@@ -418,7 +418,7 @@ ON_BOTH(payment, what_is_paid_is_not_cancelled_and_what_failed_stays_so)
 ON_BOTH(payment, a_cancelled_charge_that_is_paid_after_all_is_told)
 {
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     start(&stage, place);
     place->settings.payment_delay_ms = 1500; /* time to cancel */
     restart(&stage);
@@ -431,7 +431,7 @@ ON_BOTH(payment, a_cancelled_charge_that_is_paid_after_all_is_told)
     for (int64_t until_ms = link_steady_ms() + WAIT_MS; number(&stage, "SELECT COUNT(*) FROM $due") > 0;) {
         cr_assert(link_steady_ms() < until_ms, "nothing is asked any more");
     }
-    struct charge end = get(&stage, &not_taken);
+    struct wire_charge end = get(&stage, &not_taken);
     expect_status(end.status, "cancelled");
     cr_expect_eq(end.attempts, 2, "created, and asked for");
     cr_expect_eq(told(&stage, "payment.succeeded"), 1);
@@ -441,7 +441,7 @@ ON_BOTH(payment, a_cancelled_charge_that_is_paid_after_all_is_told)
 ON_BOTH(payment, a_cancel_in_the_name_of_another_order_finds_nothing)
 {
     struct stage stage;
-    struct payment_cancel body = {0};
+    struct wire_payment_cancel body = {0};
     struct err_text why = {""};
     start(&stage, place);
     WIRE_SET(&body, payment_cancel, charge, charge(&stage, 2506).id);
@@ -456,7 +456,7 @@ ON_BOTH(payment, a_cancel_in_the_name_of_another_order_finds_nothing)
 ON_BOTH(payment, never_more_is_paid_back_than_was_paid)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 1000).id;
     struct id id = id_new();
@@ -482,7 +482,7 @@ ON_BOTH(payment, never_more_is_paid_back_than_was_paid)
 ON_BOTH(payment, a_refund_on_its_way_counts_and_one_that_failed_does_not)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id late = charge(&stage, 1009).id;
     cr_assert_eq(refund(&stage, &late, 1000, &back), ERR_ok);
@@ -504,9 +504,9 @@ ON_BOTH(payment, a_refund_on_its_way_counts_and_one_that_failed_does_not)
 ON_BOTH(payment, a_charge_over_nothing_is_paid_and_paid_back)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
-    struct charge free = charge(&stage, 0);
+    struct wire_charge free = charge(&stage, 0);
     expect_status(free.status, "succeeded");
     struct id id = free.id;
     cr_assert_eq(refund(&stage, &id, 0, &back), ERR_ok);
@@ -518,7 +518,7 @@ ON_BOTH(payment, a_charge_over_nothing_is_paid_and_paid_back)
 ON_BOTH(payment, the_largest_amount_is_charged_and_paid_back)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id id = charge(&stage, LEVEL_MAX).id;
     cr_assert_eq(refund(&stage, &id, LEVEL_MAX, &back), ERR_ok);
@@ -529,26 +529,26 @@ ON_BOTH(payment, the_largest_amount_is_charged_and_paid_back)
 ON_BOTH(payment, refunds_and_charges_are_read_in_pages)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     struct err_text why = {""};
     start(&stage, place);
     struct id first = charge(&stage, 300).id;
     struct id other = id_new();
-    struct payment_charge elsewhere = charge_of(&other, 300, "debit_card");
+    struct wire_payment_charge elsewhere = charge_of(&other, 300, "debit_card");
     cr_assert_eq(payment_client_charge(stage.client, NULL, &elsewhere, NULL, &why), ERR_ok);
     (void)charge(&stage, 300);
     cr_assert_eq(refund(&stage, &first, 100, &back), ERR_ok);
     cr_assert_eq(refund(&stage, &first, 50, &back), ERR_ok);
-    struct payment_refunds of = {0};
-    struct refund_page refunds = {0};
+    struct wire_payment_refunds of = {0};
+    struct wire_refund_page refunds = {0};
     WIRE_SET(&of, payment_refunds, charge, first);
     cr_assert_eq(payment_client_refunds(stage.client, NULL, &of, &refunds, &why), ERR_ok, "%s", why.text);
     cr_expect_eq(refunds.refunds.count, 2);
     cr_assert(wire_list_next(&refunds.refunds, &refund_body, &back));
     cr_expect_eq(back.amount.amount, 100, "the oldest first");
-    struct payment_list list = {0};
-    struct charge_page page = {0};
-    struct charge one = {0};
+    struct wire_payment_list list = {0};
+    struct wire_charge_page page = {0};
+    struct wire_charge one = {0};
     WIRE_SET(&list, payment_list, order, ORDER);
     WIRE_SET(&list, payment_list, limit, 1);
     cr_assert_eq(payment_client_list(stage.client, NULL, &list, &page, &why), ERR_ok, "%s", why.text);
@@ -562,9 +562,9 @@ ON_BOTH(payment, refunds_and_charges_are_read_in_pages)
 /* --- by hand --- */
 
 static err
-confirm(struct stage *stage, const struct id *id, bool approved, struct charge *answer)
+confirm(struct stage *stage, const struct id *id, bool approved, struct wire_charge *answer)
 {
-    struct payment_confirm body = {0};
+    struct wire_payment_confirm body = {0};
     struct err_text why = {""};
     WIRE_SET(&body, payment_confirm, charge, *id);
     if (!approved) {
@@ -576,10 +576,10 @@ confirm(struct stage *stage, const struct id *id, bool approved, struct charge *
 ON_BOTH(payment, cash_waits_for_an_employee)
 {
     struct stage stage;
-    struct charge answer = {0};
-    struct refund back = {0};
+    struct wire_charge answer = {0};
+    struct wire_refund back = {0};
     struct err_text why = {""};
-    struct payment_charge body = charge_of(&ORDER, 2501, "money");
+    struct wire_payment_charge body = charge_of(&ORDER, 2501, "money");
     start(&stage, place);
     cr_assert_eq(payment_client_charge(stage.client, NULL, &body, &answer, &why), ERR_ok, "%s", why.text);
     expect_status(answer.status, "pending");
@@ -613,7 +613,7 @@ struct webhook {
     char timestamp[24];
     char signature[PAYMENT_SIGNATURE_SIZE];
     char text[512];
-    struct payment_webhook body;
+    struct wire_payment_webhook body;
 };
 
 /* Signed with the well-known secret, `late_s` seconds ago. */
@@ -626,7 +626,7 @@ sign_text(struct webhook *webhook, const char *id, int64_t late_s)
     (void)snprintf(webhook->timestamp, sizeof webhook->timestamp, "%" PRId64, clock_utc_ms() / 1000 - late_s);
     payment_sign(&key, &(struct payment_signed){slice_of(webhook->id), slice_of(webhook->timestamp), slice_of(webhook->text)},
                  webhook->signature);
-    webhook->body = (struct payment_webhook){0};
+    webhook->body = (struct wire_payment_webhook){0};
     WIRE_SET(&webhook->body, payment_webhook, webhook_id, slice_of(webhook->id));
     WIRE_SET(&webhook->body, payment_webhook, timestamp, slice_of(webhook->timestamp));
     WIRE_SET(&webhook->body, payment_webhook, signature, slice_of(webhook->signature));
@@ -646,7 +646,7 @@ make(struct webhook *webhook, const char *id, const char *type, const struct id 
 static err
 post(struct stage *stage, const struct webhook *webhook, const char *outcome)
 {
-    struct payment_noted noted = {0};
+    struct wire_payment_noted noted = {0};
     struct err_text why = {""};
     err code = payment_client_webhook(stage->client, NULL, &webhook->body, &noted, &why);
     if (outcome != NULL) {
@@ -669,7 +669,7 @@ ON_BOTH(payment, a_webhook_ends_a_pending_charge_once)
     post(&stage, &webhook, "ignored");
     make(&webhook, "w-3", "charge.failed", &id);
     post(&stage, &webhook, "ignored");
-    struct charge paid = get(&stage, &id);
+    struct wire_charge paid = get(&stage, &id);
     expect_status(paid.status, "succeeded");
     cr_expect_eq(told(&stage, "payment.succeeded"), 1);
     cr_expect_eq(told(&stage, "payment.failed"), 0);
@@ -682,7 +682,7 @@ ON_BOTH(payment, a_success_counts_after_a_refusal_and_after_a_cancellation)
 {
     struct stage stage;
     struct webhook webhook;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     start(&stage, place);
     struct id refused = charge(&stage, 2501).id;
     struct id cancelled = charge(&stage, 2506).id;
@@ -713,12 +713,12 @@ ON_BOTH(payment, a_webhook_before_its_charge_is_parked_and_applied)
     make(&webhook, "w-3", "charge.succeeded", &never);
     post(&stage, &webhook, "parked");
     restart(&stage);
-    struct charge known = charge_again(&stage, &early, 2506, false);
+    struct wire_charge known = charge_again(&stage, &early, 2506, false);
     expect_status(known.status, "succeeded");
     cr_expect_eq(known.attempts, 0, "nobody had to be asked");
     cr_expect_eq(told(&stage, "payment.succeeded"), 1);
     cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook WHERE parked IS NOT NULL"), 1);
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     cr_assert_eq(cancel(&stage, &never, &answer), ERR_ok);
     cr_expect_eq(number(&stage, "SELECT COUNT(*) FROM $webhook WHERE parked IS NOT NULL"), 0);
     finish(&stage);
@@ -741,7 +741,7 @@ ON_BOTH(payment, webhooks_and_their_charge_at_the_same_moment_are_one_payment)
     start(&stage, place);
     for (int round = 0; round < 20; round++) {
         char id[32];
-        struct payment_charge body = charge_of(&ORDER, 2506, "pix");
+        struct wire_payment_charge body = charge_of(&ORDER, 2506, "pix");
         struct larder_request request = {
             .op = OP_payment_charge, .body = &body, .options = {.id = id_new(), .timeout_ms = WAIT_MS, .attempts = 1}};
         (void)snprintf(id, sizeof id, "round-%d", round);
@@ -753,7 +753,7 @@ ON_BOTH(payment, webhooks_and_their_charge_at_the_same_moment_are_one_payment)
     }
     for (int i = 0; i < 80; i++) {
         struct larder_reply reply;
-        struct payment_noted noted = {0};
+        struct wire_payment_noted noted = {0};
         struct err_text why = {""};
         cr_assert_eq(larder_client_receive(stage.client, WAIT_MS, &reply), ERR_ok);
         cr_assert_eq(reply.status, ERR_ok, "%s", err_symbol(reply.status));
@@ -845,7 +845,7 @@ ON_BOTH(payment, a_webhook_about_a_refund_ends_it)
 {
     struct stage stage;
     struct webhook webhook;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     char charge_text[ID_TEXT_SIZE];
     char refund_text[ID_TEXT_SIZE];
     place->settings.payment_delay_ms = 600000;
@@ -888,7 +888,7 @@ tell_refund(struct stage *stage, const char *webhook_id, const struct id *of, co
 ON_BOTH(payment, a_refund_made_elsewhere_is_booked_once_by_whatever_name_it_is_told)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 1000).id;
     tell_refund(&stage, "w-1", &paid, ",\"reference\":\"re_1\",\"amount\":300,\"currency\":\"BRL\"", "applied");
@@ -909,7 +909,7 @@ ON_BOTH(payment, a_refund_made_elsewhere_is_booked_once_by_whatever_name_it_is_t
 ON_BOTH(payment, a_refund_made_elsewhere_without_an_amount_is_all_that_is_left)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 1000).id;
     cr_assert_eq(refund(&stage, &paid, 400, &back), ERR_ok);
@@ -924,7 +924,7 @@ ON_BOTH(payment, a_refund_made_elsewhere_without_an_amount_is_all_that_is_left)
 ON_BOTH(payment, more_than_is_left_is_booked_as_far_as_it_goes_and_disputed)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 1000).id;
     cr_assert_eq(refund(&stage, &paid, 400, &back), ERR_ok);
@@ -942,7 +942,7 @@ ON_BOTH(payment, a_refund_told_before_its_charge_is_paid_waits_for_that)
 {
     struct stage stage;
     struct webhook webhook;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     start(&stage, place);
     struct id open = charge(&stage, 2506).id;
     tell_refund(&stage, "w-1", &open, ",\"reference\":\"re_1\",\"amount\":2506", "parked");
@@ -975,7 +975,7 @@ ON_BOTH(payment, money_for_a_charge_that_nobody_knows_is_a_letter_until_the_char
 ON_BOTH(payment, a_refund_that_may_be_ours_waits_until_ours_is_known)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     place->settings.payment_delay_ms = 600000;
     stage = (struct stage){.place = place, .ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     log_init(false, LOG_LEVEL_ERROR);
@@ -1045,7 +1045,7 @@ ON_BOTH(payment, other_money_than_was_asked_for_is_not_taken_as_paid)
         ",\"currency\":\"USD\"",
     };
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     char name[16];
     start(&stage, place);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -1073,7 +1073,7 @@ ON_BOTH(payment, other_money_than_was_asked_for_is_not_taken_as_paid)
 ON_BOTH(payment, other_money_for_a_charge_that_ended_is_a_letter_and_changes_nothing)
 {
     struct stage stage;
-    struct charge answer = {0};
+    struct wire_charge answer = {0};
     start(&stage, place);
     struct id paid = charge(&stage, 1000).id;
     struct id refused = charge(&stage, 2501).id;
@@ -1095,7 +1095,7 @@ ON_BOTH(payment, other_money_for_a_charge_that_ended_is_a_letter_and_changes_not
 ON_BOTH(payment, a_refund_of_ours_of_other_money_is_not_taken_as_done)
 {
     struct stage stage;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     char more[128];
     char text[ID_TEXT_SIZE];
     place->settings.payment_delay_ms = 600000;
@@ -1161,7 +1161,7 @@ ON_BOTH(payment, verify_names_what_was_changed_by_hand)
     };
     struct stage stage;
     struct webhook webhook;
-    struct refund back = {0};
+    struct wire_refund back = {0};
     struct db_config config;
     struct err_text why = {""};
     struct id nobody = id_new();

@@ -111,11 +111,11 @@ count(const struct stage *stage, const char *sql)
 
 /* --- asking --- */
 
-static struct product_put
+static struct wire_product_put
 put_of(const char *product, const char *name, int64_t amount)
 {
-    struct product_put put = {0};
-    struct money price = {0};
+    struct wire_product_put put = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, amount);
     WIRE_SET(&price, money, currency, slice_of("BRL"));
     WIRE_SET(&put, product_put, product, slice_of(product));
@@ -128,26 +128,26 @@ put_of(const char *product, const char *name, int64_t amount)
 static err
 put_version(struct stage *stage, const char *product, const char *name, int64_t version)
 {
-    struct product_put put = put_of(product, name, 100);
+    struct wire_product_put put = put_of(product, name, 100);
     WIRE_SET(&put, product_put, version, version);
     return product_client_put(stage->client, NULL, &put, NULL, NULL);
 }
 
-static struct product_card
+static struct wire_product_card
 put(struct stage *stage, const char *product, const char *name, int64_t amount)
 {
-    struct product_put body = put_of(product, name, amount);
-    struct product_card card = {0};
+    struct wire_product_put body = put_of(product, name, amount);
+    struct wire_product_card card = {0};
     struct err_text why = {""};
     cr_assert(product_client_put(stage->client, NULL, &body, &card, &why) == ERR_ok, "%s", why.text);
     return card;
 }
 
-static struct product_card
+static struct wire_product_card
 get(struct stage *stage, const char *product)
 {
-    struct product_get body = {0};
-    struct product_card card = {0};
+    struct wire_product_get body = {0};
+    struct wire_product_card card = {0};
     struct err_text why = {""};
     WIRE_SET(&body, product_get, product, slice_of(product));
     cr_assert(product_client_get(stage->client, NULL, &body, &card, &why) == ERR_ok, "%s", why.text);
@@ -168,7 +168,7 @@ expect_event(struct stage *stage, const char *expected)
     char events[ENDPOINT_MAX];
     struct err_text why = {""};
     struct larder_event event;
-    struct product_card card;
+    struct wire_product_card card;
     char said[160];
     if (stage->subscriber == NULL) {
         topology_connect(&stage->place->settings, "product", 0, ENDPOINT_REQUESTS, requests);
@@ -198,7 +198,7 @@ ON_BOTH(product, put_creates_then_replaces_and_tells_each_change_once)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_card card = put(&stage, "b1", "Burger", 100);
+    struct wire_product_card card = put(&stage, "b1", "Burger", 100);
     cr_expect_eq(card.version, 1);
     cr_expect(card.active);
     cr_expect_not(WIRE_HAS(&card, product_card, description));
@@ -223,7 +223,7 @@ ON_BOTH(product, put_at_another_version_is_a_conflict_that_tells_the_version)
     cr_expect_eq(put_version(&stage, "b1", "Burger", 0), ERR_ok);
     cr_expect_eq(put_version(&stage, "b1", "Burgers", 0), ERR_version_conflict);
     cr_expect_eq(put_version(&stage, "b1", "Burgers", 1), ERR_ok);
-    struct product_put body = put_of("b1", "Other", 1);
+    struct wire_product_put body = put_of("b1", "Other", 1);
     WIRE_SET(&body, product_put, version, 1);
     struct larder_request request = {.op = OP_product_put, .body = &body};
     struct larder_reply reply;
@@ -240,9 +240,9 @@ ON_BOTH(product, patch_changes_what_is_given_and_nothing_else)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_put body = put_of("b1", "Burger", 100);
+    struct wire_product_put body = put_of("b1", "Burger", 100);
     struct wire_list images = {0};
-    struct product_image image = {0};
+    struct wire_product_image image = {0};
     WIRE_SET(&body, product_put, description, slice_of("good"));
     for (int i = 0; i < 2; i++) {
         WIRE_SET(&image, product_image, url, slice_of(i == 0 ? "https://x/1" : "http://x/2"));
@@ -251,8 +251,8 @@ ON_BOTH(product, patch_changes_what_is_given_and_nothing_else)
     wire_list_end(&images, &stage.rows);
     WIRE_SET(&body, product_put, images, images);
     cr_assert_eq(product_client_put(stage.client, NULL, &body, NULL, NULL), ERR_ok);
-    struct product_patch patch = {0};
-    struct product_card card;
+    struct wire_product_patch patch = {0};
+    struct wire_product_card card;
     WIRE_SET(&patch, product_patch, product, slice_of("b1"));
     WIRE_SET(&patch, product_patch, active, false);
     WIRE_SET(&patch, product_patch, version, 1);
@@ -264,7 +264,7 @@ ON_BOTH(product, patch_changes_what_is_given_and_nothing_else)
     cr_assert(wire_list_next(&card.images, &product_image_body, &image));
     cr_expect(is_text(image.url, "https://x/1"));
     cr_expect_eq(product_client_patch(stage.client, NULL, &patch, NULL, NULL), ERR_version_conflict);
-    struct product_patch empty = {0};
+    struct wire_product_patch empty = {0};
     WIRE_SET(&empty, product_patch, product, slice_of("b1"));
     cr_assert_eq(product_client_patch(stage.client, NULL, &empty, &card, NULL), ERR_ok);
     cr_expect_eq(card.version, 2);
@@ -283,7 +283,7 @@ ON_BOTH(product, a_refused_put_leaves_nothing)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_put body = put_of("b1", "Burger", 100);
+    struct wire_product_put body = put_of("b1", "Burger", 100);
     struct err_text why;
     WIRE_SET(&body, product_put, category, slice_of("Burger"));
     cr_expect_eq(product_client_put(stage.client, NULL, &body, NULL, &why), ERR_unknown_category);
@@ -291,7 +291,7 @@ ON_BOTH(product, a_refused_put_leaves_nothing)
     WIRE_SET(&body.price, money, currency, slice_of("brl"));
     cr_expect_eq(product_client_put(stage.client, NULL, &body, NULL, &why), ERR_invalid_field);
     cr_expect(strncmp(why.text, "currency: ", 10) == 0, "%s", why.text);
-    struct product_image image = {0};
+    struct wire_product_image image = {0};
     struct wire_list images = {0};
     body = put_of("b1", "Burger", 100);
     WIRE_SET(&image, product_image, url, slice_of("http://x/1 http://x/2"));
@@ -299,7 +299,7 @@ ON_BOTH(product, a_refused_put_leaves_nothing)
     wire_list_end(&images, &stage.rows);
     WIRE_SET(&body, product_put, images, images);
     cr_expect_eq(product_client_put(stage.client, NULL, &body, NULL, &why), ERR_invalid_field);
-    struct product_get get = {0};
+    struct wire_product_get get = {0};
     WIRE_SET(&get, product_get, product, slice_of("b1"));
     cr_expect_eq(product_client_get(stage.client, NULL, &get, NULL, NULL), ERR_unknown_product);
     cr_expect_eq(count(&stage, "SELECT COUNT(*) FROM $product"), 0);
@@ -311,7 +311,7 @@ ON_BOTH(product, a_put_that_is_asked_again_is_answered_as_it_was)
 {
     struct stage stage;
     start(&stage, place);
-    struct product_put body = put_of("b1", "Burger", 100);
+    struct wire_product_put body = put_of("b1", "Burger", 100);
     struct larder_request request = {.op = OP_product_put, .body = &body, .options = {.id = id_new(), .again = true}};
     struct larder_reply reply;
     cr_assert_eq(larder_client_call(stage.client, &request, &reply), ERR_ok);
@@ -328,7 +328,7 @@ ON_BOTH(product, many_under_way_each_see_what_those_before_them_left)
     struct stage stage;
     start(&stage, place);
     for (int64_t i = 0; i < 300; i++) {
-        struct product_put body = put_of(i % 3 == 0 ? "a" : "b", "Burger", i);
+        struct wire_product_put body = put_of(i % 3 == 0 ? "a" : "b", "Burger", i);
         struct larder_request request = {.op = OP_product_put, .body = &body};
         cr_assert_eq(larder_client_send(stage.client, &request), ERR_ok);
     }
@@ -363,10 +363,10 @@ ON_BOTH(product, numbers_go_on_behind_a_restart_and_a_lost_connection)
 
 /* The SKUs of a page, with `+` when there is more. */
 static void
-list_page(struct stage *stage, const struct product_list *body, char out[512])
+list_page(struct stage *stage, const struct wire_product_list *body, char out[512])
 {
-    struct product_page page;
-    struct product_card card;
+    struct wire_product_page page;
+    struct wire_product_card card;
     struct err_text why = {""};
     size_t size = 0;
     out[0] = '\0';
@@ -381,7 +381,7 @@ list_page(struct stage *stage, const struct product_list *body, char out[512])
 static void
 put_in(struct stage *stage, const char *product, const char *category, bool is_active)
 {
-    struct product_put body = put_of(product, "Something", 1);
+    struct wire_product_put body = put_of(product, "Something", 1);
     WIRE_SET(&body, product_put, category, slice_of(category));
     WIRE_SET(&body, product_put, active, is_active);
     cr_assert_eq(product_client_put(stage->client, NULL, &body, NULL, NULL), ERR_ok);
@@ -397,7 +397,7 @@ ON_BOTH(product, a_list_is_ordered_by_bytes_and_has_pages)
     put_in(&stage, "a", "burger", false);
     put_in(&stage, "_", "burger", true);
     put_in(&stage, "007", "side", false);
-    struct product_list all = {0};
+    struct wire_product_list all = {0};
     list_page(&stage, &all, out);
     cr_expect_str_eq(out, "007 A _ a b");
     WIRE_SET(&all, product_list, limit, 2);
@@ -409,14 +409,14 @@ ON_BOTH(product, a_list_is_ordered_by_bytes_and_has_pages)
     WIRE_SET(&all, product_list, after, slice_of("a"));
     list_page(&stage, &all, out);
     cr_expect_str_eq(out, "b");
-    struct product_list burgers = {0};
+    struct wire_product_list burgers = {0};
     WIRE_SET(&burgers, product_list, category, slice_of("burger"));
     list_page(&stage, &burgers, out);
     cr_expect_str_eq(out, "_ a b");
     WIRE_SET(&burgers, product_list, active, true);
     list_page(&stage, &burgers, out);
     cr_expect_str_eq(out, "_ b");
-    struct product_list gone = {0};
+    struct wire_product_list gone = {0};
     WIRE_SET(&gone, product_list, active, false);
     list_page(&stage, &gone, out);
     cr_expect_str_eq(out, "007 a");
@@ -429,7 +429,7 @@ ON_BOTH(product, a_page_ends_where_the_frame_is_full_and_goes_on_behind_it)
 {
     struct stage stage;
     static char words[2000];
-    struct product_list all = {0};
+    struct wire_product_list all = {0};
     int64_t seen = 0;
     int pages = 0;
     char last[16] = "";
@@ -438,7 +438,7 @@ ON_BOTH(product, a_page_ends_where_the_frame_is_full_and_goes_on_behind_it)
     for (int i = 0; i < 600; i++) {
         char sku[16];
         (void)snprintf(sku, sizeof sku, "p%03d", i);
-        struct product_put body = put_of(sku, "Something", 1);
+        struct wire_product_put body = put_of(sku, "Something", 1);
         WIRE_SET(&body, product_put, description, (struct slice){(const uint8_t *)words, sizeof words});
         struct larder_request request = {.op = OP_product_put, .body = &body};
         cr_assert_eq(larder_client_send(stage.client, &request), ERR_ok);
@@ -449,9 +449,9 @@ ON_BOTH(product, a_page_ends_where_the_frame_is_full_and_goes_on_behind_it)
         cr_assert_eq(reply.status, ERR_ok);
     }
     WIRE_SET(&all, product_list, limit, 1000);
-    struct product_page page = {.has_more = true};
+    struct wire_product_page page = {.has_more = true};
     for (; page.has_more; pages++) {
-        struct product_card card;
+        struct wire_product_card card;
         cr_assert_eq(product_client_list(stage.client, NULL, &all, &page, NULL), ERR_ok);
         while (wire_list_next(&page.products, &product_card_body, &card)) {
             seen++;
@@ -468,8 +468,8 @@ ON_BOTH(product, a_page_ends_where_the_frame_is_full_and_goes_on_behind_it)
 static void
 categories(struct stage *stage, char out[512])
 {
-    struct product_categories all;
-    struct product_category one;
+    struct wire_product_categories all;
+    struct wire_product_category one;
     size_t size = 0;
     out[0] = '\0';
     cr_assert_eq(product_client_categories(stage->client, NULL, &all, NULL), ERR_ok);
@@ -482,7 +482,7 @@ categories(struct stage *stage, char out[512])
 static err
 categorise(struct stage *stage, const char *category, const char *name, int64_t position)
 {
-    struct product_category body = {0};
+    struct wire_product_category body = {0};
     WIRE_SET(&body, product_category, category, slice_of(category));
     WIRE_SET(&body, product_category, name, slice_of(name));
     WIRE_SET(&body, product_category, position, position);
@@ -518,7 +518,7 @@ struct file_row {
 static void
 add_row(struct stage *stage, struct wire_list *list, const struct file_row *from)
 {
-    struct product_row row = {0};
+    struct wire_product_row row = {0};
     WIRE_SET(&row, product_row, product, slice_of(from->product));
     WIRE_SET(&row, product_row, name, slice_of(from->name));
     WIRE_SET(&row, product_row, category, slice_of(from->category));
@@ -531,9 +531,9 @@ add_row(struct stage *stage, struct wire_list *list, const struct file_row *from
 static void
 load(struct stage *stage, const struct file_row *rows, size_t row_count, bool is_dry, char out[64])
 {
-    struct product_load body = {0};
-    struct product_loaded loaded;
-    struct product_result result;
+    struct wire_product_load body = {0};
+    struct wire_product_loaded loaded;
+    struct wire_product_result result;
     struct wire_list list = {0};
     struct err_text why = {""};
     int64_t counts[4] = {0};
@@ -629,8 +629,8 @@ ON_BOTH(product, a_dry_run_says_the_same_and_writes_nothing)
 ON_BOTH(product, the_largest_message_is_done_in_one_piece)
 {
     struct stage stage;
-    struct product_load body = {0};
-    struct product_loaded loaded;
+    struct wire_product_load body = {0};
+    struct wire_product_loaded loaded;
     struct wire_list list = {0};
     start(&stage, place);
     for (int i = 0; i < 1000; i++) {

@@ -89,7 +89,7 @@ emit_of(struct stage *stage, const struct id *cause, int64_t n, size_t key_size)
     static char key[WIRE_NAME_MAX + 1];
     memset(key, 'k', key_size);
     key[key_size] = '\0';
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     struct id production = id_new();
     WIRE_SET(&fact, factory_fact, production, production);
     WIRE_SET(&fact, factory_fact, product, slice_of(key));
@@ -122,15 +122,15 @@ emit_many(struct stage *stage, int count)
 }
 
 static err
-try_fetch(struct stage *stage, const char *name, int64_t position, int64_t limit, struct fetched *page)
+try_fetch(struct stage *stage, const char *name, int64_t position, int64_t limit, struct wire_fetched *page)
 {
     struct err_text why = {""};
-    struct fetch fetch = {0};
+    struct wire_fetch fetch = {0};
     WIRE_SET(&fetch, fetch, subscriber, slice_of(name));
     WIRE_SET(&fetch, fetch, incarnation, stage->shard.incarnation);
     WIRE_SET(&fetch, fetch, position, position);
     WIRE_SET(&fetch, fetch, limit, limit);
-    *page = (struct fetched){0};
+    *page = (struct wire_fetched){0};
     err code = source_fetch(stage->source, &stage->arena, &fetch, page, &why);
     db_rollback(stage->db);
     return code;
@@ -138,16 +138,16 @@ try_fetch(struct stage *stage, const char *name, int64_t position, int64_t limit
 
 /* A host's word, for a subscriber. */
 static err
-try_host(struct stage *stage, const char *name, int64_t position, int64_t limit, struct fetched *page)
+try_host(struct stage *stage, const char *name, int64_t position, int64_t limit, struct wire_fetched *page)
 {
     struct err_text why = {""};
-    struct fetch fetch = {0};
+    struct wire_fetch fetch = {0};
     WIRE_SET(&fetch, fetch, subscriber, slice_of(name));
     WIRE_SET(&fetch, fetch, incarnation, stage->shard.incarnation);
     WIRE_SET(&fetch, fetch, position, position);
     WIRE_SET(&fetch, fetch, limit, limit);
     WIRE_SET(&fetch, fetch, host, slice_of("dlq/0"));
-    *page = (struct fetched){0};
+    *page = (struct wire_fetched){0};
     err code = source_fetch(stage->source, &stage->arena, &fetch, page, &why);
     db_rollback(stage->db);
     return code;
@@ -157,17 +157,17 @@ try_host(struct stage *stage, const char *name, int64_t position, int64_t limit,
 static int64_t
 fetch(struct stage *stage, const char *name, int64_t position, int64_t limit)
 {
-    struct fetched page;
+    struct wire_fetched page;
     err code = try_fetch(stage, name, position, limit, &page);
     cr_assert(code == ERR_ok, "%s", err_symbol(code));
     cr_expect(page.head == stage->shard.seq);
     cr_expect(id_equal(&page.incarnation, &stage->shard.incarnation));
     int64_t count = 0;
-    struct fetched_event event;
+    struct wire_fetched_event event;
     struct wire_list events = page.events;
     while (wire_list_next(&events, &fetched_event_body, &event)) {
-        struct event_header header;
-        struct factory_fact fact;
+        struct wire_event_header header;
+        struct wire_factory_fact fact;
         struct err_text why = {""};
         cr_assert(wire_decode(&event_header_body, event.header, &header, &why) == ERR_ok, "%s", why.text);
         cr_assert(wire_decode(&factory_fact_body, event.body, &fact, &why) == ERR_ok, "%s", why.text);
@@ -183,8 +183,8 @@ static void
 subscribe(struct stage *stage, const char *name, bool from_start, int64_t position)
 {
     struct err_text why = {""};
-    struct subscribe ask = {0};
-    struct subscribed answer = {0};
+    struct wire_subscribe ask = {0};
+    struct wire_subscribed answer = {0};
     WIRE_SET(&ask, subscribe, subscriber, slice_of(name));
     WIRE_SET(&ask, subscribe, from_start, from_start);
     place_expect(stage->db, source_subscribe(stage->source, &ask, &answer, &why), ERR_ok);
@@ -196,7 +196,7 @@ static err
 unsubscribe(struct stage *stage, const char *name)
 {
     struct err_text why = {""};
-    struct unsubscribe ask = {0};
+    struct wire_unsubscribe ask = {0};
     WIRE_SET(&ask, unsubscribe, subscriber, slice_of(name));
     return source_unsubscribe(stage->source, &ask, &why);
 }
@@ -218,10 +218,10 @@ rows(struct stage *stage)
 
 /* Of the events from this position on. */
 static size_t
-read_headers(struct stage *stage, int64_t position, struct event_header *headers)
+read_headers(struct stage *stage, int64_t position, struct wire_event_header *headers)
 {
-    struct fetched page;
-    struct fetched_event event;
+    struct wire_fetched page;
+    struct wire_fetched_event event;
     struct err_text why;
     size_t count = 0;
     cr_assert(try_fetch(stage, "stock/0", position, 8, &page) == ERR_ok);
@@ -234,7 +234,7 @@ read_headers(struct stage *stage, int64_t position, struct event_header *headers
 ON_BOTH(source, chains_its_events_over_batches_that_failed_and_lives)
 {
     struct stage stage;
-    struct event_header headers[8];
+    struct wire_event_header headers[8];
     struct err_text why;
     start(&stage, place, "factory");
     emit_many(&stage, 2);
@@ -296,13 +296,13 @@ ON_BOTH(source, leaves_nothing_of_a_batch_that_is_dropped)
 static size_t
 ids_behind(struct stage *stage, int64_t position, struct id *ids, size_t max)
 {
-    struct fetched page;
+    struct wire_fetched page;
     cr_assert(try_fetch(stage, "stock/0", position, (int64_t)max, &page) == ERR_ok);
     size_t count = 0;
-    struct fetched_event event;
+    struct wire_fetched_event event;
     struct wire_list events = page.events;
     while (wire_list_next(&events, &fetched_event_body, &event)) {
-        struct event_header header;
+        struct wire_event_header header;
         cr_assert(wire_decode(&event_header_body, event.header, &header, NULL) == ERR_ok);
         ids[count++] = header.id;
     }
@@ -355,7 +355,7 @@ ON_BOTH(source, keeps_no_passing_event)
 {
     struct stage stage;
     start(&stage, place, "stock");
-    struct stock_level level = {0};
+    struct wire_stock_level level = {0};
     WIRE_SET(&level, stock_level, product, slice_of("donut"));
     WIRE_SET(&level, stock_level, on_hand, 1);
     WIRE_SET(&level, stock_level, reserved, 0);
@@ -399,7 +399,7 @@ ON_BOTH(source, ends_a_page_before_it_is_larger_than_a_frame)
     db_bind_bytes(grow, wire_buffer_slice(&large));
     place_expect(stage.db, db_run(grow, NULL), ERR_ok);
     place_expect(stage.db, db_commit(stage.db), ERR_ok);
-    struct fetched page;
+    struct wire_fetched page;
     cr_assert(try_fetch(&stage, "stock/0", 0, 1000, &page) == ERR_ok);
     cr_expect(page.events.count == 2, "%u", page.events.count);
     cr_expect(page.events.size < WIRE_FRAME_MAX);
@@ -444,7 +444,7 @@ ON_BOTH(source, trims_what_the_slowest_has_confirmed)
     pass_a_second(&stage);
     cr_expect(place_number(stage.db, "SELECT MIN(seq) FROM $outbox") == 401);
     cr_expect(fetch(&stage, "slow", 400, 1000) == 500);
-    struct fetched page;
+    struct wire_fetched page;
     cr_expect(try_fetch(&stage, "slow", 399, 10, &page) == ERR_position_lost);
     cr_expect(fetch(&stage, "slow", 900, 0) == 0);
     pass_a_second(&stage);
@@ -493,7 +493,7 @@ ON_BOTH(source, forgets_a_subscription_that_was_rolled_back)
     subscribe(&stage, "billing", false, 1);
     db_rollback(stage.db);
     source_dropped(stage.source);
-    struct fetched page;
+    struct wire_fetched page;
     cr_expect(try_fetch(&stage, "billing", 1, 0, &page) == ERR_unknown_subscriber);
     subscribe(&stage, "billing", false, 1);
     place_expect(stage.db, commit(&stage), ERR_ok);
@@ -507,7 +507,7 @@ ON_BOTH(source, forgets_a_subscription_that_was_rolled_back)
 ON_BOTH(source, lets_a_subscriber_go)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     emit_many(&stage, 600);
     subscribe(&stage, "billing", true, 0);
@@ -530,7 +530,7 @@ ON_BOTH(source, lets_a_subscriber_go)
 ON_BOTH(source, lets_a_subscriber_go_that_has_just_confirmed)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     subscribe(&stage, "billing", true, 0);
     place_expect(stage.db, commit(&stage), ERR_ok);
@@ -563,19 +563,19 @@ ON_BOTH(source, keeps_one_that_comes_back_within_a_batch)
 ON_BOTH(source, refuses_positions_that_it_cannot_serve)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     struct err_text why = {""};
     start(&stage, place, "factory");
     emit_many(&stage, 3);
     cr_expect(try_fetch(&stage, "stock/0", 4, 0, &page) == ERR_position_lost, "ahead");
     cr_expect(try_fetch(&stage, "nobody", 0, 0, &page) == ERR_unknown_subscriber);
-    struct fetch other = {0};
+    struct wire_fetch other = {0};
     WIRE_SET(&other, fetch, subscriber, slice_of("stock/0"));
     WIRE_SET(&other, fetch, incarnation, id_new());
     WIRE_SET(&other, fetch, position, 0);
     WIRE_SET(&other, fetch, limit, 1);
     cr_expect(source_fetch(stage.source, &stage.arena, &other, &page, &why) == ERR_other_incarnation, "%s", why.text);
-    struct fetch first = {0};
+    struct wire_fetch first = {0};
     WIRE_SET(&first, fetch, subscriber, slice_of("stock/0"));
     WIRE_SET(&first, fetch, position, 0);
     WIRE_SET(&first, fetch, limit, 1);
@@ -587,7 +587,7 @@ ON_BOTH(source, refuses_positions_that_it_cannot_serve)
 ON_BOTH(source, remembers_positions)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     emit_many(&stage, 300);
     cr_expect(fetch(&stage, "stock/0", 280, 0) == 0);
@@ -620,7 +620,7 @@ ON_BOTH(source, does_not_confirm_backwards)
 ON_BOTH(source, trims_what_a_host_keeps)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     emit_many(&stage, 900);
     cr_expect(fetch(&stage, "stock/0", 100, 0) == 0);
@@ -642,7 +642,7 @@ ON_BOTH(source, trims_what_a_host_keeps)
 ON_BOTH(source, goes_on_with_a_subscriber_that_comes_back_from_its_host)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     emit_many(&stage, 900);
     cr_assert(try_host(&stage, "stock/0", 700, 0, &page) == ERR_ok);
@@ -662,7 +662,7 @@ ON_BOTH(source, goes_on_with_a_subscriber_that_comes_back_from_its_host)
 ON_BOTH(source, keeps_what_another_has_not_confirmed_beside_a_host)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     subscribe(&stage, "billing", true, 0);
     place_expect(stage.db, commit(&stage), ERR_ok);
@@ -680,7 +680,7 @@ ON_BOTH(source, keeps_what_another_has_not_confirmed_beside_a_host)
 ON_BOTH(source, refuses_hosts_that_it_cannot_serve)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     emit_many(&stage, 3);
     cr_expect(try_host(&stage, "stock/0", 4, 0, &page) == ERR_position_lost, "ahead");
@@ -693,7 +693,7 @@ ON_BOTH(source, refuses_hosts_that_it_cannot_serve)
 ON_BOTH(source, forgets_the_host_of_one_that_left)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     subscribe(&stage, "billing", true, 0);
     place_expect(stage.db, commit(&stage), ERR_ok);
@@ -730,8 +730,8 @@ standing_of(struct stage *stage, zsock_t *sub, const char *name)
     (void)zmsg_first(message);
     (void)zmsg_next(message);
     zframe_t *frame = zmsg_next(message);
-    struct head head;
-    struct position position;
+    struct wire_head head;
+    struct wire_position position;
     struct err_text why = {""};
     cr_assert(wire_decode(&head_body, (struct slice){zframe_data(frame), zframe_size(frame)}, &head, &why) == ERR_ok, "%s", why.text);
     while (wire_list_next(&head.positions, &position_body, &position)) {
@@ -795,7 +795,7 @@ skip_heads(zsock_t *sub)
 ON_BOTH(source, says_in_head_who_is_hosted_up_to_where)
 {
     struct stage stage;
-    struct fetched page;
+    struct wire_fetched page;
     start(&stage, place, "factory");
     zsock_t *sub = open_head();
     await_head(&stage, sub);

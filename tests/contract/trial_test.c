@@ -213,10 +213,10 @@ encode_kept(const struct wire_body *body, const void *source)
     return wire_buffer_slice(&buffer);
 }
 
-static struct event_header
+static struct wire_event_header
 header_of(const struct stage *stage, const char *type, const char *key, int64_t seq)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -233,8 +233,8 @@ static void
 produce(struct stage *stage, const char *product)
 {
     cr_assert(stage->seq < EVENTS_MAX);
-    struct event_header header = header_of(stage, "factory.produced", product, stage->seq + 1);
-    struct factory_fact fact = {0};
+    struct wire_event_header header = header_of(stage, "factory.produced", product, stage->seq + 1);
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_new());
     WIRE_SET(&fact, factory_fact, product, slice_of(product));
     WIRE_SET(&fact, factory_fact, quantity, 1);
@@ -251,8 +251,8 @@ publish_head(struct stage *stage)
         return;
     }
     stage->head_ms = now_ms;
-    struct event_header header = header_of(stage, "head", "", stage->seq);
-    struct head body = {0};
+    struct wire_event_header header = header_of(stage, "head", "", stage->seq);
+    struct wire_head body = {0};
     WIRE_SET(&body, head, head, stage->seq);
     WIRE_SET(&body, head, oldest, 1);
     WIRE_SET(&body, head, positions, (struct wire_list){0});
@@ -264,17 +264,17 @@ publish_head(struct stage *stage)
 }
 
 static void
-answer_fetch(struct stage *stage, struct message *question, const struct request_header *asked)
+answer_fetch(struct stage *stage, struct message *question, const struct wire_request_header *asked)
 {
-    struct fetch fetch;
+    struct wire_fetch fetch;
     struct err_text why = {""};
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     struct wire_list events = {0};
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     cr_assert(wire_decode(&fetch_body, message_body(question), &fetch, &why) == ERR_ok, "%s", why.text);
     stage->list.size = 0;
     for (int64_t i = fetch.position; i < stage->seq && i < fetch.position + fetch.limit; i++) {
-        struct fetched_event event = {0};
+        struct wire_fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, stage->headers[i]);
         WIRE_SET(&event, fetched_event, body, stage->bodies[i]);
         wire_list_add(&events, &fetched_event_body, &event, &stage->list);
@@ -298,7 +298,7 @@ serve(struct stage *stage)
     struct message question;
     publish_head(stage);
     while (message_receive(zsock_resolve(stage->router), true, &question) == MESSAGE_OK) {
-        struct request_header header;
+        struct wire_request_header header;
         struct err_text why = {""};
         cr_assert(wire_decode(&request_header_body, message_header(&question), &header, &why) == ERR_ok, "%s", why.text);
         if (slice_equal(header.op, slice_of("any.fetch"))) {
@@ -325,7 +325,7 @@ ask(struct stage *stage, const struct larder_request *request, char *detail, int
     if (detail != NULL) {
         snprintf(detail, ERR_TEXT_MAX, "%.*s", (int)reply.problem.detail.size, (const char *)reply.problem.detail.data);
     }
-    struct stock_level level;
+    struct wire_stock_level level;
     if (reply.status == ERR_ok && total != NULL && wire_decode(&stock_level_body, reply.frame, &level, NULL) == ERR_ok) {
         *total = level.on_hand;
     }
@@ -335,7 +335,7 @@ ask(struct stage *stage, const struct larder_request *request, char *detail, int
 static err
 adjust(struct stage *stage, const char *product, int64_t delta, const char *reason)
 {
-    struct stock_adjust body = {0};
+    struct wire_stock_adjust body = {0};
     WIRE_SET(&body, stock_adjust, product, slice_of(product));
     WIRE_SET(&body, stock_adjust, delta, delta);
     if (reason != NULL) {
@@ -347,7 +347,7 @@ adjust(struct stage *stage, const char *product, int64_t delta, const char *reas
 static int64_t
 total_of(struct stage *stage, const char *product)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     int64_t total = -1;
     WIRE_SET(&get, stock_get, product, slice_of(product));
     (void)ask(stage, &(struct larder_request){.op = OP_stock_get, .body = &get, .options = {.attempt_ms = 200}}, NULL, &total);
@@ -393,10 +393,10 @@ expect_once(struct stage *stage, int64_t entries)
 }
 
 /* The letter on its way to a dlq that is not there; its slices live in the stage's arena. */
-static struct burial
+static struct wire_burial
 only_letter(struct stage *stage)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     struct err_text why = {""};
     struct db *db = place_open(stage->place);
     cr_assert(place_number(db, "SELECT COUNT(*) FROM $burial") == 1);
@@ -410,7 +410,7 @@ only_letter(struct stage *stage)
 }
 
 static void
-expect_poison(const struct burial *burial, const char *kind, const char *key)
+expect_poison(const struct wire_burial *burial, const char *kind, const char *key)
 {
     cr_expect(slice_equal(burial->kind, slice_of(kind)));
     cr_expect(slice_equal(burial->reason, slice_of("poison")));
@@ -422,7 +422,7 @@ expect_poison(const struct burial *burial, const char *kind, const char *key)
 
 /* What becomes of the row, as the actor says; the client's ask() has no words for it. */
 static err
-retry(struct stage *stage, const struct row *row, char outcome[32])
+retry(struct stage *stage, const struct wire_row *row, char outcome[32])
 {
     struct larder_reply reply;
     int64_t until_ms = link_steady_ms() + WAIT_MS;
@@ -432,7 +432,7 @@ retry(struct stage *stage, const struct row *row, char outcome[32])
         cr_assert(link_steady_ms() < until_ms, "there is no end of it");
         serve(stage);
     }
-    struct row_outcome said;
+    struct wire_row_outcome said;
     struct err_text why = {""};
     if (reply.status == ERR_ok) {
         cr_assert(wire_decode(&row_outcome_body, reply.frame, &said, &why) == ERR_ok, "%s", why.text);
@@ -616,7 +616,7 @@ ON_BOTH(trial, finds_the_event_that_ends_its_actor)
     expect_number(&stage, "SELECT COUNT(*) FROM $parked", 1);
     expect_number(&stage, "SELECT seq FROM $parked WHERE state = 1", AROUND + 1);
     expect_number(&stage, "SELECT position FROM $cursor", 2 * AROUND + 2);
-    struct burial burial = only_letter(&stage);
+    struct wire_burial burial = only_letter(&stage);
     expect_poison(&burial, "event", "kills");
     cr_expect(burial.seq == AROUND + 1);
     finish(&stage);
@@ -627,12 +627,12 @@ ON_BOTH(trial, costs_one_end_each_time_somebody_asks_for_it)
 {
     struct stage stage;
     char outcome[32] = "";
-    struct row row = {0};
+    struct wire_row row = {0};
     start(&stage, place);
     produce(&stage, "kills");
     produce(&stage, "donut");
     await_total(&stage, "donut", 1);
-    struct burial burial = only_letter(&stage);
+    struct wire_burial burial = only_letter(&stage);
     WIRE_SET(&row, row, letter, burial.letter);
     WIRE_SET(&row, row, source, slice_of("factory/0"));
     WIRE_SET(&row, row, seq, 1);
@@ -676,10 +676,10 @@ ON_BOTH(trial, finds_the_due_row_that_ends_its_actor)
     expect_ends(&stage, 1 + TRIAL_DEATHS);
     expect_number(&stage, "SELECT COUNT(*) FROM $due", 1);
     expect_once(&stage, AROUND);
-    struct burial burial = only_letter(&stage);
+    struct wire_burial burial = only_letter(&stage);
     expect_poison(&burial, "call", "kills");
     cr_expect(slice_equal(burial.type, slice_of("stock.toy")));
-    struct row row = {0};
+    struct wire_row row = {0};
     char outcome[32] = "";
     WIRE_SET(&row, row, letter, burial.letter);
     WIRE_SET(&row, row, owner, slice_of("toy"));
@@ -701,7 +701,7 @@ ON_BOTH(trial, finds_the_due_row_that_ends_its_actor)
 ON_BOTH(trial, finds_the_request_that_ends_its_actor)
 {
     struct stage stage;
-    struct stock_adjust body = {0};
+    struct wire_stock_adjust body = {0};
     char detail[ERR_TEXT_MAX] = "";
     start(&stage, place);
     cr_assert(adjust(&stage, "donut", 1, NULL) == ERR_ok);
@@ -724,7 +724,7 @@ ON_BOTH(trial, finds_the_request_that_ends_its_actor)
 ON_BOTH(trial, finds_the_request_of_a_client_that_never_says_again)
 {
     struct stage stage;
-    struct stock_adjust body = {0};
+    struct wire_stock_adjust body = {0};
     char detail[ERR_TEXT_MAX] = "";
     int64_t until_ms = link_steady_ms() + WAIT_MS;
     start(&stage, place);

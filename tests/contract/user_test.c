@@ -147,7 +147,7 @@ static struct id
 send_request(struct stage *stage, const struct asked *asked)
 {
     struct id id = id_is_zero(&asked->id) ? id_new() : asked->id;
-    struct request_header header = {0};
+    struct wire_request_header header = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[asked->op].name));
@@ -183,7 +183,7 @@ receive_frame(struct stage *stage)
 static err
 receive(struct stage *stage, enum op op, void *answer, bool *is_replayed)
 {
-    struct reply_header header;
+    struct wire_reply_header header;
     struct err_text why = {""};
     cr_assert(wire_decode(&reply_header_body, receive_frame(stage), &header, &why) == ERR_ok, "%s", why.text);
     struct slice body = receive_frame(stage);
@@ -211,10 +211,10 @@ ask_plain(struct stage *stage, enum op op, const void *body, void *answer)
     return ask(stage, &(struct asked){.op = op, .body = body, .role = ROLE_COUNT}, answer);
 }
 
-static struct user_register
+static struct wire_user_register
 ana(void)
 {
-    struct user_register body = {0};
+    struct wire_user_register body = {0};
     WIRE_SET(&body, user_register, name, slice_of("Ana Souza"));
     WIRE_SET(&body, user_register, email, slice_of("Ana.Souza@example.com"));
     WIRE_SET(&body, user_register, cpf, slice_of(CPF));
@@ -223,18 +223,18 @@ ana(void)
     return body;
 }
 
-static struct user_register
+static struct wire_user_register
 ana_with_password(void)
 {
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     WIRE_SET(&body, user_register, password, slice_of(PASSWORD));
     return body;
 }
 
 static struct id
-register_person(struct stage *stage, const struct user_register *body)
+register_person(struct stage *stage, const struct wire_user_register *body)
 {
-    struct user_ref ref;
+    struct wire_user_ref ref;
     err status = ask_plain(stage, OP_user_register, body, &ref);
     cr_assert(status == ERR_ok, "%s", err_symbol(status));
     cr_assert(ref.version == 1);
@@ -242,42 +242,42 @@ register_person(struct stage *stage, const struct user_register *body)
 }
 
 static err
-get(struct stage *stage, const struct id *user, struct user_card *card)
+get(struct stage *stage, const struct id *user, struct wire_user_card *card)
 {
-    struct user_get body = {0};
+    struct wire_user_get body = {0};
     WIRE_SET(&body, user_get, user, *user);
     return ask_plain(stage, OP_user_get, &body, card);
 }
 
 static err
-find_email(struct stage *stage, const char *email, struct user_card *card)
+find_email(struct stage *stage, const char *email, struct wire_user_card *card)
 {
-    struct user_find body = {0};
+    struct wire_user_find body = {0};
     WIRE_SET(&body, user_find, email, slice_of(email));
     return ask_plain(stage, OP_user_find, &body, card);
 }
 
 static err
-find_cpf(struct stage *stage, const char *cpf, struct user_card *card)
+find_cpf(struct stage *stage, const char *cpf, struct wire_user_card *card)
 {
-    struct user_find body = {0};
+    struct wire_user_find body = {0};
     WIRE_SET(&body, user_find, cpf, slice_of(cpf));
     return ask_plain(stage, OP_user_find, &body, card);
 }
 
 static err
-sign_in(struct stage *stage, const char *email, const char *password, struct user_session *session)
+sign_in(struct stage *stage, const char *email, const char *password, struct wire_user_session *session)
 {
-    struct user_sign_in body = {0};
+    struct wire_user_sign_in body = {0};
     WIRE_SET(&body, user_sign_in, email, slice_of(email));
     WIRE_SET(&body, user_sign_in, password, slice_of(password));
     return ask(stage, &(struct asked){.op = OP_user_sign_in, .body = &body, .role = ROLE_ANONYMOUS}, session);
 }
 
 static err
-erase(struct stage *stage, const struct id *user, struct user_erasure *proof)
+erase(struct stage *stage, const struct id *user, struct wire_user_erasure *proof)
 {
-    struct user_erase body = {0};
+    struct wire_user_erase body = {0};
     WIRE_SET(&body, user_erase, user, *user);
     WIRE_SET(&body, user_erase, reason, slice_of("asked for"));
     return ask_plain(stage, OP_user_erase, &body, proof);
@@ -294,9 +294,9 @@ expect_text(struct slice text, const char *wanted)
 ON_BOTH(user, a_person_is_read_and_found)
 {
     struct stage stage;
-    struct user_card card;
+    struct wire_user_card card;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
     cr_assert(get(&stage, &user, &card) == ERR_ok);
     expect_text(card.name, "Ana Souza");
@@ -321,7 +321,7 @@ ON_BOTH(user, what_is_no_person_is_refused)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = {0};
+    struct wire_user_register body = {0};
     WIRE_SET(&body, user_register, name, slice_of("Nobody"));
     cr_expect(ask_plain(&stage, OP_user_register, &body, NULL) == ERR_invalid_field);
     body = ana();
@@ -344,7 +344,7 @@ ON_BOTH(user, nobody_is_known_twice)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     (void)register_person(&stage, &body);
     body.email = slice_of("other@example.com");
     cr_expect(ask_plain(&stage, OP_user_register, &body, NULL) == ERR_user_exists);
@@ -363,7 +363,7 @@ ON_BOTH(user, nobody_is_known_twice_at_the_same_moment)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT};
     int done = 0;
     int refused = 0;
@@ -381,11 +381,11 @@ ON_BOTH(user, nobody_is_known_twice_at_the_same_moment)
 }
 
 static void
-ask_thrice(struct stage *stage, struct user_register *body)
+ask_thrice(struct stage *stage, struct wire_user_register *body)
 {
     struct asked asked = {.op = OP_user_register, .body = body, .role = ROLE_COUNT, .id = id_new(), .again = true};
-    struct user_ref first;
-    struct user_ref second;
+    struct wire_user_ref first;
+    struct wire_user_ref second;
     bool is_replayed = false;
     cr_assert(ask(stage, &asked, &first) == ERR_ok);
     restart(stage);
@@ -399,7 +399,7 @@ ask_thrice(struct stage *stage, struct user_register *body)
     body->name = slice_of("Somebody else");
     asked.again = true;
     cr_expect(ask(stage, &asked, NULL) == ERR_idempotency_mismatch);
-    struct user_erase erasing = {0};
+    struct wire_user_erase erasing = {0};
     WIRE_SET(&erasing, user_erase, user, first.user);
     cr_expect(ask(stage, &(struct asked){.op = OP_user_erase, .body = &erasing, .role = ROLE_COUNT, .id = asked.id}, NULL) ==
               ERR_idempotency_mismatch);
@@ -409,7 +409,7 @@ ON_BOTH(user, a_registration_that_is_asked_again_is_done_once)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     ask_thrice(&stage, &body);
     body = ana_with_password();
     body.email = slice_of("second@example.com");
@@ -423,9 +423,9 @@ ON_BOTH(user, a_registration_that_is_asked_again_is_done_once)
 ON_BOTH(user, a_refusal_that_is_asked_again_is_final)
 {
     struct stage stage;
-    struct user_erasure proof;
+    struct wire_user_erasure proof;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
     struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT, .id = id_new(), .again = true};
     cr_assert(ask(&stage, &asked, NULL) == ERR_user_exists);
@@ -439,19 +439,19 @@ ON_BOTH(user, a_refusal_that_is_asked_again_is_final)
 ON_BOTH(user, people_are_listed_in_pages)
 {
     struct stage stage;
-    struct user_page page;
-    struct user_card card;
+    struct wire_user_page page;
+    struct wire_user_card card;
     char email[64];
     struct id last = {{0}};
     start(&stage, place);
     for (int i = 0; i < 7; i++) {
-        struct user_register body = {0};
+        struct wire_user_register body = {0};
         snprintf(email, sizeof email, "person%d@example.com", i);
         WIRE_SET(&body, user_register, email, slice_of(email));
         (void)register_person(&stage, &body);
     }
     for (int at = 0; at < 7;) {
-        struct user_list list = {0};
+        struct wire_user_list list = {0};
         WIRE_SET(&list, user_list, limit, 3);
         if (at > 0) {
             WIRE_SET(&list, user_list, after, last);
@@ -464,7 +464,7 @@ ON_BOTH(user, people_are_listed_in_pages)
             last = card.user;
         }
     }
-    struct user_list list = {0};
+    struct wire_user_list list = {0};
     WIRE_SET(&list, user_list, after, id_of_bytes("x", 1));
     cr_expect(ask_plain(&stage, OP_user_list, &list, NULL) == ERR_unknown_user);
     finish(&stage);
@@ -474,14 +474,14 @@ ON_BOTH(user, people_are_listed_in_pages)
 ON_BOTH(user, a_page_ends_before_its_frame_is_full)
 {
     struct stage stage;
-    struct user_page page;
-    struct user_card card;
+    struct wire_user_page page;
+    struct wire_user_card card;
     char address[501];
     char email[64];
     start(&stage, place);
     memset(address, 'x', sizeof address - 1);
     address[500] = '\0';
-    struct user_register body = {0};
+    struct wire_user_register body = {0};
     struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT};
     for (int i = 0; i < 2000; i++) {
         snprintf(email, sizeof email, "person%d@example.com", i);
@@ -497,7 +497,7 @@ ON_BOTH(user, a_page_ends_before_its_frame_is_full)
         }
     }
     int seen = 0;
-    struct user_list list = {0};
+    struct wire_user_list list = {0};
     WIRE_SET(&list, user_list, limit, 1000);
     do {
         int before = seen;
@@ -517,12 +517,12 @@ ON_BOTH(user, a_page_ends_before_its_frame_is_full)
 ON_BOTH(user, a_person_changes_and_is_found_anew)
 {
     struct stage stage;
-    struct user_card card;
-    struct user_ref ref;
+    struct wire_user_card card;
+    struct wire_user_ref ref;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, email, slice_of("new@example.com"));
     WIRE_SET(&change, user_change, version, 1);
@@ -548,21 +548,21 @@ ON_BOTH(user, nobody_becomes_somebody_else)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     (void)register_person(&stage, &body);
     body.email = slice_of("second@example.com");
     body.cpf = slice_of(OTHER_CPF);
     struct id second = register_person(&stage, &body);
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, second);
     WIRE_SET(&change, user_change, email, slice_of("ana.souza@example.com"));
     cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_user_exists);
-    change = (struct user_change){0};
+    change = (struct wire_user_change){0};
     WIRE_SET(&change, user_change, user, second);
     WIRE_SET(&change, user_change, email, slice_of("SECOND@example.com"));
     WIRE_SET(&change, user_change, cpf, slice_of(CPF));
     cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_user_exists);
-    change = (struct user_change){0};
+    change = (struct wire_user_change){0};
     WIRE_SET(&change, user_change, user, id_of_bytes("nobody", 6));
     WIRE_SET(&change, user_change, name, slice_of("Nobody"));
     cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_unknown_user);
@@ -581,12 +581,12 @@ ON_BOTH(user, people_are_seen_by_themselves_and_by_employees)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
     struct id other = id_of_bytes("other", 5);
-    struct user_get read = {0};
-    struct user_find find = {0};
-    struct user_list list = {0};
+    struct wire_user_get read = {0};
+    struct wire_user_find find = {0};
+    struct wire_user_list list = {0};
     WIRE_SET(&read, user_get, user, user);
     WIRE_SET(&find, user_find, cpf, slice_of(CPF));
     cr_expect(ask_as(&stage, ROLE_ANONYMOUS, NULL, OP_user_get, &read) == ERR_forbidden);
@@ -607,11 +607,11 @@ ON_BOTH(user, people_are_changed_by_themselves_and_by_admins)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
     struct id other = id_of_bytes("other", 5);
-    struct user_change change = {0};
-    struct user_erase erasing = {0};
+    struct wire_user_change change = {0};
+    struct wire_user_erase erasing = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, name, slice_of("Ana Maria"));
     WIRE_SET(&erasing, user_erase, user, user);
@@ -630,9 +630,9 @@ ON_BOTH(user, people_are_changed_by_themselves_and_by_admins)
 ON_BOTH(user, roles_are_given_by_admins)
 {
     struct stage stage;
-    struct user_card card;
+    struct wire_user_card card;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     WIRE_SET(&body, user_register, role, slice_of("admin"));
     cr_expect(ask_as(&stage, ROLE_ANONYMOUS, NULL, OP_user_register, &body) == ERR_forbidden);
     cr_expect(ask_as(&stage, ROLE_EMPLOYEE, NULL, OP_user_register, &body) == ERR_forbidden);
@@ -640,7 +640,7 @@ ON_BOTH(user, roles_are_given_by_admins)
     cr_assert(find_cpf(&stage, CPF, &card) == ERR_ok);
     expect_text(card.role, "admin");
     struct id user = card.user;
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, role, slice_of("employee"));
     cr_expect(ask_as(&stage, ROLE_EMPLOYEE, &user, OP_user_change, &change) == ERR_forbidden);
@@ -656,9 +656,9 @@ ON_BOTH(user, roles_are_given_by_admins)
 static void
 read_key(struct stage *stage, struct token_key *key)
 {
-    struct nothing nothing = {0};
-    struct user_key_set set;
-    struct user_key one;
+    struct wire_nothing nothing = {0};
+    struct wire_user_key_set set;
+    struct wire_user_key one;
     cr_assert(ask(stage, &(struct asked){.op = OP_user_keys, .body = &nothing, .role = ROLE_ANONYMOUS}, &set) == ERR_ok);
     cr_assert(set.keys.count == 1 && wire_list_next(&set.keys, &user_key_body, &one));
     snprintf(key->kid, sizeof key->kid, "%.*s", (int)one.kid.size, (const char *)one.kid.data);
@@ -668,13 +668,13 @@ read_key(struct stage *stage, struct token_key *key)
 ON_BOTH(user, who_signs_in_gets_a_token)
 {
     struct stage stage;
-    struct user_session session;
+    struct wire_user_session session;
     struct token_key key;
     struct token_claims claims;
     struct err_text why;
     char kid[TOKEN_KID_SIZE];
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     struct id user = register_person(&stage, &body);
     read_key(&stage, &key);
     cr_assert(sign_in(&stage, "ANA.SOUZA@example.com", PASSWORD, &session) == ERR_ok);
@@ -687,7 +687,7 @@ ON_BOTH(user, who_signs_in_gets_a_token)
     cr_expect(sign_in(&stage, "ana.souza@example.com", "correct horsE", NULL) == ERR_wrong_credentials);
     cr_expect(sign_in(&stage, "nobody@example.com", PASSWORD, NULL) == ERR_wrong_credentials);
     cr_expect(sign_in(&stage, "no address", PASSWORD, NULL) == ERR_wrong_credentials);
-    struct user_sign_in by_cpf = {0};
+    struct wire_user_sign_in by_cpf = {0};
     WIRE_SET(&by_cpf, user_sign_in, cpf, slice_of(CPF));
     WIRE_SET(&by_cpf, user_sign_in, password, slice_of(PASSWORD));
     cr_expect(ask_plain(&stage, OP_user_sign_in, &by_cpf, NULL) == ERR_ok);
@@ -705,13 +705,13 @@ ON_BOTH(user, a_password_is_changed)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
     cr_expect(sign_in(&stage, "ana.souza@example.com", PASSWORD, NULL) == ERR_wrong_credentials, "there is none yet");
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, password, slice_of(PASSWORD));
-    struct user_ref ref;
+    struct wire_user_ref ref;
     struct asked asked = {.op = OP_user_change, .body = &change, .role = ROLE_COUNT, .id = id_new(), .again = true};
     cr_assert(ask(&stage, &asked, &ref) == ERR_ok);
     cr_expect(ref.version == 2);
@@ -754,9 +754,9 @@ ON_BOTH(user, time_does_not_tell_who_is_known)
     struct stage stage;
     int64_t best_us[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     (void)register_person(&stage, &body);
-    body = (struct user_register){0};
+    body = (struct wire_user_register){0};
     WIRE_SET(&body, user_register, email, slice_of("without@example.com"));
     (void)register_person(&stage, &body);
     for (int i = 0; i < 4 * ROUNDS_MIN || (i < 4 * ROUNDS_MAX && !are_alike(best_us)); i++) {
@@ -777,7 +777,7 @@ hashed(void)
 static err
 register_as(struct stage *stage, const char *email, const char *cpf)
 {
-    struct user_register body = {0};
+    struct wire_user_register body = {0};
     WIRE_SET(&body, user_register, email, slice_of(email));
     WIRE_SET(&body, user_register, password, slice_of(PASSWORD));
     if (cpf != NULL) {
@@ -791,7 +791,7 @@ ON_BOTH(user, a_password_costs_one_hash_whoever_is_known)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     struct id user = register_person(&stage, &body);
     int64_t before = hashed();
     cr_expect(register_as(&stage, "ana.souza@example.com", NULL) == ERR_user_exists);
@@ -803,7 +803,7 @@ ON_BOTH(user, a_password_costs_one_hash_whoever_is_known)
     cr_expect(sign_in(&stage, "ana.souza@example.com", "wrong", NULL) == ERR_wrong_credentials);
     cr_expect(sign_in(&stage, "nobody@example.com", "wrong", NULL) == ERR_wrong_credentials);
     cr_expect(hashed() == before + 5);
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, email, slice_of("other@example.com"));
     WIRE_SET(&change, user_change, password, slice_of(PASSWORD));
@@ -812,7 +812,7 @@ ON_BOTH(user, a_password_costs_one_hash_whoever_is_known)
     change.email = slice_of("free@example.com");
     cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_ok);
     cr_expect(hashed() == before + 7);
-    struct user_erasure proof;
+    struct wire_user_erasure proof;
     cr_expect(erase(&stage, &user, &proof) == ERR_ok);
     cr_expect(sign_in(&stage, "free@example.com", PASSWORD, NULL) == ERR_wrong_credentials);
     cr_expect(hashed() == before + 8, "somebody who was erased");
@@ -826,7 +826,7 @@ ON_BOTH(user, time_does_not_tell_who_has_registered)
     int64_t best_us[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
     char email[64];
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     (void)register_person(&stage, &body);
     for (int i = 0; i < 4 * ROUNDS_MIN || (i < 4 * ROUNDS_MAX && !are_alike(best_us)); i++) {
         bool is_known = i % 2 == 0;
@@ -847,7 +847,7 @@ ON_BOTH(user, too_many_passwords_at_once_are_refused)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_sign_in body = {0};
+    struct wire_user_sign_in body = {0};
     WIRE_SET(&body, user_sign_in, email, slice_of("nobody@example.com"));
     WIRE_SET(&body, user_sign_in, password, slice_of("x"));
     int wrong = 0;
@@ -870,7 +870,7 @@ ON_BOTH(user, nobody_works_for_whom_does_not_wait_any_more)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_sign_in body = {0};
+    struct wire_user_sign_in body = {0};
     WIRE_SET(&body, user_sign_in, email, slice_of("nobody@example.com"));
     WIRE_SET(&body, user_sign_in, password, slice_of("x"));
     struct asked asked = {.op = OP_user_sign_in, .body = &body, .role = ROLE_ANONYMOUS, .timeout_ms = FAR_MS};
@@ -894,14 +894,14 @@ ON_BOTH(user, nobody_works_for_whom_does_not_wait_any_more)
 ON_BOTH(user, tokens_are_issued_to_operators)
 {
     struct stage stage;
-    struct user_session session;
+    struct wire_user_session session;
     struct token_key key;
     struct token_claims claims;
     struct err_text why;
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
-    struct user_issue issue = {0};
+    struct wire_user_issue issue = {0};
     WIRE_SET(&issue, user_issue, role, slice_of("operator"));
     WIRE_SET(&issue, user_issue, ttl_ms, 5000);
     cr_expect(ask_as(&stage, ROLE_ADMIN, &user, OP_user_issue, &issue) == ERR_forbidden);
@@ -926,11 +926,11 @@ ON_BOTH(user, tokens_are_issued_to_operators)
 ON_BOTH(user, who_is_erased_is_forgotten)
 {
     struct stage stage;
-    struct user_erasure proof;
-    struct user_erasure again;
-    struct user_card card;
+    struct wire_user_erasure proof;
+    struct wire_user_erasure again;
+    struct wire_user_card card;
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     struct id user = register_person(&stage, &body);
     cr_assert(erase(&stage, &user, &proof) == ERR_ok);
     cr_expect(proof.fields.count == 7);
@@ -942,18 +942,18 @@ ON_BOTH(user, who_is_erased_is_forgotten)
     cr_expect(find_cpf(&stage, CPF, &card) == ERR_unknown_user);
     cr_expect(find_email(&stage, "ana.souza@example.com", &card) == ERR_unknown_user);
     cr_expect(sign_in(&stage, "ana.souza@example.com", PASSWORD, NULL) == ERR_wrong_credentials);
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, name, slice_of("Ana"));
     cr_expect(ask_plain(&stage, OP_user_change, &change, NULL) == ERR_user_erased);
-    struct user_issue issue = {0};
+    struct wire_user_issue issue = {0};
     WIRE_SET(&issue, user_issue, role, slice_of("customer"));
     WIRE_SET(&issue, user_issue, user, user);
     cr_expect(ask_plain(&stage, OP_user_issue, &issue, NULL) == ERR_user_erased);
     restart(&stage);
     cr_assert(erase(&stage, &user, &again) == ERR_ok);
     cr_expect(again.erased == proof.erased && again.event == proof.event && again.fields.count == proof.fields.count);
-    struct user_get read = {0};
+    struct wire_user_get read = {0};
     WIRE_SET(&read, user_get, user, user);
     cr_assert(ask_as(&stage, ROLE_CUSTOMER, &user, OP_user_erasure, &read) == ERR_ok);
     cr_expect(count(&stage, "SELECT COUNT(*) FROM $outbox") == 1);
@@ -968,11 +968,11 @@ ON_BOTH(user, who_is_erased_is_forgotten)
 ON_BOTH(user, a_change_that_comes_too_late_changes_nothing)
 {
     struct stage stage;
-    struct user_erase erasing = {0};
+    struct wire_user_erase erasing = {0};
     start(&stage, place);
-    struct user_register body = ana();
+    struct wire_user_register body = ana();
     struct id user = register_person(&stage, &body);
-    struct user_change change = {0};
+    struct wire_user_change change = {0};
     WIRE_SET(&change, user_change, user, user);
     WIRE_SET(&change, user_change, password, slice_of(PASSWORD));
     WIRE_SET(&erasing, user_erase, user, user);
@@ -1022,7 +1022,7 @@ no_key_stays_in_the_files(struct place *place)
     char email[64];
     start(&stage, place);
     for (int i = 0; i < 300; i++) {
-        struct user_register body = ana();
+        struct wire_user_register body = ana();
         body.has &= ~(UINT64_C(1) << user_register_BIT_cpf);
         snprintf(email, sizeof email, "person%d@example.com", i);
         body.email = slice_of(email);
@@ -1063,12 +1063,12 @@ ON_ONE(user_sqlite, no_key_stays_in_the_files, DB_SQLITE)
 ON_MYSQL(user, a_lost_connection_loses_no_registration)
 {
     struct stage stage;
-    struct user_ref ref;
+    struct wire_user_ref ref;
     struct id ids[8];
     char emails[8][64];
     start(&stage, place);
     for (int i = 0; i < 8; i++) {
-        struct user_register body = {0};
+        struct wire_user_register body = {0};
         snprintf(emails[i], sizeof emails[i], "person%d@example.com", i);
         WIRE_SET(&body, user_register, email, slice_of(emails[i]));
         WIRE_SET(&body, user_register, password, slice_of(PASSWORD));
@@ -1080,7 +1080,7 @@ ON_MYSQL(user, a_lost_connection_loses_no_registration)
         cr_expect(status == ERR_ok || status == ERR_unavailable, "%s", err_symbol(status));
     }
     for (int i = 0; i < 8; i++) {
-        struct user_register body = {0};
+        struct wire_user_register body = {0};
         WIRE_SET(&body, user_register, email, slice_of(emails[i]));
         WIRE_SET(&body, user_register, password, slice_of(PASSWORD));
         struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT, .id = ids[i], .again = true};
@@ -1097,7 +1097,7 @@ ON_BOTH(user, a_locked_database_loses_no_registration)
 {
     struct stage stage;
     start(&stage, place);
-    struct user_register body = ana_with_password();
+    struct wire_user_register body = ana_with_password();
     struct asked asked = {.op = OP_user_register, .body = &body, .role = ROLE_COUNT, .id = id_new()};
     struct db *other = open_beside(&stage, false);
     place_expect(other, db_run(db_statement(other, "UPDATE $shard SET seq = seq"), NULL), ERR_ok);

@@ -42,9 +42,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     struct slice frame = {copy, size};
     struct err_text why = {""};
-    struct request_header request;
-    struct reply_header reply;
-    struct event_header event;
+    struct wire_request_header request;
+    struct wire_reply_header reply;
+    struct wire_event_header event;
     err code = wire_decode(&request_header_body, frame, &request, &why);
     judge(code, &why, "request_header");
     if (code == ERR_ok) {

@@ -70,7 +70,7 @@ add_change(struct book *book, size_t product, struct book_change change)
 static void
 sum_lines(struct wire_list lines, int64_t units[VALUES_BOOK_PRODUCTS])
 {
-    struct stock_line line;
+    struct wire_stock_line line;
     memset(units, 0, VALUES_BOOK_PRODUCTS * sizeof units[0]);
     while (wire_list_next(&lines, &stock_line_body, &line)) {
         size_t product = values_product_number(line.product);
@@ -87,22 +87,22 @@ reckon(struct book *book, enum op op, const struct id *id, const void *asked, in
     memset(units, 0, VALUES_BOOK_PRODUCTS * sizeof units[0]);
     int64_t sign = -1;
     if (op == OP_stock_take) {
-        sum_lines(((const struct stock_take *)asked)->lines, units);
+        sum_lines(((const struct wire_stock_take *)asked)->lines, units);
     } else if (op == OP_stock_reserve) {
-        sum_lines(((const struct stock_reserve *)asked)->lines, get_hold(book, id)->units);
+        sum_lines(((const struct wire_stock_reserve *)asked)->lines, get_hold(book, id)->units);
     } else if (op == OP_stock_commit) {
-        memcpy(units, get_hold(book, &((const struct stock_commit *)asked)->hold)->units, sizeof get_hold(book, id)->units);
+        memcpy(units, get_hold(book, &((const struct wire_stock_commit *)asked)->hold)->units, sizeof get_hold(book, id)->units);
     } else if (op == OP_stock_return) {
-        memcpy(units, get_hold(book, &((const struct stock_return *)asked)->hold)->units, sizeof get_hold(book, id)->units);
+        memcpy(units, get_hold(book, &((const struct wire_stock_return *)asked)->hold)->units, sizeof get_hold(book, id)->units);
         sign = 1;
     } else if (op == OP_stock_adjust) {
-        const struct stock_adjust *adjust = asked;
+        const struct wire_stock_adjust *adjust = asked;
         size_t product = values_product_number(adjust->product);
         if (product < VALUES_BOOK_PRODUCTS) {
             units[product] = -adjust->delta;
         }
     } else if (op == OP_stock_count) {
-        const struct stock_count *count = asked;
+        const struct wire_stock_count *count = asked;
         size_t product = values_product_number(count->product);
         if (product < VALUES_BOOK_PRODUCTS) {
             units[product] = -count->counted;
@@ -114,11 +114,11 @@ reckon(struct book *book, enum op op, const struct id *id, const void *asked, in
 }
 
 void
-book_write(struct book *book, enum op op, const struct id *id, const void *asked, const struct stock_done *answer)
+book_write(struct book *book, enum op op, const struct id *id, const void *asked, const struct wire_stock_done *answer)
 {
     int64_t units[VALUES_BOOK_PRODUCTS];
     struct wire_list levels = answer->levels;
-    struct stock_level level;
+    struct wire_stock_level level;
     reckon(book, op, id, asked, units);
     while (wire_list_next(&levels, &stock_level_body, &level)) {
         size_t product = values_product_number(level.product);
@@ -129,7 +129,7 @@ book_write(struct book *book, enum op op, const struct id *id, const void *asked
 }
 
 void
-book_refill(struct book *book, size_t product, const struct stock_move *move)
+book_refill(struct book *book, size_t product, const struct wire_stock_move *move)
 {
     if (move->version > book->shelves[product].version) {
         add_change(book, product, (struct book_change){move->version, move->on_hand, move->delta, false});

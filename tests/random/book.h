@@ -41,11 +41,11 @@ struct book {
 
 /* What was done for the first time under its id: the request as decoded, and its answer. */
 void
-book_write(struct book *book, enum op op, const struct id *id, const void *asked, const struct stock_done *answer);
+book_write(struct book *book, enum op op, const struct id *id, const void *asked, const struct wire_stock_done *answer);
 
 /* A refill that the ledger tells of. */
 void
-book_refill(struct book *book, size_t product, const struct stock_move *move);
+book_refill(struct book *book, size_t product, const struct wire_stock_move *move);
 
 /* Whether changes before the last one are missing, so that the ledger has to be asked for refills. */
 bool

@@ -142,7 +142,7 @@ check_told(struct sequence *sequence, struct request *request, err status, struc
 static void
 check_levels(struct sequence *sequence, const struct request *request, struct wire_list levels)
 {
-    struct stock_level level;
+    struct wire_stock_level level;
     while (wire_list_next(&levels, &stock_level_body, &level)) {
         if (level.available != level.on_hand - level.reserved || level.reserved > level.on_hand) {
             sequence_complain(sequence, request, "%.*s: %lld on hand, %lld reserved, %lld available", (int)level.product.size,
@@ -169,8 +169,8 @@ take_stock(struct sequence *sequence, struct request *request, const void *answe
 {
     union json_any asked;
     struct err_text why;
-    struct stock_line line;
-    const struct stock_done *done = answer;
+    struct wire_stock_line line;
+    const struct wire_stock_done *done = answer;
     check_levels(sequence, request, done->levels);
     if (wire_decode(wire_ops[request->op].request, wire_buffer_slice(&request->body), &asked, &why) != ERR_ok || !is_new) {
         return;
@@ -187,14 +187,14 @@ take_stock(struct sequence *sequence, struct request *request, const void *answe
 }
 
 static void
-take_events(struct sequence *sequence, const struct request *request, const struct fetched *fetched, struct standing *standing)
+take_events(struct sequence *sequence, const struct request *request, const struct wire_fetched *fetched, struct standing *standing)
 {
     struct wire_list events = fetched->events;
-    struct fetched_event event;
+    struct wire_fetched_event event;
     struct err_text why;
     int64_t position = 0;
     while (wire_list_next(&events, &fetched_event_body, &event)) {
-        struct event_header header;
+        struct wire_event_header header;
         union json_any body;
         if (!is_decoded(&event_header_body, event.header, &header, &why)) {
             sequence_complain(sequence, request, "an event's header: %s", why.text);
@@ -233,8 +233,8 @@ standing_of(struct sequence *sequence, const struct request *request, struct sli
 static void
 take_streams(struct sequence *sequence, const struct request *request, const union json_any *asked, const union json_any *answer)
 {
-    const struct dlq_session *session = &answer->dlq_session_value;
-    const struct subscribed *subscribed = &answer->subscribed_value;
+    const struct wire_dlq_session *session = &answer->dlq_session_value;
+    const struct wire_subscribed *subscribed = &answer->subscribed_value;
     struct standing *standing;
     if (request->op == OP_any_fetch) {
         standing = standing_of(sequence, request, (struct slice){0}, asked->fetch_value.subscriber, false);
@@ -261,7 +261,7 @@ take_things(struct sequence *sequence, const struct request *request, const unio
     struct memory *memory = &sequence->memory;
     enum thing thing = operations[request->op].thing;
     if (reply == &order_body) {
-        const struct order *order = &answer->order_value;
+        const struct wire_order *order = &answer->order_value;
         memory->numbers[THING_ORDER] = order->number;
         if (thing == THING_ORDER) {
             put_thing(sequence, request, THING_ORDER, &order->id, 0);
@@ -288,7 +288,7 @@ take_things(struct sequence *sequence, const struct request *request, const unio
         }
     } else if (reply == &letter_page_body) {
         struct wire_list letters = answer->letter_page_value.letters;
-        struct letter letter;
+        struct wire_letter letter;
         if (wire_list_next(&letters, &letter_body, &letter)) {
             memory->numbers[THING_LETTER] = letter.number;
             put_thing(sequence, request, THING_LETTER, &letter.id, 0);
@@ -316,7 +316,7 @@ take_outside(struct sequence *sequence, const struct request *request)
 {
     union json_any asked;
     struct err_text why;
-    struct burial burial;
+    struct wire_burial burial;
     if (wire_decode(wire_ops[request->op].request, wire_buffer_slice(&request->body), &asked, &why) != ERR_ok) {
         return;
     }
@@ -359,7 +359,7 @@ take_answer(struct sequence *sequence, struct request *request, const union json
 static err
 read_header(struct sequence *sequence, const struct request *request, struct slice frame)
 {
-    struct reply_header header;
+    struct wire_reply_header header;
     struct err_text why;
     static const struct id zero;
     if (!is_decoded(&reply_header_body, frame, &header, &why)) {
@@ -474,7 +474,7 @@ void
 judge_event(struct sequence *sequence, struct slice topic, struct slice header, struct slice body)
 {
     static const struct request nobody = {.op = OP_COUNT};
-    struct event_header read;
+    struct wire_event_header read;
     union json_any any;
     struct err_text why;
     if (!is_decoded(&event_header_body, header, &read, &why)) {

@@ -182,7 +182,7 @@ product_of(const struct wire_body *body, const void *decoded)
         }
         if (strcmp(field->name, "lines") == 0) {
             struct wire_list lines;
-            struct stock_line line = {0};
+            struct wire_stock_line line = {0};
             memcpy(&lines, place, sizeof lines);
             if (wire_list_next(&lines, &stock_line_body, &line)) {
                 return line.product;
@@ -214,7 +214,7 @@ route(struct sequence *sequence, struct request *request, struct chance *chance)
 static void
 draw_role(struct sequence *sequence, struct request *request, struct chance *chance)
 {
-    struct request_header *told = &request->told;
+    struct wire_request_header *told = &request->told;
     uint64_t role = chance_below(chance, 16);
     bool has_user = chance_one_in(chance, 2);
     uint64_t slot = chance_next(chance);
@@ -248,10 +248,10 @@ draw_trace(struct request *request, struct chance *chance)
 static void
 draw_header(struct sequence *sequence, struct request *request, struct chance *chance)
 {
-    struct request_header *told = &request->told;
+    struct wire_request_header *told = &request->told;
     uint64_t strange = request->number < PRELUDE ? 100 : chance_below(chance, 160);
     uint64_t late = request->number < PRELUDE ? 100 : chance_below(chance, 60);
-    *told = (struct request_header){0};
+    *told = (struct wire_request_header){0};
     snprintf(request->words[0], sizeof request->words[0], "%s", wire_ops[request->op].name);
     if (strange == 2) {
         snprintf(request->words[0], sizeof request->words[0], "%s.%s", wire_ops[request->op].owner, "juggle");
@@ -281,7 +281,7 @@ break_header(struct sequence *sequence, struct request *request, struct chance *
 {
     struct maker maker = {.chance = chance_of(chance_next(chance), 0), .memory = &sequence->memory, .own_source = -1};
     struct err_text why;
-    struct request_header header;
+    struct wire_request_header header;
     values_begin(&maker);
     maker.break_at = (int)chance_below(chance, 5);
     request->header.size = 0;
@@ -296,7 +296,7 @@ break_header(struct sequence *sequence, struct request *request, struct chance *
 static err
 expect(struct request *request)
 {
-    struct request_header header;
+    struct wire_request_header header;
     union json_any any;
     struct err_text why;
     if (request->envelope > SEQUENCE_ENVELOPE_MAX ||

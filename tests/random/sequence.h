@@ -63,7 +63,7 @@ struct request {
     int64_t patience_ms; /* until its deadline */
     struct wire_buffer header;
     struct wire_buffer body;
-    struct request_header told; /* the header before it was encoded; its text lives in `words` */
+    struct wire_request_header told; /* the header before it was encoded; its text lives in `words` */
     char words[2][80];
     bool is_under_way;
     bool was_answered;

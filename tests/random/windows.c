@@ -80,7 +80,7 @@ windows_send_again(struct windows *windows)
 static struct request *
 find_request(struct windows *windows, struct letter_box *box)
 {
-    struct reply_header header;
+    struct wire_reply_header header;
     struct err_text why;
     uint64_t number = UINT64_MAX;
     if (box->count > 3 && letter_box_frame(box, 0).size == sizeof number) {
@@ -118,7 +118,7 @@ static void
 take_junk(struct windows *windows, struct letter_box *box)
 {
     struct request nobody = {.op = OP_COUNT, .actor = box->actor, .shard = box->shard};
-    struct reply_header header;
+    struct wire_reply_header header;
     struct err_text why;
     if (box->count < 2 || wire_decode(&reply_header_body, letter_box_frame(box, box->count - 2), &header, &why) != ERR_ok) {
         sequence_complain(windows->sequence, &nobody, "junk is answered with what cannot be read");
@@ -181,7 +181,7 @@ static bool
 ask_ledger(struct windows *windows, size_t product, struct letter_box *box)
 {
     struct request request = {.op = OP_stock_moves, .envelope = 2, .number = UINT64_MAX - 1 - windows->window, .actor = 5};
-    struct stock_moves body = {0};
+    struct wire_stock_moves body = {0};
     struct slice name = slice_of(values_products[product]);
     int64_t end_ms = link_steady_ms() + CONNECT_MS;
     request.id = id_new();
@@ -215,8 +215,8 @@ static void
 read_refills(struct windows *windows, size_t product)
 {
     struct letter_box box;
-    struct stock_ledger ledger;
-    struct stock_move move;
+    struct wire_stock_ledger ledger;
+    struct wire_stock_move move;
     struct err_text why;
     if (!ask_ledger(windows, product, &box)) {
         return;

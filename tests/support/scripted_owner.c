@@ -67,11 +67,11 @@ scripted_owner_destroy(struct scripted_owner **owner)
 #define LONGEST "x" TWELVE TWELVE TWELVE TWELVE TWELVE TWELVE TWELVE
 
 static void
-say(struct scripted_owner *owner, struct message *message, const struct request_header *asked, err status, const char *outcome)
+say(struct scripted_owner *owner, struct message *message, const struct wire_request_header *asked, err status, const char *outcome)
 {
-    struct reply_header header = {0};
-    struct row_outcome body = {0};
-    struct problem problem = {0};
+    struct wire_reply_header header = {0};
+    struct wire_row_outcome body = {0};
+    struct wire_problem problem = {0};
     owner->header.size = owner->body.size = 0;
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, asked->id);
@@ -101,7 +101,7 @@ say(struct scripted_owner *owner, struct message *message, const struct request_
 }
 
 static void
-retry(struct scripted_owner *owner, struct message *message, const struct request_header *asked, struct row_state *row)
+retry(struct scripted_owner *owner, struct message *message, const struct wire_request_header *asked, struct row_state *row)
 {
     row->asked++;
     owner->asked++;
@@ -131,7 +131,7 @@ retry(struct scripted_owner *owner, struct message *message, const struct reques
 }
 
 static struct row_state *
-row_of(struct scripted_owner *owner, const struct row *row)
+row_of(struct scripted_owner *owner, const struct wire_row *row)
 {
     int64_t seq = WIRE_HAS(row, row, seq) ? row->seq : 0;
     return seq > 0 && seq <= OWNER_ROWS ? &owner->rows[seq] : &owner->rows[0];
@@ -140,10 +140,10 @@ row_of(struct scripted_owner *owner, const struct row *row)
 static void
 answer(struct scripted_owner *owner, struct message *message)
 {
-    struct request_header asked;
-    struct row row;
-    struct row_edit edit;
-    struct row_discard discard;
+    struct wire_request_header asked;
+    struct wire_row row;
+    struct wire_row_edit edit;
+    struct wire_row_discard discard;
     struct err_text why = {""};
     cr_assert(wire_decode(&request_header_body, message_header(message), &asked, &why) == ERR_ok, "%s", why.text);
     enum op op = wire_op_find((const char *)asked.op.data, asked.op.size);

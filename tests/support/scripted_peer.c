@@ -43,7 +43,7 @@ struct plan {
 /* A request whose answer tarries. */
 struct kept {
     struct message message;
-    struct request_header header; /* borrows from the message */
+    struct wire_request_header header; /* borrows from the message */
     err status;
     bool is_there;
 };
@@ -82,9 +82,9 @@ struct scripted_peer {
 /* --- answers --- */
 
 static void
-send_reply(struct scripted_peer *peer, struct message *message, const struct request_header *asked, err status, struct slice body)
+send_reply(struct scripted_peer *peer, struct message *message, const struct wire_request_header *asked, err status, struct slice body)
 {
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, asked->id);
     if (WIRE_HAS(asked, request_header, again)) {
@@ -97,9 +97,9 @@ send_reply(struct scripted_peer *peer, struct message *message, const struct req
 }
 
 static void
-refuse(struct scripted_peer *peer, struct message *message, const struct request_header *asked, err status)
+refuse(struct scripted_peer *peer, struct message *message, const struct wire_request_header *asked, err status)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("the peer is told to refuse"));
     send_reply(peer, message, asked, status, arena_encode(&peer->arena, &problem_body, &problem));
 }
@@ -127,7 +127,7 @@ add(struct scripted_peer *peer, const struct id *id, enum op op, struct slice fr
 static struct slice
 stock_answer(struct scripted_peer *peer, const struct id *hold)
 {
-    struct stock_done done = {0};
+    struct wire_stock_done done = {0};
     WIRE_SET(&done, stock_done, levels, (struct wire_list){0});
     WIRE_SET(&done, stock_done, hold, *hold);
     return arena_encode(&peer->arena, &stock_done_body, &done);
@@ -165,13 +165,13 @@ do_stock(struct scripted_peer *peer, struct asked *ask, const void *body, struct
         code = ask->hold == HOLD_RELEASED ? ERR_hold_closed : ERR_ok;
         ask->hold = code == ERR_ok ? HOLD_OPEN : ask->hold;
     } else if (ask->op == OP_stock_commit) {
-        hold = ((const struct stock_commit *)body)->hold;
+        hold = ((const struct wire_stock_commit *)body)->hold;
         code = change_hold(peer, &hold, HOLD_OPEN, HOLD_COMMITTED);
     } else if (ask->op == OP_stock_release) {
-        hold = ((const struct stock_release *)body)->hold;
+        hold = ((const struct wire_stock_release *)body)->hold;
         code = change_hold(peer, &hold, HOLD_OPEN, HOLD_RELEASED);
     } else {
-        hold = ((const struct stock_return *)body)->hold;
+        hold = ((const struct wire_stock_return *)body)->hold;
         code = change_hold(peer, &hold, HOLD_COMMITTED, HOLD_RETURNED);
     }
     *answer = stock_answer(peer, &hold);
@@ -181,8 +181,8 @@ do_stock(struct scripted_peer *peer, struct asked *ask, const void *body, struct
 static struct slice
 charge_answer(struct scripted_peer *peer, const struct id *id, const struct id *order, const char *status)
 {
-    struct charge charge = {0};
-    struct money amount = {0};
+    struct wire_charge charge = {0};
+    struct wire_money amount = {0};
     WIRE_SET(&amount, money, amount, 1);
     WIRE_SET(&amount, money, currency, slice_of("BRL"));
     WIRE_SET(&charge, charge, id, *id);
@@ -201,8 +201,8 @@ charge_answer(struct scripted_peer *peer, const struct id *id, const struct id *
 static struct slice
 refund_answer(struct scripted_peer *peer, const struct id *id, const struct id *charge)
 {
-    struct refund refund = {0};
-    struct money amount = {0};
+    struct wire_refund refund = {0};
+    struct wire_money amount = {0};
     WIRE_SET(&amount, money, amount, 1);
     WIRE_SET(&amount, money, currency, slice_of("BRL"));
     WIRE_SET(&refund, refund, id, *id);
@@ -218,8 +218,8 @@ refund_answer(struct scripted_peer *peer, const struct id *id, const struct id *
 static struct slice
 card_answer(struct scripted_peer *peer, struct slice product)
 {
-    struct product_card card = {0};
-    struct money price = {0};
+    struct wire_product_card card = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, 700);
     WIRE_SET(&price, money, currency, slice_of("BRL"));
     WIRE_SET(&card, product_card, product, product);
@@ -235,7 +235,7 @@ card_answer(struct scripted_peer *peer, struct slice product)
 static struct slice
 buried_answer(struct scripted_peer *peer)
 {
-    struct dlq_buried buried = {0};
+    struct wire_dlq_buried buried = {0};
     WIRE_SET(&buried, dlq_buried, taken, 1);
     return arena_encode(&peer->arena, &dlq_buried_body, &buried);
 }
@@ -251,20 +251,20 @@ perform(struct scripted_peer *peer, struct asked *ask, const void *body, struct 
     case OP_stock_return:
         return do_stock(peer, ask, body, answer);
     case OP_payment_charge:
-        *answer = charge_answer(peer, &ask->id, &((const struct payment_charge *)body)->order, peer->charges);
+        *answer = charge_answer(peer, &ask->id, &((const struct wire_payment_charge *)body)->order, peer->charges);
         return ERR_ok;
     case OP_payment_cancel:
-        *answer = charge_answer(peer, &((const struct payment_cancel *)body)->charge, &((const struct payment_cancel *)body)->order,
-                                "cancelled");
+        *answer = charge_answer(peer, &((const struct wire_payment_cancel *)body)->charge,
+                                &((const struct wire_payment_cancel *)body)->order, "cancelled");
         return ERR_ok;
     case OP_payment_refund:
-        *answer = refund_answer(peer, &ask->id, &((const struct payment_refund *)body)->charge);
+        *answer = refund_answer(peer, &ask->id, &((const struct wire_payment_refund *)body)->charge);
         return ERR_ok;
     case OP_dlq_bury:
         *answer = buried_answer(peer);
         return ERR_ok;
     case OP_product_get:
-        *answer = card_answer(peer, ((const struct product_get *)body)->product);
+        *answer = card_answer(peer, ((const struct wire_product_get *)body)->product);
         return ERR_ok;
     default:
         return ERR_unavailable;
@@ -274,13 +274,14 @@ perform(struct scripted_peer *peer, struct asked *ask, const void *body, struct 
 /* --- events --- */
 
 static void
-answer_fetch(struct scripted_peer *peer, struct message *message, const struct request_header *asked, const struct fetch *fetch)
+answer_fetch(struct scripted_peer *peer, struct message *message, const struct wire_request_header *asked,
+             const struct wire_fetch *fetch)
 {
-    struct fetched fetched = {0};
+    struct wire_fetched fetched = {0};
     struct wire_list list = {0};
     struct wire_buffer elements = {0};
     for (size_t i = (size_t)fetch->position; i < peer->event_count && (int64_t)list.count < fetch->limit; i++) {
-        struct fetched_event event = {0};
+        struct wire_fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, peer->events[i].header);
         WIRE_SET(&event, fetched_event, body, peer->events[i].body);
         wire_list_add(&list, &fetched_event_body, &event, &elements);
@@ -306,8 +307,8 @@ publish(struct scripted_peer *peer, const char *topic, const struct told *told)
 static void
 publish_head(struct scripted_peer *peer)
 {
-    struct event_header header = {0};
-    struct head head = {0};
+    struct wire_event_header header = {0};
+    struct wire_head head = {0};
     struct told told;
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
@@ -328,7 +329,7 @@ publish_head(struct scripted_peer *peer)
 void
 scripted_peer_emit(struct scripted_peer *peer, enum event_type type, struct slice key, const void *body)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     char topic[128];
     pthread_mutex_lock(&peer->lock);
     cr_assert(peer->event_count < PEER_EVENTS_MAX);
@@ -351,7 +352,7 @@ scripted_peer_emit(struct scripted_peer *peer, enum event_type type, struct slic
 /* --- requests --- */
 
 static struct asked *
-note_ask(struct scripted_peer *peer, struct message *message, const struct request_header *header, enum op op)
+note_ask(struct scripted_peer *peer, struct message *message, const struct wire_request_header *header, enum op op)
 {
     bool again = WIRE_HAS(header, request_header, again) && header->again;
     struct asked *ask = find(peer, &header->id);
@@ -372,7 +373,7 @@ note_ask(struct scripted_peer *peer, struct message *message, const struct reque
 }
 
 static void
-keep(struct scripted_peer *peer, struct message *message, const struct request_header *header, err status)
+keep(struct scripted_peer *peer, struct message *message, const struct wire_request_header *header, err status)
 {
     cr_assert(!peer->kept.is_there, "one at a time");
     peer->kept = (struct kept){.message = *message, .header = *header, .status = status, .is_there = true};
@@ -391,7 +392,7 @@ answer_kept(struct scripted_peer *peer)
 static void
 answer(struct scripted_peer *peer, struct message *message)
 {
-    struct request_header header;
+    struct wire_request_header header;
     struct err_text why = {""};
     struct slice body = {0};
     cr_assert(wire_decode(&request_header_body, message_header(message), &header, &why) == ERR_ok, "%s", why.text);

@@ -135,11 +135,11 @@ get(struct memory *memory, struct slice product)
     return found;
 }
 
-static struct stock_level
+static struct wire_stock_level
 level_of(const struct tally *tally)
 {
     int64_t shown = tally->total < 0 ? 0 : tally->total;
-    struct stock_level level = {0};
+    struct wire_stock_level level = {0};
     WIRE_SET(&level, stock_level, product, slice_of(tally->product));
     WIRE_SET(&level, stock_level, on_hand, shown);
     WIRE_SET(&level, stock_level, reserved, 0);
@@ -152,8 +152,8 @@ level_of(const struct tally *tally)
 static void
 emit(struct batch *batch, const struct tally *tally, const struct item *cause)
 {
-    struct stock_level level = level_of(tally);
-    struct stock_alarm alarm = {0};
+    struct wire_stock_level level = level_of(tally);
+    struct wire_stock_alarm alarm = {0};
     WIRE_SET(&alarm, stock_alarm, product, level.product);
     WIRE_SET(&alarm, stock_alarm, on_hand, level.on_hand);
     WIRE_SET(&alarm, stock_alarm, reserved, 0);
@@ -187,12 +187,12 @@ change(struct toy *toy, struct batch *batch, struct slice product, int64_t delta
 }
 
 /* stock.adjust is answered with the level in a list of one; its bytes live until the next call. */
-static struct stock_done
+static struct wire_stock_done
 done_of(struct toy *toy, const struct tally *tally)
 {
-    struct stock_level level = level_of(tally);
+    struct wire_stock_level level = level_of(tally);
     struct wire_list levels = {0};
-    struct stock_done done = {0};
+    struct wire_stock_done done = {0};
     toy->list.size = 0;
     wire_list_add(&levels, &stock_level_body, &level, &toy->list);
     wire_list_end(&levels, &toy->list);
@@ -212,13 +212,13 @@ kill_process(void)
 /* --- requests --- */
 
 static void
-ask_factory(struct batch *batch, struct item *item, const struct stock_adjust *adjust)
+ask_factory(struct batch *batch, struct item *item, const struct wire_stock_adjust *adjust)
 {
     cr_assert(ask_count < TOY_ASKS_MAX);
     struct asked *asked = &asks[ask_count++];
     *asked = (struct asked){.waiter = item_defer(batch, item), .delta = adjust->delta};
     snprintf(asked->product, sizeof asked->product, "%.*s", (int)adjust->product.size, (const char *)adjust->product.data);
-    struct factory_get get = {0};
+    struct wire_factory_get get = {0};
     WIRE_SET(&get, factory_get, id, item->id);
     batch_ask(batch, &(struct ask){.actor = "factory",
                                    .op = OP_factory_get,
@@ -237,7 +237,7 @@ run_nothing(void *memory)
 }
 
 static void
-work(struct batch *batch, struct item *item, const struct stock_adjust *adjust)
+work(struct batch *batch, struct item *item, const struct wire_stock_adjust *adjust)
 {
     struct asked *asked = calloc(1, sizeof *asked);
     cr_assert(asked != NULL);
@@ -257,7 +257,7 @@ letter_of(const struct batch *batch, struct slice product)
 static void
 bury(struct batch *batch, struct slice product)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, letter_of(batch, product));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_call_failed)));
@@ -275,7 +275,7 @@ bury(struct batch *batch, struct slice product)
 static void
 handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
 {
-    const struct stock_adjust *adjust = item->body;
+    const struct wire_stock_adjust *adjust = item->body;
     struct slice reason = WIRE_HAS(adjust, stock_adjust, reason) ? adjust->reason : (struct slice){0};
     const struct tally *tally = get(&toy->working, adjust->product);
     if (is_text(reason, "mute")) {
@@ -313,11 +313,11 @@ handle_adjust(struct toy *toy, struct batch *batch, struct item *item)
     } else {
         tally = change(toy, batch, adjust->product, adjust->delta, item);
     }
-    struct stock_done done = done_of(toy, tally);
+    struct wire_stock_done done = done_of(toy, tally);
     if (is_text(reason, "unsaid")) {
         WIRE_SET(&done, stock_done, expires, INT64_MAX);
     } else if (is_text(reason, "hidden")) {
-        struct stock_level level = level_of(tally);
+        struct wire_stock_level level = level_of(tally);
         WIRE_SET(&level, stock_level, incoming, -1);
         batch_emit(batch, EVENT_stock_changed, adjust->product, &level, item);
     }
@@ -335,13 +335,13 @@ handle_request(struct toy *toy, struct batch *batch, struct item *item)
         item_refuse(batch, item, ERR_not_implemented, "a toy does not do %s", wire_ops[item->op].name);
         return;
     }
-    const struct stock_get *get_body = item->body;
+    const struct wire_stock_get *get_body = item->body;
     const struct tally *tally = find(&toy->working, get_body->product);
     if (tally == NULL) {
         item_refuse(batch, item, ERR_unknown_product, "there is none");
         return;
     }
-    struct stock_level level = level_of(tally);
+    struct wire_stock_level level = level_of(tally);
     level.version = is_text(get_body->product, "unsaid") ? -1 : level.version;
     item_answer(batch, item, &level);
 }
@@ -358,11 +358,11 @@ handle_outcome(struct toy *toy, struct batch *batch, struct item *item)
         return;
     }
     if (item->status != ERR_ok) {
-        waiter_refuse(batch, &waiter, item->status, item->body == NULL ? &(struct problem){0} : item->body);
+        waiter_refuse(batch, &waiter, item->status, item->body == NULL ? &(struct wire_problem){0} : item->body);
         return;
     }
     const struct tally *tally = change(toy, batch, slice_of(asked->product), asked->delta, item);
-    struct stock_done done = done_of(toy, tally);
+    struct wire_stock_done done = done_of(toy, tally);
     waiter_answer(batch, &waiter, &done);
 }
 
@@ -374,7 +374,7 @@ handle_event(struct toy *toy, struct batch *batch, struct item *item)
     if (item->event != EVENT_factory_produced) {
         return;
     }
-    const struct factory_fact *fact = item->body;
+    const struct wire_factory_fact *fact = item->body;
     if (is_text(fact->product, "kills")) {
         kill_process();
     }
@@ -411,7 +411,7 @@ count_heads(const struct batch *batch)
         if (item->kind != ITEM_HEAD) {
             continue;
         }
-        const struct head *head = item->body;
+        const struct wire_head *head = item->body;
         if (is_text(item->header->source, "factory/0")) {
             heads.count++;
             heads.seq = item->header->seq;
@@ -445,7 +445,7 @@ handle_item(struct toy *toy, struct batch *batch, struct item *item)
         }
         (void)change(toy, batch, item->key, 1, item);
         if (is_text(item->key, "hidden") && !atomic_load(&is_healed)) {
-            batch_emit(batch, EVENT_stock_changed, item->key, &(struct stock_level){0}, item);
+            batch_emit(batch, EVENT_stock_changed, item->key, &(struct wire_stock_level){0}, item);
         }
         break;
     case ITEM_CALL:
@@ -469,7 +469,7 @@ needs_room(const struct batch *batch)
     bool needs = false;
     for (size_t i = 0; i < batch->count && !atomic_load(&has_room); i++) {
         const struct item *item = &batch->items[i];
-        const struct stock_adjust *adjust = item->kind == ITEM_REQUEST && item->op == OP_stock_adjust ? item->body : NULL;
+        const struct wire_stock_adjust *adjust = item->kind == ITEM_REQUEST && item->op == OP_stock_adjust ? item->body : NULL;
         needs = needs || (adjust != NULL && WIRE_HAS(adjust, stock_adjust, reason) && is_text(adjust->reason, "full"));
     }
     return needs;

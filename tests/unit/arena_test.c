@@ -96,13 +96,13 @@ Test(arena, copies_bytes)
 Test(arena, encodes_bodies_that_stay)
 {
     struct arena arena = {0};
-    struct stock_get first = {0};
-    struct stock_get second = {0};
+    struct wire_stock_get first = {0};
+    struct wire_stock_get second = {0};
     WIRE_SET(&first, stock_get, product, slice_of("donut"));
     WIRE_SET(&second, stock_get, product, slice_of("bagel"));
     struct slice one = arena_encode(&arena, &stock_get_body, &first);
     struct slice other = arena_encode(&arena, &stock_get_body, &second);
-    struct stock_get read;
+    struct wire_stock_get read;
     struct err_text why = {""};
     cr_assert(wire_decode(&stock_get_body, one, &read, &why) == ERR_ok, "%s", why.text);
     cr_expect(slice_equal(read.product, slice_of("donut")));

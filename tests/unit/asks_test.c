@@ -81,8 +81,8 @@ stop(struct stage *stage)
 static struct id
 ask(struct stage *stage, struct id id, bool again, void *context)
 {
-    struct request_header header = {0};
-    struct factory_get body = {0};
+    struct wire_request_header header = {0};
+    struct wire_factory_get body = {0};
     WIRE_SET(&header, request_header, v, WIRE_VERSION);
     WIRE_SET(&header, request_header, id, id);
     WIRE_SET(&header, request_header, op, slice_of("factory.get"));
@@ -108,7 +108,7 @@ take_request(struct stage *stage)
 static void
 answer_as(struct stage *stage, struct message *request, const struct id *id, bool again, const char *status)
 {
-    struct reply_header header = {0};
+    struct wire_reply_header header = {0};
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, *id);
     WIRE_SET(&header, reply_header, again, again);

@@ -20,7 +20,7 @@ static void
 expect_attempt(const struct calls *calls, int number, int64_t time_ms, const char *error)
 {
     struct wire_list past = calls->past;
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     for (int i = 0; i <= number; i++) {
         cr_assert(wire_list_next(&past, &letter_attempt_body, &attempt), "there is no attempt %d", number);
     }

@@ -26,7 +26,7 @@ struct stub {
 /* A request as the stub got it; the slices of its header live in `message`. */
 struct taken {
     struct message message;
-    struct request_header header;
+    struct wire_request_header header;
 };
 
 static void
@@ -74,7 +74,7 @@ stub_say(struct stub *stub, struct taken *taken, const struct id *id, err status
 {
     struct wire_buffer header = {0};
     struct wire_buffer body = {0};
-    struct reply_header reply = {0};
+    struct wire_reply_header reply = {0};
     WIRE_SET(&reply, reply_header, v, WIRE_VERSION);
     WIRE_SET(&reply, reply_header, id, *id);
     WIRE_SET(&reply, reply_header, status, slice_of(err_symbol(status)));
@@ -83,14 +83,14 @@ stub_say(struct stub *stub, struct taken *taken, const struct id *id, err status
     }
     wire_encode(&reply_header_body, &reply, &header);
     if (status == ERR_ok) {
-        struct pong pong = {0};
+        struct wire_pong pong = {0};
         WIRE_SET(&pong, pong, actor, slice_of("stub"));
         WIRE_SET(&pong, pong, shard, 0);
         WIRE_SET(&pong, pong, of, 1);
         WIRE_SET(&pong, pong, version, slice_of("1"));
         wire_encode(&pong_body, &pong, &body);
     } else {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of("the stub says no"));
         wire_encode(&problem_body, &problem, &body);
     }
@@ -115,7 +115,7 @@ client_of(const char *endpoints)
     return client;
 }
 
-static const struct nothing no_fields;
+static const struct wire_nothing no_fields;
 
 static struct larder_request
 ping(void)
@@ -152,7 +152,7 @@ Test(client, brings_the_answer_and_the_tag)
     cr_expect_geq(taken.header.deadline, link_utc_ms());
     stub_answer(&stub, &taken, ERR_ok);
     struct larder_reply reply = must_receive(client);
-    struct pong pong;
+    struct wire_pong pong;
     cr_expect_eq(reply.status, ERR_ok);
     cr_expect_eq(reply.tag, 7);
     cr_expect_eq(reply.attempts, 1);
@@ -442,7 +442,7 @@ Test(client, does_not_send_what_no_actor_would_take)
     struct err_text why = {""};
     const char *endpoint = "inproc://nobody";
     cr_assert_eq(larder_client_create(&endpoint, 1, &client, &why), ERR_ok, "%s", why.text);
-    struct sales_checkout checkout = {0};
+    struct wire_sales_checkout checkout = {0};
     WIRE_SET(&checkout, sales_checkout, quantity, -1);
     struct larder_request request = {.op = OP_sales_checkout, .body = &checkout};
     cr_expect_eq(larder_client_call(client, &request, &reply), ERR_invalid_field);
@@ -460,14 +460,14 @@ Test(client, does_not_send_what_no_actor_would_take)
 
 Test(client, routes_by_the_product_of_the_body_or_of_its_first_line)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     int shard = -1;
     WIRE_SET(&get, stock_get, product, slice_of("donut"));
     cr_assert_eq(larder_route(OP_stock_get, &get, 3, &shard, NULL), ERR_ok);
     cr_expect_eq(shard, wire_shard_of(slice_of("donut"), 3));
     struct wire_buffer bytes = {0};
-    struct stock_take take = {0};
-    struct stock_line line = {0};
+    struct wire_stock_take take = {0};
+    struct wire_stock_line line = {0};
     struct wire_list lines = {0};
     WIRE_SET(&line, stock_line, product, slice_of("bagel"));
     WIRE_SET(&line, stock_line, quantity, 1);
@@ -476,7 +476,7 @@ Test(client, routes_by_the_product_of_the_body_or_of_its_first_line)
     WIRE_SET(&take, stock_take, lines, lines);
     cr_assert_eq(larder_route(OP_stock_take, &take, 3, &shard, NULL), ERR_ok);
     cr_expect_eq(shard, wire_shard_of(slice_of("bagel"), 3));
-    struct stock_commit commit = {0};
+    struct wire_stock_commit commit = {0};
     struct err_text why = {""};
     WIRE_SET(&commit, stock_commit, hold, id_new());
     cr_expect_eq(larder_route(OP_stock_commit, &commit, 3, &shard, &why), ERR_invalid_field);

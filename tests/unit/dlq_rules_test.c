@@ -52,7 +52,7 @@ encode(const struct wire_body *body, const void *values, size_t place)
 static struct slice
 a_header(void)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, 1);
     WIRE_SET(&header, event_header, id, id_of_bytes("e", 1));
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -67,17 +67,17 @@ a_header(void)
 static struct slice
 a_fact(int64_t quantity)
 {
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_of_bytes("p", 1));
     WIRE_SET(&fact, factory_fact, product, slice_of("donut"));
     WIRE_SET(&fact, factory_fact, quantity, quantity);
     return encode(&factory_fact_body, &fact, 1);
 }
 
-static struct burial
+static struct wire_burial
 a_burial(const char *kind)
 {
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     WIRE_SET(&burial, burial, letter, id_of_bytes("l", 1));
     WIRE_SET(&burial, burial, kind, slice_of(kind));
     WIRE_SET(&burial, burial, destination, slice_of("stock/0"));
@@ -88,10 +88,10 @@ a_burial(const char *kind)
     return burial;
 }
 
-static struct burial
+static struct wire_burial
 an_event(void)
 {
-    struct burial burial = a_burial("event");
+    struct wire_burial burial = a_burial("event");
     WIRE_SET(&burial, burial, source, slice_of("factory/0"));
     WIRE_SET(&burial, burial, seq, 12);
     WIRE_SET(&burial, burial, header, a_header());
@@ -107,7 +107,7 @@ ParameterizedTestParameters(dlq_rules, a_burial_does)
 ParameterizedTest(struct effect_case *row, dlq_rules, a_burial_does)
 {
     struct dlq_letter known = {.state = row->state, .attempts = row->known_attempts};
-    struct burial burial = row->is_whole ? an_event() : a_burial("event");
+    struct wire_burial burial = row->is_whole ? an_event() : a_burial("event");
     burial.attempts = row->attempts;
     if (row->is_settled) {
         WIRE_SET(&burial, burial, settled, true);
@@ -171,20 +171,20 @@ static struct check_case check_cases[] = {
 
 #define WIRE_CLEAR(pointer, body_name, field_name) ((pointer)->has &= ~(UINT64_C(1) << body_name##_BIT_##field_name))
 
-static struct burial
+static struct wire_burial
 a_call(void)
 {
-    struct burial burial = a_burial("call");
+    struct wire_burial burial = a_burial("call");
     WIRE_SET(&burial, burial, owner, slice_of("call"));
     WIRE_SET(&burial, burial, due_key, slice_of("k"));
     return burial;
 }
 
-static struct burial
+static struct wire_burial
 with_fault(enum fault fault)
 {
     static const uint8_t rubbish[] = {0xc1, 0xff, 0x00};
-    struct burial burial = fault >= CALL_WITHOUT_OWNER ? a_call() : an_event();
+    struct wire_burial burial = fault >= CALL_WITHOUT_OWNER ? a_call() : an_event();
     switch (fault) {
     case KIND_UNKNOWN:
         burial.kind = slice_of("parcel");
@@ -257,8 +257,8 @@ ParameterizedTestParameters(dlq_rules, a_burial_is_checked)
 
 ParameterizedTest(struct check_case *row, dlq_rules, a_burial_is_checked)
 {
-    struct burial burial = with_fault(row->fault);
-    struct event_header header;
+    struct wire_burial burial = with_fault(row->fault);
+    struct wire_event_header header;
     struct err_text why = {""};
     err code = dlq_rules_check_burial(&burial, 3, &header, &why);
     cr_expect(code == row->code, "fault %d: %s, %s", (int)row->fault, err_symbol(code), why.text);
@@ -305,11 +305,11 @@ Test(dlq_rules, quantity_is_units)
 
 Test(dlq_rules, lines_are_summed)
 {
-    struct stock_take take = {0};
+    struct wire_stock_take take = {0};
     struct wire_list lines = {0};
     struct wire_buffer bytes = {0};
     for (int64_t quantity = 1; quantity <= 3; quantity++) {
-        struct stock_line line = {0};
+        struct wire_stock_line line = {0};
         WIRE_SET(&line, stock_line, product, slice_of("donut"));
         WIRE_SET(&line, stock_line, quantity, quantity);
         wire_list_add(&lines, &stock_line_body, &line, &bytes);
@@ -322,8 +322,8 @@ Test(dlq_rules, lines_are_summed)
 
 Test(dlq_rules, money_is_amount_and_currency)
 {
-    struct sales_product product = {0};
-    struct money price = {0};
+    struct wire_sales_product product = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, 19900);
     WIRE_SET(&price, money, currency, slice_of("KRW"));
     WIRE_SET(&product, sales_product, product, slice_of("donut"));

@@ -13,7 +13,7 @@ static struct arena arena;
 static struct slice
 a_fact(int64_t quantity)
 {
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, id_of_bytes("p", 1));
     WIRE_SET(&fact, factory_fact, product, slice_of("donut"));
     WIRE_SET(&fact, factory_fact, quantity, quantity);
@@ -23,11 +23,11 @@ a_fact(int64_t quantity)
 static struct slice
 a_take(void)
 {
-    struct stock_take take = {0};
+    struct wire_stock_take take = {0};
     struct wire_list lines = {0};
     struct wire_buffer bytes = {0};
     for (int64_t quantity = 1; quantity <= 2; quantity++) {
-        struct stock_line line = {0};
+        struct wire_stock_line line = {0};
         WIRE_SET(&line, stock_line, product, slice_of("donut"));
         WIRE_SET(&line, stock_line, quantity, quantity);
         wire_list_add(&lines, &stock_line_body, &line, &bytes);
@@ -42,7 +42,7 @@ a_take(void)
 static struct slice
 a_product(void)
 {
-    struct sales_product product = {0};
+    struct wire_sales_product product = {0};
     WIRE_SET(&product, sales_product, product, slice_of("donut"));
     WIRE_SET(&product, sales_product, on_hand, 3);
     WIRE_SET(&product, sales_product, reserved, 0);
@@ -55,7 +55,7 @@ a_product(void)
 static struct slice
 a_production(void)
 {
-    struct production production = {0};
+    struct wire_production production = {0};
     WIRE_SET(&production, production, id, id_of_bytes("p", 1));
     WIRE_SET(&production, production, product, slice_of("donut"));
     WIRE_SET(&production, production, quantity, 10);
@@ -72,7 +72,7 @@ static const char *
 shown(const struct wire_body *body, struct slice frame)
 {
     static char text[8192];
-    struct letter_field line;
+    struct wire_letter_field line;
     size_t used = 0;
     struct wire_list lines = dlq_text_fields(body, frame, &arena);
     text[0] = '\0';
@@ -89,7 +89,7 @@ changes_of(const char *const *pairs, size_t count)
     struct wire_list changes = {0};
     struct wire_buffer bytes = {0};
     for (size_t i = 0; i < count; i++) {
-        struct letter_field line = {0};
+        struct wire_letter_field line = {0};
         WIRE_SET(&line, letter_field, name, slice_of(pairs[2 * i]));
         WIRE_SET(&line, letter_field, value, slice_of(pairs[2 * i + 1]));
         wire_list_add(&changes, &letter_field_body, &line, &bytes);
@@ -164,7 +164,7 @@ Test(dlq_text, cuts_what_is_long_and_counts_what_is_much)
     }
     snprintf(&json[used], sizeof json - used, "}");
     struct wire_list lines = dlq_text_fields(NULL, slice_of(json), &arena);
-    struct letter_field line;
+    struct wire_letter_field line;
     cr_expect_eq(lines.count, 64);
     cr_assert(wire_list_next(&lines, &letter_field_body, &line));
     cr_expect_eq(line.value.size, 4096);

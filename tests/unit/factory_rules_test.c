@@ -56,7 +56,7 @@ ParameterizedTest(struct amount_case *row, factory_rules, amount)
 
 Test(factory_rules, an_alarm_is_stale_until_stock_has_the_last_fact)
 {
-    struct stock_alarm alarm = {.factory_seq = 7};
+    struct wire_stock_alarm alarm = {.factory_seq = 7};
     cr_expect(factory_alarm_is_stale(8, &alarm));
     cr_expect_not(factory_alarm_is_stale(7, &alarm));
     cr_expect_not(factory_alarm_is_stale(6, &alarm));
@@ -65,7 +65,7 @@ Test(factory_rules, an_alarm_is_stale_until_stock_has_the_last_fact)
 
 Test(factory_rules, a_level_takes_what_the_answer_leaves_out_as_nothing)
 {
-    struct stock_level bare = {.available = 3, .on_hand = 4, .incoming = 2, .order_up_to = 99, .lot = 99};
+    struct wire_stock_level bare = {.available = 3, .on_hand = 4, .incoming = 2, .order_up_to = 99, .lot = 99};
     struct factory_level level = factory_level_of_stock(&bare);
     cr_expect_eq(level.order_up_to, 0);
     cr_expect_eq(level.lot, 1);

@@ -70,8 +70,8 @@ answer(void *raw, struct message *message, const char *status, const struct wire
 {
     struct wire_buffer head = {0};
     struct wire_buffer frame = {0};
-    struct request_header request;
-    struct reply_header header = {0};
+    struct wire_request_header request;
+    struct wire_reply_header header = {0};
     struct err_text why;
     cr_assert_eq(wire_decode(&request_header_body, message_header(message), &request, &why), ERR_ok, "%s", why.text);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
@@ -90,7 +90,7 @@ answer(void *raw, struct message *message, const char *status, const struct wire
 static void
 play_keys(void *raw, struct message *message)
 {
-    struct user_key_set set = {0};
+    struct wire_user_key_set set = {0};
     struct wire_list list = {0};
     struct wire_buffer elements = {0};
     const struct token_key *keys[] = {&key, &stranger};
@@ -99,7 +99,7 @@ play_keys(void *raw, struct message *message)
         return;
     }
     for (int i = 0; i < (atomic_load(&knows_stranger) ? 2 : 1); i++) {
-        struct user_key told = {0};
+        struct wire_user_key told = {0};
         WIRE_SET(&told, user_key, kid, slice_of(keys[i]->kid));
         WIRE_SET(&told, user_key, pem, slice_of(keys[i]->public_pem));
         if (i == 1 && atomic_load(&retired_ms) != 0) {
@@ -117,11 +117,11 @@ play_keys(void *raw, struct message *message)
 static void
 see(struct message *message)
 {
-    struct request_header header;
+    struct wire_request_header header;
     struct err_text why;
-    struct dlq_hand_over order;
-    struct product_put put;
-    struct payment_webhook webhook;
+    struct wire_dlq_hand_over order;
+    struct wire_product_put put;
+    struct wire_payment_webhook webhook;
     cr_assert_eq(wire_decode(&request_header_body, message_header(message), &header, &why), ERR_ok, "%s", why.text);
     seen = (struct seen){.id = header.id, .version = -1};
     seen.has_role = WIRE_HAS(&header, request_header, role);
@@ -149,11 +149,11 @@ see(struct message *message)
 static void
 answer_card(void *raw, struct message *message)
 {
-    struct product_card card = {0};
+    struct wire_product_card card = {0};
     WIRE_SET(&card, product_card, product, slice_of("burger-1"));
     WIRE_SET(&card, product_card, name, slice_of("Burger"));
     WIRE_SET(&card, product_card, category, slice_of("burger"));
-    struct money price = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, 2500);
     WIRE_SET(&price, money, currency, slice_of("BRL"));
     WIRE_SET(&card, product_card, price, price);
@@ -167,7 +167,7 @@ answer_card(void *raw, struct message *message)
 static void
 answer_order(void *raw, struct message *message)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("no"));
     if (strcmp(seen.op, "order.place") == 0) {
         WIRE_SET(&problem, problem, product, slice_of("burger-1"));
@@ -186,10 +186,10 @@ answer_order(void *raw, struct message *message)
 static void
 play(int number, void *raw, struct message *message)
 {
-    struct problem problem = {0};
-    struct payment_noted noted = {0};
+    struct wire_problem problem = {0};
+    struct wire_payment_noted noted = {0};
     WIRE_SET(&problem, problem, detail, slice_of("seen"));
-    struct request_header header;
+    struct wire_request_header header;
     struct err_text why;
     cr_assert_eq(wire_decode(&request_header_body, message_header(message), &header, &why), ERR_ok);
     if (slice_equal(header.op, slice_of("user.keys"))) {

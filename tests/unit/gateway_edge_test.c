@@ -124,7 +124,7 @@ Test(gateway_trace, makes_valid_ones)
 Test(gateway_problem, says_what_a_program_needs)
 {
     struct wire_buffer out = {0};
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     struct id id = {{0}};
     WIRE_SET(&problem, problem, detail, slice_of("donut: 5 asked, 2 there"));
     WIRE_SET(&problem, problem, product, slice_of("donut"));
@@ -221,9 +221,9 @@ Test(gateway_page, is_one_shape_whatever_the_reply_calls_it)
     struct wire_buffer out = {0};
     struct wire_buffer elements = {0};
     struct page page = {0};
-    struct stock_levels levels = {0};
+    struct wire_stock_levels levels = {0};
     struct wire_list list = {0};
-    struct stock_level level = {0};
+    struct wire_stock_level level = {0};
     WIRE_SET(&level, stock_level, product, slice_of("donut"));
     WIRE_SET(&level, stock_level, on_hand, 3);
     WIRE_SET(&level, stock_level, reserved, 0);

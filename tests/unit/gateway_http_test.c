@@ -42,8 +42,8 @@ answer(void *raw, struct message *message, const char *status, const struct wire
 {
     struct wire_buffer head = {0};
     struct wire_buffer frame = {0};
-    struct request_header request;
-    struct reply_header header = {0};
+    struct wire_request_header request;
+    struct wire_reply_header header = {0};
     struct err_text why;
     cr_assert_eq(wire_decode(&request_header_body, message_header(message), &request, &why), ERR_ok, "%s", why.text);
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
@@ -61,10 +61,10 @@ answer(void *raw, struct message *message, const char *status, const struct wire
 }
 
 static void
-answer_receipt(void *raw, struct message *message, const struct sales_checkout *checkout)
+answer_receipt(void *raw, struct message *message, const struct wire_sales_checkout *checkout)
 {
-    struct request_header request;
-    struct sales_receipt receipt = {0};
+    struct wire_request_header request;
+    struct wire_sales_receipt receipt = {0};
     struct err_text why;
     cr_assert_eq(wire_decode(&request_header_body, message_header(message), &request, &why), ERR_ok);
     WIRE_SET(&receipt, sales_receipt, id, request.id);
@@ -79,7 +79,7 @@ answer_receipt(void *raw, struct message *message, const struct sales_checkout *
 static void
 play_sales(void *raw, struct message *message)
 {
-    struct sales_checkout checkout;
+    struct wire_sales_checkout checkout;
     struct err_text why;
     cr_assert_eq(wire_decode(&sales_checkout_body, message_body(message), &checkout, &why), ERR_ok, "%s", why.text);
     if (slice_equal(checkout.product, slice_of("hold")) && !is_holding) {
@@ -90,13 +90,13 @@ play_sales(void *raw, struct message *message)
         return;
     }
     if (slice_equal(checkout.product, slice_of("free")) && is_holding) {
-        struct sales_checkout first = {0};
+        struct wire_sales_checkout first = {0};
         answer_receipt(raw, &held, &first);
         message_fini(&held);
         is_holding = false;
     }
     if (slice_equal(checkout.product, slice_of("gone"))) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of("gone: 1 asked, 0 there"));
         WIRE_SET(&problem, problem, available, 0);
         answer(raw, message, "out_of_stock", &problem_body, &problem);
@@ -109,8 +109,8 @@ play_sales(void *raw, struct message *message)
 static void
 play_stock(void *raw, struct message *message, int shard)
 {
-    struct stock_list request;
-    struct stock_levels reply = {0};
+    struct wire_stock_list request;
+    struct wire_stock_levels reply = {0};
     struct wire_list list = {0};
     struct wire_buffer elements = {0};
     struct err_text why;
@@ -119,7 +119,7 @@ play_stock(void *raw, struct message *message, int shard)
     int64_t limit = WIRE_HAS(&request, stock_list, limit) ? request.limit : 100;
     int first = WIRE_HAS(&request, stock_list, after) ? request.after.data[1] - '0' + 1 : 0;
     for (int i = first; i < 3 && i - first < limit; i++) {
-        struct stock_level level = {0};
+        struct wire_stock_level level = {0};
         name[1] = (char)('0' + i);
         WIRE_SET(&level, stock_level, product, slice_of(name));
         WIRE_SET(&level, stock_level, on_hand, 1);
@@ -140,12 +140,12 @@ play_stock(void *raw, struct message *message, int shard)
 static void
 play_dlq(void *raw, struct message *message)
 {
-    struct dlq_hand_over order;
-    struct letter letter = {0};
+    struct wire_dlq_hand_over order;
+    struct wire_letter letter = {0};
     struct err_text why;
     cr_assert_eq(wire_decode(&dlq_hand_over_body, message_body(message), &order, &why), ERR_ok, "%s", why.text);
     if (slice_equal(order.op, slice_of("stock.count"))) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of("there are too many letters"));
         WIRE_SET(&problem, problem, letter, id_derive(&order.request, "letter/request"));
         answer(raw, message, "overloaded", &problem_body, &problem);

@@ -80,8 +80,8 @@ ParameterizedTest(struct refused *row, gateway_json, refuses_by_name)
 Test(gateway_json, becomes_what_the_wire_takes)
 {
     struct wire_buffer frame = {0};
-    struct stock_take take;
-    struct stock_line line;
+    struct wire_stock_take take;
+    struct wire_stock_line line;
     struct slice text =
         slice_of("{\"lines\":[{\"quantity\":2,\"product\":\"a\"},{\"product\":\"b\",\"quantity\":3}],\"reference\":\"n\xc2\xba 7\"}");
     cr_assert_eq(read_as(&stock_take_body, NULL, text), ERR_ok, "%s", why.text);
@@ -122,7 +122,7 @@ Test(gateway_json, writes_text_that_any_reader_takes)
 
 Test(gateway_json, writes_the_extremes_of_numbers)
 {
-    struct stock_level level = {0};
+    struct wire_stock_level level = {0};
     WIRE_SET(&level, stock_level, version, INT64_MAX);
     WIRE_SET(&level, stock_level, on_hand, INT64_MIN);
     WIRE_SET(&level, stock_level, reserved, 0);
@@ -197,7 +197,7 @@ Test(gateway_json, lets_an_increase_only_add)
 
 Test(gateway_json, makes_one_line_of_a_products_hold)
 {
-    struct stock_line line;
+    struct wire_stock_line line;
     json_reader_begin(&reader, &stock_reserve_body, &value, routes[ROUTE_product_hold].names);
     cr_assert_eq(json_reader_text(&reader, slice_of("product"), slice_of("donut"), &why), ERR_ok, "%s", why.text);
     cr_assert_eq(json_reader_end(&reader, &why), ERR_invalid_field);
@@ -265,7 +265,7 @@ Test(gateway_json, writes_times_that_it_reads)
 Test(gateway_json, takes_a_nested_map)
 {
     struct wire_buffer frame = {0};
-    struct dlq_start start;
+    struct wire_dlq_start start;
     struct slice text =
         slice_of("{\"filter\":{\"state\":\"dead\",\"destination\":\"stock/0\",\"older_than_ms\":5},\"rate\":10,\"canary\":2}");
     cr_assert_eq(read_as(&dlq_start_body, NULL, text), ERR_ok, "%s", why.text);

@@ -12,7 +12,7 @@
 
 union any_body {
     uint64_t has;
-#define BODY(body_name, growth, doc) struct body_name of_##body_name;
+#define BODY(body_name, growth, doc) struct wire_##body_name of_##body_name;
 #include "bodies.def"
 };
 

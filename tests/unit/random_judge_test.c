@@ -25,8 +25,8 @@ static void
 refuse_unread(struct request *request)
 {
     static const struct id zero;
-    struct reply_header header = {0};
-    struct problem problem = {0};
+    struct wire_reply_header header = {0};
+    struct wire_problem problem = {0};
     struct wire_buffer frames[2] = {0};
     WIRE_SET(&header, reply_header, v, WIRE_VERSION);
     WIRE_SET(&header, reply_header, id, zero);

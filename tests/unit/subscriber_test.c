@@ -26,7 +26,7 @@ struct source {
 
 struct asked {
     struct message message;
-    struct request_header header;
+    struct wire_request_header header;
 };
 
 static void
@@ -77,7 +77,7 @@ static struct id told_id;
 static void
 event_frames(const char *type, const char *key, const struct id *incarnation, int64_t seq, struct wire_buffer frames[2])
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     struct id id = id_is_zero(&told_id) ? id_new() : told_id;
     if (!id_is_zero(&told_chain)) {
         WIRE_SET(&header, event_header, chain, told_chain);
@@ -91,7 +91,7 @@ event_frames(const char *type, const char *key, const struct id *incarnation, in
     WIRE_SET(&header, event_header, key, slice_of(key));
     WIRE_SET(&header, event_header, time, 1);
     wire_encode(&event_header_body, &header, &frames[0]);
-    struct head head = {0};
+    struct wire_head head = {0};
     struct wire_list none = {0};
     WIRE_SET(&head, head, head, seq);
     WIRE_SET(&head, head, oldest, 1);
@@ -135,7 +135,7 @@ static void
 source_reply(struct source *source, struct asked *asked, const char *status, const struct wire_buffer *body)
 {
     struct wire_buffer header = {0};
-    struct reply_header reply = {0};
+    struct wire_reply_header reply = {0};
     WIRE_SET(&reply, reply_header, v, WIRE_VERSION);
     WIRE_SET(&reply, reply_header, id, asked->header.id);
     WIRE_SET(&reply, reply_header, status, slice_of(status));
@@ -149,17 +149,17 @@ static void
 source_refuse(struct source *source, struct asked *asked, err status)
 {
     struct wire_buffer body = {0};
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("the source says no"));
     wire_encode(&problem_body, &problem, &body);
     source_reply(source, asked, err_symbol(status), &body);
     wire_buffer_fini(&body);
 }
 
-static struct fetch
+static struct wire_fetch
 must_be_fetch(struct asked *asked)
 {
-    struct fetch fetch;
+    struct wire_fetch fetch;
     cr_assert(slice_equal(asked->header.op, slice_of("any.fetch")));
     cr_assert_eq(wire_decode(&fetch_body, message_body(&asked->message), &fetch, NULL), ERR_ok);
     return fetch;
@@ -174,7 +174,7 @@ source_page(struct source *source, struct asked *asked, int64_t from, int64_t to
     struct wire_list list = {0};
     for (int64_t seq = from; seq <= to; seq++) {
         struct wire_buffer frames[2] = {{0}, {0}};
-        struct fetched_event fetched = {0};
+        struct wire_fetched_event fetched = {0};
         event_frames("stock.out", "donut", &ours, seq, frames);
         WIRE_SET(&fetched, fetched_event, header, wire_buffer_slice(&frames[0]));
         WIRE_SET(&fetched, fetched_event, body, wire_buffer_slice(&frames[1]));
@@ -183,7 +183,7 @@ source_page(struct source *source, struct asked *asked, int64_t from, int64_t to
         wire_buffer_fini(&frames[1]);
     }
     wire_list_end(&list, &elements);
-    struct fetched page = {0};
+    struct wire_fetched page = {0};
     WIRE_SET(&page, fetched, incarnation, ours);
     WIRE_SET(&page, fetched, head, head);
     WIRE_SET(&page, fetched, events, list);
@@ -240,7 +240,7 @@ level_at(struct source *source, int64_t position)
     struct larder_subscriber *subscriber = subscriber_of(&subscription);
     struct asked asked;
     source_take(source, subscriber, &asked);
-    struct fetch fetch = must_be_fetch(&asked);
+    struct wire_fetch fetch = must_be_fetch(&asked);
     cr_assert_eq(fetch.position, position);
     cr_assert(id_equal(&fetch.incarnation, &ours));
     source_page(source, &asked, 1, 0, position);
@@ -277,7 +277,7 @@ Test(subscriber, gives_a_type_that_it_does_not_know)
     source_await_subscription(&source);
     publish(&source, "stock.melted", "donut", &ours, 9);
     struct larder_event event;
-    struct stock_alarm alarm;
+    struct wire_stock_alarm alarm;
     cr_assert_eq(larder_subscriber_next(subscriber, PATIENCE_MS, &event), ERR_ok);
     cr_expect_eq(event.type, EVENT_COUNT);
     cr_expect_eq(larder_event_decode(&event, &alarm, NULL), ERR_not_found);
@@ -294,12 +294,12 @@ Test(subscriber, subscribes_fetches_and_follows)
         .events = source.events_endpoint, .requests = source.requests_endpoint, .name = "test/0", .from_start = true};
     struct larder_subscriber *subscriber = subscriber_of(&subscription);
     source_take(&source, subscriber, &asked);
-    struct subscribe subscribe;
+    struct wire_subscribe subscribe;
     cr_assert(slice_equal(asked.header.op, slice_of("any.subscribe")));
     cr_assert_eq(wire_decode(&subscribe_body, message_body(&asked.message), &subscribe, NULL), ERR_ok);
     cr_expect(subscribe.from_start);
     struct wire_buffer body = {0};
-    struct subscribed subscribed = {0};
+    struct wire_subscribed subscribed = {0};
     WIRE_SET(&subscribed, subscribed, incarnation, ours);
     WIRE_SET(&subscribed, subscribed, position, 2);
     WIRE_SET(&subscribed, subscribed, head, 4);
@@ -390,7 +390,7 @@ Test(subscriber, confirms_within_a_second_and_at_the_end)
     larder_subscriber_ack(subscriber, 7);
     larder_subscriber_destroy(&subscriber);
     source_take(&source, NULL, &asked);
-    struct fetch fetch = must_be_fetch(&asked);
+    struct wire_fetch fetch = must_be_fetch(&asked);
     cr_expect_eq(fetch.position, 7);
     cr_expect_eq(fetch.limit, 0);
     message_fini(&asked.message);
@@ -565,7 +565,7 @@ Test(subscriber, makes_itself_known_again_where_it_was_forgotten)
     source_take(&source, subscriber, &asked);
     source_refuse(&source, &asked, ERR_unknown_subscriber);
     source_take(&source, subscriber, &asked);
-    struct subscribe subscribe;
+    struct wire_subscribe subscribe;
     cr_assert(slice_equal(asked.header.op, slice_of("any.subscribe")));
     cr_assert_eq(wire_decode(&subscribe_body, message_body(&asked.message), &subscribe, NULL), ERR_ok);
     cr_expect(subscribe.from_start);
@@ -579,7 +579,7 @@ Test(subscriber, makes_itself_known_again_where_it_was_forgotten)
 static void
 must_be_dlq_fetch(struct asked *asked, int64_t position)
 {
-    struct dlq_fetch fetch;
+    struct wire_dlq_fetch fetch;
     cr_assert(slice_equal(asked->header.op, slice_of("dlq.fetch")));
     cr_assert_eq(wire_decode(&dlq_fetch_body, message_body(&asked->message), &fetch, NULL), ERR_ok);
     cr_expect(slice_equal(fetch.source, slice_of("stock/0")));

@@ -175,7 +175,7 @@ Test(wire_decode, refuses_a_name_that_is_too_long_and_quotes_its_start)
 {
     struct slice frame =
         frame_of("81 d9 32 6161616161616161616161616161616161616161616161616161616161616161616161616161616161616161616161616161 01");
-    struct stock_get get;
+    struct wire_stock_get get;
     struct err_text why;
     cr_assert_eq(wire_decode(&stock_get_body, frame, &get, &why), ERR_invalid_field);
     cr_assert_str_eq(why.text, "stock_get.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...: no such field");
@@ -188,7 +188,7 @@ Test(wire_decode, refuses_a_hundred_levels)
     memset(bytes + 3, 0x91, 100);
     bytes[103] = 0xc0;
     struct slice frame = exact_copy(bytes, 104);
-    struct request_header header;
+    struct wire_request_header header;
     struct err_text why;
     cr_assert_eq(wire_decode(&request_header_body, frame, &header, &why), ERR_malformed);
     cr_assert_str_eq(why.text, "request_header: nested deeper than 8 levels");
@@ -198,7 +198,7 @@ Test(wire_decode, refuses_a_hundred_levels)
 Test(wire_decode, refuses_a_frame_above_the_limit)
 {
     uint8_t *bytes = calloc(1, WIRE_FRAME_MAX + 1);
-    struct stock_get get;
+    struct wire_stock_get get;
     struct err_text why;
     bytes[0] = 0x80;
     cr_assert_eq(wire_decode(&stock_get_body, (struct slice){bytes, WIRE_FRAME_MAX + 1}, &get, &why), ERR_malformed);
@@ -246,7 +246,7 @@ ParameterizedTest(struct number_row *row, wire_decode, takes_numbers_of_every_wi
     char notation[96];
     snprintf(notation, sizeof notation, "82 'product' 'a' 'delta' %s", row->bytes);
     struct slice frame = frame_of(notation);
-    struct stock_adjust adjust;
+    struct wire_stock_adjust adjust;
     struct err_text why = {""};
     cr_assert_eq(wire_decode(&stock_adjust_body, frame, &adjust, &why), ERR_ok, "%s", why.text);
     cr_assert_eq(adjust.delta, row->value);
@@ -271,8 +271,8 @@ ParameterizedTestParameters(wire_decode, takes_text_lists_and_maps_of_every_widt
 ParameterizedTest(struct accepted *row, wire_decode, takes_text_lists_and_maps_of_every_width_in_any_order)
 {
     struct slice frame = frame_of(row->frame);
-    struct stock_take take;
-    struct stock_line line;
+    struct wire_stock_take take;
+    struct wire_stock_line line;
     struct err_text why = {""};
     cr_assert_eq(wire_decode(&stock_take_body, frame, &take, &why), ERR_ok, "%s", why.text);
     cr_assert(WIRE_HAS(&take, stock_take, reference) && slice_equal(take.reference, slice_of("R1")));
@@ -287,7 +287,7 @@ ParameterizedTest(struct accepted *row, wire_decode, takes_text_lists_and_maps_o
 Test(wire_decode, skips_unknown_fields_of_a_body_that_may_grow)
 {
     struct slice frame = frame_of("85 'a' 01 'detail' 'no' 'b' 92 81 'x' c0 c7020000 00 'c' cb0000000000000000 'asked' 05");
-    struct problem problem;
+    struct wire_problem problem;
     struct err_text why = {""};
     cr_assert_eq(wire_decode(&problem_body, frame, &problem, &why), ERR_ok, "%s", why.text);
     cr_assert(slice_equal(problem.detail, slice_of("no")));
@@ -299,7 +299,7 @@ Test(wire_decode, skips_unknown_fields_of_a_body_that_may_grow)
 Test(wire_decode, skips_eight_levels_of_an_unknown_field)
 {
     struct slice frame = frame_of("82 'detail' 'a' 'more' 9191919191919191 01");
-    struct problem problem;
+    struct wire_problem problem;
     cr_assert_eq(wire_decode(&problem_body, frame, &problem, NULL), ERR_ok);
     frame_free(frame);
 }
@@ -307,7 +307,7 @@ Test(wire_decode, skips_eight_levels_of_an_unknown_field)
 Test(wire_decode, leaves_what_was_not_given_zero)
 {
     struct slice frame = frame_of("80");
-    struct sales_checkout checkout;
+    struct wire_sales_checkout checkout;
     memset(&checkout, 0xff, sizeof checkout);
     cr_assert_eq(wire_decode(&sales_checkout_body, frame, &checkout, NULL), ERR_ok);
     cr_assert_eq(checkout.has, 0);
@@ -320,7 +320,7 @@ Test(wire_decode, fills_an_embedded_map)
 {
     struct slice frame = frame_of("87 'product' 'a' 'price' 82 'amount' 07 'currency' 'BRL' 'on_hand' 01 'reserved' 00"
                                   "'available' 01 'incoming' 00 'version' 01");
-    struct sales_product product;
+    struct wire_sales_product product;
     struct err_text why = {""};
     cr_assert_eq(wire_decode(&sales_product_body, frame, &product, &why), ERR_ok, "%s", why.text);
     cr_assert(WIRE_HAS(&product, sales_product, price) && WIRE_HAS(&product.price, money, currency));
@@ -559,7 +559,7 @@ Test(wire_encode, writes_what_msgpack_c_reads)
 
 Test(wire_encode, leaves_out_what_is_not_set)
 {
-    struct sales_checkout checkout = {0};
+    struct wire_sales_checkout checkout = {0};
     struct wire_buffer out = {0};
     checkout.quantity = 9;
     wire_encode(&sales_checkout_body, &checkout, &out);
@@ -571,7 +571,7 @@ Test(wire_encode, leaves_out_what_is_not_set)
 
 Test(wire_encode, appends_to_what_the_buffer_holds)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     struct wire_buffer out = {0};
     WIRE_SET(&get, stock_get, product, slice_of("a"));
     wire_buffer_append(&out, "x", 1);
@@ -602,13 +602,13 @@ expect_unsaid(const struct wire_body *body, const void *source, enum wire_fault_
 
 Test(wire_encode, does_not_say_a_body_without_a_required_field)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     expect_unsaid(&stock_get_body, &get, WIRE_FAULT_MISSING, "stock_get.product: missing");
 }
 
 Test(wire_encode, does_not_say_a_number_out_of_bounds)
 {
-    struct sales_checkout checkout = {0};
+    struct wire_sales_checkout checkout = {0};
     WIRE_SET(&checkout, sales_checkout, quantity, 0);
     expect_unsaid(&sales_checkout_body, &checkout, WIRE_FAULT_BOUNDS, "sales_checkout.quantity: 0 is not in 1..1000000000");
     WIRE_SET(&checkout, sales_checkout, quantity, INT64_MAX);
@@ -618,7 +618,7 @@ Test(wire_encode, does_not_say_a_number_out_of_bounds)
 
 Test(wire_encode, does_not_say_text_of_another_shape)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("\xff"));
     expect_unsaid(&problem_body, &problem, WIRE_FAULT_SHAPE, "problem.detail: its 1 bytes are not of its shape");
     WIRE_SET(&problem, problem, detail, (struct slice){(const uint8_t *)"a\0b", 3});
@@ -631,7 +631,7 @@ Test(wire_encode, does_not_say_text_of_another_shape)
 Test(wire_encode, does_not_say_a_text_that_is_too_long_or_too_short)
 {
     char text[257];
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     memset(text, 'a', sizeof text);
     WIRE_SET(&problem, problem, detail, (struct slice){(const uint8_t *)text, 256});
     expect_unsaid(&problem_body, &problem, WIRE_FAULT_SIZE, "problem.detail: a size of 256 is not in 0..255");
@@ -642,9 +642,9 @@ Test(wire_encode, does_not_say_a_text_that_is_too_long_or_too_short)
 
 Test(wire_encode, names_the_body_that_is_embedded)
 {
-    struct sales_product product = {0};
+    struct wire_sales_product product = {0};
     WIRE_SET(&product, sales_product, product, slice_of("tea"));
-    WIRE_SET(&product, sales_product, price, (struct money){0});
+    WIRE_SET(&product, sales_product, price, (struct wire_money){0});
     WIRE_SET(&product.price, money, amount, -1);
     WIRE_SET(&product.price, money, currency, slice_of("EUR"));
     WIRE_SET(&product, sales_product, on_hand, 0);
@@ -658,7 +658,7 @@ Test(wire_encode, names_the_body_that_is_embedded)
 Test(wire_encode, does_not_say_a_frame_that_nobody_would_take)
 {
     static uint8_t bytes[WIRE_FRAME_MAX];
-    struct fetched_event event = {0};
+    struct wire_fetched_event event = {0};
     WIRE_SET(&event, fetched_event, header, (struct slice){bytes, sizeof bytes});
     WIRE_SET(&event, fetched_event, body, (struct slice){bytes, 1});
     expect_unsaid(&fetched_event_body, &event, WIRE_FAULT_SIZE, "fetched_event: a size of 1048597 is not in 0..1048576");
@@ -671,8 +671,8 @@ Test(wire_encode, does_not_say_a_frame_that_nobody_would_take)
 
 Test(wire_list, with_an_element_that_cannot_be_said_breaks_its_body)
 {
-    struct stock_take take = {0};
-    struct stock_line line = {0};
+    struct wire_stock_take take = {0};
+    struct wire_stock_line line = {0};
     struct wire_list lines = {0};
     struct wire_buffer elements = {0};
     WIRE_SET(&line, stock_line, product, slice_of("tea"));
@@ -689,7 +689,7 @@ Test(wire_list, with_an_element_that_cannot_be_said_breaks_its_body)
 
 Test(wire_list, of_bytes_that_are_none_ends)
 {
-    struct stock_line line;
+    struct wire_stock_line line;
     struct wire_list lines = {.data = (const uint8_t *)"\x82\xa7product", .size = 9, .count = 3};
     cr_assert_not(wire_list_next(&lines, &stock_line_body, &line));
     cr_assert_eq(lines.count, 0);

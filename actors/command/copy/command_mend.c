@@ -68,7 +68,7 @@ read_number(struct db_statement *read, int64_t missing, int64_t *number)
 static struct slice
 with_incarnation(struct arena *arena, struct slice frame, const struct id *incarnation)
 {
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     struct err_text why;
     if (wire_decode(&event_header_body, arena_copy(arena, frame), &header, &why) != ERR_ok) {
         return arena_copy(arena, frame);

@@ -34,7 +34,7 @@ command_pause_create(struct installation *installation, struct command_pause *pa
         peers[i] = endpoints[i];
     }
     err code = larder_client_create(peers, (int)installation->count, &pause->client, why);
-    static const struct nothing nothing;
+    static const struct wire_nothing nothing;
     for (size_t i = 0; code == ERR_ok && i < installation->count; i++) {
         struct larder_request ping = {.op = OP_any_ping, .body = &nothing, .tag = i};
         ping.options = (struct larder_options){.shard = (int)i, .timeout_ms = PING_MS};
@@ -42,7 +42,7 @@ command_pause_create(struct installation *installation, struct command_pause *pa
     }
     struct larder_reply reply;
     while (code == ERR_ok && larder_client_receive(pause->client, PING_MS + HOLD_MS, &reply) == ERR_ok) {
-        struct pong pong;
+        struct wire_pong pong;
         struct err_text reason;
         bool is_there = reply.status == ERR_ok && larder_reply_decode(&reply, &pong, &reason) == ERR_ok;
         const struct installation_part *part = &installation->parts[reply.tag];
@@ -55,7 +55,7 @@ command_pause_create(struct installation *installation, struct command_pause *pa
 static err
 send_all(struct command_pause *pause, int64_t for_ms)
 {
-    struct pause body = {0};
+    struct wire_pause body = {0};
     err code = ERR_ok;
     WIRE_SET(&body, pause, for_ms, for_ms);
     for (size_t i = 0; code == ERR_ok && i < pause->installation->count; i++) {
@@ -72,7 +72,7 @@ send_all(struct command_pause *pause, int64_t for_ms)
 static err
 check_reply(const struct installation_part *part, const struct larder_reply *reply, bool is_end, struct err_text *why)
 {
-    struct paused paused;
+    struct wire_paused paused;
     struct err_text reason;
     if (reply->status != ERR_ok) {
         return err_say(why, reply->status, "%s does not hold its commits back: %.*s", part->name, (int)reply->problem.detail.size,

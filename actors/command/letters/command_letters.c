@@ -112,7 +112,7 @@ take_age(struct letters *letters, const char *flag, int64_t *ms, bool *is_there,
 }
 
 static err
-take_ages(struct letters *letters, struct letter_filter *filter, bool *are_any, struct err_text *why)
+take_ages(struct letters *letters, struct wire_letter_filter *filter, bool *are_any, struct err_text *why)
 {
     bool is_there = false;
     int64_t ms = 0;
@@ -132,7 +132,7 @@ take_ages(struct letters *letters, struct letter_filter *filter, bool *are_any, 
 }
 
 err
-letters_take_filter(struct letters *letters, struct letter_filter *filter, bool *are_any, struct err_text *why)
+letters_take_filter(struct letters *letters, struct wire_letter_filter *filter, bool *are_any, struct err_text *why)
 {
     static const char *const names[] = {"state",  "kind", "destination", "source",     "type",
                                         "reason", "key",  "min-units",   "min-amount", NULL};
@@ -194,7 +194,7 @@ letters_complain(const struct letters *letters, err code, const struct err_text 
     bool is_usage = code == ERR_wrong_setting || code == ERR_invalid_field;
     if (letters->as_json && code != ERR_wrong_setting) {
         struct wire_buffer out = {0};
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of(why->text));
         problem_write(code, &problem, NULL, &out);
         fprintf(stderr, "%.*s\n", (int)out.size, (const char *)out.data);

@@ -33,7 +33,7 @@ letters_need_reason(const struct letters *letters, struct err_text *why);
 
 /* Takes the flags of a filter. Its texts are the arguments'. `are_any`: there was one. */
 MUST_CHECK err
-letters_take_filter(struct letters *letters, struct letter_filter *filter, bool *are_any, struct err_text *why);
+letters_take_filter(struct letters *letters, struct wire_letter_filter *filter, bool *are_any, struct err_text *why);
 
 /* Takes the settings, expects so many arguments, and connects. */
 MUST_CHECK err
@@ -61,23 +61,23 @@ letters_complain(const struct letters *letters, err code, const struct err_text 
 void
 letters_table_begin(struct text_table *table);
 void
-letters_table_add(struct text_table *table, const struct letter *letter, int64_t now_ms);
+letters_table_add(struct text_table *table, const struct wire_letter *letter, int64_t now_ms);
 
 /* One letter, in a line. */
 void
-letters_print_line(FILE *out, const struct letter *letter, int64_t now_ms);
+letters_print_line(FILE *out, const struct wire_letter *letter, int64_t now_ms);
 
 /* A letter with all that is known. */
 void
-letters_print_whole(const struct letter_whole *whole, int64_t now_ms);
+letters_print_whole(const struct wire_letter_whole *whole, int64_t now_ms);
 
 /* "5 dead (the oldest 3m), 2 waiting" */
 void
-letters_print_totals(FILE *out, const struct letter_stats *stats, int64_t now_ms);
+letters_print_totals(FILE *out, const struct wire_letter_stats *stats, int64_t now_ms);
 
 /* The replay in a few lines. */
 void
-letters_print_replay(const struct replay *replay, int64_t now_ms);
+letters_print_replay(const struct wire_replay *replay, int64_t now_ms);
 
 /* A body as a line of JSON on standard output. */
 void
@@ -94,7 +94,7 @@ struct letters_outcomes {
 };
 
 void
-letters_note_done(struct letters *letters, struct letters_outcomes *outcomes, const struct letter *letter, const char *word);
+letters_note_done(struct letters *letters, struct letters_outcomes *outcomes, const struct wire_letter *letter, const char *word);
 void
 letters_note_failed(struct letters *letters, struct letters_outcomes *outcomes, const struct id *id, err code, const char *sentence);
 

@@ -33,7 +33,7 @@ struct listing {
 static void
 show_page(struct listing *listing, struct wire_list list)
 {
-    struct letter letter;
+    struct wire_letter letter;
     struct text_table table = {0};
     struct wire_buffer out = {0};
     bool as_json = listing->letters.as_json;
@@ -58,11 +58,11 @@ show_page(struct listing *listing, struct wire_list list)
 }
 
 static err
-list_letters(struct listing *listing, struct letter_filter *filter, int64_t limit, struct err_text *why)
+list_letters(struct listing *listing, struct wire_letter_filter *filter, int64_t limit, struct err_text *why)
 {
     bool has_more = true;
     for (int64_t left = limit; left > 0 && has_more; left = limit - listing->shown) {
-        struct letter_page page;
+        struct wire_letter_page page;
         WIRE_SET(filter, letter_filter, limit, left < PAGE ? left : PAGE);
         err code = dlq_client_list(listing->letters.client, &listing->letters.options, filter, &page, why);
         if (code != ERR_ok) {
@@ -89,7 +89,7 @@ static enum exit_status
 list_run(struct command_line *line)
 {
     struct listing listing = {.now_ms = clock_utc_ms()};
-    struct letter_filter filter = {0};
+    struct wire_letter_filter filter = {0};
     struct err_text why;
     bool are_any = false;
     int64_t limit = LIST_LIMIT;
@@ -147,7 +147,7 @@ static enum exit_status
 show_run(struct command_line *line)
 {
     struct letters letters;
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     struct err_text why;
     struct id id;
     size_t count = 0;
@@ -159,7 +159,7 @@ show_run(struct command_line *line)
         code = letters_ids(&letters, &id, &count, &why);
     }
     if (code == ERR_ok) {
-        struct letter_ref ref = {0};
+        struct wire_letter_ref ref = {0};
         WIRE_SET(&ref, letter_ref, letter, id);
         code = dlq_client_show(letters.client, &letters.options, &ref, &whole, &why);
     }
@@ -182,14 +182,14 @@ const struct command letters_show_command = {
 };
 
 static void
-print_counts(const struct letter_stats *stats)
+print_counts(const struct wire_letter_stats *stats)
 {
     static const struct text_column columns[] = {
         {"STATE", false}, {"DESTINATION", false}, {"REASON", false},   {"LETTERS", true},
         {"UNITS", true},  {"AMOUNT", true},       {"CURRENCY", false},
     };
     struct wire_list counts = stats->counts;
-    struct letter_count count;
+    struct wire_letter_count count;
     struct text_table table = {0};
     text_table_begin(&table, columns, sizeof columns / sizeof columns[0]);
     while (wire_list_next(&counts, &letter_count_body, &count)) {
@@ -213,7 +213,7 @@ static enum exit_status
 stats_run(struct command_line *line)
 {
     struct letters letters;
-    struct letter_stats stats;
+    struct wire_letter_stats stats;
     struct err_text why;
     err code = letters_begin(&letters, line, &why);
     if (code == ERR_ok) {
@@ -251,7 +251,7 @@ print_replays(struct wire_list list)
         {"REPLAY", false}, {"STATE", false}, {"AGE", true},     {"TOTAL", true},
         {"DONE", true},    {"FAILED", true}, {"AUTHOR", false}, {"REASON", false},
     };
-    struct replay replay;
+    struct wire_replay replay;
     struct text_table table = {0};
     int64_t now_ms = clock_utc_ms();
     text_table_begin(&table, columns, sizeof columns / sizeof columns[0]);
@@ -275,8 +275,8 @@ print_replays(struct wire_list list)
 static err
 list_replays(struct letters *letters, int64_t limit, struct err_text *why)
 {
-    struct dlq_replays body = {0};
-    struct replay_page page;
+    struct wire_dlq_replays body = {0};
+    struct wire_replay_page page;
     WIRE_SET(&body, dlq_replays, limit, limit);
     err code = dlq_client_replays(letters->client, &letters->options, &body, &page, why);
     if (code != ERR_ok) {
@@ -306,8 +306,8 @@ show_replay(struct letters *letters, struct err_text *why)
     if (code != ERR_ok) {
         return code;
     }
-    struct replay_ref ref = {0};
-    struct replay replay;
+    struct wire_replay_ref ref = {0};
+    struct wire_replay replay;
     WIRE_SET(&ref, replay_ref, replay, id);
     code = dlq_client_status(letters->client, &letters->options, &ref, &replay, why);
     if (code == ERR_ok && letters->as_json) {

@@ -37,7 +37,7 @@
 /* What was said on the command line. */
 struct replay_order {
     struct letters letters;
-    struct letter_filter filter;
+    struct wire_letter_filter filter;
     bool is_all;
     bool has_filter;
     bool stops_on_failure;
@@ -77,16 +77,16 @@ catch_interrupt(void)
 /* --- one by one --- */
 
 static bool
-is_under_way(const struct letter *letter)
+is_under_way(const struct wire_letter *letter)
 {
     return slice_equal(letter->state, slice_of("replaying")) || slice_equal(letter->state, slice_of("waiting"));
 }
 
 static err
-replay_one(struct replay_order *order, const struct id *id, struct letter *letter, struct err_text *why)
+replay_one(struct replay_order *order, const struct id *id, struct wire_letter *letter, struct err_text *why)
 {
     struct letters *letters = &order->letters;
-    struct dlq_replay body = {0};
+    struct wire_dlq_replay body = {0};
     WIRE_SET(&body, dlq_replay, letter, *id);
     if (letters->author != NULL) {
         WIRE_SET(&body, dlq_replay, author, slice_of(letters->author));
@@ -97,8 +97,8 @@ replay_one(struct replay_order *order, const struct id *id, struct letter *lette
     err code = dlq_client_replay(letters->client, &letters->options, &body, letter, why);
     int64_t until_us = clock_steady_us() + order->wait_ms * 1000;
     while (code == ERR_ok && is_under_way(letter) && is_interrupted == 0 && clock_steady_us() < until_us) {
-        struct letter_ref ref = {0};
-        struct letter_whole whole;
+        struct wire_letter_ref ref = {0};
+        struct wire_letter_whole whole;
         (void)poll(NULL, 0, POLL_MS);
         WIRE_SET(&ref, letter_ref, letter, *id);
         code = dlq_client_show(letters->client, &letters->options, &ref, &whole, why);
@@ -108,7 +108,7 @@ replay_one(struct replay_order *order, const struct id *id, struct letter *lette
 }
 
 static void
-note_outcome(struct letters *letters, struct letters_outcomes *outcomes, const struct id *id, const struct letter *letter)
+note_outcome(struct letters *letters, struct letters_outcomes *outcomes, const struct id *id, const struct wire_letter *letter)
 {
     struct err_text said;
     if (slice_equal(letter->state, slice_of("done"))) {
@@ -139,7 +139,7 @@ replay_ids(struct replay_order *order)
     }
     catch_interrupt();
     for (size_t i = 0; i < count; i++) {
-        struct letter letter;
+        struct wire_letter letter;
         if (is_interrupted != 0) {
             letters_note_failed(&order->letters, &outcomes, &ids[i], ERR_unavailable, "interrupted: it was not asked for");
             continue;
@@ -157,7 +157,7 @@ replay_ids(struct replay_order *order)
 /* --- a selection --- */
 
 static void
-show_bar(const struct progress *progress, const struct replay *replay, int64_t finished)
+show_bar(const struct progress *progress, const struct wire_replay *replay, int64_t finished)
 {
     char bar[BAR_WIDTH + 1];
     int64_t total = replay->total > 0 ? replay->total : 1;
@@ -177,7 +177,7 @@ show_bar(const struct progress *progress, const struct replay *replay, int64_t f
 }
 
 static void
-show_progress(struct progress *progress, const struct replay *replay)
+show_progress(struct progress *progress, const struct wire_replay *replay)
 {
     int64_t finished = replay->done + replay->failed;
     int64_t now_us = clock_steady_us();
@@ -191,7 +191,7 @@ show_progress(struct progress *progress, const struct replay *replay)
 }
 
 static bool
-has_ended(const struct replay *replay)
+has_ended(const struct wire_replay *replay)
 {
     static const char *const ends[] = {"done", "stopped", "cancelled", "dry_run"};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
@@ -204,7 +204,7 @@ has_ended(const struct replay *replay)
 
 /* Whether the counts are final: a replay that was stopped still hears of what it had sent. */
 static bool
-is_settled(const struct replay *replay)
+is_settled(const struct wire_replay *replay)
 {
     return has_ended(replay) && (!WIRE_HAS(replay, replay, under_way) || replay->under_way == 0);
 }
@@ -212,9 +212,9 @@ is_settled(const struct replay *replay)
 /* Asks until the replay has ended and its counts are final, those that come late awaited for a while, or Ctrl-C; the slices of
  * `replay` are those of the last answer. */
 static err
-follow(struct letters *letters, struct replay *replay, struct err_text *why)
+follow(struct letters *letters, struct wire_replay *replay, struct err_text *why)
 {
-    struct replay_ref ref = {0};
+    struct wire_replay_ref ref = {0};
     struct progress progress = {.began_us = clock_steady_us(), .is_bar = isatty(STDERR_FILENO) == 1};
     int64_t heard_us = clock_steady_us();
     err code = ERR_ok;
@@ -244,8 +244,8 @@ static void
 tell_failed(struct replay_order *order, const struct id *replay)
 {
     struct letters *letters = &order->letters;
-    struct letter_page page;
-    struct letter letter;
+    struct wire_letter_page page;
+    struct wire_letter letter;
     struct err_text why;
     int told = 0;
     WIRE_SET(&order->filter, letter_filter, state, slice_of("dead"));
@@ -263,11 +263,11 @@ tell_failed(struct replay_order *order, const struct id *replay)
 }
 
 static void
-print_shares(const struct replay *replay)
+print_shares(const struct wire_replay *replay)
 {
     static const struct text_column columns[] = {{"DESTINATION", false}, {"REASON", false}, {"LETTERS", true}, {"UNITS", true}};
     struct wire_list shares = replay->shares;
-    struct replay_share share;
+    struct wire_replay_share share;
     struct text_table table = {0};
     printf("%lld letters would be replayed; nothing was done.\n", (long long)replay->total);
     if (!WIRE_HAS(replay, replay, shares) || shares.count == 0) {
@@ -284,7 +284,7 @@ print_shares(const struct replay *replay)
 }
 
 static void
-print_end(const struct letters *letters, const struct replay *replay)
+print_end(const struct letters *letters, const struct wire_replay *replay)
 {
     if (letters->as_json) {
         letters_print_json(&replay_body, replay);
@@ -306,10 +306,10 @@ say_goes_on(const struct id *id)
 }
 
 static err
-start(struct replay_order *order, struct replay *replay, struct err_text *why)
+start(struct replay_order *order, struct wire_replay *replay, struct err_text *why)
 {
     struct letters *letters = &order->letters;
-    struct dlq_start body = {0};
+    struct wire_dlq_start body = {0};
     WIRE_SET(&body, dlq_start, filter, order->filter);
     if (order->rate > 0) {
         WIRE_SET(&body, dlq_start, rate, order->rate);
@@ -335,7 +335,7 @@ start(struct replay_order *order, struct replay *replay, struct err_text *why)
 static enum exit_status
 replay_all(struct replay_order *order)
 {
-    struct replay replay;
+    struct wire_replay replay;
     struct err_text why;
     catch_interrupt();
     err code = start(order, &replay, &why);

@@ -29,7 +29,7 @@ letters_table_begin(struct text_table *table)
 }
 
 void
-letters_table_add(struct text_table *table, const struct letter *letter, int64_t now_ms)
+letters_table_add(struct text_table *table, const struct wire_letter *letter, int64_t now_ms)
 {
     char id[ID_TEXT_SIZE];
     char age[TEXT_TABLE_AGE_SIZE];
@@ -54,7 +54,7 @@ print_text(FILE *out, const char *lead, struct slice text)
 }
 
 void
-letters_print_line(FILE *out, const struct letter *letter, int64_t now_ms)
+letters_print_line(FILE *out, const struct wire_letter *letter, int64_t now_ms)
 {
     char id[ID_TEXT_SIZE];
     char age[TEXT_TABLE_AGE_SIZE];
@@ -101,7 +101,7 @@ print_id(const char *label, const struct id *id)
 }
 
 static void
-print_origin(const struct letter *letter)
+print_origin(const struct wire_letter *letter)
 {
     if (WIRE_HAS(letter, letter, source)) {
         print_field("source", letter->source);
@@ -120,7 +120,7 @@ print_origin(const struct letter *letter)
 }
 
 static void
-print_letter(const struct letter *letter, int64_t now_ms)
+print_letter(const struct wire_letter *letter, int64_t now_ms)
 {
     print_id("letter", &letter->id);
     print_field("state", letter->state);
@@ -160,7 +160,7 @@ static void
 print_fields(const char *title, struct wire_list fields)
 {
     static const struct text_column columns[] = {{"  FIELD", false}, {"VALUE", false}};
-    struct letter_field field;
+    struct wire_letter_field field;
     struct text_table table = {0};
     if (fields.count == 0) {
         return;
@@ -187,7 +187,7 @@ print_stamp(int64_t utc_ms)
 static void
 print_history(struct wire_list history)
 {
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     if (history.count > 0) {
         printf("\nattempts\n");
     }
@@ -201,7 +201,7 @@ print_history(struct wire_list history)
 static void
 print_audit(struct wire_list audit)
 {
-    struct letter_audit line;
+    struct wire_letter_audit line;
     if (audit.count > 0) {
         printf("\nwhat was done\n");
     }
@@ -221,7 +221,7 @@ print_audit(struct wire_list audit)
 }
 
 void
-letters_print_whole(const struct letter_whole *whole, int64_t now_ms)
+letters_print_whole(const struct wire_letter_whole *whole, int64_t now_ms)
 {
     print_letter(&whole->letter, now_ms);
     print_fields("message", whole->fields);
@@ -245,7 +245,7 @@ print_oldest(FILE *out, bool is_there, int64_t opened_ms, int64_t now_ms)
 }
 
 void
-letters_print_totals(FILE *out, const struct letter_stats *stats, int64_t now_ms)
+letters_print_totals(FILE *out, const struct wire_letter_stats *stats, int64_t now_ms)
 {
     fprintf(out, "%lld dead", (long long)stats->dead);
     print_oldest(out, WIRE_HAS(stats, letter_stats, oldest_dead), stats->oldest_dead, now_ms);
@@ -255,7 +255,7 @@ letters_print_totals(FILE *out, const struct letter_stats *stats, int64_t now_ms
 }
 
 void
-letters_print_replay(const struct replay *replay, int64_t now_ms)
+letters_print_replay(const struct wire_replay *replay, int64_t now_ms)
 {
     char age[TEXT_TABLE_AGE_SIZE];
     print_id("replay", &replay->id);
@@ -302,7 +302,7 @@ append(struct wire_buffer *out, const char *text)
 }
 
 void
-letters_note_done(struct letters *letters, struct letters_outcomes *outcomes, const struct letter *letter, const char *word)
+letters_note_done(struct letters *letters, struct letters_outcomes *outcomes, const struct wire_letter *letter, const char *word)
 {
     char id[ID_TEXT_SIZE];
     id_format(&letter->id, id);
@@ -324,7 +324,7 @@ letters_note_failed(struct letters *letters, struct letters_outcomes *outcomes, 
     text_print(stderr, slice_of(sentence));
     fputc('\n', stderr);
     if (letters->as_json) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail, slice_of(sentence));
         append(&outcomes->failed, outcomes->failed_count > 0 ? ",{\"letter\":\"" : "{\"letter\":\"");
         append(&outcomes->failed, text);

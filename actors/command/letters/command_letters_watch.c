@@ -62,7 +62,7 @@ print_wrapped(const char *name, const struct wire_body *body, const void *source
 }
 
 static void
-show_stats(struct watch *watch, const struct letter_stats *stats)
+show_stats(struct watch *watch, const struct wire_letter_stats *stats)
 {
     if (watch->letters.as_json) {
         print_wrapped("stats", &letter_stats_body, stats);
@@ -75,11 +75,11 @@ show_stats(struct watch *watch, const struct letter_stats *stats)
 
 /* The page is the newest first; they are shown in the order in which they were opened. */
 static void
-show_new(struct watch *watch, const struct letter_page *page)
+show_new(struct watch *watch, const struct wire_letter_page *page)
 {
-    static struct letter fresh[PAGE];
+    static struct wire_letter fresh[PAGE];
     struct wire_list list = page->letters;
-    struct letter letter;
+    struct wire_letter letter;
     size_t count = 0;
     int64_t newest = watch->last;
     int64_t oldest = 0;
@@ -109,9 +109,9 @@ static err
 look(struct watch *watch, struct err_text *why)
 {
     struct letters *letters = &watch->letters;
-    struct letter_filter filter = {0};
-    struct letter_page page;
-    struct letter_stats stats;
+    struct wire_letter_filter filter = {0};
+    struct wire_letter_page page;
+    struct wire_letter_stats stats;
     WIRE_SET(&filter, letter_filter, limit, PAGE);
     err code = dlq_client_list(letters->client, &letters->options, &filter, &page, why);
     if (code != ERR_ok) {

@@ -22,9 +22,9 @@
 #define CHANGES_MAX 64
 
 static err
-discard_one(struct letters *letters, const struct id *id, struct letter *letter, struct err_text *why)
+discard_one(struct letters *letters, const struct id *id, struct wire_letter *letter, struct err_text *why)
 {
-    struct dlq_discard body = {0};
+    struct wire_dlq_discard body = {0};
     WIRE_SET(&body, dlq_discard, letter, *id);
     WIRE_SET(&body, dlq_discard, reason, slice_of(letters->reason));
     if (letters->author != NULL) {
@@ -34,9 +34,9 @@ discard_one(struct letters *letters, const struct id *id, struct letter *letter,
 }
 
 static err
-restore_one(struct letters *letters, const struct id *id, struct letter *letter, struct err_text *why)
+restore_one(struct letters *letters, const struct id *id, struct wire_letter *letter, struct err_text *why)
 {
-    struct dlq_restore body = {0};
+    struct wire_dlq_restore body = {0};
     WIRE_SET(&body, dlq_restore, letter, *id);
     if (letters->reason != NULL) {
         WIRE_SET(&body, dlq_restore, reason, slice_of(letters->reason));
@@ -49,7 +49,7 @@ restore_one(struct letters *letters, const struct id *id, struct letter *letter,
 
 static enum exit_status
 run_each(struct command_line *line, bool needs_reason,
-         err (*one)(struct letters *letters, const struct id *id, struct letter *letter, struct err_text *why))
+         err (*one)(struct letters *letters, const struct id *id, struct wire_letter *letter, struct err_text *why))
 {
     static struct id ids[LETTERS_IDS_MAX];
     struct letters letters;
@@ -71,7 +71,7 @@ run_each(struct command_line *line, bool needs_reason,
     struct letters_outcomes outcomes = {0};
     enum exit_status status = EXIT_DONE;
     for (size_t i = 0; code == ERR_ok && i < count; i++) {
-        struct letter letter;
+        struct wire_letter letter;
         err failed = one(&letters, &ids[i], &letter, &why);
         if (failed == ERR_ok) {
             char word[32];
@@ -125,7 +125,7 @@ read_changes(const struct command_line *line, struct wire_list *changes, struct 
     for (int i = 1; i < line->argc; i++) {
         const char *text = line->argv[i];
         const char *equals = strchr(text, '=');
-        struct letter_field field = {0};
+        struct wire_letter_field field = {0};
         size_t name_size = equals == NULL ? 0 : (size_t)(equals - text);
         if (name_size == 0 || name_size > 64) {
             return err_say(why, ERR_wrong_setting, "\"%.60s\" is not like field=value", text);
@@ -142,11 +142,11 @@ read_changes(const struct command_line *line, struct wire_list *changes, struct 
 }
 
 static err
-edit(struct letters *letters, struct letter_whole *whole, struct err_text *why)
+edit(struct letters *letters, struct wire_letter_whole *whole, struct err_text *why)
 {
     struct wire_buffer elements = {0};
     struct wire_list changes = {0};
-    struct dlq_edit body = {0};
+    struct wire_dlq_edit body = {0};
     struct id id;
     const char *text = letters->line->argv[0];
     if (!id_parse(text, strlen(text), &id)) {
@@ -170,7 +170,7 @@ static enum exit_status
 edit_run(struct command_line *line)
 {
     struct letters letters;
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     struct err_text why;
     err code = letters_begin(&letters, line, &why);
     if (code == ERR_ok) {
@@ -209,9 +209,9 @@ const struct command letters_edit_command = {
 /* --- cancel --- */
 
 static err
-cancel(struct letters *letters, struct replay *replay, struct err_text *why)
+cancel(struct letters *letters, struct wire_replay *replay, struct err_text *why)
 {
-    struct replay_ref ref = {0};
+    struct wire_replay_ref ref = {0};
     struct id id;
     size_t count = 0;
     err code = letters_ids(letters, &id, &count, why);
@@ -229,7 +229,7 @@ static enum exit_status
 cancel_run(struct command_line *line)
 {
     struct letters letters;
-    struct replay replay;
+    struct wire_replay replay;
     struct err_text why;
     err code = letters_begin(&letters, line, &why);
     if (code == ERR_ok) {

@@ -179,8 +179,8 @@ find_owner(struct resolving *resolving, struct command_line *line, struct err_te
 static err
 ask(struct larder_client *client, const struct resolving *resolving, bool is_dry, struct err_text *why)
 {
-    struct incident_resolve body = {0};
-    struct incident_resolved answer = {0};
+    struct wire_incident_resolve body = {0};
+    struct wire_incident_resolved answer = {0};
     struct larder_options options = {.timeout_ms = RESOLVE_MS};
     struct larder_exchange exchange = {.op = OP_any_resolve, .body = &body, .answer = &answer};
     WIRE_SET(&body, incident_resolve, incident, resolving->id);

@@ -43,7 +43,7 @@ static const struct text_column columns[] = {
 };
 
 static void
-add_row(struct text_table *table, const struct product_card *card)
+add_row(struct text_table *table, const struct wire_product_card *card)
 {
     text_table_add(table, card->product);
     text_table_add(table, card->category);
@@ -56,12 +56,12 @@ add_row(struct text_table *table, const struct product_card *card)
 
 /* The columns of `larder products load`, in its order. */
 static void
-add_record(struct wire_buffer *out, const struct product_card *card)
+add_record(struct wire_buffer *out, const struct wire_product_card *card)
 {
     char amount[24];
     struct wire_buffer images = {0};
     struct wire_list list = card->images;
-    struct product_image image;
+    struct wire_product_image image;
     (void)snprintf(amount, sizeof amount, "%" PRId64, card->price.amount);
     while (WIRE_HAS(card, product_card, images) && wire_list_next(&list, &product_image_body, &image)) {
         wire_buffer_append(&images, " ", images.size > 0 ? 1 : 0);
@@ -92,7 +92,7 @@ show_start(const struct listing *listing)
 static void
 show_page(struct listing *listing, struct wire_list list, char last[NAME_SIZE])
 {
-    struct product_card card;
+    struct wire_product_card card;
     struct text_table table = {0};
     struct wire_buffer out = {0};
     bool is_table = listing->shape == AS_TABLE && list.count > 0;
@@ -121,8 +121,8 @@ static err
 list_products(struct listing *listing, struct larder_client *client, struct err_text *why)
 {
     struct larder_options options = {.timeout_ms = listing->timeout_ms};
-    struct product_list body = {0};
-    struct product_page page = {.has_more = true};
+    struct wire_product_list body = {0};
+    struct wire_product_page page = {.has_more = true};
     char last[NAME_SIZE] = "";
     WIRE_SET(&body, product_list, limit, PAGE);
     if (listing->category != NULL) {

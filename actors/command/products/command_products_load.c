@@ -259,7 +259,7 @@ truth_of(struct slice text)
 /* --- rows --- */
 
 struct candidate {
-    struct product_row row;
+    struct wire_product_row row;
     int64_t line;
     struct slice product; /* to be shown */
     struct err_text why;
@@ -386,8 +386,8 @@ note_seen(struct shipment *shipment, uint64_t hash)
 static err
 take_results(struct load *load, const struct shipment *shipment, const struct larder_reply *reply, struct err_text *why)
 {
-    struct product_loaded loaded;
-    struct product_result result;
+    struct wire_product_loaded loaded;
+    struct wire_product_result result;
     err code = larder_reply_decode(reply, &loaded, why);
     if (code == ERR_ok && loaded.results.count != shipment->count) {
         code = err_say(why, ERR_malformed, "the answer is not about the rows that were sent");
@@ -458,7 +458,7 @@ send_shipment(struct load *load, struct err_text *why)
     if (shipment == NULL || shipment->count == 0) {
         return ERR_ok;
     }
-    struct product_load body = {0};
+    struct wire_product_load body = {0};
     wire_list_end(&load->list, &load->rows);
     WIRE_SET(&body, product_load, rows, load->list);
     if (load->is_dry) {
@@ -476,7 +476,7 @@ send_shipment(struct load *load, struct err_text *why)
 }
 
 static size_t
-size_of_row(const struct product_row *row)
+size_of_row(const struct wire_product_row *row)
 {
     size_t size = ROW_OVERHEAD + row->product.size + row->name.size + row->category.size + row->currency.size;
     size += WIRE_HAS(row, product_row, description) ? row->description.size : 0;

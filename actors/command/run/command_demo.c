@@ -26,16 +26,16 @@
 static err
 shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct err_text *why)
 {
-    struct stock_list list = {0};
+    struct wire_stock_list list = {0};
     WIRE_SET(&list, stock_list, limit, 2);
-    struct stock_levels page;
+    struct wire_stock_levels page;
     struct larder_options options = {.shard = shard};
     struct larder_exchange exchange = {.op = OP_stock_list, .body = &list, .answer = &page};
     err code = larder_client_exchange(client, &options, &exchange, why);
     if (code != ERR_ok) {
         return code;
     }
-    struct stock_level level;
+    struct wire_stock_level level;
     *is_empty = true;
     while (wire_list_next(&page.levels, &stock_level_body, &level)) {
         bool is_begun = demo_is_sku(level.product) && level.on_hand == DEMO_STOCK && level.version == 1;
@@ -47,7 +47,7 @@ shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct e
 static err
 configure(struct larder_client *client, const struct id *incarnation, struct err_text *why)
 {
-    struct stock_configure body = {0};
+    struct wire_stock_configure body = {0};
     WIRE_SET(&body, stock_configure, product, slice_of(DEMO_PRODUCT));
     WIRE_SET(&body, stock_configure, reorder_at, 0);
     WIRE_SET(&body, stock_configure, order_up_to, DEMO_REFILL);
@@ -60,7 +60,7 @@ configure(struct larder_client *client, const struct id *incarnation, struct err
 static err
 fill(struct larder_client *client, const struct id *incarnation, struct err_text *why)
 {
-    struct stock_adjust body = {0};
+    struct wire_stock_adjust body = {0};
     WIRE_SET(&body, stock_adjust, product, slice_of(DEMO_PRODUCT));
     WIRE_SET(&body, stock_adjust, delta, DEMO_STOCK);
     WIRE_SET(&body, stock_adjust, reason, slice_of(REASON));
@@ -79,8 +79,8 @@ stock_shelf(struct larder_client *client, int shards, struct err_text *why)
             return code;
         }
     }
-    struct nothing nothing = {0};
-    struct pong pong = {0};
+    struct wire_nothing nothing = {0};
+    struct wire_pong pong = {0};
     struct larder_options options = {.shard = wire_shard_of(slice_of(DEMO_PRODUCT), shards)};
     struct larder_exchange exchange = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
     err code = larder_client_exchange(client, &options, &exchange, why);
@@ -101,7 +101,7 @@ stock_shelf(struct larder_client *client, int shards, struct err_text *why)
 static err
 is_on_the_shelf(struct larder_client *client, bool *is_there, struct err_text *why)
 {
-    struct stock_get get = {0};
+    struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, slice_of(DEMO_PRODUCT));
     struct larder_exchange exchange = {.op = OP_stock_get, .body = &get};
     err code = larder_client_exchange(client, NULL, &exchange, why);
@@ -112,7 +112,7 @@ is_on_the_shelf(struct larder_client *client, bool *is_there, struct err_text *w
 static err
 is_on_the_menu(struct larder_client *client, bool *is_there, struct err_text *why)
 {
-    struct product_get get = {0};
+    struct wire_product_get get = {0};
     WIRE_SET(&get, product_get, product, slice_of(DEMO_PRODUCT));
     struct larder_exchange exchange = {.op = OP_product_get, .body = &get};
     err code = larder_client_exchange(client, NULL, &exchange, why);
@@ -123,15 +123,15 @@ is_on_the_menu(struct larder_client *client, bool *is_there, struct err_text *wh
 static err
 put_card(struct larder_client *client, struct err_text *why)
 {
-    struct nothing nothing = {0};
-    struct pong pong = {0};
+    struct wire_nothing nothing = {0};
+    struct wire_pong pong = {0};
     struct larder_exchange ping = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
     err code = larder_client_exchange(client, NULL, &ping, why);
     if (code != ERR_ok) {
         return code;
     }
-    struct product_put put = {0};
-    struct money price = {0};
+    struct wire_product_put put = {0};
+    struct wire_money price = {0};
     WIRE_SET(&price, money, amount, DEMO_PRICE_AMOUNT);
     WIRE_SET(&price, money, currency, slice_of(DEMO_PRICE_CURRENCY));
     WIRE_SET(&put, product_put, product, slice_of(DEMO_PRODUCT));

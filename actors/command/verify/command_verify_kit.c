@@ -64,7 +64,7 @@ can_be_read(struct proof *proof, const struct wire_body *body, struct slice fram
 
 /* What is wrong with an event that lies in the columns of a row; NULL: nothing. */
 static const char *
-event_fault(struct proof *proof, struct slice header_frame, struct slice body, struct event_header *header)
+event_fault(struct proof *proof, struct slice header_frame, struct slice body, struct wire_event_header *header)
 {
     struct err_text why;
     if (wire_decode(&event_header_body, header_frame, header, &why) != ERR_ok) {
@@ -81,7 +81,7 @@ static err
 see_kept(void *context, struct db_statement *row)
 {
     struct proof *proof = context;
-    struct event_header header;
+    struct wire_event_header header;
     int64_t seq = db_i64(row, 0);
     struct slice topic = db_bytes(row, 3);
     char wanted[TOPIC_SIZE];
@@ -125,7 +125,7 @@ static const char *
 history_fault(struct slice history, int64_t count)
 {
     struct wire_list list = {.data = history.data, .size = history.size, .count = (uint32_t)count};
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     int64_t found = 0;
     while (found < count && wire_list_next(&list, &letter_attempt_body, &attempt)) {
         found++;
@@ -137,7 +137,7 @@ history_fault(struct slice history, int64_t count)
 static void
 see_parked(struct proof *proof, struct db_statement *row)
 {
-    struct event_header header;
+    struct wire_event_header header;
     int64_t seq = db_i64(row, 0);
     struct slice source = db_bytes(row, 1);
     int64_t state = db_i64(row, 6);
@@ -202,7 +202,7 @@ static err
 see_burial(void *context, struct db_statement *row)
 {
     struct proof *proof = context;
-    struct burial burial;
+    struct wire_burial burial;
     struct err_text why;
     struct id letter = db_id(row, 1);
     if (wire_decode(&burial_body, db_bytes(row, 2), &burial, &why) != ERR_ok) {

@@ -183,7 +183,7 @@ read_parked(const struct verify_source *source, struct rows *rows)
     struct db_statement *read = db_statement(source->db, "SELECT source, seq, header FROM $parked WHERE state > 0");
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
-        struct event_header header;
+        struct wire_event_header header;
         struct kept_row *row = add_row(rows);
         row->name = event_name(db_bytes(read, 0), db_i64(read, 1));
         if (wire_decode(&event_header_body, db_bytes(read, 2), &header, NULL) == ERR_ok) {
@@ -217,7 +217,7 @@ static err
 see_burial(void *context, struct db_statement *read)
 {
     const struct reading *reading = context;
-    struct burial burial;
+    struct wire_burial burial;
     struct err_text why;
     if (wire_decode(&burial_body, db_bytes(read, 1), &burial, &why) != ERR_ok) {
         verify_fault(reading->survey, reading->source->name, "a burial cannot be read: %s", why.text);

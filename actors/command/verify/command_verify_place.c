@@ -162,7 +162,7 @@ verify_place_check(struct verify_survey *survey, const struct settings *settings
 
 /* Who answers there; false: nobody who can be asked. */
 static bool
-ping(const struct settings *settings, const struct verify_source *source, const char *endpoint, struct pong *pong)
+ping(const struct settings *settings, const struct verify_source *source, const char *endpoint, struct wire_pong *pong)
 {
     struct command_peers peers = {.settings = settings, .endpoint = endpoint};
     struct larder_client *client = NULL;
@@ -170,7 +170,7 @@ ping(const struct settings *settings, const struct verify_source *source, const 
     int shards = 0;
     bool has_answered = false;
     if (command_client_create(&peers, &client, &shards, &why) == ERR_ok) {
-        struct nothing nothing = {0};
+        struct wire_nothing nothing = {0};
         struct larder_request request = {.op = OP_any_ping, .body = &nothing, .options = {.timeout_ms = ANSWER_MS}};
         struct larder_reply reply;
         (void)larder_client_call(client, &request, &reply);
@@ -183,7 +183,7 @@ ping(const struct settings *settings, const struct verify_source *source, const 
 }
 
 static void
-compare(struct verify_survey *survey, struct verify_source *source, const char *endpoint, const struct pong *pong)
+compare(struct verify_survey *survey, struct verify_source *source, const char *endpoint, const struct wire_pong *pong)
 {
     struct db_statement *read = db_statement(source->db, "SELECT incarnation, seq FROM $shard WHERE shard = ?");
     db_bind_i64(read, source->shard);
@@ -212,7 +212,7 @@ verify_place_ask(struct verify_survey *survey, const struct settings *settings)
     for (size_t i = 0; i < survey->count; i++) {
         struct verify_source *source = &survey->sources[i];
         char endpoint[ENDPOINT_MAX];
-        struct pong pong;
+        struct wire_pong pong;
         topology_connect(settings, source->proof->actor, source->shard, ENDPOINT_REQUESTS, endpoint);
         if (!neighbour_listens(endpoint)) {
             continue;

@@ -168,7 +168,7 @@ host_remove(struct dlq *dlq, struct hosting *hosting)
 }
 
 err
-host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct fetched *page, int64_t *last)
+host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct wire_fetched *page, int64_t *last)
 {
     const struct dlq_hosting_row *row = &hosting->now.row;
     struct wire_list list = {0};
@@ -179,7 +179,7 @@ host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, in
         return code;
     }
     wire_list_end(&list, &dlq->hosts->events);
-    *page = (struct fetched){0};
+    *page = (struct wire_fetched){0};
     WIRE_SET(page, fetched, incarnation, row->incarnation);
     WIRE_SET(page, fetched, head, row->copied > after ? row->copied : after);
     WIRE_SET(page, fetched, events, list);
@@ -193,7 +193,7 @@ ask_source(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_
 {
     const struct dlq_hosting_row *row = &hosting->now.row;
     char host[16];
-    struct fetch fetch = {0};
+    struct wire_fetch fetch = {0};
     WIRE_SET(&fetch, fetch, subscriber, slice_of(row->subscriber));
     WIRE_SET(&fetch, fetch, incarnation, row->incarnation);
     WIRE_SET(&fetch, fetch, position, row->copied);
@@ -288,10 +288,10 @@ host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source)
 
 /* Whether this is the event that comes next; one that is here already is passed over. */
 static err
-take_event(struct dlq *dlq, struct hosting *hosting, const struct fetched_event *event, struct err_text *why)
+take_event(struct dlq *dlq, struct hosting *hosting, const struct wire_fetched_event *event, struct err_text *why)
 {
     struct dlq_hosting_row *row = &hosting->now.row;
-    struct event_header header;
+    struct wire_event_header header;
     err code = wire_decode(&event_header_body, event->header, &header, why);
     if (code != ERR_ok) {
         return code;
@@ -330,11 +330,11 @@ answer_clients(struct dlq *dlq, struct batch *batch, const struct host_source *s
 }
 
 static err
-take_page(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct fetched *page)
+take_page(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct wire_fetched *page)
 {
     struct host_source *source = hosting->source;
     struct wire_list events = page->events;
-    struct fetched_event event;
+    struct wire_fetched_event event;
     struct err_text why = {""};
     int64_t before = hosting->now.row.copied;
     err wrong = ERR_ok;
@@ -415,7 +415,7 @@ host_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, cons
 static void
 subscribe_again(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
 {
-    struct subscribe subscribe = {0};
+    struct wire_subscribe subscribe = {0};
     WIRE_SET(&subscribe, subscribe, subscriber, slice_of(hosting->now.row.subscriber));
     WIRE_SET(&subscribe, subscribe, from_start, true);
     if (id_is_zero(&hosting->now.row.ended)) {
@@ -440,7 +440,7 @@ subscribe_again(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
 static void
 unsubscribe(struct batch *batch, const struct hosting *hosting)
 {
-    struct unsubscribe body = {0};
+    struct wire_unsubscribe body = {0};
     WIRE_SET(&body, unsubscribe, subscriber, slice_of(hosting->now.row.subscriber));
     batch_ask(batch, &(struct ask){
                          .actor = hosting->source->actor,
@@ -453,7 +453,7 @@ unsubscribe(struct batch *batch, const struct hosting *hosting)
 }
 
 static err
-take_subscribed(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct subscribed *subscribed)
+take_subscribed(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct wire_subscribed *subscribed)
 {
     if (!id_equal(&subscribed->incarnation, &hosting->now.row.incarnation)) {
         struct id left = hosting->now.row.incarnation;
@@ -476,7 +476,7 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct hosting *hosting, c
 static err
 take_refusal(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct item *item)
 {
-    const struct problem *problem = item->body;
+    const struct wire_problem *problem = item->body;
     struct hosting_values *now = &hosting->now;
     bool is_lost = item->status == ERR_position_lost || item->status == ERR_kept_elsewhere;
     if (item->status == ERR_other_incarnation) {
@@ -528,7 +528,7 @@ dlq_host_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
 
 static err
 begin_hosting(struct dlq *dlq, struct batch *batch, struct host_source *source, const struct item *item,
-              const struct position *position)
+              const struct wire_position *position)
 {
     int64_t hosted = WIRE_HAS(position, position, hosted) ? position->hosted : 0;
     struct dlq_hosting_row row = {.incarnation = item->header->incarnation, .position = position->position};
@@ -564,7 +564,7 @@ end_hosting(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
 
 /* What its HEAD says of a subscriber that is hosted. */
 static err
-follow_subscriber(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct position *position)
+follow_subscriber(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const struct wire_position *position)
 {
     struct hosting_values *now = &hosting->now;
     hosting->is_listed = true;
@@ -586,7 +586,7 @@ follow_subscriber(struct dlq *dlq, struct batch *batch, struct hosting *hosting,
 
 /* The source keeps events for a client that this database does not know: it was lost, or the client's first request was. */
 static void
-tell_orphan(const struct batch *batch, struct host_source *source, const struct position *position)
+tell_orphan(const struct batch *batch, struct host_source *source, const struct wire_position *position)
 {
     if (batch->now_ms - source->orphan_ms >= ORPHAN_PAUSE_MS) {
         source->orphan_ms = batch->now_ms;
@@ -597,7 +597,7 @@ tell_orphan(const struct batch *batch, struct host_source *source, const struct 
 
 static err
 see_position(struct dlq *dlq, struct batch *batch, struct host_source *source, const struct item *item,
-             const struct position *position)
+             const struct wire_position *position)
 {
     bool is_behind = position->age_ms >= dlq->settings->behind_ms && position->position < source->head;
     struct hosting *hosting = host_find(dlq->hosts, source, position->subscriber);
@@ -651,9 +651,9 @@ close_unlisted(struct dlq *dlq, struct batch *batch, const struct host_source *s
 err
 dlq_host_handle_head(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct head *head = item->body;
+    const struct wire_head *head = item->body;
     struct wire_list positions = head->positions;
-    struct position position;
+    struct wire_position position;
     struct host_source *source = host_get_source(dlq, item->header->source);
     if (source == NULL || is_doubted(dlq, batch, source, &item->header->incarnation)) {
         return ERR_ok;
@@ -684,7 +684,7 @@ refuse_lost(struct batch *batch, struct item *item, const struct hosting *hostin
 err
 dlq_handle_fetch(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_fetch *fetch = item->body;
+    const struct wire_dlq_fetch *fetch = item->body;
     const struct host_source *source = host_find_source(dlq->hosts, fetch->source);
     struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, fetch->subscriber);
     if (hosting == NULL || hosting->now.row.is_client) {
@@ -698,7 +698,7 @@ dlq_handle_fetch(struct dlq *dlq, struct batch *batch, struct item *item)
                     row->source, row->subscriber);
         return ERR_ok;
     }
-    struct fetched page;
+    struct wire_fetched page;
     int64_t last = 0;
     err code = host_read_page(dlq, hosting, fetch->position, fetch->limit, &page, &last);
     if (code != ERR_ok) {

@@ -128,7 +128,7 @@ host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source);
 /* Events that are kept for it behind `after`, in order and without a gap: as many as `limit` and a frame allow. `last` is the last of
  * them, `after` when there is none. The page's bytes live until the next one is made. */
 MUST_CHECK err
-host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct fetched *page, int64_t *last);
+host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct wire_fetched *page, int64_t *last);
 
 /* The source has this database now: what was kept of another one is closed as stale. */
 MUST_CHECK err

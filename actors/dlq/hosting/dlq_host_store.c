@@ -85,7 +85,7 @@ kept_rows(struct db *db)
 }
 
 void
-dlq_host_store_add(struct db *db, const char *source, int64_t seq, const struct fetched_event *event)
+dlq_host_store_add(struct db *db, const char *source, int64_t seq, const struct wire_fetched_event *event)
 {
     struct db_rows *rows = kept_rows(db);
     db_rows_text(rows, slice_of(source));
@@ -118,7 +118,7 @@ dlq_host_store_read(struct db *db, const struct dlq_kept_range *range, struct wi
     db_bind_i64(read, limit);
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
-        struct fetched_event event = {0};
+        struct wire_fetched_event event = {0};
         WIRE_SET(&event, fetched_event, header, db_bytes(read, 1));
         WIRE_SET(&event, fetched_event, body, db_bytes(read, 2));
         bool is_full = list->count > 0 && bytes->size - begin + event.header.size + event.body.size > DLQ_PAGE_BYTES;

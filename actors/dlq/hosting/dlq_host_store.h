@@ -35,7 +35,7 @@ dlq_host_store_remove(struct db *db, const char *source, const char *subscriber)
 
 /* Collects an event; dlq_host_store_keep() queues what was collected. One that is kept already is written once more. */
 void
-dlq_host_store_add(struct db *db, const char *source, int64_t seq, const struct fetched_event *event);
+dlq_host_store_add(struct db *db, const char *source, int64_t seq, const struct wire_fetched_event *event);
 MUST_CHECK err
 dlq_host_store_keep(struct db *db);
 

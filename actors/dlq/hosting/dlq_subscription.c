@@ -27,10 +27,10 @@
 /* --- receives --- */
 
 static void
-empty_page(const struct hosting *hosting, struct fetched *page)
+empty_page(const struct hosting *hosting, struct wire_fetched *page)
 {
     const struct dlq_hosting_row *row = &hosting->now.row;
-    *page = (struct fetched){0};
+    *page = (struct wire_fetched){0};
     WIRE_SET(page, fetched, incarnation, row->incarnation);
     WIRE_SET(page, fetched, head, hosting->source->head > row->copied ? hosting->source->head : row->copied);
     WIRE_SET(page, fetched, events, (struct wire_list){0});
@@ -38,7 +38,7 @@ empty_page(const struct hosting *hosting, struct fetched *page)
 
 /* The receive that waits is answered, and does not any more. */
 static void
-finish_receive(struct batch *batch, struct hosting *hosting, const struct fetched *page)
+finish_receive(struct batch *batch, struct hosting *hosting, const struct wire_fetched *page)
 {
     struct waiter *waiter = hosting->now.receive->waiter;
     hosting->now.receive->is_answered = true;
@@ -49,7 +49,7 @@ finish_receive(struct batch *batch, struct hosting *hosting, const struct fetche
 static void
 finish_empty(struct batch *batch, struct hosting *hosting)
 {
-    struct fetched page;
+    struct wire_fetched page;
     empty_page(hosting, &page);
     finish_receive(batch, hosting, &page);
 }
@@ -57,7 +57,7 @@ finish_empty(struct batch *batch, struct hosting *hosting)
 void
 subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     if (hosting->now.receive == NULL) {
         return;
     }
@@ -72,7 +72,7 @@ err
 subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
 {
     const struct receive *receive = hosting->now.receive;
-    struct fetched page;
+    struct wire_fetched page;
     int64_t last = 0;
     if (receive == NULL || hosting->now.row.copied <= receive->after) {
         return ERR_ok;
@@ -91,7 +91,7 @@ subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hostin
 static void
 wait_for_event(struct dlq *dlq, struct batch *batch, struct item *item, struct hosting *hosting, int64_t after)
 {
-    const struct dlq_receive *body = item->body;
+    const struct wire_dlq_receive *body = item->body;
     struct receive *receive = calloc(1, sizeof *receive);
     if (receive == NULL) {
         abort();
@@ -153,7 +153,7 @@ refuse_unknown(struct batch *batch, struct item *item, struct slice source, stru
 static bool
 check_receive(struct batch *batch, struct item *item, const struct hosting *hosting)
 {
-    const struct dlq_receive *body = item->body;
+    const struct wire_dlq_receive *body = item->body;
     if (hosting == NULL) {
         refuse_unknown(batch, item, body->source, body->name);
         return false;
@@ -175,8 +175,8 @@ check_receive(struct batch *batch, struct item *item, const struct hosting *host
 static err
 check_kept(struct dlq *dlq, struct batch *batch, struct item *item, const struct hosting *hosting)
 {
-    const struct dlq_receive *body = item->body;
-    struct fetched page;
+    const struct wire_dlq_receive *body = item->body;
+    struct wire_fetched page;
     int64_t last = 0;
     if (body->position >= hosting->now.row.position || body->credit == 0) {
         return ERR_ok;
@@ -194,7 +194,7 @@ check_kept(struct dlq *dlq, struct batch *batch, struct item *item, const struct
 err
 dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_receive *body = item->body;
+    const struct wire_dlq_receive *body = item->body;
     struct hosting *hosting = find_client(dlq, body->source, body->name);
     if (!check_receive(batch, item, hosting)) {
         return ERR_ok;
@@ -213,7 +213,7 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
     if (now->receive != NULL) {
         finish_empty(batch, hosting);
     }
-    struct fetched page;
+    struct wire_fetched page;
     int64_t after = body->position;
     int64_t last = 0;
     code = code == ERR_ok ? host_read_page(dlq, hosting, after, body->credit, &page, &last) : code;
@@ -232,10 +232,10 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
 
 /* --- subscribe, unsubscribe --- */
 
-static struct dlq_session
+static struct wire_dlq_session
 session_of(const struct hosting *hosting)
 {
-    struct dlq_session session = {0};
+    struct wire_dlq_session session = {0};
     WIRE_SET(&session, dlq_session, session, hosting->now.row.session);
     WIRE_SET(&session, dlq_session, position, hosting->now.row.position);
     WIRE_SET(&session, dlq_session, incarnation, hosting->now.row.incarnation);
@@ -303,7 +303,7 @@ count_subscriptions(const struct dlq_hosts *hosts)
 err
 dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_subscribe *body = item->body;
+    const struct wire_dlq_subscribe *body = item->body;
     const struct host_source *source = host_get_source(dlq, body->source);
     struct hosting *hosting = find_client(dlq, body->source, body->name);
     if (source == NULL) {
@@ -313,7 +313,7 @@ dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
     }
     if (hosting != NULL) {
         err code = begin_session(dlq, batch, hosting, &item->id);
-        struct dlq_session session = session_of(hosting);
+        struct wire_dlq_session session = session_of(hosting);
         item_answer(batch, item, &session);
         return code;
     }
@@ -324,7 +324,7 @@ dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
-    struct subscribe subscribe = {0};
+    struct wire_subscribe subscribe = {0};
     WIRE_SET(&subscribe, subscribe, subscriber, slice_of(asked->subscriber));
     if (WIRE_HAS(body, dlq_subscribe, from_start) && body->from_start) {
         WIRE_SET(&subscribe, subscribe, from_start, true);
@@ -336,7 +336,7 @@ dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
 err
 dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_unsubscribe *body = item->body;
+    const struct wire_dlq_unsubscribe *body = item->body;
     struct hosting *hosting = find_client(dlq, body->source, body->name);
     if (hosting == NULL) {
         refuse_unknown(batch, item, body->source, body->name);
@@ -345,7 +345,7 @@ dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
     host_touch(dlq->hosts, hosting);
     hosting->now.row.ended = hosting->now.row.session;
     const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
-    struct unsubscribe unsubscribe = {0};
+    struct wire_unsubscribe unsubscribe = {0};
     WIRE_SET(&unsubscribe, unsubscribe, subscriber, slice_of(asked->subscriber));
     ask_source(batch, item, hosting->source, OP_any_unsubscribe, asked, &unsubscribe);
     return host_store(dlq, hosting);
@@ -354,7 +354,7 @@ dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
 /* --- what the source says --- */
 
 static err
-take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, const struct subscribed *subscribed)
+take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, const struct wire_subscribed *subscribed)
 {
     struct host_source *source = host_get_source(dlq, slice_of(asked->source));
     err code = host_meet(dlq, batch, source, &subscribed->incarnation);
@@ -373,7 +373,7 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, 
         return code;
     }
     source->head = subscribed->head > source->head ? subscribed->head : source->head;
-    struct dlq_session session = session_of(hosting);
+    struct wire_dlq_session session = session_of(hosting);
     struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &session);
     return host_pump(dlq, batch, source);
@@ -394,7 +394,7 @@ take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked 
     const struct host_source *source = host_find_source(dlq->hosts, slice_of(asked->source));
     struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(asked->subscriber));
     err code = hosting == NULL ? ERR_ok : subscription_finish(dlq, batch, hosting);
-    struct nothing nothing = {0};
+    struct wire_nothing nothing = {0};
     struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &nothing);
     return code;
@@ -409,7 +409,7 @@ subscription_handle_reply(struct dlq *dlq, struct batch *batch, struct item *ite
         asked = asked->next;
     }
     if (asked == NULL) {
-        struct problem problem = {0};
+        struct wire_problem problem = {0};
         WIRE_SET(&problem, problem, detail,
                  slice_of("the dlq lost its database while it asked the source; ask again with the same id"));
         waiter_refuse(batch, &waiter, ERR_unavailable, &problem);

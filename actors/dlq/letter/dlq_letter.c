@@ -67,7 +67,7 @@ dlq_copy(char *to, size_t size, struct slice text)
 
 /* Of an event, a subscriber, a request: what only some letters have. */
 static void
-add_what_it_is(struct letter *body, const struct dlq_letter *letter)
+add_what_it_is(struct wire_letter *body, const struct dlq_letter *letter)
 {
     if (letter->source[0] != '\0') {
         WIRE_SET(body, letter, source, slice_of(letter->source));
@@ -96,7 +96,7 @@ add_what_it_is(struct letter *body, const struct dlq_letter *letter)
 }
 
 static void
-add_what_is_at_stake(struct letter *body, const struct dlq_letter *letter)
+add_what_is_at_stake(struct wire_letter *body, const struct dlq_letter *letter)
 {
     if (letter->units >= 0) {
         WIRE_SET(body, letter, units, letter->units);
@@ -112,10 +112,10 @@ add_what_is_at_stake(struct letter *body, const struct dlq_letter *letter)
     }
 }
 
-struct letter
+struct wire_letter
 dlq_letter_body(const struct dlq_letter *letter)
 {
-    struct letter body = {0};
+    struct wire_letter body = {0};
     WIRE_SET(&body, letter, id, letter->id);
     WIRE_SET(&body, letter, number, letter->n);
     WIRE_SET(&body, letter, state, slice_of(dlq_state_name(letter->state)));

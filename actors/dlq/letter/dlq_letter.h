@@ -101,7 +101,7 @@ dlq_one_more(int64_t attempts)
 }
 
 /* The letter as it goes over the wire. Borrows from `letter`. */
-struct letter
+struct wire_letter
 dlq_letter_body(const struct dlq_letter *letter);
 
 /* "stock/0" -> "stock", 0. False: no such actor name and number. */

@@ -74,8 +74,8 @@ dlq_change_letter(struct dlq *dlq, struct batch *batch, struct dlq_letter *lette
 /* --- dlq.bury --- */
 
 struct burying {
-    const struct burial *burials;
-    const struct event_header *headers;
+    const struct wire_burial *burials;
+    const struct wire_event_header *headers;
     size_t count;
     struct dlq_letter *known; /* those there are, and those that this message opens */
     size_t known_count;
@@ -94,7 +94,7 @@ find_known(const struct burying *burying, const struct id *id)
 }
 
 static struct slice
-type_of(const struct burial *burial, const struct event_header *header)
+type_of(const struct wire_burial *burial, const struct wire_event_header *header)
 {
     if (WIRE_HAS(burial, burial, type)) {
         return burial->type;
@@ -104,7 +104,7 @@ type_of(const struct burial *burial, const struct event_header *header)
 
 /* What its owner says is at stake, whatever a body says. */
 static void
-set_stake(struct dlq_letter *letter, const struct burial *burial)
+set_stake(struct dlq_letter *letter, const struct wire_burial *burial)
 {
     if (WIRE_HAS(burial, burial, units)) {
         letter->units = burial->units;
@@ -116,7 +116,7 @@ set_stake(struct dlq_letter *letter, const struct burial *burial)
 }
 
 static void
-set_value(struct dlq_letter *letter, const struct burial *burial)
+set_value(struct dlq_letter *letter, const struct wire_burial *burial)
 {
     const struct wire_body *body = dlq_rules_body(letter->kind, slice_of(letter->type));
     struct dlq_value value = dlq_rules_value(body, WIRE_HAS(burial, burial, body) ? burial->body : (struct slice){0});
@@ -128,7 +128,7 @@ set_value(struct dlq_letter *letter, const struct burial *burial)
 
 /* What a burial says each time. */
 static void
-set_outcome(struct dlq_letter *letter, const struct burial *burial)
+set_outcome(struct dlq_letter *letter, const struct wire_burial *burial)
 {
     dlq_copy(letter->reason, sizeof letter->reason, burial->reason);
     dlq_copy(letter->error, sizeof letter->error, burial->error);
@@ -138,13 +138,13 @@ set_outcome(struct dlq_letter *letter, const struct burial *burial)
 
 /* Of one that is not settled. */
 static enum dlq_state
-state_of(const struct burial *burial)
+state_of(const struct wire_burial *burial)
 {
     return WIRE_HAS(burial, burial, waiting) && burial->waiting ? DLQ_WAITING : DLQ_DEAD;
 }
 
 static struct dlq_letter
-letter_of(const struct burial *burial, const struct event_header *header)
+letter_of(const struct wire_burial *burial, const struct wire_event_header *header)
 {
     struct dlq_letter letter = {
         .id = burial->letter,
@@ -179,7 +179,7 @@ letter_of(const struct burial *burial, const struct event_header *header)
 static void
 open_buried(struct dlq *dlq, struct batch *batch, struct burying *burying, size_t number, enum dlq_state state)
 {
-    const struct burial *burial = &burying->burials[number];
+    const struct wire_burial *burial = &burying->burials[number];
     struct dlq_letter *letter = &burying->known[burying->known_count++];
     *letter = letter_of(burial, &burying->headers[number]);
     letter->state = state;
@@ -193,7 +193,7 @@ open_buried(struct dlq *dlq, struct batch *batch, struct burying *burying, size_
 }
 
 static err
-put_history(struct dlq *dlq, const struct dlq_letter *letter, const struct burial *burial)
+put_history(struct dlq *dlq, const struct dlq_letter *letter, const struct wire_burial *burial)
 {
     struct arena arena = {0};
     struct dlq_frames frames;
@@ -211,7 +211,7 @@ put_history(struct dlq *dlq, const struct dlq_letter *letter, const struct buria
 }
 
 static err
-change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct burial *burial, bool is_done)
+change_buried(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct wire_burial *burial, bool is_done)
 {
     struct dlq_letter before = *letter;
     letter->state = is_done ? DLQ_DONE : state_of(burial);
@@ -247,7 +247,7 @@ static err
 bury(struct dlq *dlq, struct batch *batch, struct burying *burying)
 {
     for (size_t i = 0; i < burying->count; i++) {
-        const struct burial *burial = &burying->burials[i];
+        const struct wire_burial *burial = &burying->burials[i];
         struct dlq_letter *known = find_known(burying, &burial->letter);
         err code = ERR_ok;
         burying->taken++;
@@ -293,11 +293,11 @@ count_new(const struct burying *burying)
 
 /* Reads the burials; ERR_invalid_field when one cannot be kept. */
 static err
-read_burials(struct batch *batch, const struct dlq_bury *body, struct burying *burying, struct err_text *why)
+read_burials(struct batch *batch, const struct wire_dlq_bury *body, struct burying *burying, struct err_text *why)
 {
     struct wire_list list = body->burials;
-    struct burial *burials = batch_alloc(batch, list.count * sizeof *burials);
-    struct event_header *headers = batch_alloc(batch, list.count * sizeof *headers);
+    struct wire_burial *burials = batch_alloc(batch, list.count * sizeof *burials);
+    struct wire_event_header *headers = batch_alloc(batch, list.count * sizeof *headers);
     while (wire_list_next(&list, &burial_body, &burials[burying->count])) {
         err code = dlq_rules_check_burial(&burials[burying->count], burying->count, &headers[burying->count], why);
         if (code != ERR_ok) {
@@ -334,7 +334,7 @@ bury_all(struct dlq *dlq, struct batch *batch, struct item *item, struct burying
     }
     code = bury(dlq, batch, burying);
     if (code == ERR_ok) {
-        struct dlq_buried reply = {0};
+        struct wire_dlq_buried reply = {0};
         WIRE_SET(&reply, dlq_buried, taken, burying->taken);
         item_answer(batch, item, &reply);
     }
@@ -376,10 +376,10 @@ dlq_get_letter(struct dlq *dlq, struct batch *batch, struct item *item, const st
 }
 
 /* While its owner is asked a letter is being replayed; that is not worth a row. */
-static struct letter
+static struct wire_letter
 body_of(const struct dlq *dlq, const struct dlq_letter *letter)
 {
-    struct letter body = dlq_letter_body(letter);
+    struct wire_letter body = dlq_letter_body(letter);
     if (letter->state != DLQ_DONE && dlq_owner_is_asking(dlq, letter->n)) {
         WIRE_SET(&body, letter, state, slice_of(dlq_state_name(DLQ_REPLAYING)));
     }
@@ -389,14 +389,14 @@ body_of(const struct dlq *dlq, const struct dlq_letter *letter)
 void
 dlq_answer_letter(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter)
 {
-    struct letter body = body_of(dlq, letter);
+    struct wire_letter body = body_of(dlq, letter);
     item_answer(batch, item, &body);
 }
 
 err
 dlq_handle_list(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct letter_filter *filter = item->body;
+    const struct wire_letter_filter *filter = item->body;
     int64_t limit = WIRE_HAS(filter, letter_filter, limit) ? filter->limit : DLQ_PAGE_LETTERS;
     struct err_text why = {""};
     struct db_statement *rows = NULL;
@@ -415,13 +415,13 @@ dlq_handle_list(struct dlq *dlq, struct batch *batch, struct item *item)
     while (!has_more && dlq_store_next(rows, &letter)) {
         has_more = page.count == limit || dlq->page.size > ANSWER_MAX - 8192;
         if (!has_more) {
-            struct letter body = body_of(dlq, &letter);
+            struct wire_letter body = body_of(dlq, &letter);
             wire_list_add(&page, &letter_body, &body, &dlq->page);
         }
     }
     db_done(rows);
     wire_list_end(&page, &dlq->page);
-    struct letter_page reply = {0};
+    struct wire_letter_page reply = {0};
     WIRE_SET(&reply, letter_page, letters, page);
     WIRE_SET(&reply, letter_page, has_more, has_more);
     item_answer(batch, item, &reply);
@@ -442,7 +442,7 @@ read_audit(struct dlq *dlq, struct arena *arena, int64_t n, size_t room, struct 
         return code;
     }
     while (dlq_store_next_audit(rows, &line, action)) {
-        struct letter_audit body = {0};
+        struct wire_letter_audit body = {0};
         WIRE_SET(&body, letter_audit, time, line.time_ms);
         WIRE_SET(&body, letter_audit, author, line.author);
         WIRE_SET(&body, letter_audit, action, slice_of(action));
@@ -492,8 +492,8 @@ events_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter,
     struct wire_list events = {0};
     struct wire_buffer kept = {0};
     struct wire_buffer bytes = {0};
-    struct fetched_event event;
-    struct event_header header;
+    struct wire_fetched_event event;
+    struct wire_event_header header;
     struct err_text why;
     int64_t last = 0;
     err code = dlq_host_store_read(dlq->store.db, &range, &events, &kept, &last);
@@ -502,7 +502,7 @@ events_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter,
         if (wire_decode(&event_header_body, event.header, &header, &why) == ERR_ok) {
             char seq[24];
             char text[2 * DLQ_TEXT_SIZE];
-            struct letter_field field = {0};
+            struct wire_letter_field field = {0};
             (void)snprintf(seq, sizeof seq, "%" PRId64, header.seq);
             (void)snprintf(text, sizeof text, "%.*s %.*s", (int)header.type.size, (const char *)header.type.data, (int)header.key.size,
                            (const char *)header.key.data);
@@ -521,7 +521,7 @@ events_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter,
 
 /* Slices of the answer lie in the arena and in `letter`. */
 static err
-whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, struct letter_whole *whole)
+whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, struct wire_letter_whole *whole)
 {
     struct dlq_frames frames;
     struct wire_list audit = {0};
@@ -544,7 +544,7 @@ whole_of(struct dlq *dlq, struct arena *arena, const struct dlq_letter *letter, 
     size_t used = fields.size + (has_history ? history.size : 0);
     code = code == ERR_ok ? read_audit(dlq, arena, letter->n, (ANSWER_MAX - used) / 2, &audit) : code;
     used += audit.size;
-    *whole = (struct letter_whole){0};
+    *whole = (struct wire_letter_whole){0};
     WIRE_SET(whole, letter_whole, letter, body_of(dlq, letter));
     WIRE_SET(whole, letter_whole, fields, fields);
     WIRE_SET(whole, letter_whole, history, has_history ? history : (struct wire_list){0});
@@ -568,7 +568,7 @@ err
 dlq_answer_whole(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter)
 {
     struct arena arena = {0};
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     err code = whole_of(dlq, &arena, letter, &whole);
     if (code == ERR_ok) {
         item_answer(batch, item, &whole);
@@ -581,7 +581,7 @@ err
 dlq_answer_whole_later(struct dlq *dlq, struct batch *batch, struct waiter **waiter, const struct dlq_letter *letter)
 {
     struct arena arena = {0};
-    struct letter_whole whole;
+    struct wire_letter_whole whole;
     err code = whole_of(dlq, &arena, letter, &whole);
     if (code == ERR_ok) {
         waiter_answer(batch, waiter, &whole);
@@ -593,7 +593,7 @@ dlq_answer_whole_later(struct dlq *dlq, struct batch *batch, struct waiter **wai
 err
 dlq_handle_show(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct letter_ref *ref = item->body;
+    const struct wire_letter_ref *ref = item->body;
     struct dlq_letter letter;
     bool found = false;
     err code = dlq_get_letter(dlq, batch, item, &ref->letter, &letter, &found);
@@ -605,7 +605,7 @@ dlq_handle_show(struct dlq *dlq, struct batch *batch, struct item *item)
 static void
 add_count(struct wire_list *list, struct wire_buffer *bytes, const struct dlq_count *count)
 {
-    struct letter_count body = {0};
+    struct wire_letter_count body = {0};
     WIRE_SET(&body, letter_count, state, slice_of(dlq_state_name(count->state)));
     WIRE_SET(&body, letter_count, destination, slice_of(count->destination));
     WIRE_SET(&body, letter_count, reason, slice_of(count->reason));
@@ -637,7 +637,7 @@ dlq_handle_stats(struct dlq *dlq, struct batch *batch, struct item *item)
         add_count(&counts, &dlq->page, count);
     }
     wire_list_end(&counts, &dlq->page);
-    struct letter_stats reply = {0};
+    struct wire_letter_stats reply = {0};
     WIRE_SET(&reply, letter_stats, counts, counts);
     WIRE_SET(&reply, letter_stats, dead, dlq_tally_letters(dlq->tally, DLQ_DEAD));
     WIRE_SET(&reply, letter_stats, waiting, dlq_tally_letters(dlq->tally, DLQ_WAITING));

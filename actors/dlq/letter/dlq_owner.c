@@ -137,10 +137,10 @@ find_owner(const struct dlq *dlq, struct batch *batch, const struct dlq_letter *
     return true;
 }
 
-static struct row
+static struct wire_row
 row_of(const struct dlq_letter *letter)
 {
-    struct row row = {0};
+    struct wire_row row = {0};
     WIRE_SET(&row, row, letter, letter->id);
     if (letter->kind == DLQ_EVENT) {
         WIRE_SET(&row, row, source, slice_of(letter->source));
@@ -217,7 +217,7 @@ dlq_owner_retry(struct dlq *dlq, struct batch *batch, const struct dlq_letter *l
     if (letter->kind == DLQ_REQUEST) {
         return deliver(dlq, batch, letter);
     }
-    struct row row = row_of(letter);
+    struct wire_row row = row_of(letter);
     if (ask_owner(dlq, batch, letter, ASKING_RETRY, &row) == NULL) {
         struct dlq_letter told = *letter;
         (void)snprintf(told.error, sizeof told.error, "there is no actor %s here", letter->destination);
@@ -268,7 +268,7 @@ may_replay(struct dlq *dlq, struct batch *batch, struct item *item, const struct
 err
 dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_replay *replay = item->body;
+    const struct wire_dlq_replay *replay = item->body;
     struct dlq_letter letter;
     bool found = false;
     err code = dlq_get_letter(dlq, batch, item, &replay->letter, &letter, &found);
@@ -284,7 +284,7 @@ dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item)
     if (is_first && letter.kind == DLQ_REQUEST) {
         asking = askings_add(dlq->owner->askings, &letter, ASKING_RETRY);
     } else if (is_first) {
-        struct row row = row_of(&letter);
+        struct wire_row row = row_of(&letter);
         asking = ask_owner(dlq, batch, &letter, ASKING_RETRY, &row);
     }
     if (asking == NULL) {
@@ -302,7 +302,7 @@ dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item)
 
 /* The new body: the frame that was given, or the old one with changes. Refused: `why` names the field. */
 static err
-edited_body(struct dlq *dlq, const struct dlq_edit *edit, const struct wire_body *shape, struct slice before, struct slice *after,
+edited_body(struct dlq *dlq, const struct wire_dlq_edit *edit, const struct wire_body *shape, struct slice before, struct slice *after,
             struct err_text *why)
 {
     bool has_changes = WIRE_HAS(edit, dlq_edit, changes);
@@ -323,7 +323,7 @@ edited_body(struct dlq *dlq, const struct dlq_edit *edit, const struct wire_body
 static err
 ask_edit(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter)
 {
-    const struct dlq_edit *edit = item->body;
+    const struct wire_dlq_edit *edit = item->body;
     struct dlq_owner *owner = dlq->owner;
     struct dlq_frames frames;
     struct err_text why = {""};
@@ -345,7 +345,7 @@ ask_edit(struct dlq *dlq, struct batch *batch, struct item *item, const struct d
         item_refuse(batch, item, code, "%s", why.text);
         return ERR_ok;
     }
-    struct row_edit asked = {0};
+    struct wire_row_edit asked = {0};
     WIRE_SET(&asked, row_edit, row, row_of(letter));
     WIRE_SET(&asked, row_edit, body, after);
     struct asking *asking = ask_owner(dlq, batch, letter, ASKING_EDIT, &asked);
@@ -362,7 +362,7 @@ ask_edit(struct dlq *dlq, struct batch *batch, struct item *item, const struct d
 err
 dlq_handle_edit(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_edit *edit = item->body;
+    const struct wire_dlq_edit *edit = item->body;
     struct dlq_letter letter;
     bool found = false;
     err code = dlq_get_letter(dlq, batch, item, &edit->letter, &letter, &found);
@@ -389,7 +389,7 @@ set_purge(const struct dlq *dlq, struct batch *batch, const struct id *letter)
 static err
 discard_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
 {
-    const struct dlq_discard *discard = item->body;
+    const struct wire_dlq_discard *discard = item->body;
     const struct deed deed = {"discard", discard->author, discard->reason, "discarded"};
     struct dlq_letter before = *letter;
     letter->state = DLQ_DISCARDED;
@@ -407,7 +407,7 @@ discard_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq
 err
 dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_discard *discard = item->body;
+    const struct wire_dlq_discard *discard = item->body;
     struct dlq_letter letter;
     bool found = false;
     err code = dlq_get_letter(dlq, batch, item, &discard->letter, &letter, &found);
@@ -429,7 +429,7 @@ dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
     if (!may_ask(dlq, batch, item, &letter)) {
         return ERR_ok;
     }
-    struct row_discard asked = {0};
+    struct wire_row_discard asked = {0};
     WIRE_SET(&asked, row_discard, row, row_of(&letter));
     struct asking *asking = ask_owner(dlq, batch, &letter, ASKING_DISCARD, &asked);
     if (asking == NULL) {
@@ -443,7 +443,7 @@ dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item)
 static err
 restore_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq_letter *letter)
 {
-    const struct dlq_restore *restore = item->body;
+    const struct wire_dlq_restore *restore = item->body;
     bool is_request = letter->kind == DLQ_REQUEST;
     const struct deed deed = {"restore", restore->author, restore->reason, is_request ? "delivered again" : "restored"};
     struct dlq_letter before = *letter;
@@ -462,7 +462,7 @@ restore_here(struct dlq *dlq, struct batch *batch, struct item *item, struct dlq
 err
 dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_restore *restore = item->body;
+    const struct wire_dlq_restore *restore = item->body;
     struct dlq_letter letter;
     bool found = false;
     err code = dlq_get_letter(dlq, batch, item, &restore->letter, &letter, &found);
@@ -480,7 +480,7 @@ dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item)
     if (letter.kind == DLQ_REQUEST) {
         return restore_here(dlq, batch, item, &letter);
     }
-    struct row row = row_of(&letter);
+    struct wire_row row = row_of(&letter);
     struct asking *asking = ask_owner(dlq, batch, &letter, ASKING_RESTORE, &row);
     if (asking == NULL) {
         return restore_here(dlq, batch, item, &letter);
@@ -497,7 +497,7 @@ purge(struct dlq *dlq, struct batch *batch, const struct item *item, const struc
     }
     bool is_busy = askings_find(dlq->owner->askings, letter->n) != NULL;
     if (!is_busy) {
-        struct row_discard asked = {0};
+        struct wire_row_discard asked = {0};
         WIRE_SET(&asked, row_discard, row, row_of(letter));
         WIRE_SET(&asked, row_discard, is_final, true);
         if (ask_owner(dlq, batch, letter, ASKING_PURGE, &asked) == NULL) {
@@ -589,7 +589,7 @@ letter_of_answer(struct dlq *dlq, struct batch *batch, const struct item *item, 
 static void
 refuse_callers(struct batch *batch, const struct asking *asking, err code, const char *detail)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(detail));
     for (const struct asking_caller *caller = asking->callers; caller != NULL; caller = caller->next) {
         struct waiter *waiter = caller->waiter;
@@ -602,7 +602,7 @@ static err
 answer_callers(struct dlq *dlq, struct batch *batch, const struct asking *asking, const struct dlq_letter *letter,
                const struct deed *what)
 {
-    struct letter body = dlq_letter_body(letter);
+    struct wire_letter body = dlq_letter_body(letter);
     for (const struct asking_caller *caller = asking->callers; caller != NULL; caller = caller->next) {
         struct deed deed = {what->action, slice_of(caller->author), slice_of(caller->reason), what->detail};
         err code = note_deed(dlq, batch, letter, &deed);
@@ -633,7 +633,7 @@ discard_rowless(struct dlq *dlq, struct batch *batch, const struct asking *askin
 static err
 handle_no_answer(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
-    const struct problem *problem = item->body;
+    const struct wire_problem *problem = item->body;
     if (asking->verb == ASKING_DISCARD && (item->status == ERR_not_found || item->status == ERR_not_implemented)) {
         return discard_rowless(dlq, batch, asking, letter);
     }
@@ -662,14 +662,14 @@ add_attempt(struct dlq *dlq, struct batch *batch, const struct dlq_letter *lette
     }
     struct wire_list known = {.data = frames.history.data, .size = frames.history.size, .count = (uint32_t)frames.history_count};
     struct wire_list attempts = {0};
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     owner->history.size = 0;
     for (uint32_t i = 0; wire_list_next(&known, &letter_attempt_body, &attempt); i++) {
         if (frames.history_count < HISTORY_MAX || i != 1) {
             wire_list_add(&attempts, &letter_attempt_body, &attempt, &owner->history);
         }
     }
-    attempt = (struct letter_attempt){0};
+    attempt = (struct wire_letter_attempt){0};
     WIRE_SET(&attempt, letter_attempt, time, batch->now_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(letter->error));
     wire_list_add(&attempts, &letter_attempt_body, &attempt, &owner->history);
@@ -682,7 +682,7 @@ add_attempt(struct dlq *dlq, struct batch *batch, const struct dlq_letter *lette
 /* The error as it will be told by show; texts of outcomes are checked by the codec. The owner also buries its row anew: when that was
  * faster than this answer, the letter knows of the attempt. */
 static err
-mark_failed(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, struct dlq_letter *letter)
+mark_failed(struct dlq *dlq, struct batch *batch, const struct wire_row_outcome *outcome, struct dlq_letter *letter)
 {
     int64_t attempts = WIRE_HAS(outcome, row_outcome, attempts) ? outcome->attempts : dlq_one_more(letter->attempts);
     bool is_known = attempts <= letter->attempts;
@@ -712,7 +712,7 @@ sign(struct dlq *dlq, struct dlq_letter *letter)
 
 /* done, gone, failed: the letter changes and the outcome is final. */
 static err
-finish_retry(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, const struct asking *asking,
+finish_retry(struct dlq *dlq, struct batch *batch, const struct wire_row_outcome *outcome, const struct asking *asking,
              struct dlq_letter *letter)
 {
     struct dlq_letter before = *letter;
@@ -748,7 +748,7 @@ finish_retry(struct dlq *dlq, struct batch *batch, const struct row_outcome *out
 
 /* An earlier event of its key goes first: the letter stays, and says so to whoever asked. */
 static err
-tell_behind(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, const struct asking *asking,
+tell_behind(struct dlq *dlq, struct batch *batch, const struct wire_row_outcome *outcome, const struct asking *asking,
             const struct dlq_letter *letter)
 {
     struct dlq_letter told = *letter;
@@ -763,7 +763,7 @@ tell_behind(struct dlq *dlq, struct batch *batch, const struct row_outcome *outc
 /* A call is under way, or is held until its outside party is back; its burial or its note will tell. A call that fails at once may
  * have been told before this answer came. */
 static err
-mark_started(struct dlq *dlq, struct batch *batch, const struct row_outcome *outcome, const struct asking *asking,
+mark_started(struct dlq *dlq, struct batch *batch, const struct wire_row_outcome *outcome, const struct asking *asking,
              struct dlq_letter *letter)
 {
     struct dlq_letter before = *letter;
@@ -790,7 +790,7 @@ mark_started(struct dlq *dlq, struct batch *batch, const struct row_outcome *out
 static err
 handle_retried(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
-    const struct row_outcome *outcome = item->body;
+    const struct wire_row_outcome *outcome = item->body;
     if (slice_equal(outcome->outcome, slice_of("waiting"))) {
         return tell_behind(dlq, batch, outcome, asking, letter);
     }
@@ -836,7 +836,7 @@ store_edit(struct dlq *dlq, struct batch *batch, const struct asking *asking, st
 static err
 handle_edited(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
-    const struct row_outcome *outcome = item->body;
+    const struct wire_row_outcome *outcome = item->body;
     if (!slice_equal(outcome->outcome, slice_of("edited"))) {
         refuse_callers(batch, asking, ERR_letter_closed, "its event was processed in the meantime");
         return close_gone(dlq, batch, letter);
@@ -856,7 +856,7 @@ handle_edited(struct dlq *dlq, struct batch *batch, const struct item *item, con
 static err
 handle_discarded(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
-    const struct row_outcome *outcome = item->body;
+    const struct wire_row_outcome *outcome = item->body;
     struct dlq_letter before = *letter;
     bool is_gone = slice_equal(outcome->outcome, slice_of("gone"));
     letter->state = is_gone ? DLQ_DONE : DLQ_DISCARDED;
@@ -874,7 +874,7 @@ handle_discarded(struct dlq *dlq, struct batch *batch, const struct item *item, 
 static err
 handle_restored(struct dlq *dlq, struct batch *batch, const struct item *item, const struct asking *asking, struct dlq_letter *letter)
 {
-    const struct row_outcome *outcome = item->body;
+    const struct wire_row_outcome *outcome = item->body;
     struct dlq_letter before = *letter;
     if (slice_equal(outcome->outcome, slice_of("gone"))) {
         refuse_callers(batch, asking, ERR_letter_closed, "its row is not there any more");

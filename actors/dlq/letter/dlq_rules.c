@@ -20,7 +20,7 @@ static const char *const unit_names[] = {"quantity", "refused", "asked", "units"
 
 /* Whether its owner could be asked about it. */
 static bool
-is_whole(const struct burial *burial)
+is_whole(const struct wire_burial *burial)
 {
     enum dlq_kind kind = dlq_kind_find(burial->kind);
     bool is_event = kind == DLQ_EVENT && WIRE_HAS(burial, burial, source) && WIRE_HAS(burial, burial, seq);
@@ -29,13 +29,13 @@ is_whole(const struct burial *burial)
 }
 
 static bool
-is_settled(const struct burial *burial)
+is_settled(const struct wire_burial *burial)
 {
     return WIRE_HAS(burial, burial, settled) && burial->settled;
 }
 
 enum dlq_effect
-dlq_rules_burial(const struct dlq_letter *known, const struct burial *burial)
+dlq_rules_burial(const struct dlq_letter *known, const struct wire_burial *burial)
 {
     if (is_settled(burial)) {
         if (known == NULL) {
@@ -57,7 +57,7 @@ say_field(struct err_text *why, size_t number, const char *field, const char *wh
 
 /* A body that could not be read is what such a letter is about; any other is a frame. */
 static bool
-is_body_of(const struct burial *burial, enum event_type type)
+is_body_of(const struct wire_burial *burial, enum event_type type)
 {
     if (type == EVENT_COUNT || slice_equal(burial->reason, slice_of(err_symbol(ERR_malformed)))) {
         return true;
@@ -73,7 +73,7 @@ is_body_of(const struct burial *burial, enum event_type type)
 }
 
 static err
-check_event(const struct burial *burial, size_t number, struct event_header *header, struct err_text *why)
+check_event(const struct wire_burial *burial, size_t number, struct wire_event_header *header, struct err_text *why)
 {
     struct err_text reason = {""};
     bool has_header = WIRE_HAS(burial, burial, header);
@@ -109,7 +109,7 @@ check_event(const struct burial *burial, size_t number, struct event_header *hea
 }
 
 static err
-check_due_row(const struct burial *burial, size_t number, struct err_text *why)
+check_due_row(const struct wire_burial *burial, size_t number, struct err_text *why)
 {
     if (!WIRE_HAS(burial, burial, owner)) {
         return say_field(why, number, "owner", "a call and a saga have one");
@@ -121,10 +121,10 @@ check_due_row(const struct burial *burial, size_t number, struct err_text *why)
 }
 
 err
-dlq_rules_check_burial(const struct burial *burial, size_t number, struct event_header *header, struct err_text *why)
+dlq_rules_check_burial(const struct wire_burial *burial, size_t number, struct wire_event_header *header, struct err_text *why)
 {
     enum dlq_kind kind = dlq_kind_find(burial->kind);
-    *header = (struct event_header){0};
+    *header = (struct wire_event_header){0};
     if (kind != DLQ_EVENT && kind != DLQ_CALL && kind != DLQ_SAGA) {
         return say_field(why, number, "kind", "only an event, a call and a saga can be buried");
     }
@@ -199,7 +199,7 @@ add_list(const struct wire_field *field, const void *values, struct dlq_value *v
 static void
 add_money(const struct wire_field *field, const void *values, struct dlq_value *value)
 {
-    struct money money;
+    struct wire_money money;
     memcpy(&money, (const uint8_t *)values + field->offset, sizeof money);
     if (value->currency[0] == '\0') {
         dlq_copy(value->currency, sizeof value->currency, money.currency);

@@ -17,12 +17,12 @@ enum dlq_effect {
 
 /* `known` is the letter there is, or NULL. */
 enum dlq_effect
-dlq_rules_burial(const struct dlq_letter *known, const struct burial *burial);
+dlq_rules_burial(const struct dlq_letter *known, const struct wire_burial *burial);
 
 /* Whether a burial can be kept: a kind that is buried, with all that its owner will be asked by; frames that are frames. Refusals
  * are ERR_invalid_field and name "burials[`number`].field". A settled one needs less. `header` is filled for an event. */
 MUST_CHECK err
-dlq_rules_check_burial(const struct burial *burial, size_t number, struct event_header *header, struct err_text *why);
+dlq_rules_check_burial(const struct wire_burial *burial, size_t number, struct wire_event_header *header, struct err_text *why);
 
 /* Whether a letter may go from one state to another. */
 bool

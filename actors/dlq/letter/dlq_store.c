@@ -374,7 +374,7 @@ dlq_store_put_frames(struct dlq_store *store, int64_t n, const struct dlq_frames
 /* --- pages --- */
 
 err
-dlq_store_page(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, struct db_statement **rows,
+dlq_store_page(struct dlq_store *store, const struct wire_letter_filter *filter, int64_t now_ms, struct db_statement **rows,
                struct err_text *why)
 {
     struct dlq_search search = {
@@ -389,8 +389,8 @@ dlq_store_page(struct dlq_store *store, const struct letter_filter *filter, int6
 }
 
 err
-dlq_store_select(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, int64_t after, int64_t to, int64_t limit,
-                 struct db_statement **rows, struct err_text *why)
+dlq_store_select(struct dlq_store *store, const struct wire_letter_filter *filter, int64_t now_ms, int64_t after, int64_t to,
+                 int64_t limit, struct db_statement **rows, struct err_text *why)
 {
     struct dlq_search search = {
         .filter = filter,

@@ -78,14 +78,14 @@ dlq_store_put_frames(struct dlq_store *store, int64_t n, const struct dlq_frames
 /* A page of the filter, newest first, `before` and `limit` of the filter included. Reads one more than `limit` so that the caller
  * knows whether there are more. ERR_invalid_field with a sentence when a name in the filter is none. */
 MUST_CHECK err
-dlq_store_page(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, struct db_statement **rows,
+dlq_store_page(struct dlq_store *store, const struct wire_letter_filter *filter, int64_t now_ms, struct db_statement **rows,
                struct err_text *why);
 /* The next `limit` letters of the filter with a number above `after` and not above `to`, oldest first: for replays.
  * At most DLQ_SELECT_MAX; fewer than asked for means that there are no more. */
 #define DLQ_SELECT_MAX 1023
 MUST_CHECK err
-dlq_store_select(struct dlq_store *store, const struct letter_filter *filter, int64_t now_ms, int64_t after, int64_t to, int64_t limit,
-                 struct db_statement **rows, struct err_text *why);
+dlq_store_select(struct dlq_store *store, const struct wire_letter_filter *filter, int64_t now_ms, int64_t after, int64_t to,
+                 int64_t limit, struct db_statement **rows, struct err_text *why);
 bool
 dlq_store_next(struct db_statement *rows, struct dlq_letter *letter);
 

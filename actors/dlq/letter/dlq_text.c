@@ -37,7 +37,7 @@ add_line(struct lines *lines, const char *name, struct slice value)
 {
     char cut_name[NAME_SIZE];
     char cut[VALUE_MAX + 1];
-    struct letter_field line = {0};
+    struct wire_letter_field line = {0};
     if (lines->list.count >= DLQ_FIELDS_MAX - 1) {
         lines->left_out++;
         return;
@@ -81,7 +81,7 @@ end_lines(struct lines *lines)
 {
     if (lines->left_out > 0) {
         char text[64];
-        struct letter_field line = {0};
+        struct wire_letter_field line = {0};
         (void)snprintf(text, sizeof text, "and %zu more", lines->left_out);
         WIRE_SET(&line, letter_field, name, slice_of("..."));
         WIRE_SET(&line, letter_field, value, slice_of(text));
@@ -533,7 +533,7 @@ change_fields(struct changes *changes, const struct wire_body *body, void *value
 static err
 read_changes(struct changes *changes, struct wire_list given)
 {
-    struct letter_field line;
+    struct wire_letter_field line;
     while (wire_list_next(&given, &letter_field_body, &line)) {
         for (size_t i = 0; i < changes->count; i++) {
             if (slice_equal(changes->list[i].name, line.name)) {
@@ -599,7 +599,8 @@ append(struct difference *difference, struct slice text)
 }
 
 static void
-append_change(struct difference *difference, struct slice name, const struct letter_field *before, const struct letter_field *after)
+append_change(struct difference *difference, struct slice name, const struct wire_letter_field *before,
+              const struct wire_letter_field *after)
 {
     if (difference->used > 0) {
         append(difference, slice_of("; "));
@@ -611,8 +612,8 @@ append_change(struct difference *difference, struct slice name, const struct let
     append(difference, after == NULL ? slice_of("(none)") : after->value);
 }
 
-static const struct letter_field *
-find_line(struct wire_list lines, struct slice name, struct letter_field *line)
+static const struct wire_letter_field *
+find_line(struct wire_list lines, struct slice name, struct wire_letter_field *line)
 {
     while (wire_list_next(&lines, &letter_field_body, line)) {
         if (slice_equal(line->name, name)) {
@@ -628,11 +629,11 @@ dlq_text_diff(const struct wire_body *body, struct slice before, struct slice af
     struct difference difference = {.text = text, .size = size};
     struct wire_list was = dlq_text_fields(body, before, arena);
     struct wire_list is = dlq_text_fields(body, after, arena);
-    struct letter_field line;
-    struct letter_field other;
+    struct wire_letter_field line;
+    struct wire_letter_field other;
     text[0] = '\0';
     for (struct wire_list at = was; wire_list_next(&at, &letter_field_body, &line);) {
-        const struct letter_field *found = find_line(is, line.name, &other);
+        const struct wire_letter_field *found = find_line(is, line.name, &other);
         if (found == NULL || !slice_equal(found->value, line.value)) {
             append_change(&difference, line.name, &line, found);
         }

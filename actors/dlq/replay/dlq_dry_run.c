@@ -146,9 +146,9 @@ add(struct dry_run *run, const char *destination, const char *reason, int64_t le
 }
 
 static bool
-is_told_by_tally(const struct letter_filter *filter)
+is_told_by_tally(const struct wire_letter_filter *filter)
 {
-    struct letter_filter told = {0};
+    struct wire_letter_filter told = {0};
     WIRE_SET(&told, letter_filter, state, filter->state);
     WIRE_SET(&told, letter_filter, destination, filter->destination);
     WIRE_SET(&told, letter_filter, reason, filter->reason);
@@ -156,7 +156,7 @@ is_told_by_tally(const struct letter_filter *filter)
 }
 
 static void
-count_by_tally(const struct dlq *dlq, const struct letter_filter *filter, struct dry_run *run)
+count_by_tally(const struct dlq *dlq, const struct wire_letter_filter *filter, struct dry_run *run)
 {
     const struct dlq_count *count;
     for (size_t i = 0; (count = dlq_tally_get(dlq->tally, i)) != NULL; i++) {
@@ -170,15 +170,15 @@ count_by_tally(const struct dlq *dlq, const struct letter_filter *filter, struct
     }
 }
 
-static struct replay
+static struct wire_replay
 answer_of(struct dry_runs *runs, const struct dry_run *run)
 {
-    struct replay body = replay_body_of(&run->row);
+    struct wire_replay body = replay_body_of(&run->row);
     struct wire_list list = {0};
     runs->list.size = 0;
     for (size_t i = 0; i < run->share_count; i++) {
         const struct share *from = &run->shares[i];
-        struct replay_share share = {0};
+        struct wire_replay_share share = {0};
         WIRE_SET(&share, replay_share, destination, slice_of(from->destination));
         WIRE_SET(&share, replay_share, reason, slice_of(from->reason));
         WIRE_SET(&share, replay_share, letters, from->letters);
@@ -193,7 +193,7 @@ answer_of(struct dry_runs *runs, const struct dry_run *run)
 void
 dry_runs_begin(struct dlq *dlq, struct dry_runs *runs, struct batch *batch, struct item *item, const struct replay_row *row)
 {
-    struct letter_filter filter;
+    struct wire_letter_filter filter;
     struct err_text why = {""};
     struct dry_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
@@ -204,7 +204,7 @@ dry_runs_begin(struct dlq *dlq, struct dry_runs *runs, struct batch *batch, stru
     bool is_read = wire_decode(&letter_filter_body, (struct slice){run->row.filter, run->row.filter_size}, &filter, &why) == ERR_ok;
     if (is_read && is_told_by_tally(&filter)) {
         count_by_tally(dlq, &filter, run);
-        struct replay body = answer_of(runs, run);
+        struct wire_replay body = answer_of(runs, run);
         item_answer(batch, item, &body);
         free(run);
         return;
@@ -227,7 +227,7 @@ dry_runs_begin(struct dlq *dlq, struct dry_runs *runs, struct batch *batch, stru
 }
 
 static err
-count_page(struct dlq *dlq, struct dry_run *run, const struct letter_filter *filter, bool *is_last)
+count_page(struct dlq *dlq, struct dry_run *run, const struct wire_letter_filter *filter, bool *is_last)
 {
     struct db_statement *rows = NULL;
     struct dlq_letter letter;
@@ -267,7 +267,7 @@ err
 dry_runs_advance(struct dlq *dlq, struct dry_runs *runs, struct batch *batch)
 {
     struct dry_run *run = find_waiting(runs);
-    struct letter_filter filter;
+    struct wire_letter_filter filter;
     struct err_text why = {""};
     bool is_last = false;
     if (run == NULL) {
@@ -280,7 +280,7 @@ dry_runs_advance(struct dlq *dlq, struct dry_runs *runs, struct batch *batch)
         code = count_page(dlq, run, &filter, &is_last);
     }
     if (code == ERR_ok && is_last) {
-        struct replay body = answer_of(runs, run);
+        struct wire_replay body = answer_of(runs, run);
         struct waiter *waiter = run->waiter;
         run->is_answered = true;
         waiter_answer(batch, &waiter, &body);

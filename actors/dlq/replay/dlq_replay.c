@@ -346,10 +346,10 @@ dlq_replay_of(struct dlq *dlq, int64_t n, struct id *replay)
     return code;
 }
 
-static struct replay
+static struct wire_replay
 body_of(const struct run *run)
 {
-    struct replay body = replay_body_of(&run->row);
+    struct wire_replay body = replay_body_of(&run->row);
     WIRE_SET(&body, replay, under_way, (int64_t)run->used);
     return body;
 }
@@ -541,7 +541,7 @@ dlq_replay_next_ms(const struct dlq *dlq)
 /* --- selecting --- */
 
 static err
-select_page(struct dlq *dlq, struct run *run, const struct letter_filter *filter, bool *is_last)
+select_page(struct dlq *dlq, struct run *run, const struct wire_letter_filter *filter, bool *is_last)
 {
     struct replay_row *row = &run->row;
     struct db_statement *rows;
@@ -564,7 +564,7 @@ select_page(struct dlq *dlq, struct run *run, const struct letter_filter *filter
 static err
 select_more(struct dlq *dlq, struct batch *batch, struct run *run)
 {
-    struct letter_filter filter;
+    struct wire_letter_filter filter;
     struct err_text why = {""};
     bool is_last = false;
     err code = wire_decode(&letter_filter_body, (struct slice){run->row.filter, run->row.filter_size}, &filter, &why);
@@ -608,7 +608,7 @@ dlq_replay_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
 
 /* Only what can be replayed: dead letters when nothing is said, stale ones when they are asked for. */
 static err
-check_filter(const struct letter_filter *given, struct letter_filter *filter, struct err_text *why)
+check_filter(const struct wire_letter_filter *given, struct wire_letter_filter *filter, struct err_text *why)
 {
     *filter = *given;
     if (WIRE_HAS(given, letter_filter, before)) {
@@ -630,9 +630,9 @@ check_filter(const struct letter_filter *given, struct letter_filter *filter, st
 
 /* Whether the filter finds anything; refuses otherwise. */
 static err
-check_selection(struct dlq *dlq, struct batch *batch, struct item *item, struct letter_filter *filter, bool *is_fine)
+check_selection(struct dlq *dlq, struct batch *batch, struct item *item, struct wire_letter_filter *filter, bool *is_fine)
 {
-    const struct dlq_start *start = item->body;
+    const struct wire_dlq_start *start = item->body;
     struct err_text why = {""};
     struct db_statement *rows = NULL;
     struct dlq_letter letter;
@@ -659,9 +659,9 @@ check_selection(struct dlq *dlq, struct batch *batch, struct item *item, struct 
 
 /* The filter fits: its texts are bounded. */
 static struct replay_row
-row_of(struct dlq *dlq, const struct batch *batch, const struct item *item, const struct letter_filter *filter)
+row_of(struct dlq *dlq, const struct batch *batch, const struct item *item, const struct wire_letter_filter *filter)
 {
-    const struct dlq_start *start = item->body;
+    const struct wire_dlq_start *start = item->body;
     struct wire_buffer *buffer = &dlq->replays->list;
     struct replay_row row = {.id = id_derive(&item->id, "replay"),
                              .last_letter = dlq->store.last_n,
@@ -699,7 +699,7 @@ begin(struct dlq *dlq, struct batch *batch, struct item *item, struct replay_row
         code = note_audit(dlq, batch, row, "start", slice_of(row->author));
     }
     if (code == ERR_ok) {
-        struct replay body = body_of(run);
+        struct wire_replay body = body_of(run);
         set_due(batch, run);
         item_answer(batch, item, &body);
         log_info("replay_started", LOG_ID("replay", &row->id), LOG_TEXT("author", row->author), LOG_TEXT("reason", row->reason));
@@ -710,8 +710,8 @@ begin(struct dlq *dlq, struct batch *batch, struct item *item, struct replay_row
 err
 dlq_handle_start(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_start *start = item->body;
-    struct letter_filter filter;
+    const struct wire_dlq_start *start = item->body;
+    struct wire_letter_filter filter;
     bool is_fine = false;
     err code = load(dlq);
     if (code == ERR_ok) {
@@ -736,7 +736,7 @@ dlq_handle_start(struct dlq *dlq, struct batch *batch, struct item *item)
 static err
 get_row(struct dlq *dlq, struct batch *batch, struct item *item, struct replay_row *row, bool *found)
 {
-    const struct replay_ref *ref = item->body;
+    const struct wire_replay_ref *ref = item->body;
     err code = load(dlq);
     if (code != ERR_ok) {
         return code;
@@ -764,7 +764,7 @@ dlq_handle_status(struct dlq *dlq, struct batch *batch, struct item *item)
     err code = get_row(dlq, batch, item, &row, &found);
     if (code == ERR_ok && found) {
         const struct run *run = find_run(dlq->replays, &row.id);
-        struct replay body = run == NULL ? replay_body_of(&row) : body_of(run);
+        struct wire_replay body = run == NULL ? replay_body_of(&row) : body_of(run);
         item_answer(batch, item, &body);
     }
     return code;
@@ -773,7 +773,7 @@ dlq_handle_status(struct dlq *dlq, struct batch *batch, struct item *item)
 err
 dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct dlq_replays *asked = item->body;
+    const struct wire_dlq_replays *asked = item->body;
     struct wire_buffer *buffer = &dlq->replays->list;
     int64_t limit = WIRE_HAS(asked, dlq_replays, limit) ? asked->limit : PAGE_DEFAULT;
     int64_t before = WIRE_HAS(asked, dlq_replays, before) ? asked->before : INT64_MAX;
@@ -793,7 +793,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
     while (replay_store_next(rows, &row)) {
         const struct run *run = find_run(dlq->replays, &row.id);
         if (count < limit && buffer->size <= PAGE_BYTES) {
-            struct replay body = run == NULL ? replay_body_of(&row) : body_of(run);
+            struct wire_replay body = run == NULL ? replay_body_of(&row) : body_of(run);
             wire_list_add(&list, &replay_body, &body, buffer);
             count++;
         } else {
@@ -801,7 +801,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
         }
     }
     wire_list_end(&list, buffer);
-    struct replay_page page = {0};
+    struct wire_replay_page page = {0};
     WIRE_SET(&page, replay_page, replays, list);
     WIRE_SET(&page, replay_page, has_more, has_more);
     item_answer(batch, item, &page);
@@ -811,7 +811,7 @@ dlq_handle_replays(struct dlq *dlq, struct batch *batch, struct item *item)
 err
 dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct replay_ref *ref = item->body;
+    const struct wire_replay_ref *ref = item->body;
     struct replay_row row;
     bool found = false;
     err code = get_row(dlq, batch, item, &row, &found);
@@ -826,7 +826,7 @@ dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item)
     end_run(batch, run, REPLAY_CANCELLED);
     code = note_audit(dlq, batch, &run->row, "cancel", ref->author);
     if (code == ERR_ok) {
-        struct replay body = body_of(run);
+        struct wire_replay body = body_of(run);
         batch_due_cancel(batch, DLQ_DUE_REPLAY, key_of(&run->row.id));
         item_answer(batch, item, &body);
     }

@@ -47,10 +47,10 @@ state_find(struct slice name)
     return state == REPLAY_STATE_COUNT ? REPLAY_CANCELLED : (enum replay_state)state;
 }
 
-struct replay
+struct wire_replay
 replay_body_of(const struct replay_row *row)
 {
-    struct replay body = {0};
+    struct wire_replay body = {0};
     WIRE_SET(&body, replay, id, row->id);
     WIRE_SET(&body, replay, number, row->n);
     WIRE_SET(&body, replay, state, slice_of(replay_state_name(row->state)));

@@ -75,7 +75,7 @@ bool
 replay_has_ended(enum replay_state state);
 
 /* The row as it goes over the wire. Borrows from `row`. */
-struct replay
+struct wire_replay
 replay_body_of(const struct replay_row *row);
 
 MUST_CHECK err

@@ -31,7 +31,7 @@ enum { PAUSE_MAX_MS = 10000, GUARD_MS = 1000, HISTORY_MAX = 100 };
 
 /* What is asked for, as it was understood. */
 struct handed {
-    const struct dlq_hand_over *body;
+    const struct wire_dlq_hand_over *body;
     enum op op;
     int shard;
     struct slice product; /* empty: none */
@@ -41,7 +41,7 @@ struct handed {
 /* --- reading what is handed over --- */
 
 static err
-read_op(const struct dlq_hand_over *body, enum op *op, struct err_text *why)
+read_op(const struct wire_dlq_hand_over *body, enum op *op, struct err_text *why)
 {
     *op = wire_op_find((const char *)body->op.data, body->op.size);
     if (*op == OP_COUNT) {
@@ -76,7 +76,7 @@ read_key(const struct wire_body *body, const void *request, struct handed *hande
             handed->product = *(const struct slice *)value;
         } else if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
             struct wire_list lines = *(const struct wire_list *)value;
-            struct stock_line line;
+            struct wire_stock_line line;
             handed->product = wire_list_next(&lines, &stock_line_body, &line) ? line.product : handed->product;
         } else if (field->kind == WIRE_ID && handed->key[0] == '\0') {
             id_format(value, handed->key);
@@ -88,7 +88,8 @@ read_key(const struct wire_body *body, const void *request, struct handed *hande
 }
 
 static err
-read_handed(const struct dlq *dlq, struct batch *batch, const struct dlq_hand_over *body, struct handed *handed, struct err_text *why)
+read_handed(const struct dlq *dlq, struct batch *batch, const struct wire_dlq_hand_over *body, struct handed *handed,
+            struct err_text *why)
 {
     struct err_text reason;
     *handed = (struct handed){.body = body};
@@ -132,7 +133,7 @@ static void
 make_letter(const struct dlq *dlq, const struct batch *batch, const struct item *item, const struct handed *handed,
             struct dlq_letter *letter)
 {
-    const struct dlq_hand_over *body = handed->body;
+    const struct wire_dlq_hand_over *body = handed->body;
     const struct wire_op *op = &wire_ops[handed->op];
     struct dlq_value value = dlq_rules_value(op->request, body->body);
     *letter = (struct dlq_letter){
@@ -188,7 +189,7 @@ answer_known(struct dlq *dlq, struct batch *batch, struct item *item, const stru
         dlq_answer_letter(dlq, batch, item, letter);
         return ERR_ok;
     }
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of("dlq_hand_over.request: another request was handed over under this id"));
     WIRE_SET(&problem, problem, letter, letter->id);
     item_refuse_with(batch, item, ERR_idempotency_mismatch, &problem);
@@ -248,7 +249,7 @@ is_own(const struct dlq_letter *letter, const struct item *item)
 err
 dlq_handle_outcome(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    const struct request_ref *ref = item->body;
+    const struct wire_request_ref *ref = item->body;
     struct id id = id_derive(&ref->request, "letter/request");
     struct dlq_letter letter;
     bool found = false;
@@ -366,7 +367,7 @@ dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
 static void
 say_why(const struct item *item, char text[DLQ_ERROR_SIZE])
 {
-    const struct problem *problem = item->status != ERR_ok ? item->body : NULL;
+    const struct wire_problem *problem = item->status != ERR_ok ? item->body : NULL;
     struct slice detail = problem != NULL ? problem->detail : slice_of(err_words(item->status));
     char whole[ERR_TEXT_MAX + WIRE_NAME_MAX + 2];
     (void)snprintf(whole, sizeof whole, "%s: %.*s", err_symbol(item->status), (int)detail.size, (const char *)detail.data);
@@ -379,13 +380,13 @@ add_attempt(struct dlq_frames *frames, const struct dlq_letter *letter, struct w
 {
     struct wire_list there = {.data = frames->history.data, .size = frames->history.size, .count = (uint32_t)frames->history_count};
     struct wire_list list = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_letter_attempt attempt = {0};
     for (uint32_t i = 0; wire_list_next(&there, &letter_attempt_body, &attempt); i++) {
         if (frames->history_count < HISTORY_MAX || i != 1) {
             wire_list_add(&list, &letter_attempt_body, &attempt, out);
         }
     }
-    attempt = (struct letter_attempt){0};
+    attempt = (struct wire_letter_attempt){0};
     WIRE_SET(&attempt, letter_attempt, time, letter->last_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(letter->error));
     wire_list_add(&list, &letter_attempt_body, &attempt, out);

@@ -132,7 +132,7 @@ dlq_filters_rows(struct dlq_filters *filters, const int64_t *numbers, size_t cou
 /* --- what the filter says --- */
 
 static err
-check_names(const struct letter_filter *filter, struct err_text *why)
+check_names(const struct wire_letter_filter *filter, struct err_text *why)
 {
     if (WIRE_HAS(filter, letter_filter, state) && dlq_state_find(filter->state) == DLQ_STATE_COUNT) {
         return err_say(why, ERR_invalid_field, "letter_filter.state: %.*s is none of waiting, dead, replaying, done, discarded, stale",
@@ -156,7 +156,7 @@ wanted_name(const struct dlq_zones *zones, enum dlq_named named, struct slice na
 }
 
 static struct terms
-terms_of(const struct dlq_zones *zones, const struct letter_filter *filter, int64_t now_ms)
+terms_of(const struct dlq_zones *zones, const struct wire_letter_filter *filter, int64_t now_ms)
 {
     const struct slice none = slice_of("");
     struct terms terms = {

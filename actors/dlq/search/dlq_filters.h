@@ -23,7 +23,7 @@ MUST_CHECK err
 dlq_filters_rows(struct dlq_filters *filters, const int64_t *numbers, size_t count, bool newest_first, struct db_statement **rows);
 
 struct dlq_search {
-    const struct letter_filter *filter; /* its `before` and `limit` are not looked at */
+    const struct wire_letter_filter *filter; /* its `before` and `limit` are not looked at */
     int64_t now_ms;
     struct dlq_range range; /* of numbers */
     int64_t limit;          /* up to DLQ_NUMBERS_MAX */

@@ -622,8 +622,8 @@ unconst(const void *pointer)
     return both.to;
 }
 
-/* The narrowest type that a number fits into: most are small, and each would take eight bytes on its way. The library reads it from the
- * number's own first bytes, so this is for machines that keep the low ones there. */
+/* The narrowest type that a number fits into: most are small, and each would take eight bytes on its way. The library reads it from
+ * the number's own first bytes, so this is for machines that keep the low ones there. */
 static enum enum_field_types
 number_type(int64_t number)
 {

@@ -125,9 +125,9 @@ letter_of(struct burials *burials, const struct id *id)
 
 /* Frames that are too large are left out: the row has them. */
 static struct slice
-encode(struct arena *arena, const struct burial *burial)
+encode(struct arena *arena, const struct wire_burial *burial)
 {
-    struct burial less = *burial;
+    struct wire_burial less = *burial;
     size_t frames = (WIRE_HAS(&less, burial, body) ? less.body.size : 0) + (WIRE_HAS(&less, burial, header) ? less.header.size : 0);
     struct slice frame = frames < BURY_BYTES ? arena_encode(arena, &burial_body, &less) : (struct slice){0};
     if (frame.size > 0 && frame.size <= BURY_BYTES - BURY_HEAD) {
@@ -138,7 +138,7 @@ encode(struct arena *arena, const struct burial *burial)
 }
 
 void
-burials_add(struct burials *burials, struct arena *arena, const struct burial *burial)
+burials_add(struct burials *burials, struct arena *arena, const struct wire_burial *burial)
 {
     struct queued *letter = letter_of(burials, &burial->letter);
     letter->frame = encode(arena, burial);
@@ -146,7 +146,7 @@ burials_add(struct burials *burials, struct arena *arena, const struct burial *b
 }
 
 void
-burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct burial *note)
+burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note)
 {
     struct queued *letter = letter_of(burials, id);
     letter->is_settled = true;
@@ -197,7 +197,7 @@ settle_frame(struct burials *burials, struct arena *arena, struct queued *letter
             return code;
         }
     }
-    struct burial burial;
+    struct wire_burial burial;
     struct err_text why;
     if (letter->frame.size == 0) {
         return ERR_ok;
@@ -318,7 +318,7 @@ burials_next(struct burials *burials, struct arena *arena, struct slice *frame)
     if (code != ERR_ok || to == 0) {
         return code;
     }
-    struct dlq_bury bury = {0};
+    struct wire_dlq_bury bury = {0};
     struct wire_list list = {0};
     struct wire_buffer elements = {0};
     struct db_statement *read = db_statement(burials->db, "SELECT frame FROM $burial WHERE n > ? AND n <= ? ORDER BY n");

@@ -29,12 +29,12 @@ burials_load(struct burials *burials);
 
 /* A letter; one of the same id that is not confirmed is replaced. Encoded at once. */
 void
-burials_add(struct burials *burials, struct arena *arena, const struct burial *burial);
+burials_add(struct burials *burials, struct arena *arena, const struct wire_burial *burial);
 
 /* What the letter is about is finished after all: one that is not confirmed says so when it is. `note` (may be NULL) goes to the dlq
  * when there is none. */
 void
-burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct burial *note);
+burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note);
 
 /* Whether confirmed rows wait to go, for which a commit of its own is due. */
 bool

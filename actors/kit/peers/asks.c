@@ -318,7 +318,7 @@ asks_next_ms(const struct asks *asks)
 
 /* Finds the ask that this reply answers and takes it out; NONE for a stray. */
 static int32_t
-match(struct asks *asks, const struct reply_header *header)
+match(struct asks *asks, const struct wire_reply_header *header)
 {
     int32_t slot = pending_find(&asks->pending, &header->id);
     if (slot == PENDING_NONE) {
@@ -344,7 +344,7 @@ take_reply(struct asks *asks, struct peer *peer, struct ask_outcome *outcome)
             return false;
         }
         link_heard(&peer->pulse, link_steady_ms());
-        struct reply_header header;
+        struct wire_reply_header header;
         struct err_text why;
         int32_t index = NONE;
         if (result == MESSAGE_OK && wire_decode(&reply_header_body, message_header(&outcome->message), &header, &why) == ERR_ok) {

@@ -29,7 +29,7 @@ static struct wire_list
 copy_attempts(struct wire_list from, bool skips_second, struct wire_buffer *out)
 {
     struct wire_list copied = {0};
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     for (int i = 0; wire_list_next(&from, &letter_attempt_body, &attempt); i++) {
         if (!(skips_second && i == 1)) {
             wire_list_add(&copied, &letter_attempt_body, &attempt, out);
@@ -67,7 +67,7 @@ void
 calls_add(struct calls *calls, int64_t time_ms, struct slice error)
 {
     struct wire_buffer grown = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_letter_attempt attempt = {0};
     struct wire_list past = copy_attempts(calls->past, calls->past.count == CALLS_HISTORY_MAX, &grown);
     WIRE_SET(&attempt, letter_attempt, time, time_ms);
     WIRE_SET(&attempt, letter_attempt, error, error);
@@ -92,7 +92,7 @@ int64_t
 calls_first_ms(const struct calls *calls, int64_t otherwise)
 {
     struct wire_list past = calls->past;
-    struct letter_attempt attempt;
+    struct wire_letter_attempt attempt;
     return wire_list_next(&past, &letter_attempt_body, &attempt) ? attempt.time : otherwise;
 }
 

@@ -28,7 +28,7 @@ struct calls {
     int64_t accepted;       /* times in a row that it was accepted and had not ended */
     int64_t told;           /* attempts that the latest letter was told of */
     int64_t doubted_ms;     /* when it was answered first with what may mean all calls; 0: it was not; whole seconds */
-    struct wire_list past;  /* struct letter_attempt, the oldest first; of many the first and the latest */
+    struct wire_list past;  /* struct wire_letter_attempt, the oldest first; of many the first and the latest */
     struct wire_buffer own; /* the bytes of `past` and of the payload; calls_fini() frees it */
 };
 

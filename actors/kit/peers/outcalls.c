@@ -427,8 +427,8 @@ bury(struct outcalls *outcalls, struct batch *batch)
 {
     struct wire_list history = {0};
     struct wire_buffer elements = {0};
-    struct letter_attempt attempt = {0};
-    struct burial burial = {0};
+    struct wire_letter_attempt attempt = {0};
+    struct wire_burial burial = {0};
     char error[WORDS_SIZE + 64];
     err reason = outcalls->party.state == PARTY_REFUSED ? ERR_party_refuses_us : ERR_party_down;
     if (!outcalls->has_letter) {

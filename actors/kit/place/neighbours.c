@@ -104,7 +104,7 @@ compare(struct larder_client *client, const char *const *endpoints, const struct
     struct larder_reply reply;
     bool is_found = false;
     while (larder_client_receive(client, INT64_C(2) * ANSWER_MS, &reply) == ERR_ok) {
-        struct pong pong;
+        struct wire_pong pong;
         struct err_text why;
         bool is_said =
             reply.status == ERR_ok && larder_reply_decode(&reply, &pong, &why) == ERR_ok && WIRE_HAS(&pong, pong, installation);
@@ -121,7 +121,7 @@ compare(struct larder_client *client, const char *const *endpoints, const struct
 bool
 neighbours_ask(const struct settings *settings, const struct id *own, struct neighbour *other)
 {
-    static const struct nothing nothing;
+    static const struct wire_nothing nothing;
     char places[PLACES_MAX][ENDPOINT_MAX];
     const char *endpoints[PLACES_MAX];
     struct larder_client *client = NULL;

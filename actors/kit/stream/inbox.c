@@ -401,7 +401,7 @@ is_paused(const struct inbox_stream *stream)
 
 /* Zero: from before chains were kept. */
 static struct id
-chain_of(const struct event_header *header)
+chain_of(const struct wire_event_header *header)
 {
     return WIRE_HAS(header, event_header, chain) ? header->chain : (struct id){{0}};
 }
@@ -409,7 +409,7 @@ chain_of(const struct event_header *header)
 /* Whether what the source says of its past is what we have of it: of a HEAD at our position, or of the next event. A source that was
  * put back to an older copy and has come past our position again has other events before it. */
 static bool
-has_other_past(const struct inbox_stream *stream, const struct event_header *header)
+has_other_past(const struct inbox_stream *stream, const struct wire_event_header *header)
 {
     const struct stream_told told = {
         .is_head = slice_equal(header->type, slice_of("head")), .seq = header->seq, .id = header->id, .chain = chain_of(header)};
@@ -418,7 +418,7 @@ has_other_past(const struct inbox_stream *stream, const struct event_header *hea
 
 /* Of a HEAD at our position, or the next event: what came before it was comparable. */
 static bool
-header_is_at_position(const struct inbox_stream *stream, const struct event_header *header)
+header_is_at_position(const struct inbox_stream *stream, const struct wire_event_header *header)
 {
     bool is_head = slice_equal(header->type, slice_of("head"));
     return id_equal(&header->incarnation, &stream->stream.incarnation) && header->seq == stream->stream.position + (is_head ? 0 : 1);
@@ -429,8 +429,8 @@ static void
 look_at(struct inbox_stream *stream, struct slice header_frame, struct slice body_frame)
 {
     struct err_text why;
-    struct event_header header = {0};
-    struct head head = {0};
+    struct wire_event_header header = {0};
+    struct wire_head head = {0};
     if (wire_decode(&event_header_body, header_frame, &header, &why) == ERR_ok && header.v == WIRE_VERSION &&
         slice_equal(header.type, slice_of("head")) && wire_decode(&head_body, body_frame, &head, &why) == ERR_ok) {
         stream->heard = (struct heard){header.incarnation, head.head, head.oldest};
@@ -439,7 +439,7 @@ look_at(struct inbox_stream *stream, struct slice header_frame, struct slice bod
 
 /* Whether a HEAD shows that the source went back. */
 static bool
-has_gone_back(struct inbox_stream *stream, const struct event_header *header)
+has_gone_back(struct inbox_stream *stream, const struct wire_event_header *header)
 {
     struct seen *seen = &stream->seen;
     int64_t now_us = clock_steady_us();
@@ -526,7 +526,7 @@ inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice 
 }
 
 enum inbox_verdict
-inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
+inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct wire_fetched_event *fetched,
                   struct inbox_event *event)
 {
     if (is_paused(&inbox->streams[stream])) {
@@ -546,9 +546,9 @@ ask_source_again(struct inbox_stream *stream, int64_t pause_until_ms)
 }
 
 static void
-question_of_source(struct inbox *inbox, struct inbox_stream *stream, struct fetch *fetch, int64_t limit)
+question_of_source(struct inbox *inbox, struct inbox_stream *stream, struct wire_fetch *fetch, int64_t limit)
 {
-    *fetch = (struct fetch){0};
+    *fetch = (struct wire_fetch){0};
     WIRE_SET(fetch, fetch, subscriber, slice_of(inbox->subscriber));
     if (!id_is_zero(&stream->stream.incarnation)) {
         WIRE_SET(fetch, fetch, incarnation, stream->stream.incarnation);
@@ -559,9 +559,9 @@ question_of_source(struct inbox *inbox, struct inbox_stream *stream, struct fetc
 }
 
 static void
-question_of_dlq(const struct inbox *inbox, const struct inbox_stream *stream, struct dlq_fetch *fetch)
+question_of_dlq(const struct inbox *inbox, const struct inbox_stream *stream, struct wire_dlq_fetch *fetch)
 {
-    *fetch = (struct dlq_fetch){0};
+    *fetch = (struct wire_dlq_fetch){0};
     WIRE_SET(fetch, dlq_fetch, source, slice_of(stream->source));
     WIRE_SET(fetch, dlq_fetch, subscriber, slice_of(inbox->subscriber));
     if (!id_is_zero(&stream->stream.incarnation)) {
@@ -614,7 +614,7 @@ source_refused(struct inbox *inbox, struct inbox_stream *stream, const struct in
 }
 
 static void
-source_answered(struct inbox *inbox, struct inbox_stream *stream, const struct fetched *page, int64_t now_ms)
+source_answered(struct inbox *inbox, struct inbox_stream *stream, const struct wire_fetched *page, int64_t now_ms)
 {
     stream->lost_tries = 0;
     stream->is_elsewhere = stream->is_warned = false;
@@ -659,7 +659,7 @@ dlq_answered(struct inbox *inbox, struct inbox_stream *stream, const struct inbo
         dlq_has_nothing(inbox, stream, err_disposition(answer->code) != ERR_RETRY, now_ms);
         return;
     }
-    const struct fetched *page = answer->page;
+    const struct wire_fetched *page = answer->page;
     if (stream_fetch_arrived_elsewhere(&stream->stream, &page->incarnation, page->head, page->events.count) != STREAM_APPLY) {
         dlq_has_nothing(inbox, stream, true, now_ms);
         return;
@@ -689,7 +689,7 @@ is_unconfirmed(const struct inbox_stream *stream)
 }
 
 bool
-inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct fetch *fetch)
+inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct wire_fetch *fetch)
 {
     struct inbox_stream *stream = &inbox->streams[number];
     if (!is_unconfirmed(stream) || now_ms < stream->confirm_due_ms) {

@@ -28,7 +28,7 @@ enum parked_state {
 /* One event to be applied. Slices lie in the arena. */
 struct inbox_event {
     size_t stream;
-    struct event_header header;
+    struct wire_event_header header;
     enum event_type type;
     struct slice header_frame;
     struct slice body_frame;
@@ -111,8 +111,8 @@ inbox_see(struct inbox *inbox, struct arena *arena, size_t stream, struct slice 
 enum inbox_asked { INBOX_ASKS_NOBODY, INBOX_ASKS_SOURCE, INBOX_ASKS_DLQ };
 
 struct inbox_question {
-    struct fetch fetch;         /* INBOX_ASKS_SOURCE: any.fetch; also tells our position */
-    struct dlq_fetch dlq_fetch; /* INBOX_ASKS_DLQ */
+    struct wire_fetch fetch;         /* INBOX_ASKS_SOURCE: any.fetch; also tells our position */
+    struct wire_dlq_fetch dlq_fetch; /* INBOX_ASKS_DLQ */
 };
 
 /* Whether somebody should be asked for more of this stream now. */
@@ -123,7 +123,7 @@ struct inbox_answer {
     enum inbox_asked asked;
     err code;
     const char *detail;
-    const struct fetched *page; /* when code is ok; its events go to inbox_see_fetched() one by one */
+    const struct wire_fetched *page; /* when code is ok; its events go to inbox_see_fetched() one by one */
 };
 
 void
@@ -132,11 +132,11 @@ inbox_fetched(struct inbox *inbox, size_t number, const struct inbox_answer *ans
 /* Whether the source should be told what is on disk, beside any FETCH: then `fetch`, of limit 0, is to be sent. One is under way at a
  * time, and nothing waits for it. */
 bool
-inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct fetch *fetch);
+inbox_wants_confirm(struct inbox *inbox, size_t number, int64_t now_ms, struct wire_fetch *fetch);
 void
 inbox_confirmed(struct inbox *inbox, size_t number, err code, int64_t now_ms);
 MUST_CHECK enum inbox_verdict
-inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct fetched_event *fetched,
+inbox_see_fetched(struct inbox *inbox, struct arena *arena, size_t stream, const struct wire_fetched_event *fetched,
                   struct inbox_event *event);
 
 /* Parked events whose time has come, the first of each key. */

@@ -42,7 +42,7 @@ past_is_other(struct db *source, int shard, const struct past *past, bool *is_ot
         code = db_query(read);
     }
     while (code == ERR_ok && db_next(read)) {
-        struct event_header header = {0};
+        struct wire_event_header header = {0};
         struct err_text why;
         if (wire_decode(&event_header_body, db_bytes(read, 0), &header, &why) == ERR_ok && WIRE_HAS(&header, event_header, chain)) {
             struct id expected = header.seq == past->position ? past->chain : stream_chain(&past->chain, &header.id);

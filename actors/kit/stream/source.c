@@ -251,7 +251,7 @@ source_emit(struct source *source, struct arena *arena, const struct source_fact
     if (type->fate == DURABLE) {
         emitted->seq = source_next_seq(source);
     }
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, emitted->seq > 0 ? durable_id(source, fact, emitted->seq) : id_new());
     WIRE_SET(&header, event_header, source, slice_of(source->name));
@@ -423,7 +423,7 @@ source_dropped(struct source *source)
 
 /* Where everybody stands, into the body of HEAD. */
 static void
-add_positions(struct source *source, struct head *body, int64_t now_ms)
+add_positions(struct source *source, struct wire_head *body, int64_t now_ms)
 {
     struct wire_buffer *list = &source->head_positions;
     int64_t lowest = source->shard->seq;
@@ -432,7 +432,7 @@ add_positions(struct source *source, struct head *body, int64_t now_ms)
     WIRE_SET(body, head, positions, (struct wire_list){0});
     for (size_t i = 0; i < source->subscriber_count; i++) {
         const struct subscriber *subscriber = &source->subscribers[i];
-        struct position position = {0};
+        struct wire_position position = {0};
         WIRE_SET(&position, position, subscriber, slice_of(subscriber->name));
         WIRE_SET(&position, position, position, subscriber->position);
         WIRE_SET(&position, position, age_ms, marks_age_ms(&source->marks, subscriber->position, now_ms));
@@ -453,7 +453,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     struct wire_buffer *body_frame = &source->head_body;
     header_frame->size = body_frame->size = 0;
 
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of(source->name));
@@ -468,7 +468,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     WIRE_SET(&header, event_header, batch, source->shard->batch);
     wire_encode(&event_header_body, &header, header_frame);
 
-    struct head body = {0};
+    struct wire_head body = {0};
     WIRE_SET(&body, head, head, source->shard->seq);
     WIRE_SET(&body, head, oldest, source->oldest);
     add_positions(source, &body, now_ms);
@@ -477,7 +477,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
 }
 
 static err
-check_position(struct source *source, const struct fetch *fetch, struct subscriber **subscriber, struct err_text *why)
+check_position(struct source *source, const struct wire_fetch *fetch, struct subscriber **subscriber, struct err_text *why)
 {
     *subscriber = find_subscriber(source, fetch->subscriber);
     if (*subscriber == NULL) {
@@ -497,7 +497,7 @@ check_position(struct source *source, const struct fetch *fetch, struct subscrib
 
 /* Takes the word of the subscriber, or of its host. */
 static void
-confirm(struct source *source, struct subscriber *subscriber, const struct fetch *fetch)
+confirm(struct source *source, struct subscriber *subscriber, const struct wire_fetch *fetch)
 {
     bool is_host = WIRE_HAS(fetch, fetch, host);
     int64_t *confirmed = is_host ? &subscriber->hosted : &subscriber->position;
@@ -511,7 +511,7 @@ confirm(struct source *source, struct subscriber *subscriber, const struct fetch
 /* Whether what comes behind the position is here. A subscriber whose host has all that is not may go on there, and confirm here
  * what it got; before its own position nobody keeps anything for it. */
 static err
-check_kept(const struct source *source, const struct subscriber *subscriber, const struct fetch *fetch, struct err_text *why)
+check_kept(const struct source *source, const struct subscriber *subscriber, const struct wire_fetch *fetch, struct err_text *why)
 {
     if (fetch->position >= source->oldest - 1) {
         return ERR_ok;
@@ -526,7 +526,8 @@ check_kept(const struct source *source, const struct subscriber *subscriber, con
 }
 
 err
-source_fetch(struct source *source, struct arena *arena, const struct fetch *fetch, struct fetched *reply, struct err_text *why)
+source_fetch(struct source *source, struct arena *arena, const struct wire_fetch *fetch, struct wire_fetched *reply,
+             struct err_text *why)
 {
     struct subscriber *subscriber = NULL;
     err code = check_position(source, fetch, &subscriber, why);
@@ -551,7 +552,7 @@ source_fetch(struct source *source, struct arena *arena, const struct fetch *fet
         db_bind_i64(read, fetch->limit);
         code = db_query(read);
         while (code == ERR_ok && db_next(read)) {
-            struct fetched_event event = {0};
+            struct wire_fetched_event event = {0};
             WIRE_SET(&event, fetched_event, header, db_bytes(read, 0));
             WIRE_SET(&event, fetched_event, body, db_bytes(read, 1));
             if (list.size > 0 && list.size + event.header.size + event.body.size > PAGE_BYTES) {
@@ -591,7 +592,7 @@ refuse_name(struct slice name, struct err_text *why)
 }
 
 err
-source_subscribe(struct source *source, const struct subscribe *subscribe, struct subscribed *reply, struct err_text *why)
+source_subscribe(struct source *source, const struct wire_subscribe *subscribe, struct wire_subscribed *reply, struct err_text *why)
 {
     struct subscriber *subscriber = find_subscriber(source, subscribe->subscriber);
     if (subscriber == NULL && is_name_of_actor(subscribe->subscriber)) {
@@ -622,7 +623,7 @@ source_subscribe(struct source *source, const struct subscribe *subscribe, struc
 }
 
 err
-source_unsubscribe(struct source *source, const struct unsubscribe *unsubscribe, struct err_text *why)
+source_unsubscribe(struct source *source, const struct wire_unsubscribe *unsubscribe, struct err_text *why)
 {
     struct subscriber *subscriber = find_subscriber(source, unsubscribe->subscriber);
     if (subscriber != NULL && is_named(source, subscriber)) {

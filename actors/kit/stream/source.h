@@ -70,12 +70,13 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms);
 /* Confirms, and reads what is behind the position. With `host` it is the host's position that is confirmed: what he keeps for the
  * subscriber is trimmed here. ERR_kept_elsewhere: what comes next is with the host. */
 MUST_CHECK err
-source_fetch(struct source *source, struct arena *arena, const struct fetch *fetch, struct fetched *reply, struct err_text *why);
+source_fetch(struct source *source, struct arena *arena, const struct wire_fetch *fetch, struct wire_fetched *reply,
+             struct err_text *why);
 
 /* Both write: they belong into the batch's transaction. */
 MUST_CHECK err
-source_subscribe(struct source *source, const struct subscribe *subscribe, struct subscribed *reply, struct err_text *why);
+source_subscribe(struct source *source, const struct wire_subscribe *subscribe, struct wire_subscribed *reply, struct err_text *why);
 MUST_CHECK err
-source_unsubscribe(struct source *source, const struct unsubscribe *unsubscribe, struct err_text *why);
+source_unsubscribe(struct source *source, const struct wire_unsubscribe *unsubscribe, struct err_text *why);
 
 #endif

@@ -16,8 +16,8 @@ struct watches;
 
 /* A HEAD. Slices lie in the arena. */
 struct watched {
-    struct event_header header;
-    struct head head;
+    struct wire_event_header header;
+    struct wire_head head;
     struct slice frame; /* the body */
 };
 

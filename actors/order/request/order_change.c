@@ -28,7 +28,7 @@ static void
 refuse_transition(struct order_actor *order, struct item *item, const struct order_row *row, const char *to)
 {
     char detail[ERR_TEXT_MAX];
-    struct problem problem;
+    struct wire_problem problem;
     (void)snprintf(detail, sizeof detail, "the order is %s: it cannot become %s", order_status_name(row->status), to);
     problem = order_problem(row, detail);
     WIRE_SET(&problem, problem, allowed, slice_of(item->role >= ROLE_EMPLOYEE ? order_status_allowed(row->status) : ""));
@@ -60,7 +60,7 @@ keep_done(struct order_actor *order, const struct item *item, const struct order
 err
 order_advance(struct order_actor *order, struct item *item)
 {
-    const struct order_advance *advance = item->body;
+    const struct wire_order_advance *advance = item->body;
     bool is_taken = false;
     err code = order_guard_id(order, item, &is_taken);
     if (code != ERR_ok || is_taken) {
@@ -96,7 +96,7 @@ order_advance(struct order_actor *order, struct item *item)
 err
 order_cancel(struct order_actor *order, struct item *item)
 {
-    const struct order_cancel *cancel = item->body;
+    const struct wire_order_cancel *cancel = item->body;
     bool is_taken = false;
     err code = order_guard_id(order, item, &is_taken);
     if (code != ERR_ok || is_taken) {
@@ -114,7 +114,7 @@ order_cancel(struct order_actor *order, struct item *item)
     }
     struct order_news news = {trigger, "order_cancel", "ok", is_employee ? "by_employee" : "by_customer", "", item};
     if (!order_move(order, row, &news)) {
-        struct problem problem = order_problem(row, "it is paid and being handed to the kitchen; ask again");
+        struct wire_problem problem = order_problem(row, "it is paid and being handed to the kitchen; ask again");
         item_refuse_with(order->batch, item, ERR_unavailable, &problem);
         return ERR_ok;
     }
@@ -131,7 +131,7 @@ order_cancel(struct order_actor *order, struct item *item)
 static bool
 guard_pay(struct order_actor *order, struct item *item, const struct order_row *row)
 {
-    const struct order_pay *pay = item->body;
+    const struct wire_order_pay *pay = item->body;
     if (WIRE_HAS(pay, order_pay, method) && !order_is_method(pay->method)) {
         item_refuse(order->batch, item, ERR_invalid_field, "order_pay.method: none of pix, credit_card, debit_card, money");
         return false;
@@ -141,7 +141,7 @@ guard_pay(struct order_actor *order, struct item *item, const struct order_row *
         return false;
     }
     if (row->saga != SAGA_ended) {
-        struct problem problem = order_problem(row, "what was done for the last payment is still being undone; ask again");
+        struct wire_problem problem = order_problem(row, "what was done for the last payment is still being undone; ask again");
         item_refuse_with(order->batch, item, ERR_unavailable, &problem);
         return false;
     }
@@ -151,7 +151,7 @@ guard_pay(struct order_actor *order, struct item *item, const struct order_row *
 err
 order_pay(struct order_actor *order, struct item *item)
 {
-    const struct order_pay *pay = item->body;
+    const struct wire_order_pay *pay = item->body;
     bool is_taken = false;
     err code = order_guard_id(order, item, &is_taken);
     if (code != ERR_ok || is_taken) {

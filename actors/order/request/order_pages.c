@@ -15,7 +15,7 @@ enum { LIST_DEFAULT = 20, KITCHEN_DEFAULT = 200, TIMELINE_DEFAULT = 100, PAGE_BY
 err
 order_get(struct order_actor *order, struct item *item)
 {
-    const struct order_row *row = order_find_visible(order, item, &((const struct order_get *)item->body)->order);
+    const struct order_row *row = order_find_visible(order, item, &((const struct wire_order_get *)item->body)->order);
     if (row != NULL) {
         order_answer(order, item, row);
     }
@@ -26,13 +26,13 @@ order_get(struct order_actor *order, struct item *item)
 static void
 answer_page(struct order_actor *order, struct item *item, struct order_row **rows, size_t count, size_t limit)
 {
-    struct order_page page = {0};
+    struct wire_order_page page = {0};
     struct wire_list list = {0};
     size_t shown = 0;
     order->list.size = 0;
     for (size_t i = 0; i < count; i++) {
         if (shown == i && i < limit && order->list.size < PAGE_BYTES / 2) {
-            struct order body = order_row_body(rows[i]);
+            struct wire_order body = order_row_body(rows[i]);
             size_t size = order->list.size;
             struct wire_list before = list;
             wire_list_add(&list, &order_body, &body, &order->list);
@@ -53,7 +53,7 @@ answer_page(struct order_actor *order, struct item *item, struct order_row **row
 err
 order_list(struct order_actor *order, struct item *item)
 {
-    const struct order_list *list = item->body;
+    const struct wire_order_list *list = item->body;
     struct order_asker asker = order_asker_of(item);
     struct order_page_query query = {.status = ORDER_STATUS_COUNT, .before = INT64_MAX, .limit = LIST_DEFAULT};
     query.customer = WIRE_HAS(list, order_list, customer) ? &list->customer : NULL;
@@ -104,7 +104,7 @@ compare_kitchen(const void *left, const void *right)
 err
 order_kitchen(struct order_actor *order, struct item *item)
 {
-    const struct order_kitchen *kitchen = item->body;
+    const struct wire_order_kitchen *kitchen = item->body;
     size_t limit = WIRE_HAS(kitchen, order_kitchen, limit) ? (size_t)kitchen->limit : KITCHEN_DEFAULT;
     if (item->role < ROLE_EMPLOYEE) {
         item_refuse(order->batch, item, ERR_forbidden, "order.kitchen is not for %s", role_name(item->role));
@@ -137,7 +137,7 @@ struct timeline {
 };
 
 static void
-see_entry(void *context, const struct order_entry *entry)
+see_entry(void *context, const struct wire_order_entry *entry)
 {
     struct timeline *timeline = context;
     if (timeline->count++ < timeline->limit) {
@@ -148,7 +148,7 @@ see_entry(void *context, const struct order_entry *entry)
 err
 order_timeline(struct order_actor *order, struct item *item)
 {
-    const struct order_timeline *ask = item->body;
+    const struct wire_order_timeline *ask = item->body;
     const struct order_row *row = order_find_visible(order, item, &ask->order);
     if (row == NULL) {
         return ERR_ok;
@@ -160,7 +160,7 @@ order_timeline(struct order_actor *order, struct item *item)
     if (code != ERR_ok) {
         return code;
     }
-    struct order_history history = {0};
+    struct wire_order_history history = {0};
     wire_list_end(&timeline.list, &order->list);
     WIRE_SET(&history, order_history, entries, timeline.list);
     WIRE_SET(&history, order_history, has_more, timeline.count > timeline.limit);

@@ -48,7 +48,7 @@ struct placed_line {
 /* A place, and what became of it. */
 struct placing {
     struct id id;
-    const struct order_place *place;
+    const struct wire_order_place *place;
     struct order_asker asker;
     struct fingerprint fingerprint;
     const struct item *cause;
@@ -95,7 +95,7 @@ static err
 sum_lines(struct order_actor *order, struct placing *placing)
 {
     struct wire_list left = placing->place->lines;
-    struct order_line line;
+    struct wire_order_line line;
     uint16_t *slots = batch_alloc(order->batch, SUM_SLOTS * sizeof *slots);
     memset(slots, 0, SUM_SLOTS * sizeof *slots);
     placing->lines = batch_alloc(order->batch, left.count * sizeof *placing->lines);
@@ -145,7 +145,7 @@ price_lines(struct order_actor *order, struct placing *placing)
 static err
 check_person(const struct order_actor *order, struct placing *placing)
 {
-    const struct order_place *place = placing->place;
+    const struct wire_order_place *place = placing->place;
     const struct id *named = WIRE_HAS(place, order_place, customer) ? &place->customer : NULL;
     if (order_customer_of(&placing->asker, named, &placing->has_customer, &placing->customer) != ERR_ok) {
         return refuse(placing, ERR_forbidden, (struct slice){0}, "order_place.customer: an order in somebody else's name");
@@ -183,8 +183,8 @@ freeze_lines(struct order_actor *order, struct placing *placing, struct order_ro
     order->list.size = 0;
     for (size_t i = 0; i < placing->count; i++) {
         const struct placed_line *line = &placing->lines[i];
-        struct order_item item = {0};
-        struct money price = {0};
+        struct wire_order_item item = {0};
+        struct wire_money price = {0};
         WIRE_SET(&price, money, amount, line->card->amount);
         WIRE_SET(&price, money, currency, line->card->currency);
         WIRE_SET(&item, order_item, product, line->product);
@@ -296,7 +296,7 @@ order_askings_close(struct order_actor *order)
 static void
 ask_product(struct order_actor *order, const struct order_asking *asking, struct slice product, struct slice traceparent)
 {
-    struct product_get get = {0};
+    struct wire_product_get get = {0};
     char step[WIRE_NAME_MAX + 16];
     (void)snprintf(step, sizeof step, "menu/%.*s", (int)product.size, (const char *)product.data);
     WIRE_SET(&get, product_get, product, product);
@@ -340,10 +340,10 @@ wait_for_product(struct order_actor *order, struct item *item, struct slice prod
 
 /* --- the request --- */
 
-static struct problem
+static struct wire_problem
 problem_of(const struct placing *placing)
 {
-    struct problem problem = {0};
+    struct wire_problem problem = {0};
     WIRE_SET(&problem, problem, detail, slice_of(placing->detail));
     if (placing->product.size > 0) {
         WIRE_SET(&problem, problem, product, placing->product);
@@ -354,7 +354,7 @@ problem_of(const struct placing *placing)
 static void
 want_lines(struct order_actor *order, struct wire_list lines)
 {
-    struct order_line line;
+    struct wire_order_line line;
     while (wire_list_next(&lines, &order_line_body, &line)) {
         menu_want(order->menu, line.product);
     }
@@ -364,10 +364,10 @@ static void
 want_asking(struct order_actor *order, const struct item *item)
 {
     const struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
-    struct order_place place;
+    struct wire_order_place place;
     struct err_text why;
     if (item->status == ERR_ok) {
-        menu_want(order->menu, ((const struct product_card *)item->body)->product);
+        menu_want(order->menu, ((const struct wire_product_card *)item->body)->product);
     }
     if (asking != NULL && wire_decode(&order_place_body, wire_buffer_slice(&asking->frame), &place, &why) == ERR_ok) {
         want_lines(order, place.lines);
@@ -381,7 +381,7 @@ order_place_want(struct order_actor *order, const struct item *item)
         want_asking(order, item);
         return;
     }
-    const struct order_place *place = item->body;
+    const struct wire_order_place *place = item->body;
     want_lines(order, place->lines);
     if (WIRE_HAS(place, order_place, customer)) {
         order_store_want_forgotten(order->store, &place->customer);
@@ -410,7 +410,7 @@ order_place(struct order_actor *order, struct item *item)
         return ERR_ok;
     }
     if (code != ERR_ok) {
-        struct problem problem = problem_of(&placing);
+        struct wire_problem problem = problem_of(&placing);
         item_refuse_with(order->batch, item, code, &problem);
         return order_keep_refusal(order, item);
     }
@@ -423,7 +423,7 @@ order_place(struct order_actor *order, struct item *item)
 
 /* The answer goes to the waiter of the asking; a final one is kept when it was asked for again. */
 static err
-refuse_asking(struct order_actor *order, struct order_asking *asking, err code, const struct problem *problem)
+refuse_asking(struct order_actor *order, struct order_asking *asking, err code, const struct wire_problem *problem)
 {
     struct waiter *waiter = asking->waiter;
     asking->is_answered = true;
@@ -442,7 +442,7 @@ err
 order_place_goes_on(struct order_actor *order, const struct item *item)
 {
     struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
-    struct order_place place;
+    struct wire_order_place place;
     struct err_text why;
     struct order_row *row = NULL;
     if (item->status == ERR_ok) {
@@ -466,7 +466,7 @@ order_place_goes_on(struct order_actor *order, const struct item *item)
         return ERR_ok;
     }
     if (code != ERR_ok) {
-        struct problem problem = problem_of(&placing);
+        struct wire_problem problem = problem_of(&placing);
         return refuse_asking(order, asking, code, &problem);
     }
     code = begin(order, &placing, &row);
@@ -520,9 +520,9 @@ order_answer_round(struct order_actor *order, struct item *item, struct order_ro
 }
 
 err
-order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct problem *problem)
+order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct wire_problem *problem)
 {
-    struct problem told = *problem;
+    struct wire_problem told = *problem;
     WIRE_SET(&told, problem, order, row->id);
     WIRE_SET(&told, problem, status, slice_of(order_status_name(ORDER_CANCELLED)));
     order_waiters_refuse(order->waiters, order->batch, row->n, code, &told);

@@ -97,7 +97,7 @@ order_waiters_answer(struct order_waiters *waiters, struct batch *batch, int64_t
 }
 
 void
-order_waiters_refuse(struct order_waiters *waiters, struct batch *batch, int64_t n, err code, const struct problem *problem)
+order_waiters_refuse(struct order_waiters *waiters, struct batch *batch, int64_t n, err code, const struct wire_problem *problem)
 {
     for (struct entry *entry = *bucket_of(waiters, n); entry != NULL; entry = entry->next) {
         if (entry->n == n && !entry->is_answered) {

@@ -21,7 +21,7 @@ order_waiters_add(struct order_waiters *waiters, int64_t n, struct waiter *waite
 void
 order_waiters_answer(struct order_waiters *waiters, struct batch *batch, int64_t n, const void *reply);
 void
-order_waiters_refuse(struct order_waiters *waiters, struct batch *batch, int64_t n, err code, const struct problem *problem);
+order_waiters_refuse(struct order_waiters *waiters, struct batch *batch, int64_t n, err code, const struct wire_problem *problem);
 
 /* The batch is on disk, or is not. */
 void

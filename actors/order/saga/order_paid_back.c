@@ -30,8 +30,8 @@ letter_of(const struct order_actor *order, const struct order_row *row)
 static void
 bury(struct order_actor *order, const struct order_row *row, int64_t attempts)
 {
-    struct burial burial = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_burial burial = {0};
+    struct wire_letter_attempt attempt = {0};
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     struct err_text error;
@@ -66,7 +66,7 @@ bury(struct order_actor *order, const struct order_row *row, int64_t attempts)
 }
 
 static void
-note_part(struct order_actor *order, struct order_row *row, const struct payment_fact *fact, int64_t refunded)
+note_part(struct order_actor *order, struct order_row *row, const struct wire_payment_fact *fact, int64_t refunded)
 {
     char detail[ERR_TEXT_MAX];
     (void)snprintf(detail, sizeof detail, "%" PRId64 " %s; %" PRId64 " of %" PRId64 " are paid back", fact->amount.amount,
@@ -78,7 +78,7 @@ note_part(struct order_actor *order, struct order_row *row, const struct payment
 void
 order_paid_back(struct order_actor *order, struct order_row *row, const struct item *item)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     int64_t refunded = WIRE_HAS(fact, payment_fact, refunded) ? fact->refunded : fact->amount.amount;
     struct order_news news = {order_trigger_of_refund(row->saga, row->back, row->status), "payment_refunded", "ok", "", "", item};
     if (refunded < row->total) {

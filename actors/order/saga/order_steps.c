@@ -41,11 +41,11 @@ lines_of_shard(struct order_actor *order, const struct order_row *row, int shard
 {
     struct wire_list lines = {0};
     struct wire_list left = row->lines;
-    struct order_item item;
+    struct wire_order_item item;
     order->list.size = 0;
     while (wire_list_next(&left, &order_item_body, &item)) {
         if (wire_shard_of(item.product, order->shards) == shard) {
-            struct stock_line line = {0};
+            struct wire_stock_line line = {0};
             WIRE_SET(&line, stock_line, product, item.product);
             WIRE_SET(&line, stock_line, quantity, item.quantity);
             wire_list_add(&lines, &stock_line_body, &line, &order->list);
@@ -60,10 +60,10 @@ ask_stock(struct order_actor *order, const struct order_row *row, struct ask ask
 {
     char reference[ID_TEXT_SIZE];
     struct id hold = order_row_hold(row, ask.shard);
-    struct stock_reserve reserve = {0};
-    struct stock_commit commit = {0};
-    struct stock_release release = {0};
-    struct stock_return back = {0};
+    struct wire_stock_reserve reserve = {0};
+    struct wire_stock_commit commit = {0};
+    struct wire_stock_release release = {0};
+    struct wire_stock_return back = {0};
     reference_of(row, reference);
     ask.actor = "stock";
     if (ask.op == OP_stock_reserve) {
@@ -91,10 +91,10 @@ ask_stock(struct order_actor *order, const struct order_row *row, struct ask ask
 static void
 ask_payment(struct order_actor *order, const struct order_row *row, struct ask ask)
 {
-    struct payment_charge charge = {0};
-    struct payment_cancel cancel = {0};
-    struct payment_refund refund = {0};
-    struct money amount = {0};
+    struct wire_payment_charge charge = {0};
+    struct wire_payment_cancel cancel = {0};
+    struct wire_payment_refund refund = {0};
+    struct wire_money amount = {0};
     ask.actor = "payment";
     if (ask.op == OP_payment_charge) {
         WIRE_SET(&amount, money, amount, row->total);
@@ -150,11 +150,11 @@ static int64_t
 at_stake(const struct order_row *row, const struct item *cause)
 {
     if (cause->kind == ITEM_EVENT && cause->event == EVENT_payment_refund_failed) {
-        const struct payment_fact *fact = cause->body;
+        const struct wire_payment_fact *fact = cause->body;
         return WIRE_HAS(fact, payment_fact, refunded) && fact->refunded < row->total ? row->total - fact->refunded : row->total;
     }
     if (cause->kind == ITEM_REPLY && cause->op == OP_payment_refund && cause->status == ERR_ok) {
-        return ((const struct refund *)cause->body)->amount.amount;
+        return ((const struct wire_refund *)cause->body)->amount.amount;
     }
     return row->total;
 }
@@ -163,8 +163,8 @@ static void
 bury(struct order_actor *order, const struct order_row *row, const struct order_news *news)
 {
     int64_t amount = at_stake(row, news->cause);
-    struct burial burial = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_burial burial = {0};
+    struct wire_letter_attempt attempt = {0};
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     char type[64];
@@ -209,8 +209,8 @@ emit(struct order_actor *order, const struct order_row *row, const struct item *
         [ORDER_READY] = EVENT_order_ready,         [ORDER_COMPLETED] = EVENT_order_completed,
         [ORDER_CANCELLED] = EVENT_order_cancelled, [ORDER_PAYMENT_FAILED] = EVENT_order_payment_failed,
     };
-    struct order_fact fact = {0};
-    struct money total = {0};
+    struct wire_order_fact fact = {0};
+    struct wire_money total = {0};
     char key[ID_TEXT_SIZE];
     char tell[ORDER_TELL_SIZE];
     reference_of(row, key);
@@ -388,7 +388,7 @@ order_move(struct order_actor *order, struct order_row *row, const struct order_
     if (before == ORDER_PLACED && row->status != ORDER_PLACED) {
         char secret[ORDER_SECRET_SIZE];
         bool is_place = id_equal(&row->request, &row->id);
-        struct order body = is_place ? order_placed(order, row, secret) : order_row_body(row);
+        struct wire_order body = is_place ? order_placed(order, row, secret) : order_row_body(row);
         order_waiters_answer(order->waiters, order->batch, row->n, &body);
     }
     order_ask(order, row, news->cause->traceparent);
@@ -415,7 +415,7 @@ detail_of(struct order_actor *order, const struct item *item)
     if (item->status == ERR_ok || item->body == NULL) {
         return "";
     }
-    const struct problem *problem = item->body;
+    const struct wire_problem *problem = item->body;
     char *text = batch_alloc(order->batch, problem->detail.size + 1);
     memcpy(text, problem->detail.size == 0 ? (const uint8_t *)"" : problem->detail.data, problem->detail.size);
     text[problem->detail.size] = '\0';
@@ -462,7 +462,7 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
                   LOG_TEXT("detail", detail_of(order, item)), LOG_I64("attempts", row->attempts + 1));
     }
     if (row->saga == SAGA_reserving) {
-        struct problem problem =
+        struct wire_problem problem =
             order_problem(row, "the order is kept; it is not known yet whether its units are: ask again with the same id");
         order_waiters_refuse(order->waiters, order->batch, row->n, ERR_unavailable, &problem);
     }
@@ -525,14 +525,14 @@ handle_money(struct order_actor *order, struct order_row *row, const struct item
 {
     enum saga_trigger trigger = ON_ok;
     if (item->op == OP_payment_charge) {
-        const struct charge *charge = item->body;
+        const struct wire_charge *charge = item->body;
         if (slice_equal(charge->status, slice_of("succeeded"))) {
             trigger = ON_paid;
         } else if (!slice_equal(charge->status, slice_of("pending"))) {
             trigger = ON_unpaid;
         }
     } else if (item->op == OP_payment_refund) {
-        const struct refund *refund = item->body;
+        const struct wire_refund *refund = item->body;
         if (slice_equal(refund->status, slice_of("succeeded"))) {
             trigger = ON_refunded;
         } else if (!slice_equal(refund->status, slice_of("pending"))) {
@@ -577,7 +577,7 @@ static void
 stand_still(struct order_actor *order, struct order_row *row, const struct item *item)
 {
     if (row->saga == SAGA_reserving) {
-        struct problem problem = order_problem(row, "the order is kept, but its reservation is not known: somebody has to look");
+        struct wire_problem problem = order_problem(row, "the order is kept, but its reservation is not known: somebody has to look");
         order_waiters_refuse(order->waiters, order->batch, row->n, ERR_internal, &problem);
     }
     go_on(order, row,
@@ -660,7 +660,7 @@ struct told_fact {
 static struct told_fact
 judge_fact(const struct order_row *row, const struct item *item)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     struct id refund = saga_step_id(&row->charge, OP_payment_refund, row->tries, 0);
     bool is_ours = WIRE_HAS(fact, payment_fact, refund) && id_equal(&fact->refund, &refund);
     if (item->event == EVENT_payment_succeeded) {
@@ -683,7 +683,7 @@ judge_fact(const struct order_row *row, const struct item *item)
 static struct order_news
 news_of_fact(struct order_actor *order, const struct item *item, enum saga_trigger trigger)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     char *detail = batch_alloc(order->batch, ERR_TEXT_MAX);
     detail[0] = '\0';
     if (WIRE_HAS(fact, payment_fact, reason)) {
@@ -730,7 +730,7 @@ handle_fact(struct order_actor *order, struct order_row *row, struct item *item)
 err
 order_handle_payment(struct order_actor *order, struct item *item)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     struct order_row *row = order_cache_find(order->cache, &fact->order);
     if (row == NULL) {
         log_debug("payment_of_no_order", LOG_ID("charge", &fact->charge), LOG_ID("order", &fact->order));

@@ -31,7 +31,7 @@ look_again(struct order_actor *order, const struct order_stray *stray, int64_t d
 static void
 ask(struct order_actor *order, const struct order_stray *stray, bool again, struct slice traceparent)
 {
-    struct payment_refund refund = {0};
+    struct wire_payment_refund refund = {0};
     WIRE_SET(&refund, payment_refund, charge, stray->charge);
     look_again(order, stray, order->batch->now_ms + ORDER_STRAY_PAUSE_MS);
     batch_ask(order->batch, &(struct ask){
@@ -66,8 +66,8 @@ note(struct order_actor *order, const struct id *id, const char *what, const cha
 static void
 bury(struct order_actor *order, const struct order_stray *stray, const char *error)
 {
-    struct burial burial = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_burial burial = {0};
+    struct wire_letter_attempt attempt = {0};
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     id_format(&stray->order, key);
@@ -122,7 +122,7 @@ finish(struct order_actor *order, struct order_stray *stray)
 err
 order_stray_money(struct order_actor *order, struct order_row *row, const struct item *item)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     struct order_stray stray = {.charge = fact->charge, .order = fact->order, .amount = fact->amount.amount};
     bool found = false;
     err code = order_store_find_stray(order->store, &fact->charge, &stray, &found);
@@ -150,7 +150,7 @@ order_stray_money(struct order_actor *order, struct order_row *row, const struct
 err
 order_stray_refund(struct order_actor *order, const struct item *item)
 {
-    const struct payment_fact *fact = item->body;
+    const struct wire_payment_fact *fact = item->body;
     struct order_stray stray;
     bool found = false;
     if (item->event != EVENT_payment_refunded && item->event != EVENT_payment_refund_failed) {
@@ -185,7 +185,7 @@ order_stray_reply(struct order_actor *order, const struct item *item)
     if (item->status != ERR_ok) {
         return give_up(order, &stray, err_symbol(item->status));
     }
-    const struct refund *refund = item->body;
+    const struct wire_refund *refund = item->body;
     if (slice_equal(refund->status, slice_of("succeeded"))) {
         return finish(order, &stray);
     }

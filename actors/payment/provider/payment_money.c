@@ -40,8 +40,8 @@ static void
 emit(struct payment *payment, enum event_type type, const struct payment_claim *claim, const struct payment_payback *payback,
      const struct item *cause)
 {
-    struct payment_fact fact = {0};
-    struct money money = {0};
+    struct wire_payment_fact fact = {0};
+    struct wire_money money = {0};
     char key[ID_TEXT_SIZE];
     struct slice reason = payback != NULL ? payback->reason : claim->reason;
     WIRE_SET(&money, money, amount, payback != NULL ? payback->amount : claim->amount);

@@ -258,7 +258,7 @@ bury(struct payment *payment, struct task *task, struct slice error, const struc
     int64_t amount = amount_of(task);
     const char *currency = task->claim->claim.currency;
     struct batch *batch = payment->batch;
-    struct burial burial = {0};
+    struct wire_burial burial = {0};
     struct calls *calls = &task->calls;
     char order[ID_TEXT_SIZE];
     int64_t attempts = *attempts_of(task);

@@ -78,8 +78,8 @@ payment_dispute(struct payment *payment, const struct payment_note *note, const 
                 const struct item *cause)
 {
     struct batch *batch = payment->batch;
-    struct burial burial = {0};
-    struct letter_attempt attempt = {0};
+    struct wire_burial burial = {0};
+    struct wire_letter_attempt attempt = {0};
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     int64_t attempts = cause->kind == ITEM_DUE ? cause->attempts + 1 : 1;

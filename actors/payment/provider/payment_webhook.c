@@ -31,7 +31,7 @@
 static bool
 is_signed(struct payment *payment, struct item *item)
 {
-    const struct payment_webhook *webhook = item->body;
+    const struct wire_payment_webhook *webhook = item->body;
     int64_t seconds = 0;
     const char *wrong = NULL;
     if (payment->key.size == 0) {
@@ -141,7 +141,7 @@ read_body(struct payment *payment, const json_t *json, struct payment_note *note
 struct payment_note *
 payment_read_webhook(struct payment *payment, struct item *item)
 {
-    const struct payment_webhook *webhook = item->body;
+    const struct wire_payment_webhook *webhook = item->body;
     if (!is_signed(payment, item)) {
         return NULL;
     }
@@ -174,7 +174,7 @@ payment_read_webhook(struct payment *payment, struct item *item)
 static void
 answer(struct payment *payment, struct item *item, enum payment_noted_as outcome)
 {
-    struct payment_noted noted = {0};
+    struct wire_payment_noted noted = {0};
     WIRE_SET(&noted, payment_noted, outcome, slice_of(payment_noted_name(outcome)));
     item_answer(payment->batch, item, &noted);
 }

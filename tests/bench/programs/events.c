@@ -62,8 +62,8 @@ close_nothing(void **state)
 static void
 emit(struct batch *batch, struct item *item)
 {
-    const struct stock_adjust *adjust = item->body;
-    struct stock_alarm alarm = {0};
+    const struct wire_stock_adjust *adjust = item->body;
+    struct wire_stock_alarm alarm = {0};
     WIRE_SET(&alarm, stock_alarm, product, adjust->product);
     WIRE_SET(&alarm, stock_alarm, on_hand, 0);
     WIRE_SET(&alarm, stock_alarm, reserved, 0);
@@ -76,7 +76,7 @@ emit(struct batch *batch, struct item *item)
     WIRE_SET(&alarm, stock_alarm, refused, 0);
     WIRE_SET(&alarm, stock_alarm, factory_seq, 0);
     batch_emit(batch, EVENT_stock_low, adjust->product, &alarm, item);
-    struct stock_done done = {0};
+    struct wire_stock_done done = {0};
     WIRE_SET(&done, stock_done, levels, (struct wire_list){0});
     item_answer(batch, item, &done);
 }
@@ -133,7 +133,7 @@ subscriber_handle(void *state, struct batch *batch)
         if (item->kind != ITEM_EVENT) {
             continue;
         }
-        const struct stock_alarm *alarm = item->body;
+        const struct wire_stock_alarm *alarm = item->body;
         if (item->header->seq != pending_seq + 1 || item->header->seq >= EVENTS_MAX) {
             fprintf(stderr, "event %lld came behind %lld\n", (long long)item->header->seq, (long long)pending_seq);
             exit(1);
@@ -188,11 +188,11 @@ see_head(zsock_t *events)
         zframe_t *topic = zmsg_first(message);
         zframe_t *header = topic == NULL ? NULL : zmsg_next(message);
         zframe_t *body = header == NULL ? NULL : zmsg_next(message);
-        struct head head;
+        struct wire_head head;
         struct err_text why;
         int64_t now_us = clock_steady_us();
         if (body != NULL && wire_decode(&head_body, (struct slice){zframe_data(body), zframe_size(body)}, &head, &why) == ERR_ok) {
-            struct position position;
+            struct wire_position position;
             while (wire_list_next(&head.positions, &position_body, &position)) {
                 while (slice_equal(position.subscriber, slice_of("factory/0")) && acked < position.position &&
                        acked + 1 < EVENTS_MAX) {
@@ -209,7 +209,7 @@ send_one(struct larder_client *client, int64_t number)
 {
     char product[32];
     snprintf(product, sizeof product, "p-%04lld", (long long)(number % 1000));
-    struct stock_adjust adjust = {0};
+    struct wire_stock_adjust adjust = {0};
     WIRE_SET(&adjust, stock_adjust, product, slice_of(product));
     int64_t offset_us = clock_steady_us() - epoch_us;
     WIRE_SET(&adjust, stock_adjust, delta, offset_us == 0 ? 1 : offset_us);

@@ -38,11 +38,11 @@ fail(const char *what, const char *why)
 /* --- burying --- */
 
 static void
-make_frames(int64_t number, struct burial *burial, struct wire_buffer *header_frame, struct wire_buffer *body_frame)
+make_frames(int64_t number, struct wire_burial *burial, struct wire_buffer *header_frame, struct wire_buffer *body_frame)
 {
     static char key[32];
     snprintf(key, sizeof key, "product-%05lld", (long long)(number % KEYS));
-    struct event_header header = {0};
+    struct wire_event_header header = {0};
     WIRE_SET(&header, event_header, v, WIRE_VERSION);
     WIRE_SET(&header, event_header, id, id_new());
     WIRE_SET(&header, event_header, source, slice_of("factory/0"));
@@ -51,7 +51,7 @@ make_frames(int64_t number, struct burial *burial, struct wire_buffer *header_fr
     WIRE_SET(&header, event_header, type, slice_of(types[number % 3]));
     WIRE_SET(&header, event_header, key, slice_of(key));
     WIRE_SET(&header, event_header, time, clock_utc_ms());
-    struct factory_fact fact = {0};
+    struct wire_factory_fact fact = {0};
     WIRE_SET(&fact, factory_fact, production, header.id);
     WIRE_SET(&fact, factory_fact, product, slice_of(key));
     WIRE_SET(&fact, factory_fact, quantity, 1 + number % 1000);
@@ -73,7 +73,7 @@ make_history(struct wire_list *history, struct wire_buffer *list)
     list->size = 0;
     *history = (struct wire_list){0};
     for (int i = 0; i < ATTEMPTS; i++) {
-        struct letter_attempt attempt = {0};
+        struct wire_letter_attempt attempt = {0};
         WIRE_SET(&attempt, letter_attempt, time, clock_utc_ms());
         WIRE_SET(&attempt, letter_attempt, error, slice_of("would_overflow: the shelf cannot hold a number that large"));
         wire_list_add(history, &letter_attempt_body, &attempt, list);
@@ -88,11 +88,11 @@ send_batch(struct larder_client *client, int64_t first, int64_t count)
     static struct wire_buffer body_frame;
     static struct wire_buffer attempts;
     static struct wire_buffer list;
-    struct dlq_bury bury = {0};
+    struct wire_dlq_bury bury = {0};
     list.size = 0;
     WIRE_SET(&bury, dlq_bury, burials, (struct wire_list){0});
     for (int64_t number = first; number < first + count; number++) {
-        struct burial burial = {0};
+        struct wire_burial burial = {0};
         struct wire_list history;
         make_frames(number, &burial, &header_frame, &body_frame);
         make_history(&history, &attempts);
@@ -144,13 +144,13 @@ run_bury(struct larder_client *client, int64_t count)
 
 struct question {
     const char *name;
-    void (*set)(struct letter_filter *filter);
+    void (*set)(struct wire_letter_filter *filter);
 };
 
-#define QUESTION(field, value)                            \
-    static void set_##field(struct letter_filter *filter) \
-    {                                                     \
-        WIRE_SET(filter, letter_filter, field, value);    \
+#define QUESTION(field, value)                                 \
+    static void set_##field(struct wire_letter_filter *filter) \
+    {                                                          \
+        WIRE_SET(filter, letter_filter, field, value);         \
     }
 QUESTION(state, slice_of("dead"))
 QUESTION(kind, slice_of("event"))
@@ -164,13 +164,13 @@ QUESTION(min_units, 990)
 QUESTION(min_amount, 0)
 
 static void
-set_key(struct letter_filter *filter)
+set_key(struct wire_letter_filter *filter)
 {
     WIRE_SET(filter, letter_filter, key, slice_of("product-00042"));
 }
 
 static void
-set_none(struct letter_filter *filter)
+set_none(struct wire_letter_filter *filter)
 {
     (void)filter;
 }
@@ -229,7 +229,7 @@ run_query(struct larder_client *client, int64_t rounds)
     const char *slowest = "";
     printf("{\"filters\":{");
     for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
-        struct letter_filter filter = {0};
+        struct wire_letter_filter filter = {0};
         WIRE_SET(&filter, letter_filter, limit, 100);
         questions[i].set(&filter);
         int64_t us = median_us(client, OP_dlq_list, &filter, rounds);
@@ -239,7 +239,7 @@ run_query(struct larder_client *client, int64_t rounds)
             slowest = questions[i].name;
         }
     }
-    struct nothing nothing = {0};
+    struct wire_nothing nothing = {0};
     int64_t stats_us = median_us(client, OP_dlq_stats, &nothing, rounds);
     printf("},\"slowest\":\"%s\",\"slowest_us\":%lld,\"stats_us\":%lld}\n", slowest, (long long)slowest_us, (long long)stats_us);
 }
