@@ -14,7 +14,7 @@
 #include "err.h"
 #include "id.h"
 #include "role.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "exchange/upstream.h"
 #include "wire.h"
 

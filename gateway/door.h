@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "err.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 struct door;

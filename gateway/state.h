@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 struct door;
 

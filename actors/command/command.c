@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "kit/telemetry/log.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static void
 drop(struct command_line *line, int at, int count)

@@ -8,7 +8,7 @@
 
 #include "err.h"
 #include "exit.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 /* The arguments behind the command's name. A flag that is taken is gone from them; `--` ends the flags. */
 struct command_line {

@@ -23,7 +23,7 @@
 
 #include "kit/base/clock.h"
 #include "command_client.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define CLIENTS_MAX 64
 #define BUCKETS_PER_DOUBLING ((size_t)32)

@@ -21,7 +21,7 @@
 #include "command_client.h"
 #include "json.h"
 #include "exchange/problem.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define TIMEOUT_MS_MAX 600000
 #define INPUT_MAX ((size_t)4 * WIRE_FRAME_MAX)

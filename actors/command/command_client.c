@@ -9,7 +9,7 @@
 #include "command_client.h"
 
 #include "command.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define SHARDS_MAX 8
 

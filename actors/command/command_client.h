@@ -4,7 +4,7 @@
 #define LARDER_COMMAND_CLIENT_H
 
 #include "larder.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 struct command_peers {
     const struct settings *settings;

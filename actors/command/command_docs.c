@@ -12,7 +12,7 @@
 
 #include "docs.h"
 #include "order/saga/order_saga.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static enum exit_status
 docs_run(struct command_line *line)

@@ -4,7 +4,7 @@
 #define LARDER_COMMAND_LIMITS_H
 
 #include "err.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 /* What a process is to host. */
 struct limits_load {

@@ -24,7 +24,7 @@
 #include "json.h"
 #include "link.h"
 #include "message.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define PREFIXES_MAX 16
 #define SOURCES_MAX 64
@@ -37,7 +37,7 @@
 
 static const char *const actors[] = {
 #define ACTOR(name, offset) #name,
-#include "kit/base/topology.def"
+#include "kit/settings/topology.def"
 };
 
 struct source {

@@ -36,14 +36,14 @@
 
 #include <sodium.h>
 
-#include "command/run/demo.h"
+#include "shared/demo.h"
 #include "factory_message.h"
 #include "factory_rules.h"
 #include "factory_schema.h"
 #include "factory_state.h"
 #include "factory_store.h"
 #include "kit/telemetry/log.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define PAGE_DEFAULT 100
 

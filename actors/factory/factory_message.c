@@ -27,7 +27,7 @@
 #include <jansson.h>
 #include <sodium.h>
 
-#include "command/run/demo.h"
+#include "shared/demo.h"
 
 #define GROUP "stock-arrival-group"
 #define REQUESTER "larder"

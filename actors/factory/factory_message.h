@@ -8,7 +8,7 @@
 #include "err.h"
 #include "factory_store.h"
 #include "id.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 #define FACTORY_CAPABILITY_SIZE 44 /* 43 characters of base64url, and the terminator */

@@ -30,7 +30,7 @@
 #include "kit/telemetry/log_often.h"
 #include "kit/place/manifest.h"
 #include "kit/place/neighbours.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "kit/peers/zmtp.h"
 #include "kit/peers/zmtp_guard.h"
 

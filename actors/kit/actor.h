@@ -23,7 +23,7 @@
 #include "kit/durable/fingerprint.h"
 #include "kit/peers/party.h"
 #include "role.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 struct actor;

@@ -26,7 +26,7 @@
 #include "kit/stream/source.h"
 #include "kit/durable/trial.h"
 #include "unread.h"
-#include "wakeup.h"
+#include "kit/base/wakeup.h"
 #include "kit/stream/watches.h"
 #include "kit/peers/works.h"
 

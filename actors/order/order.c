@@ -28,7 +28,7 @@
 #include "kit/telemetry/log.h"
 #include "order_schema.h"
 #include "order_state.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 /* --- what the parts share --- */
 

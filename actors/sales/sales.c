@@ -31,7 +31,7 @@
 #include "shared/menu.h"
 #include "sales_rules.h"
 #include "sales_waits.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 struct sales {
     int shards;

@@ -16,7 +16,7 @@
  */
 #include "sales_rules.h"
 
-#include "command/run/demo.h"
+#include "shared/demo.h"
 #include "shared/menu.h"
 
 struct wire_stock_line

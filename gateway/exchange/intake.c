@@ -15,7 +15,7 @@
  */
 #include "intake.h"
 
-#include "command/run/demo.h"
+#include "shared/demo.h"
 
 #define WEBHOOK_MAX 65536
 

@@ -22,7 +22,7 @@
 
 #include "kit/telemetry/beat.h"
 #include "kit/telemetry/metrics_page.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define PING_TIMEOUT_MS 800
 #define OPTIONAL_TIMEOUT_MS 200

@@ -37,7 +37,7 @@
 #include "kit/telemetry/log.h"
 #include "message.h"
 #include "kit/telemetry/metrics.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define STOPPING "the gateway is being stopped"
 #define PEER_WINDOW 4000
@@ -80,7 +80,7 @@ struct upstream {
 
 static const char *const actor_names[] = {
 #define ACTOR(name, offset) #name,
-#include "kit/base/topology.def"
+#include "kit/settings/topology.def"
 };
 
 /* --- life --- */

@@ -12,7 +12,7 @@
 
 #include "err.h"
 #include "id.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 #define UPSTREAM_PEERS_MAX 16

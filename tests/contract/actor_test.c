@@ -29,7 +29,7 @@
 #include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
 #include "kit/durable/shard.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define EVENTS_MAX 1200

@@ -28,7 +28,7 @@
 #include "message.h"
 #include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 #define EVENTS_MAX 700

@@ -23,7 +23,7 @@
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

@@ -24,7 +24,7 @@
 #include "kit/telemetry/log.h"
 #include "message.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define ANSWER_MS 700

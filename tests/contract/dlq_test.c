@@ -22,7 +22,7 @@
 #include "larder.h"
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

@@ -34,7 +34,7 @@
 #include "payment/payment.h"
 #include "product/product.h"
 #include "stock/stock.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "user/user.h"
 
 #define WAIT_MS patience_ms(20000)

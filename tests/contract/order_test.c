@@ -23,7 +23,7 @@
 #include "order/saga/order_saga.h"
 #include "order_client.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 

@@ -23,7 +23,7 @@
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
 #include "payment_client.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 #define DELAY_MS 30

@@ -22,7 +22,7 @@
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
 #include "product_client.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(10000)
 #define QUIET_MS 300

@@ -31,7 +31,7 @@
 #include "kit/telemetry/log.h"
 #include "message.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "kit/durable/trial.h"
 
 #define WAIT_MS patience_ms(30000)

@@ -24,7 +24,7 @@
 #include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
 #include "kit/http/token.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)
 #define USER_OFFSET 1

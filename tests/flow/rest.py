@@ -25,7 +25,7 @@ PROBLEM = "urn:larder:problem:"
 
 def errors():
     """symbol -> (HTTP status, words), from the table itself."""
-    found = re.findall(r'^ERROR\((\w+), (\d+), \w+, "(.*)"\)$', (ROOT / "proto" / "errors.def").read_text(), re.M)
+    found = re.findall(r'^ERROR\((\w+), (\d+), \w+, "(.*)"\)$', (ROOT / "proto" / "tables" / "errors.def").read_text(), re.M)
     return {symbol: (int(status), words) for symbol, status, words in found}
 
 

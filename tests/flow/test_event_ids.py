@@ -16,7 +16,7 @@ REFUSED, APPROVED, WAITS, REFUND_REFUSED = 1, 0, 6, 8  # by its last two digits 
 
 
 def durable_types():
-    text = (ROOT / "proto" / "events.def").read_text()
+    text = (ROOT / "proto" / "tables" / "events.def").read_text()
     return {f"{owner}.{fact}" for owner, fact in re.findall(r"^EVENT\((\w+), (\w+), \w+, DURABLE,", text, re.M)}
 
 

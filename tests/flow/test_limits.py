@@ -15,7 +15,7 @@ import processes
 
 MIB = 1024 * 1024
 CONNECTIONS = 16
-SETTINGS = (ROOT / "actors" / "kit" / "settings.def").read_text()
+SETTINGS = (ROOT / "actors" / "kit" / "settings" / "settings.def").read_text()
 NUMBERS = [
     (name, int(lo), int(hi))
     for name, lo, hi in re.findall(r"^SETTING_NUMBER\((\w+), -?\d+, (-?\d+), (-?\d+),", SETTINGS, re.M)

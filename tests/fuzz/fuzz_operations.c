@@ -14,7 +14,7 @@
 #include "command/run/command_process.h"
 #include "kit/telemetry/log.h"
 #include "sequence.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "windows.h"
 
 #define RUNS_PER_SHOP 400

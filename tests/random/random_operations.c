@@ -21,7 +21,7 @@
 #include "http_asker.h"
 #include "judge.h"
 #include "junk.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "windows.h"
 
 struct options {

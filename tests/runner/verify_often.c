@@ -14,7 +14,7 @@
 
 #include "command/verify/command_verify.h"
 #include "command/exit.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 static enum exit_status
 prove(const char *words)

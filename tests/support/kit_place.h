@@ -11,7 +11,7 @@
 #define LARDER_TESTS_KIT_PLACE_H
 
 #include "kit/db/db.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 struct place {
     struct db_config config; /* prefix "stock_0" */

@@ -16,7 +16,7 @@
 #include <czmq.h>
 
 #include "message.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "wire.h"
 
 #define POLL_MS 5

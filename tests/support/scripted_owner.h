@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 #define OWNER_ROWS 12000
 

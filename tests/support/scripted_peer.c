@@ -19,7 +19,7 @@
 #include "kit/base/arena.h"
 #include "kit/base/clock.h"
 #include "message.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { POLL_MS = 5, HEAD_TURNS = 20, PEER_ASKS_MAX = 4096, PEER_EVENTS_MAX = 4096 };
 

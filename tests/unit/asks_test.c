@@ -15,8 +15,8 @@
 #include "kit/peers/asks.h"
 #include "link.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
-#include "kit/wakeup.h"
+#include "kit/settings/topology.h"
+#include "kit/base/wakeup.h"
 
 #define WAIT_MS patience_ms(5000)
 

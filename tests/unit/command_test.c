@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "command/command.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define ARGUMENTS_MAX 8
 

@@ -23,7 +23,7 @@
 #include "message.h"
 #include "kit/telemetry/metrics.h"
 #include "kit/http/token.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define UUID_KEY "3f0f6a62-94cb-4b2e-9c3a-0d6b0a1fe0c7"
 #define ACTORS 6

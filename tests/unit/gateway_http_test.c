@@ -22,7 +22,7 @@
 #include "message.h"
 #include "kit/telemetry/metrics.h"
 #include "../support/patience.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define SHARDS 2
 #define ACTORS (2 + SHARDS)

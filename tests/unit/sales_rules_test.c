@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-#include "command/run/demo.h"
+#include "shared/demo.h"
 #include "shared/menu.h"
 
 static struct wire_stock_level

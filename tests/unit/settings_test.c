@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 static struct settings settings;
 static struct err_text why;
@@ -212,7 +212,7 @@ Test(settings, ends_of_lines_and_control_characters_are_refused_in_every_setting
     static const char *const names[] = {
 #define SETTING_TEXT(name, fallback, doc) #name,
 #define SETTING_NUMBER(name, fallback, lo, hi, doc) #name,
-#include "kit/base/settings.def"
+#include "kit/settings/settings.def"
     };
     static const struct {
         const char *value;
@@ -408,6 +408,6 @@ Test(settings, table_lists_every_setting_with_its_names)
     fclose(out);
 #define SETTING_TEXT(name, fallback, doc) cr_assert_not_null(strstr(text, doc));
 #define SETTING_NUMBER(name, fallback, lo, hi, doc) cr_assert_not_null(strstr(text, doc));
-#include "kit/base/settings.def"
+#include "kit/settings/settings.def"
     cr_assert_not_null(strstr(text, "| `LARDER_BASE_PORT` | `--base-port` | 4000 | 1024 to 20000 |"));
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static struct settings settings;
 
@@ -50,7 +50,7 @@ all_ports(int ports[PORTS_MAX])
 {
     static const char *const actors[] = {
 #define ACTOR(name, offset) #name,
-#include "kit/base/topology.def"
+#include "kit/settings/topology.def"
     };
     int count = 0;
     for (size_t i = 0; i < sizeof actors / sizeof actors[0]; i++) {

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "kit/base/clock.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { HOLD_MS = 1000, PING_MS = 600, PAUSE_MS = 2000 };
 

@@ -23,7 +23,7 @@
 
 #include "command/run/command_process.h"
 #include "kit/durable/kit_schema.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static const char *const names[] = {"stock", "factory", "sales", "product", "user", "order", "payment", "dlq"};
 

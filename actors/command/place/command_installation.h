@@ -9,7 +9,7 @@
 #include "kit/actor.h"
 #include "kit/db/db.h"
 #include "kit/place/manifest.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 #define INSTALLATION_PARTS_MAX 16
 #define INSTALLATION_NAME_SIZE 48

@@ -21,7 +21,7 @@
 
 #include "kit/place/manifest.h"
 #include "kit/telemetry/log.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define TIME_SIZE 32
 

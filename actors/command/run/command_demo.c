@@ -17,7 +17,7 @@
 
 #include "command/command_client.h"
 #include "command/command_table.h"
-#include "demo.h"
+#include "shared/demo.h"
 #include "kit/telemetry/log.h"
 
 #define REASON "demo"

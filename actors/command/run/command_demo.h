@@ -3,7 +3,7 @@
 #ifndef LARDER_COMMAND_DEMO_H
 #define LARDER_COMMAND_DEMO_H
 
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 /* Puts the demo product on the shelf when there is no product at all, and on the menu when it is on the shelf and not there yet. The
  * stock actors must run; a product actor that does not answer is said in the log, and the next call makes up for it. */

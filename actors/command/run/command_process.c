@@ -52,7 +52,7 @@
 #include "product/product.h"
 #include "sales/sales.h"
 #include "stock/stock.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "user/user.h"
 
 #define STOP_MOST_MS 4900L

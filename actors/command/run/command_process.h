@@ -11,7 +11,7 @@
 #include "command/exit.h"
 #include "gateway.h"
 #include "kit/place/manifest.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 #define PROCESS_ACTORS_MAX 16
 

@@ -22,7 +22,7 @@
 #include "command_process.h"
 #include "kit/telemetry/log.h"
 #include "kit/http/probe.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static enum exit_status
 fail_to_start(struct process *process, const struct command_line *line, err code, const struct err_text *why)

@@ -41,7 +41,7 @@
 #include "payment/payment.h"
 #include "product/product.h"
 #include "stock/stock.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 #include "user/user.h"
 
 static const struct verify_proof proofs[] = {

@@ -8,7 +8,7 @@
 
 #include "command/command.h"
 #include "kit/db/db.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "kit/verify.h"
 
 #define VERIFY_SOURCES_MAX 16

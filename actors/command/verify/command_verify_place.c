@@ -28,7 +28,7 @@
 #include "kit/place/identity.h"
 #include "kit/place/manifest.h"
 #include "kit/place/neighbours.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 #define ANSWER_MS 1000
 

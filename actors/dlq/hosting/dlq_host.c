@@ -24,7 +24,7 @@
 
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { ASK_TIMEOUT_MS = 2000, RETRY_FIRST_MS = 200, RETRY_MAX_MS = 5000, ORPHAN_PAUSE_MS = 60000, TRIM_MAX = 5000 };
 

@@ -11,7 +11,7 @@
  */
 #include "dlq_letter.h"
 
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static const char *const state_names[DLQ_STATE_COUNT] = {"waiting", "dead", "replaying", "done", "discarded", "stale"};
 static const char *const kind_names[DLQ_KIND_COUNT] = {"event", "subscriber", "request", "call", "saga"};

@@ -29,7 +29,7 @@
 #include "dlq_text.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { ASK_MS = 4000, BUSY_PAUSE_MS = 1000, HISTORY_MAX = 100, DIFF_MAX = 4096, ROW_EDIT_HEAD = 1024 };
 

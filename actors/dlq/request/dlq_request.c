@@ -25,7 +25,7 @@
 #include "dlq/letter/dlq_rules.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { PAUSE_MAX_MS = 10000, GUARD_MS = 1000, HISTORY_MAX = 100 };
 

@@ -26,8 +26,8 @@
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 #include "pending.h"
-#include "kit/base/topology.h"
-#include "kit/wakeup.h"
+#include "kit/settings/topology.h"
+#include "kit/base/wakeup.h"
 
 enum { PEERS_MAX = 64, ASKS_MAX = 16384, SLAB = ASKS_MAX + 8192, NONE = -1 };
 

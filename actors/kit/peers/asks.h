@@ -4,7 +4,7 @@
 #define LARDER_KIT_ASKS_H
 
 #include "message.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 /* Whose ask it is: the actor's own; the inbox's: a FETCH, or a mere confirmation; that of the burials: dlq.bury. */

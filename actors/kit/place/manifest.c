@@ -30,7 +30,7 @@
 #include "kit/telemetry/log.h"
 #include "manifest_store.h"
 #include "neighbours.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 static const char *const state_names[] = {
     [MANIFEST_MAKING] = "making", [MANIFEST_MADE] = "made", [MANIFEST_ABSENT] = "absent", [MANIFEST_GIVEN_UP] = "given-up"};

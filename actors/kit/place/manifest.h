@@ -14,7 +14,7 @@
 
 #include "kit/db/db.h"
 #include "err.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 
 #define MANIFEST_ENTRIES_MAX 64
 #define MANIFEST_ACTOR_MAX 32

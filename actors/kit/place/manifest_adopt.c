@@ -24,7 +24,7 @@
 #include "identity.h"
 #include "kit/telemetry/log.h"
 #include "neighbours.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 /* What one database says. */
 struct found {

@@ -12,8 +12,8 @@
 
 #include "err.h"
 #include "id.h"
-#include "kit/base/settings.h"
-#include "kit/base/topology.h"
+#include "kit/settings/settings.h"
+#include "kit/settings/topology.h"
 
 #define NEIGHBOURS_AGE_SIZE 6 /* bytes of an id that say when it was made; zeros: before there were installations */
 

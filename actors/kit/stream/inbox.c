@@ -34,7 +34,7 @@
 #include "kit/telemetry/metrics.h"
 #include "parked.h"
 #include "stream.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum {
     STREAMS_MAX = 64,

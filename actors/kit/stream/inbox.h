@@ -10,7 +10,7 @@
 
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 /* The most events that one answer to a FETCH brings. */

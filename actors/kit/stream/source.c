@@ -30,7 +30,7 @@
 #include "kit/telemetry/log.h"
 #include "marks.h"
 #include "stream.h"
-#include "kit/base/topology.h"
+#include "kit/settings/topology.h"
 
 enum { PAGE_BYTES = 768 * 1024, TRIM_MAX = 5000, TRIM_LEAST = 256, SUBSCRIBERS_MAX = 1000, TOPIC_SIZE = 160 };
 

@@ -5,7 +5,7 @@
 
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "kit/durable/shard.h"
 #include "wire.h"
 

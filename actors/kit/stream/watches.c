@@ -25,8 +25,8 @@
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
-#include "kit/base/topology.h"
-#include "kit/wakeup.h"
+#include "kit/settings/topology.h"
+#include "kit/base/wakeup.h"
 
 enum { SOURCES_MAX = 64, READ_MAX = 1000, FRAMES = 3 };
 
@@ -72,7 +72,7 @@ watches_open(const struct settings *settings, const char *actor, int wakeup_fd, 
 {
     static const char *const actors[] = {
 #define ACTOR(name, offset) #name,
-#include "kit/base/topology.def"
+#include "kit/settings/topology.def"
     };
     struct watches *made = calloc(1, sizeof *made);
     if (made == NULL) {

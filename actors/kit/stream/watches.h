@@ -7,7 +7,7 @@
 #define LARDER_KIT_WATCHES_H
 
 #include "kit/base/arena.h"
-#include "kit/base/settings.h"
+#include "kit/settings/settings.h"
 #include "wire.h"
 
 #define WATCHES_PAUSE_MS 10

@@ -30,8 +30,8 @@
 #include "larder.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
-#include "kit/base/settings.h"
-#include "kit/base/topology.h"
+#include "kit/settings/settings.h"
+#include "kit/settings/topology.h"
 
 enum { EVENTS_MAX = 8000000, WARM_UP_US = 1000000, TAIL_US = 200000, GIVE_UP_US = 10000000 };
 
