@@ -5,13 +5,16 @@
  *   part handles what; the parts are named in dlq_state.h.
  *
  * MESSAGES
- *   dlq.bury, list, show, stats                      dlq_letters.c
- *   dlq.replay, edit, discard, restore               dlq_owner.c, asking any.retry, any.edit, any.discard, any.restore of the owner
+ *   dlq.bury                                         dlq_burial.c
+ *   dlq.list, show, stats                            dlq_view.c
+ *   dlq.replay, edit, discard, restore               dlq_owner.c, asking any.retry, any.edit, any.discard, any.restore of the owner;
+ *                                                    dlq_outcome.c has the answers
  *   dlq.start, status, replays, cancel               dlq_replay.c
- *   dlq.hand_over                                    dlq_request.c, asking whatever was handed over
- *   dlq.fetch, subscribe, receive, unsubscribe       dlq_host.c, asking any.fetch, any.subscribe, any.unsubscribe of sources
+ *   dlq.hand_over, outcome                           dlq_request.c, asking whatever was handed over
+ *   dlq.fetch                                        dlq_host.c
+ *   dlq.subscribe, receive, unsubscribe              dlq_subscription.c, asking any.fetch, any.subscribe, any.unsubscribe of sources
  *   HEAD of every source                             dlq_host.c
- *   due "deliver", "purge", "replay"                 dlq_request.c, dlq_owner.c, dlq_replay.c
+ *   due "deliver", "purge", "asked", "replay"        dlq_request.c, dlq_owner.c, dlq_replay.c
  *
  * STATE
  *   dlq_schema.c. Counters and bounds of filters are in memory as well; what a batch changes of them is taken back when it is dropped.
@@ -37,8 +40,8 @@ static const struct {
     err (*handle)(struct dlq *dlq, struct batch *batch, struct item *item);
 } handlers[] = {
     {OP_dlq_bury, dlq_handle_bury},           {OP_dlq_list, dlq_handle_list},       {OP_dlq_show, dlq_handle_show},
-    {OP_dlq_stats, dlq_handle_stats},         {OP_dlq_replay, dlq_handle_replay},   {OP_dlq_edit, dlq_handle_edit},
-    {OP_dlq_discard, dlq_handle_discard},     {OP_dlq_restore, dlq_handle_restore}, {OP_dlq_start, dlq_handle_start},
+    {OP_dlq_stats, dlq_handle_stats},         {OP_dlq_replay, dlq_owner_handle},    {OP_dlq_edit, dlq_owner_handle},
+    {OP_dlq_discard, dlq_owner_handle},       {OP_dlq_restore, dlq_owner_handle},   {OP_dlq_start, dlq_handle_start},
     {OP_dlq_status, dlq_handle_status},       {OP_dlq_replays, dlq_handle_replays}, {OP_dlq_cancel, dlq_handle_cancel},
     {OP_dlq_hand_over, dlq_handle_hand_over}, {OP_dlq_outcome, dlq_handle_outcome}, {OP_dlq_fetch, dlq_handle_fetch},
     {OP_dlq_subscribe, dlq_handle_subscribe}, {OP_dlq_receive, dlq_handle_receive}, {OP_dlq_unsubscribe, dlq_handle_unsubscribe},
@@ -62,7 +65,7 @@ static err
 handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
 {
     if (item->op == OP_any_retry || item->op == OP_any_edit || item->op == OP_any_discard || item->op == OP_any_restore) {
-        return dlq_owner_handle_reply(dlq, batch, item);
+        return dlq_outcome_handle(dlq, batch, item);
     }
     if (item->op == OP_any_fetch || item->op == OP_any_subscribe || item->op == OP_any_unsubscribe) {
         return dlq_host_handle_reply(dlq, batch, item);
@@ -105,15 +108,40 @@ handle_item(struct dlq *dlq, struct batch *batch, struct item *item)
     return ERR_internal;
 }
 
+/* --- its parts --- */
+
+/* What has the same life. Opened from the first to the last; queued and closed from the last to the first, as what stands above
+ * changes what is below. NULL: nothing is to be done. */
+static const struct dlq_part {
+    err (*open)(struct dlq *dlq);
+    err (*queue)(struct dlq *dlq, struct batch *batch); /* once at the end of each batch */
+    void (*committed)(struct dlq *dlq);
+    void (*dropped)(struct dlq *dlq);
+    err (*tick)(struct dlq *dlq, struct batch *batch);
+    int64_t (*next_ms)(const struct dlq *dlq); /* when a batch is wanted even if nothing comes */
+    void (*close)(struct dlq *dlq);            /* also of what was never opened */
+} parts[] = {
+    {dlq_letters_open, dlq_letters_queue, dlq_letters_committed, dlq_letters_dropped, dlq_letters_tick, NULL, dlq_letters_close},
+    {dlq_owner_open, NULL, dlq_owner_committed, dlq_owner_dropped, NULL, NULL, NULL},
+    {dry_runs_open, dry_runs_queue, dry_runs_committed, dry_runs_dropped, NULL, dry_runs_next_ms, dry_runs_close},
+    {dlq_runs_open, dlq_sending_queue, NULL, dlq_runs_dropped, NULL, NULL, dlq_runs_close},
+    {dlq_host_open, NULL, dlq_host_committed, dlq_host_dropped, dlq_host_tick, NULL, dlq_host_close},
+    {NULL, NULL, receives_committed, receives_dropped, NULL, receives_next_ms, receives_close},
+    {NULL, NULL, subscriptions_committed, subscriptions_dropped, NULL, NULL, subscriptions_close},
+};
+
+#define PART_COUNT (sizeof parts / sizeof parts[0])
+
 /* What all items of the batch have changed together. */
 static err
-finish(struct dlq *dlq, struct batch *batch)
+queue_parts(struct dlq *dlq, struct batch *batch)
 {
-    err code = dlq_replay_advance(dlq, batch);
-    if (code == ERR_ok) {
-        code = dlq_store_flush(&dlq->store);
+    err code = ERR_ok;
+    for (size_t left = PART_COUNT; code == ERR_ok && left > 0; left--) {
+        const struct dlq_part *part = &parts[left - 1];
+        code = part->queue == NULL ? ERR_ok : part->queue(dlq, batch);
     }
-    return code == ERR_ok ? dlq_tally_queue(dlq->tally) : code;
+    return code;
 }
 
 static err
@@ -126,52 +154,52 @@ dlq_handle(void *state, struct batch *batch)
             return code;
         }
     }
-    return finish(dlq, batch);
+    return queue_parts(dlq, batch);
 }
 
 static err
 dlq_tick(void *state, struct batch *batch)
 {
-    struct dlq *dlq = state;
-    err code = dlq_host_tick(dlq, batch);
-    if (code == ERR_ok) {
-        dlq_room_tick(dlq->room);
-        code = dlq_meters_tick(dlq, batch->now_ms);
+    err code = ERR_ok;
+    for (size_t left = PART_COUNT; code == ERR_ok && left > 0; left--) {
+        const struct dlq_part *part = &parts[left - 1];
+        code = part->tick == NULL ? ERR_ok : part->tick(state, batch);
     }
-    return code == ERR_ok ? finish(dlq, batch) : code;
+    return code == ERR_ok ? queue_parts(state, batch) : code;
 }
 
 static int64_t
 dlq_next_ms(const void *state)
 {
-    int64_t host_ms = dlq_host_next_ms(state);
-    int64_t replay_ms = dlq_replay_next_ms(state);
-    return host_ms < replay_ms ? host_ms : replay_ms;
+    int64_t next_ms = INT64_MAX;
+    for (size_t i = 0; i < PART_COUNT; i++) {
+        int64_t part_ms = parts[i].next_ms == NULL ? INT64_MAX : parts[i].next_ms(state);
+        next_ms = part_ms < next_ms ? part_ms : next_ms;
+    }
+    return next_ms;
 }
-
-/* --- the class --- */
 
 static void
 dlq_committed(void *state)
 {
-    struct dlq *dlq = state;
-    dlq_store_committed(&dlq->store);
-    dlq_tally_committed(dlq->tally);
-    dlq_owner_committed(dlq);
-    dlq_replay_committed(dlq);
-    dlq_host_committed(dlq);
+    for (size_t i = 0; i < PART_COUNT; i++) {
+        if (parts[i].committed != NULL) {
+            parts[i].committed(state);
+        }
+    }
 }
 
 static void
 dlq_dropped(void *state)
 {
-    struct dlq *dlq = state;
-    dlq_store_dropped(&dlq->store);
-    dlq_tally_dropped(dlq->tally);
-    dlq_owner_dropped(dlq);
-    dlq_replay_dropped(dlq);
-    dlq_host_dropped(dlq);
+    for (size_t i = 0; i < PART_COUNT; i++) {
+        if (parts[i].dropped != NULL) {
+            parts[i].dropped(state);
+        }
+    }
 }
+
+/* --- the class --- */
 
 static bool
 dlq_make_room(void *state)
@@ -185,34 +213,12 @@ dlq_close(void **state)
 {
     struct dlq *dlq = *state;
     *state = NULL;
-    if (dlq == NULL) {
-        return;
+    for (size_t left = PART_COUNT; dlq != NULL && left > 0; left--) {
+        if (parts[left - 1].close != NULL) {
+            parts[left - 1].close(dlq);
+        }
     }
-    dlq_host_close(dlq);
-    dlq_replay_close(dlq);
-    dlq_owner_close(dlq);
-    dlq_meters_destroy(&dlq->meters);
-    dlq_room_destroy(&dlq->room);
-    dlq_tally_destroy(&dlq->tally);
-    dlq_store_fini(&dlq->store);
-    wire_buffer_fini(&dlq->page);
     free(dlq);
-}
-
-static err
-open_parts(struct dlq *dlq)
-{
-    err code = dlq_store_load(&dlq->store);
-    if (code == ERR_ok) {
-        code = dlq_tally_load(dlq->tally);
-    }
-    if (code == ERR_ok) {
-        code = dlq_owner_open(dlq);
-    }
-    if (code == ERR_ok) {
-        code = dlq_replay_open(dlq);
-    }
-    return code == ERR_ok ? dlq_host_open(dlq) : code;
 }
 
 static err
@@ -224,12 +230,11 @@ dlq_open(struct actor *actor, void **state, struct err_text *why)
     }
     dlq->actor = actor;
     dlq->settings = actor_settings(actor);
-    dlq_store_init(&dlq->store, actor_db(actor));
-    dlq->tally = dlq_tally_create(actor_db(actor));
-    dlq->room = dlq_room_create(dlq->settings, actor);
-    dlq->meters = dlq_meters_create();
     *state = dlq;
-    err code = open_parts(dlq);
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < PART_COUNT; i++) {
+        code = parts[i].open == NULL ? ERR_ok : parts[i].open(dlq);
+    }
     return code == ERR_ok ? code : err_say(why, code, "the letters cannot be read: %s", db_error(actor_db(actor)));
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What the parts of the dlq share: dlq.c (messages in, life), dlq_letters.c (taking and reading letters), dlq_owner.c (one letter:
- * replay, edit, discard, restore, by asking who keeps the row), dlq_replay.c (selections), dlq_request.c (requests handed over),
- * dlq_host.c (events kept for others). Not for others.
+ * What the parts of the dlq share. From the lowest to the highest, and calls go downwards only: dlq_room.c, dlq_meters.c; dlq_letters.c
+ * (what there is), dlq_runs.c (replays under way), dlq_view.c, dlq_callers.c, dlq_delivery.c, dlq_owner.c (asking who keeps the row),
+ * dlq_outcome.c, dlq_burial.c, dlq_sending.c, dlq_replay.c, dlq_request.c; the files of hosting/ stand on dlq_letters.c alone; dlq.c
+ * (messages in, life). Not for others.
  *
  * handle() sees a batch that may be dropped: what a part keeps in memory changes in its committed() hook, or is taken back in its
  * dropped() hook.
@@ -22,9 +23,18 @@
 
 struct dlq_room;
 struct dlq_meters;
-struct dlq_owner;
+struct askings;
 struct dlq_runs;
+struct dry_runs;
 struct dlq_hosts;
+
+/* The letters of the answers from `from` on and before `to`, read at once: dlq_outcome.c. */
+struct dlq_ahead {
+    const struct item *from;
+    const struct item *to;
+    struct dlq_letter *letters;
+    size_t count;
+};
 
 struct dlq {
     struct actor *actor;
@@ -33,10 +43,12 @@ struct dlq {
     struct dlq_tally *tally;
     struct dlq_room *room;
     struct dlq_meters *meters;
-    struct dlq_owner *owner;  /* dlq_owner.c */
-    struct dlq_runs *replays; /* dlq_replay.c */
-    struct dlq_hosts *hosts;  /* dlq_host.c */
-    struct wire_buffer page;  /* of the answer that is being made */
+    struct askings *askings;   /* dlq_owner.c; of the thread */
+    struct dlq_ahead ahead;    /* until the batch ends */
+    struct dlq_runs *replays;  /* dlq_runs.c */
+    struct dry_runs *dry_runs; /* dlq_dry_run.c */
+    struct dlq_hosts *hosts;   /* dlq_hosting.c */
+    struct wire_buffer page;   /* of the answer that is being made */
 };
 
 /* A letter's number as the context of an ask, and back: it outlives a state that is opened anew. */
@@ -55,7 +67,37 @@ dlq_number_of(const void *context)
     return (int64_t)(intptr_t)context;
 }
 
+/* A letter's id as the key of its due rows, and back; false: it is none. */
+static inline struct slice
+dlq_key_of(const struct id *id)
+{
+    return (struct slice){id->bytes, sizeof id->bytes};
+}
+
+static inline bool
+dlq_id_of_key(struct slice key, struct id *id)
+{
+    bool is_id = key.size == sizeof id->bytes;
+    if (is_id) {
+        memcpy(id->bytes, key.data, sizeof id->bytes);
+    }
+    return is_id;
+}
+
 /* --- dlq_letters.c --- */
+
+MUST_CHECK err
+dlq_letters_open(struct dlq *dlq);
+MUST_CHECK err
+dlq_letters_queue(struct dlq *dlq, struct batch *batch);
+void
+dlq_letters_committed(struct dlq *dlq);
+void
+dlq_letters_dropped(struct dlq *dlq);
+MUST_CHECK err
+dlq_letters_tick(struct dlq *dlq, struct batch *batch);
+void
+dlq_letters_close(struct dlq *dlq);
 
 /* Opens a letter: its rows, its number, the counters. */
 void
@@ -66,23 +108,28 @@ dlq_open_letter(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter,
 MUST_CHECK err
 dlq_change_letter(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct dlq_letter *before);
 
+/* It is dead, or is dead again: said in the log and to monitoring. */
+void
+dlq_tell_dead(struct dlq *dlq, const struct dlq_letter *letter);
+
 /* Finds the letter that a request names, or refuses it (unknown_letter). */
 MUST_CHECK err
 dlq_get_letter(struct dlq *dlq, struct batch *batch, struct item *item, const struct id *id, struct dlq_letter *letter, bool *found);
 
-/* Answers with the letter as it is, overlaid with `replaying` while its owner is asked. */
+/* The letter as it is, overlaid with `replaying` while its owner is asked to retry it: that is not worth a row. */
+struct wire_letter
+dlq_letter_shown(const struct dlq *dlq, const struct dlq_letter *letter);
+
+/* Answers with it. */
 void
 dlq_answer_letter(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter);
 
-/* letter_whole, also for dlq.edit. */
-MUST_CHECK err
-dlq_answer_whole(struct dlq *dlq, struct batch *batch, struct item *item, const struct dlq_letter *letter);
-/* The same to a request that waits. */
+/* --- dlq_view.c: letters as people see them --- */
+
+/* letter_whole, for a request that waits. */
 MUST_CHECK err
 dlq_answer_whole_later(struct dlq *dlq, struct batch *batch, struct waiter **waiter, const struct dlq_letter *letter);
 
-MUST_CHECK err
-dlq_handle_bury(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_handle_list(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
@@ -90,30 +137,23 @@ dlq_handle_show(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_handle_stats(struct dlq *dlq, struct batch *batch, struct item *item);
 
-/* --- dlq_owner.c: one letter, by asking who keeps its row. A part with open, close, committed and dropped of its own --- */
+/* --- dlq_burial.c --- */
+
+MUST_CHECK err
+dlq_handle_bury(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* --- dlq_owner.c: one letter, by asking who keeps its row --- */
 
 MUST_CHECK err
 dlq_owner_open(struct dlq *dlq);
-void
-dlq_owner_close(struct dlq *dlq);
 void
 dlq_owner_committed(struct dlq *dlq);
 void
 dlq_owner_dropped(struct dlq *dlq);
 
-/* dlq.replay, dlq.edit, dlq.discard, dlq.restore: ask the owner; the waiter is answered when it has answered. */
+/* dlq.replay, dlq.edit, dlq.discard, dlq.restore: asks the owner; the waiter is answered when it has answered. */
 MUST_CHECK err
-dlq_handle_replay(struct dlq *dlq, struct batch *batch, struct item *item);
-MUST_CHECK err
-dlq_handle_edit(struct dlq *dlq, struct batch *batch, struct item *item);
-MUST_CHECK err
-dlq_handle_discard(struct dlq *dlq, struct batch *batch, struct item *item);
-MUST_CHECK err
-dlq_handle_restore(struct dlq *dlq, struct batch *batch, struct item *item);
-
-/* The owner's answer to any.retry, any.edit, any.discard, any.restore. `item->context` is the letter's n. */
-MUST_CHECK err
-dlq_owner_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+dlq_owner_handle(struct dlq *dlq, struct batch *batch, struct item *item);
 
 /* Due rows DLQ_DUE_PURGE and DLQ_DUE_ASKED. */
 MUST_CHECK err
@@ -123,26 +163,43 @@ dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_owner_retry(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter);
 
-/* dlq_request.c has an answer to a delivery, whoever began it by dlq_owner_retry(): it is not under way any more, whoever waits for it
- * is answered with the letter as it is now, and the replay that asked is told (dlq_replay_note()). */
-struct dlq_outcome;
-MUST_CHECK err
-dlq_owner_delivered(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+/* --- dlq_outcome.c --- */
 
-/* Whether the owner is being asked to retry this letter now. */
-bool
-dlq_owner_is_asking(const struct dlq *dlq, int64_t n);
+/* The owner's answer to any.retry, any.edit, any.discard, any.restore. `item->context` is the letter's n. */
+MUST_CHECK err
+dlq_outcome_handle(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* --- dlq_runs.c: replays under way --- */
+
+MUST_CHECK err
+dlq_runs_open(struct dlq *dlq);
+void
+dlq_runs_dropped(struct dlq *dlq);
+void
+dlq_runs_close(struct dlq *dlq);
+
+/* How a retry of a letter came out, for the replay that asked for it; called for every outcome. `is_done`: processed, now or before;
+ * otherwise `letter->error` says why not. `is_later`: its owner is away or another of its key goes first; it is to be tried again. */
+struct dlq_outcome {
+    const struct dlq_letter *letter;
+    bool is_done;
+    bool is_later;
+    bool is_behind; /* with is_later: another of its key goes first */
+};
+MUST_CHECK err
+dlq_runs_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+
+/* The id of a replay that is asking for this letter; the zero id for none. */
+MUST_CHECK err
+dlq_runs_find_replay(struct dlq *dlq, int64_t n, struct id *replay);
+
+/* --- dlq_sending.c --- */
+
+/* Once at the end of each batch: sends what the replays want to send next. */
+MUST_CHECK err
+dlq_sending_queue(struct dlq *dlq, struct batch *batch);
 
 /* --- dlq_replay.c: selections --- */
-
-MUST_CHECK err
-dlq_replay_open(struct dlq *dlq);
-void
-dlq_replay_close(struct dlq *dlq);
-void
-dlq_replay_committed(struct dlq *dlq);
-void
-dlq_replay_dropped(struct dlq *dlq);
 
 MUST_CHECK err
 dlq_handle_start(struct dlq *dlq, struct batch *batch, struct item *item);
@@ -155,28 +212,22 @@ dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_replay_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 
-/* How a retry of a letter came out, for the replay that asked for it; called for every outcome. `is_done`: processed, now or before;
- * otherwise `letter->error` says why not. `is_later`: its owner is away or another of its key goes first; it is to be tried again. */
-struct dlq_outcome {
-    const struct dlq_letter *letter;
-    bool is_done;
-    bool is_later;
-    bool is_behind; /* with is_later: another of its key goes first */
-};
-MUST_CHECK err
-dlq_replay_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *outcome);
+/* --- dlq_dry_run.c: what a replay would do --- */
 
-/* The id of a replay that is asking for this letter; the zero id for none. */
 MUST_CHECK err
-dlq_replay_of(struct dlq *dlq, int64_t n, struct id *replay);
-
-/* Once at the end of each batch: sends what the replays want to send next. */
+dry_runs_open(struct dlq *dlq);
+/* Once at the end of each batch: counts on for some milliseconds. */
 MUST_CHECK err
-dlq_replay_advance(struct dlq *dlq, struct batch *batch);
-
+dry_runs_queue(struct dlq *dlq, struct batch *batch);
+void
+dry_runs_committed(struct dlq *dlq);
+void
+dry_runs_dropped(struct dlq *dlq);
 /* When a batch is wanted even if nothing comes; INT64_MAX for never. */
 int64_t
-dlq_replay_next_ms(const struct dlq *dlq);
+dry_runs_next_ms(const struct dlq *dlq);
+void
+dry_runs_close(struct dlq *dlq);
 
 /* --- dlq_request.c: requests that were handed over --- */
 
@@ -189,20 +240,37 @@ dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 /* The answer of the actor; any operation that is no `any` one. `item->context` is the letter's n. */
 MUST_CHECK err
 dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
-/* Delivers now; for a replay of a dead or stale one. */
-MUST_CHECK err
-dlq_request_deliver(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter);
 
-/* --- dlq_host.c: events kept for subscribers that are behind and for clients without a database --- */
+/* --- dlq_hosting.c, dlq_receive.c, dlq_subscription.c, dlq_host.c: events kept for subscribers that are behind and for clients without
+ * a database --- */
 
 MUST_CHECK err
 dlq_host_open(struct dlq *dlq);
 void
-dlq_host_close(struct dlq *dlq);
-void
 dlq_host_committed(struct dlq *dlq);
 void
 dlq_host_dropped(struct dlq *dlq);
+void
+dlq_host_close(struct dlq *dlq);
+
+/* The receives that wait: they are part of what the hosts know. */
+void
+receives_committed(struct dlq *dlq);
+void
+receives_dropped(struct dlq *dlq);
+/* When the next of them has to be answered; INT64_MAX for never. */
+int64_t
+receives_next_ms(const struct dlq *dlq);
+void
+receives_close(struct dlq *dlq);
+
+/* The requests that wait for a source; likewise. */
+void
+subscriptions_committed(struct dlq *dlq);
+void
+subscriptions_dropped(struct dlq *dlq);
+void
+subscriptions_close(struct dlq *dlq);
 
 MUST_CHECK err
 dlq_host_handle_head(struct dlq *dlq, struct batch *batch, struct item *item);
@@ -217,12 +285,9 @@ MUST_CHECK err
 dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item);
-/* Answers receives whose time is nearly over; each tick. */
+/* Answers receives whose time is nearly over, and copies what sources have; each tick. */
 MUST_CHECK err
 dlq_host_tick(struct dlq *dlq, struct batch *batch);
-/* When the next of them has to be answered: the class's next_ms. */
-int64_t
-dlq_host_next_ms(const struct dlq *dlq);
 
 /* --- dlq_meters.c: what monitoring sees --- */
 

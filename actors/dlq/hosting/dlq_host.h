@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What dlq_host.c (sources, copying, subscribers that are behind), dlq_host_letter.c (their letters) and dlq_subscription.c (clients
- * without a database) share. Not for others. */
+/* What the parts of hosting share, from the lowest to the highest: dlq_hosting.c, dlq_host_letter.c, dlq_receive.c, dlq_copying.c,
+ * dlq_subscription.c, dlq_host.c. Not for others. */
 #ifndef LARDER_DLQ_HOST_H
 #define LARDER_DLQ_HOST_H
 
@@ -97,7 +97,7 @@ struct dlq_hosts {
     struct metric *copied;
 };
 
-/* --- dlq_host.c --- */
+/* --- dlq_hosting.c: what is known of sources and hostings --- */
 
 /* Must be called before anything in `now` is changed. */
 void
@@ -109,9 +109,17 @@ host_find_source(struct dlq_hosts *hosts, struct slice name);
 struct host_source *
 host_get_source(struct dlq *dlq, struct slice name);
 
-/* Those that leave with this batch are not found. */
+/* The hostings of a source but those that leave with this batch: the first, then the next until NULL. */
+struct hosting *
+host_first(const struct dlq_hosts *hosts, const struct host_source *source);
+struct hosting *
+host_next(const struct hosting *hosting);
 struct hosting *
 host_find(struct dlq_hosts *hosts, const struct host_source *source, struct slice subscriber);
+
+/* The last event of the source that is here. */
+int64_t
+host_front(struct dlq_hosts *hosts, const struct host_source *source);
 
 /* Adds one with its row. */
 MUST_CHECK err
@@ -121,18 +129,10 @@ host_store(struct dlq *dlq, struct hosting *hosting);
 MUST_CHECK err
 host_remove(struct dlq *dlq, struct hosting *hosting);
 
-/* Asks the source for what is not here yet, and tells it what is. */
-MUST_CHECK err
-host_pump(struct dlq *dlq, struct batch *batch, struct host_source *source);
-
 /* Events that are kept for it behind `after`, in order and without a gap: as many as `limit` and a frame allow. `last` is the last of
  * them, `after` when there is none. The page's bytes live until the next one is made. */
 MUST_CHECK err
 host_read_page(struct dlq *dlq, const struct hosting *hosting, int64_t after, int64_t limit, struct wire_fetched *page, int64_t *last);
-
-/* The source has this database now: what was kept of another one is closed as stale. */
-MUST_CHECK err
-host_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, const struct id *incarnation);
 
 /* --- dlq_host_letter.c --- */
 
@@ -148,19 +148,54 @@ host_follow_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting
 MUST_CHECK err
 host_close_letter(struct dlq *dlq, struct batch *batch, struct hosting *hosting, enum dlq_state state, const char *words);
 
-/* --- dlq_subscription.c --- */
+/* --- dlq_receive.c: receives that wait for an event --- */
 
-/* Events came, or the client was replaced: answers its waiting receive, if there is something to say. */
+void
+receive_wait(struct dlq *dlq, struct batch *batch, struct item *item, struct hosting *hosting, int64_t after);
+
+/* Events came: answers the receive of the hosting, if one waits and there is something to say. */
 MUST_CHECK err
-subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+receive_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* Answers it, which there must be, with a page without events. */
+void
+receive_finish(struct batch *batch, struct hosting *hosting);
 
 /* Whoever waits for an event is told why none comes any more. */
 void
-subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words);
+receive_refuse(struct batch *batch, struct hosting *hosting, err code, const char *words);
+
+/* Those whose time is nearly over. */
+void
+receives_expire(struct dlq *dlq, struct batch *batch);
+
+/* --- dlq_copying.c --- */
+
+/* Asks the source for up to `limit` events; 0 tells it what is here. */
+void
+copying_ask(struct dlq *dlq, struct batch *batch, struct hosting *hosting, int64_t limit);
+
+/* Asks the source for what is not here yet, and tells it what is. */
+MUST_CHECK err
+copying_pump(struct dlq *dlq, struct batch *batch, struct host_source *source);
+
+/* What is kept is of no use any more: the hosting ends, its letter is stale. */
+MUST_CHECK err
+copying_end(struct dlq *dlq, struct batch *batch, struct hosting *hosting, const char *words);
 
 /* The source has forgotten the subscription because it was asked to. */
 MUST_CHECK err
-subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+copying_forget(struct dlq *dlq, struct batch *batch, struct hosting *hosting);
+
+/* The source has this database now: what was kept of another one is closed as stale. */
+MUST_CHECK err
+copying_meet(struct dlq *dlq, struct batch *batch, struct host_source *source, const struct id *incarnation);
+
+/* Answers to any.fetch, and to an any.subscribe that a source's loss of memory asked for. */
+MUST_CHECK err
+copying_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
+
+/* --- dlq_subscription.c --- */
 
 /* Letters of clients that do not acknowledge. */
 MUST_CHECK err
@@ -169,16 +204,5 @@ subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting
 /* Answers to any.subscribe and any.unsubscribe that were asked for a client. */
 MUST_CHECK err
 subscription_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
-
-/* Those whose time is nearly over. */
-void
-subscription_expire(struct dlq *dlq, struct batch *batch);
-
-void
-subscription_committed(struct dlq_hosts *hosts);
-void
-subscription_dropped(struct dlq_hosts *hosts);
-void
-subscription_close(struct dlq_hosts *hosts);
 
 #endif

@@ -24,112 +24,6 @@
 
 #include "kit/telemetry/log.h"
 
-/* --- receives --- */
-
-static void
-empty_page(const struct hosting *hosting, struct wire_fetched *page)
-{
-    const struct dlq_hosting_row *row = &hosting->now.row;
-    *page = (struct wire_fetched){0};
-    WIRE_SET(page, fetched, incarnation, row->incarnation);
-    WIRE_SET(page, fetched, head, hosting->source->head > row->copied ? hosting->source->head : row->copied);
-    WIRE_SET(page, fetched, events, (struct wire_list){0});
-}
-
-/* The receive that waits is answered, and does not any more. */
-static void
-finish_receive(struct batch *batch, struct hosting *hosting, const struct wire_fetched *page)
-{
-    struct waiter *waiter = hosting->now.receive->waiter;
-    hosting->now.receive->is_answered = true;
-    hosting->now.receive = NULL;
-    waiter_answer(batch, &waiter, page);
-}
-
-static void
-finish_empty(struct batch *batch, struct hosting *hosting)
-{
-    struct wire_fetched page;
-    empty_page(hosting, &page);
-    finish_receive(batch, hosting, &page);
-}
-
-void
-subscription_end(struct batch *batch, struct hosting *hosting, err code, const char *words)
-{
-    struct wire_problem problem = {0};
-    if (hosting->now.receive == NULL) {
-        return;
-    }
-    struct waiter *waiter = hosting->now.receive->waiter;
-    hosting->now.receive->is_answered = true;
-    hosting->now.receive = NULL;
-    WIRE_SET(&problem, problem, detail, slice_of(words));
-    waiter_refuse(batch, &waiter, code, &problem);
-}
-
-err
-subscription_answer(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
-{
-    const struct receive *receive = hosting->now.receive;
-    struct wire_fetched page;
-    int64_t last = 0;
-    if (receive == NULL || hosting->now.row.copied <= receive->after) {
-        return ERR_ok;
-    }
-    err code = host_read_page(dlq, hosting, receive->after, receive->credit, &page, &last);
-    if (code != ERR_ok || last == receive->after) {
-        return code;
-    }
-    host_touch(dlq->hosts, hosting);
-    WIRE_SET(&page, fetched, head, hosting->source->head > page.head ? hosting->source->head : page.head);
-    hosting->now.given = last > hosting->now.given ? last : hosting->now.given;
-    finish_receive(batch, hosting, &page);
-    return ERR_ok;
-}
-
-static void
-wait_for_event(struct dlq *dlq, struct batch *batch, struct item *item, struct hosting *hosting, int64_t after)
-{
-    const struct wire_dlq_receive *body = item->body;
-    struct receive *receive = calloc(1, sizeof *receive);
-    if (receive == NULL) {
-        abort();
-    }
-    *receive = (struct receive){.next = dlq->hosts->receives,
-                                .hosting = hosting,
-                                .waiter = item_defer(batch, item),
-                                .deadline_ms = item->deadline_ms,
-                                .after = after,
-                                .credit = body->credit,
-                                .is_new = true};
-    waiter_mark_patient(receive->waiter);
-    dlq->hosts->receives = receive;
-    hosting->now.receive = receive;
-}
-
-void
-subscription_expire(struct dlq *dlq, struct batch *batch)
-{
-    for (struct receive *receive = dlq->hosts->receives; receive != NULL; receive = receive->next) {
-        if (!receive->is_answered && receive->deadline_ms - DLQ_ANSWER_EARLY_MS <= batch->now_ms) {
-            host_touch(dlq->hosts, receive->hosting);
-            finish_empty(batch, receive->hosting);
-        }
-    }
-}
-
-int64_t
-dlq_host_next_ms(const struct dlq *dlq)
-{
-    int64_t next_ms = INT64_MAX;
-    for (const struct receive *receive = dlq->hosts->receives; receive != NULL; receive = receive->next) {
-        int64_t due_ms = receive->deadline_ms - DLQ_ANSWER_EARLY_MS;
-        next_ms = due_ms < next_ms ? due_ms : next_ms;
-    }
-    return next_ms;
-}
-
 /* --- dlq.receive --- */
 
 static struct hosting *
@@ -211,7 +105,7 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
         code = host_store(dlq, hosting);
     }
     if (now->receive != NULL) {
-        finish_empty(batch, hosting);
+        receive_finish(batch, hosting);
     }
     struct wire_fetched page;
     int64_t after = body->position;
@@ -226,7 +120,7 @@ dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item)
         item_answer(batch, item, &page);
         return ERR_ok;
     }
-    wait_for_event(dlq, batch, item, hosting, after);
+    receive_wait(dlq, batch, item, hosting, after);
     return ERR_ok;
 }
 
@@ -248,7 +142,7 @@ begin_session(struct dlq *dlq, struct batch *batch, struct hosting *hosting, con
     struct id session = id_derive(request, "session");
     host_touch(dlq->hosts, hosting);
     if (!id_equal(&session, &hosting->now.row.session)) {
-        subscription_end(batch, hosting, ERR_session_replaced, "somebody has subscribed under this name anew, this session is over");
+        receive_refuse(batch, hosting, ERR_session_replaced, "somebody has subscribed under this name anew, this session is over");
     }
     hosting->now.row.session = session;
     return host_store(dlq, hosting);
@@ -357,7 +251,7 @@ static err
 take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, const struct wire_subscribed *subscribed)
 {
     struct host_source *source = host_get_source(dlq, slice_of(asked->source));
-    err code = host_meet(dlq, batch, source, &subscribed->incarnation);
+    err code = copying_meet(dlq, batch, source, &subscribed->incarnation);
     struct hosting *hosting = host_find(dlq->hosts, source, slice_of(asked->subscriber));
     if (code == ERR_ok && hosting == NULL) {
         struct dlq_hosting_row row = {.is_client = true,
@@ -376,16 +270,7 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, 
     struct wire_dlq_session session = session_of(hosting);
     struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &session);
-    return host_pump(dlq, batch, source);
-}
-
-err
-subscription_finish(struct dlq *dlq, struct batch *batch, struct hosting *hosting)
-{
-    host_touch(dlq->hosts, hosting);
-    subscription_end(batch, hosting, ERR_unknown_subscriber, "the subscription was ended");
-    err code = host_close_letter(dlq, batch, hosting, DLQ_STALE, "the subscription was ended");
-    return code == ERR_ok ? host_remove(dlq, hosting) : code;
+    return copying_pump(dlq, batch, source);
 }
 
 static err
@@ -393,7 +278,7 @@ take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked 
 {
     const struct host_source *source = host_find_source(dlq->hosts, slice_of(asked->source));
     struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(asked->subscriber));
-    err code = hosting == NULL ? ERR_ok : subscription_finish(dlq, batch, hosting);
+    err code = hosting == NULL ? ERR_ok : copying_forget(dlq, batch, hosting);
     struct wire_nothing nothing = {0};
     struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &nothing);
@@ -454,25 +339,7 @@ subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting
 /* --- the batch --- */
 
 static void
-settle_receives(struct dlq_hosts *hosts, bool is_committed)
-{
-    struct receive **at = &hosts->receives;
-    while (*at != NULL) {
-        struct receive *receive = *at;
-        bool is_gone = is_committed ? receive->is_answered : receive->is_new;
-        receive->is_new = receive->is_new && !is_committed;
-        receive->is_answered = false;
-        if (is_gone) {
-            *at = receive->next;
-            free(receive);
-        } else {
-            at = &receive->next;
-        }
-    }
-}
-
-static void
-settle_asked(struct dlq_hosts *hosts, bool is_committed)
+settle(struct dlq_hosts *hosts, bool is_committed)
 {
     struct host_asked **at = &hosts->asked;
     while (*at != NULL) {
@@ -490,30 +357,23 @@ settle_asked(struct dlq_hosts *hosts, bool is_committed)
 }
 
 void
-subscription_committed(struct dlq_hosts *hosts)
+subscriptions_committed(struct dlq *dlq)
 {
-    settle_receives(hosts, true);
-    settle_asked(hosts, true);
+    settle(dlq->hosts, true);
 }
 
 void
-subscription_dropped(struct dlq_hosts *hosts)
+subscriptions_dropped(struct dlq *dlq)
 {
-    settle_receives(hosts, false);
-    settle_asked(hosts, false);
+    settle(dlq->hosts, false);
 }
 
 void
-subscription_close(struct dlq_hosts *hosts)
+subscriptions_close(struct dlq *dlq)
 {
-    while (hosts->receives != NULL) {
-        struct receive *receive = hosts->receives;
-        hosts->receives = receive->next;
-        free(receive);
-    }
-    while (hosts->asked != NULL) {
-        struct host_asked *asked = hosts->asked;
-        hosts->asked = asked->next;
+    while (dlq->hosts != NULL && dlq->hosts->asked != NULL) {
+        struct host_asked *asked = dlq->hosts->asked;
+        dlq->hosts->asked = asked->next;
         free(asked);
     }
 }

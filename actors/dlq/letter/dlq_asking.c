@@ -105,6 +105,13 @@ askings_find(const struct askings *askings, int64_t n)
     return asking;
 }
 
+bool
+askings_is_retrying(const struct askings *askings, int64_t n)
+{
+    const struct asking *asking = askings_find(askings, n);
+    return asking != NULL && asking->verb == ASKING_RETRY;
+}
+
 static void
 touch(struct askings *askings, struct asking *asking)
 {

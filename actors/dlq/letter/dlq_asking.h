@@ -49,6 +49,10 @@ askings_get(void);
 struct asking *
 askings_find(const struct askings *askings, int64_t n);
 
+/* Whether the owner is being asked to retry this letter now. */
+bool
+askings_is_retrying(const struct askings *askings, int64_t n);
+
 /* There must be none of this letter. */
 struct asking *
 askings_add(struct askings *askings, const struct dlq_letter *letter, enum asking_verb verb);

@@ -153,3 +153,22 @@ dlq_split(const char *destination, char actor[DLQ_TEXT_SIZE], int *shard)
     }
     return topology_knows(actor);
 }
+
+void
+dlq_history_add(struct dlq_frames *frames, const struct dlq_letter *letter, struct wire_buffer *out)
+{
+    struct wire_list there = {.data = frames->history.data, .size = frames->history.size, .count = (uint32_t)frames->history_count};
+    struct wire_list list = {0};
+    struct wire_letter_attempt attempt = {0};
+    for (uint32_t i = 0; wire_list_next(&there, &letter_attempt_body, &attempt); i++) {
+        if (frames->history_count < DLQ_HISTORY_MAX || i != 1) {
+            wire_list_add(&list, &letter_attempt_body, &attempt, out);
+        }
+    }
+    attempt = (struct wire_letter_attempt){0};
+    WIRE_SET(&attempt, letter_attempt, time, letter->last_ms);
+    WIRE_SET(&attempt, letter_attempt, error, slice_of(letter->error));
+    wire_list_add(&list, &letter_attempt_body, &attempt, out);
+    frames->history = wire_buffer_slice(out);
+    frames->history_count = list.count;
+}

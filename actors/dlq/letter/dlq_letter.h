@@ -33,6 +33,7 @@ enum dlq_kind {
 #define DLQ_TEXT_SIZE 65
 #define DLQ_ERROR_SIZE 513
 #define DLQ_NONE (-1)
+#define DLQ_HISTORY_MAX 100 /* attempts that a letter tells of */
 
 /* A row of $letter. Texts are terminated, empty when there is none; numbers are DLQ_NONE when there is none. */
 struct dlq_letter {
@@ -103,6 +104,11 @@ dlq_one_more(int64_t attempts)
 /* The letter as it goes over the wire. Borrows from `letter`. */
 struct wire_letter
 dlq_letter_body(const struct dlq_letter *letter);
+
+/* Adds the letter's latest attempt behind those there are; of too many the first one and the latest stay. `out` holds the history
+ * then, and nothing else. */
+void
+dlq_history_add(struct dlq_frames *frames, const struct dlq_letter *letter, struct wire_buffer *out);
 
 /* "stock/0" -> "stock", 0. False: no such actor name and number. */
 bool

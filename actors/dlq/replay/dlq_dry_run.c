@@ -48,14 +48,14 @@ struct dry_runs {
 
 /* --- life --- */
 
-struct dry_runs *
-dry_runs_create(void)
+err
+dry_runs_open(struct dlq *dlq)
 {
-    struct dry_runs *runs = calloc(1, sizeof *runs);
-    if (runs == NULL) {
+    dlq->dry_runs = calloc(1, sizeof *dlq->dry_runs);
+    if (dlq->dry_runs == NULL) {
         abort();
     }
-    return runs;
+    return ERR_ok;
 }
 
 static void
@@ -68,17 +68,18 @@ forget(struct dry_runs *runs, struct dry_run **at)
 }
 
 void
-dry_runs_destroy(struct dry_runs **runs)
+dry_runs_close(struct dlq *dlq)
 {
-    if (*runs == NULL) {
+    struct dry_runs *runs = dlq->dry_runs;
+    dlq->dry_runs = NULL;
+    if (runs == NULL) {
         return;
     }
-    while ((*runs)->first != NULL) {
-        forget(*runs, &(*runs)->first);
+    while (runs->first != NULL) {
+        forget(runs, &runs->first);
     }
-    wire_buffer_fini(&(*runs)->list);
-    free(*runs);
-    *runs = NULL;
+    wire_buffer_fini(&runs->list);
+    free(runs);
 }
 
 static void
@@ -90,8 +91,9 @@ begin_anew(struct dry_run *run)
 }
 
 void
-dry_runs_committed(struct dry_runs *runs)
+dry_runs_committed(struct dlq *dlq)
 {
+    struct dry_runs *runs = dlq->dry_runs;
     struct dry_run **at = &runs->first;
     while (*at != NULL) {
         (*at)->is_new = (*at)->is_changed = false;
@@ -104,8 +106,9 @@ dry_runs_committed(struct dry_runs *runs)
 }
 
 void
-dry_runs_dropped(struct dry_runs *runs)
+dry_runs_dropped(struct dlq *dlq)
 {
+    struct dry_runs *runs = dlq->dry_runs;
     struct dry_run **at = &runs->first;
     while (*at != NULL) {
         if ((*at)->is_new) {
@@ -191,8 +194,9 @@ answer_of(struct dry_runs *runs, const struct dry_run *run)
 }
 
 void
-dry_runs_begin(struct dlq *dlq, struct dry_runs *runs, struct batch *batch, struct item *item, const struct replay_row *row)
+dry_runs_begin(struct dlq *dlq, struct batch *batch, struct item *item, const struct replay_row *row)
 {
+    struct dry_runs *runs = dlq->dry_runs;
     struct wire_letter_filter filter;
     struct err_text why = {""};
     struct dry_run *run = calloc(1, sizeof *run);
@@ -257,15 +261,16 @@ find_waiting(const struct dry_runs *runs)
     return run;
 }
 
-bool
-dry_runs_are_waiting(const struct dry_runs *runs)
+int64_t
+dry_runs_next_ms(const struct dlq *dlq)
 {
-    return find_waiting(runs) != NULL;
+    return find_waiting(dlq->dry_runs) != NULL ? 0 : INT64_MAX;
 }
 
 err
-dry_runs_advance(struct dlq *dlq, struct dry_runs *runs, struct batch *batch)
+dry_runs_queue(struct dlq *dlq, struct batch *batch)
 {
+    struct dry_runs *runs = dlq->dry_runs;
     struct dry_run *run = find_waiting(runs);
     struct wire_letter_filter filter;
     struct err_text why = {""};

@@ -3,8 +3,7 @@
  * PURPOSE   Requests that were handed over because their actor was away, or because their caller did not want to wait: kept, and
  *           delivered under their own id until the actor has said ok or a final no.
  *
- * MESSAGES  dlq.hand_over, dlq.outcome in; the operation itself out, with `again`, so that the actor does it once however often it
- *           is asked.
+ * MESSAGES  dlq.hand_over, dlq.outcome; the answers to what dlq_delivery.c has sent. Due row "deliver".
  *
  * STATE     A letter of kind request, whose id is derived from the request's, and its frames. A waiting one has a due row "deliver"
  *           until it is closed: it stands for the next delivery, and during one for what is done should no answer ever come.
@@ -17,17 +16,19 @@
  * LIMITS    Tokens and the secrets of orders are not kept: a request is delivered as what the dlq may do, and the principal is for
  *           people to read. An attempt counts when the actor has had the request. What an answer says beyond its frame is not kept.
  */
-#include "dlq/dlq_state.h"
+#include "dlq_delivery.h"
 
 #include <stdio.h>
 
-#include "kit/base/arena.h"
+#include "dlq/letter/dlq_asking.h"
+#include "dlq/letter/dlq_callers.h"
 #include "dlq/letter/dlq_rules.h"
+#include "kit/base/arena.h"
+#include "kit/settings/topology.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
-#include "kit/settings/topology.h"
 
-enum { PAUSE_MAX_MS = 10000, GUARD_MS = 1000, HISTORY_MAX = 100 };
+enum { PAUSE_MAX_MS = 10000 };
 
 /* What is asked for, as it was understood. */
 struct handed {
@@ -123,13 +124,6 @@ read_handed(const struct dlq *dlq, struct batch *batch, const struct wire_dlq_ha
 /* --- the letter --- */
 
 static void
-set_due(struct batch *batch, const struct dlq_letter *letter, int64_t due_ms)
-{
-    struct slice key = {letter->id.bytes, sizeof letter->id.bytes};
-    batch_due(batch, &(struct due){.owner = DLQ_DUE_DELIVER, .key = key, .due_ms = due_ms});
-}
-
-static void
 make_letter(const struct dlq *dlq, const struct batch *batch, const struct item *item, const struct handed *handed,
             struct dlq_letter *letter)
 {
@@ -220,7 +214,7 @@ dlq_handle_hand_over(struct dlq *dlq, struct batch *batch, struct item *item)
     make_letter(dlq, batch, item, &handed, &letter);
     dlq_open_letter(dlq, batch, &letter, &(struct dlq_frames){.body = handed.body->body});
     if (letter.state == DLQ_WAITING) {
-        set_due(batch, &letter, batch->now_ms);
+        dlq_delivery_set_due(batch, &letter, batch->now_ms);
     }
     dlq_answer_letter(dlq, batch, item, &letter);
     return ERR_ok;
@@ -267,65 +261,7 @@ dlq_handle_outcome(struct dlq *dlq, struct batch *batch, struct item *item)
     return ERR_ok;
 }
 
-/* --- delivering --- */
-
-/* When an answer has come, or is known not to. */
-static int64_t
-ask_deadline_ms(const struct dlq *dlq, const struct batch *batch, const struct dlq_letter *letter)
-{
-    int64_t deadline_ms = batch->now_ms + dlq->settings->request_timeout_ms;
-    bool ends_sooner = letter->state == DLQ_WAITING && letter->useful_until_ms < deadline_ms;
-    return ends_sooner ? letter->useful_until_ms : deadline_ms;
-}
-
-/* This process knows no such operation or shard: it was written by another version or topology. */
-static err
-give_up(struct dlq *dlq, struct batch *batch, const struct dlq_letter *before)
-{
-    struct dlq_letter letter = *before;
-    letter.state = letter.state == DLQ_WAITING ? DLQ_DEAD : letter.state;
-    letter.last_ms = batch->now_ms;
-    dlq_copy(letter.reason, sizeof letter.reason, slice_of(err_symbol(ERR_unknown_op)));
-    (void)snprintf(letter.error, sizeof letter.error, "this dlq knows no %s at %s", letter.type, letter.destination);
-    log_often(LOG_LEVEL_ERROR, "request_cannot_be_delivered", letter.destination, LOG_TEXT("op", letter.type),
-              LOG_TEXT("destination", letter.destination), LOG_ID("req", &letter.request));
-    err code = dlq_change_letter(dlq, batch, &letter, before);
-    return code == ERR_ok ? dlq_owner_delivered(dlq, batch, &(struct dlq_outcome){.letter = &letter}) : code;
-}
-
-err
-dlq_request_deliver(struct dlq *dlq, struct batch *batch, const struct dlq_letter *letter)
-{
-    char actor[DLQ_TEXT_SIZE];
-    int shard = 0;
-    struct arena arena = {0};
-    struct dlq_frames frames = {0};
-    enum op op = wire_op_find(letter->type, strlen(letter->type));
-    bool is_known = op != OP_COUNT && dlq_split(letter->destination, actor, &shard) && strcmp(actor, wire_ops[op].owner) == 0 &&
-                    shard < topology_shards(dlq->settings, actor);
-    if (!is_known) {
-        return give_up(dlq, batch, letter);
-    }
-    err code = dlq_store_frames(&dlq->store, &arena, letter->n, &frames);
-    if (code == ERR_ok) {
-        int64_t deadline_ms = ask_deadline_ms(dlq, batch, letter);
-        bool is_traced = strlen(letter->traceparent) == sizeof letter->traceparent - 1;
-        batch_ask(batch, &(struct ask){.actor = wire_ops[op].owner,
-                                       .shard = shard,
-                                       .op = op,
-                                       .id = letter->request,
-                                       .again = true,
-                                       .deadline_ms = deadline_ms,
-                                       .traceparent = is_traced ? slice_of(letter->traceparent) : (struct slice){0},
-                                       .frame = frames.body,
-                                       .context = dlq_context_of(letter->n)});
-        if (letter->state == DLQ_WAITING) {
-            set_due(batch, letter, deadline_ms + GUARD_MS);
-        }
-    }
-    arena_fini(&arena);
-    return code;
-}
+/* --- when it is due --- */
 
 static err
 make_stale(struct dlq *dlq, struct batch *batch, const struct dlq_letter *before)
@@ -344,20 +280,19 @@ dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
     struct id id;
     struct dlq_letter letter;
     bool found = false;
-    if (item->key.size != sizeof id.bytes) {
+    if (!dlq_id_of_key(item->key, &id)) {
         log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
         return ERR_ok;
     }
-    memcpy(id.bytes, item->key.data, sizeof id.bytes);
     err code = dlq_store_find(&dlq->store, &id, &letter, &found);
     if (code != ERR_ok || !found || letter.state != DLQ_WAITING) {
         return code;
     }
-    if (letter.useful_until_ms <= batch->now_ms && !dlq_owner_is_asking(dlq, letter.n)) {
+    if (letter.useful_until_ms <= batch->now_ms && !askings_is_retrying(dlq->askings, letter.n)) {
         return make_stale(dlq, batch, &letter);
     }
     /* stands behind a delivery that is under way already as well */
-    set_due(batch, &letter, batch->now_ms + dlq->settings->request_timeout_ms + GUARD_MS);
+    dlq_delivery_set_due(batch, &letter, batch->now_ms + dlq->settings->request_timeout_ms + DLQ_GUARD_MS);
     return dlq_owner_retry(dlq, batch, &letter);
 }
 
@@ -374,26 +309,6 @@ say_why(const struct item *item, char text[DLQ_ERROR_SIZE])
     dlq_copy(text, DLQ_ERROR_SIZE, slice_of(whole));
 }
 
-/* Adds an attempt behind the others; of too many the first one and the latest stay. */
-static void
-add_attempt(struct dlq_frames *frames, const struct dlq_letter *letter, struct wire_buffer *out)
-{
-    struct wire_list there = {.data = frames->history.data, .size = frames->history.size, .count = (uint32_t)frames->history_count};
-    struct wire_list list = {0};
-    struct wire_letter_attempt attempt = {0};
-    for (uint32_t i = 0; wire_list_next(&there, &letter_attempt_body, &attempt); i++) {
-        if (frames->history_count < HISTORY_MAX || i != 1) {
-            wire_list_add(&list, &letter_attempt_body, &attempt, out);
-        }
-    }
-    attempt = (struct wire_letter_attempt){0};
-    WIRE_SET(&attempt, letter_attempt, time, letter->last_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(letter->error));
-    wire_list_add(&list, &letter_attempt_body, &attempt, out);
-    frames->history = wire_buffer_slice(out);
-    frames->history_count = list.count;
-}
-
 /* Writes down an attempt that reached the actor: the letter's own error, and the answer when it is final. */
 static err
 keep_attempt(struct dlq *dlq, const struct dlq_letter *letter, struct slice answer)
@@ -404,7 +319,7 @@ keep_attempt(struct dlq *dlq, const struct dlq_letter *letter, struct slice answ
     err code = dlq_store_frames(&dlq->store, &arena, letter->n, &frames);
     if (code == ERR_ok) {
         if (letter->status != ERR_ok) {
-            add_attempt(&frames, letter, &history);
+            dlq_history_add(&frames, letter, &history);
         }
         frames.answer = answer;
         code = dlq_store_put_frames(&dlq->store, letter->n, &frames);
@@ -454,7 +369,7 @@ finish(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq
     if (item->status != ERR_ok) {
         say_why(item, letter->error);
     }
-    batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
+    batch_due_cancel(batch, DLQ_DUE_DELIVER, dlq_key_of(&letter->id));
     return keep_attempt(dlq, letter, without_secret(batch, item));
 }
 
@@ -469,7 +384,7 @@ try_later(const struct dlq *dlq, struct batch *batch, const struct item *item, s
     pause_ms = pause_ms < dlq->settings->retry_first_ms ? dlq->settings->retry_first_ms : pause_ms;
     pause_ms = pause_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms;
     int64_t due_ms = batch->now_ms + pause_ms;
-    set_due(batch, letter, due_ms < letter->useful_until_ms ? due_ms : letter->useful_until_ms);
+    dlq_delivery_set_due(batch, letter, due_ms < letter->useful_until_ms ? due_ms : letter->useful_until_ms);
     say_why(item, letter->error);
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(item->status)));
 }
@@ -482,7 +397,7 @@ give_up_waiting(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter)
     }
     letter->state = DLQ_DEAD;
     dlq_meters_buried(dlq->meters, letter->reason);
-    batch_due_cancel(batch, DLQ_DUE_DELIVER, (struct slice){letter->id.bytes, sizeof letter->id.bytes});
+    batch_due_cancel(batch, DLQ_DUE_DELIVER, dlq_key_of(&letter->id));
     log_often(LOG_LEVEL_ERROR, "request_is_dead", letter->destination, LOG_TEXT("op", letter->type),
               LOG_TEXT("destination", letter->destination), LOG_TEXT("error", letter->error), LOG_ID("req", &letter->request));
 }
@@ -500,7 +415,7 @@ fail(struct dlq *dlq, struct batch *batch, const struct item *item, struct dlq_l
     say_why(item, letter->error);
     dlq_copy(letter->reason, sizeof letter->reason, slice_of(err_symbol(item->status)));
     if (letter->state == DLQ_WAITING && letter->attempts < dlq->settings->retry_attempts && item->status != ERR_idempotency_mismatch) {
-        set_due(batch, letter, batch->now_ms + batch_backoff_ms(batch, letter->attempts));
+        dlq_delivery_set_due(batch, letter, batch->now_ms + batch_backoff_ms(batch, letter->attempts));
     } else {
         give_up_waiting(dlq, batch, letter);
     }
@@ -519,7 +434,7 @@ static err
 change(struct dlq *dlq, struct batch *batch, struct dlq_letter *letter, const struct dlq_letter *before)
 {
     struct id replay;
-    err code = dlq_replay_of(dlq, letter->n, &replay);
+    err code = dlq_runs_find_replay(dlq, letter->n, &replay);
     if (code != ERR_ok) {
         return code;
     }
@@ -558,5 +473,5 @@ dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item
         return code;
     }
     struct dlq_outcome outcome = {.letter = &letter, .is_done = letter.state == DLQ_DONE, .is_later = disposition == ERR_RETRY};
-    return dlq_owner_delivered(dlq, batch, &outcome);
+    return dlq_callers_delivered(dlq, batch, &outcome);
 }
