@@ -17,7 +17,7 @@
 
 #include <stdio.h>
 
-#include "kit/base/base64url.h"
+#include "base64url.h"
 
 #define CURSOR_SIZE_MAX (PAGE_TEXT_MAX + 4) /* "255:" before the text */
 

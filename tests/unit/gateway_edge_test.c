@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "kit/base/base64url.h"
+#include "base64url.h"
 #include "key.h"
 #include "exchange/page.h"
 #include "exchange/problem.h"

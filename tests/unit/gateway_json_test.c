@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* Claims about gateway/json.c, json_write.c and json_time.c. */
+/* Claims about json.c, json_write.c and json_time.c. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 

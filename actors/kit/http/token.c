@@ -23,7 +23,7 @@
 #include <openssl/pem.h>
 #include <sodium.h>
 
-#include "kit/base/base64url.h"
+#include "base64url.h"
 
 #define KID_BYTES 8
 #define SECONDS_MAX (INT64_C(253402300799))

@@ -25,7 +25,7 @@
 
 #include <sodium.h>
 
-#include "kit/base/base64url.h"
+#include "base64url.h"
 #include "kit/telemetry/log.h"
 
 #define VERSIONS_MAX 64

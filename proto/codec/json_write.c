@@ -14,7 +14,7 @@
  */
 #include "json.h"
 
-#include "kit/base/base64url.h"
+#include "base64url.h"
 #include "utf8.h"
 
 #define NUMBER_DIGITS 20
