@@ -110,24 +110,10 @@ handle_item(struct dlq *dlq, struct batch *batch, struct item *item)
 
 /* --- its parts --- */
 
-/* What has the same life. Opened from the first to the last; queued and closed from the last to the first, as what stands above
- * changes what is below. NULL: nothing is to be done. */
-static const struct dlq_part {
-    err (*open)(struct dlq *dlq);
-    err (*queue)(struct dlq *dlq, struct batch *batch); /* once at the end of each batch */
-    void (*committed)(struct dlq *dlq);
-    void (*dropped)(struct dlq *dlq);
-    err (*tick)(struct dlq *dlq, struct batch *batch);
-    int64_t (*next_ms)(const struct dlq *dlq); /* when a batch is wanted even if nothing comes */
-    void (*close)(struct dlq *dlq);            /* also of what was never opened */
-} parts[] = {
-    {dlq_letters_open, dlq_letters_queue, dlq_letters_committed, dlq_letters_dropped, dlq_letters_tick, NULL, dlq_letters_close},
-    {dlq_owner_open, NULL, dlq_owner_committed, dlq_owner_dropped, NULL, NULL, NULL},
-    {dry_runs_open, dry_runs_queue, dry_runs_committed, dry_runs_dropped, NULL, dry_runs_next_ms, dry_runs_close},
-    {dlq_runs_open, dlq_sending_queue, NULL, dlq_runs_dropped, NULL, NULL, dlq_runs_close},
-    {dlq_host_open, NULL, dlq_host_committed, dlq_host_dropped, dlq_host_tick, NULL, dlq_host_close},
-    {NULL, NULL, receives_committed, receives_dropped, NULL, receives_next_ms, receives_close},
-    {NULL, NULL, subscriptions_committed, subscriptions_dropped, NULL, NULL, subscriptions_close},
+/* Opened from the first to the last; queued and closed from the last to the first, as what stands above changes what is below. */
+static const struct dlq_part *const parts[] = {
+    &dlq_letters_part,  &dlq_owner_part,    &dry_runs_part,          &dlq_runs_part, &dlq_sending_part,
+    &dlq_hostings_part, &dlq_receives_part, &dlq_subscriptions_part, &dlq_host_part,
 };
 
 #define PART_COUNT (sizeof parts / sizeof parts[0])
@@ -138,7 +124,7 @@ queue_parts(struct dlq *dlq, struct batch *batch)
 {
     err code = ERR_ok;
     for (size_t left = PART_COUNT; code == ERR_ok && left > 0; left--) {
-        const struct dlq_part *part = &parts[left - 1];
+        const struct dlq_part *part = parts[left - 1];
         code = part->queue == NULL ? ERR_ok : part->queue(dlq, batch);
     }
     return code;
@@ -162,7 +148,7 @@ dlq_tick(void *state, struct batch *batch)
 {
     err code = ERR_ok;
     for (size_t left = PART_COUNT; code == ERR_ok && left > 0; left--) {
-        const struct dlq_part *part = &parts[left - 1];
+        const struct dlq_part *part = parts[left - 1];
         code = part->tick == NULL ? ERR_ok : part->tick(state, batch);
     }
     return code == ERR_ok ? queue_parts(state, batch) : code;
@@ -173,7 +159,7 @@ dlq_next_ms(const void *state)
 {
     int64_t next_ms = INT64_MAX;
     for (size_t i = 0; i < PART_COUNT; i++) {
-        int64_t part_ms = parts[i].next_ms == NULL ? INT64_MAX : parts[i].next_ms(state);
+        int64_t part_ms = parts[i]->next_ms == NULL ? INT64_MAX : parts[i]->next_ms(state);
         next_ms = part_ms < next_ms ? part_ms : next_ms;
     }
     return next_ms;
@@ -183,8 +169,8 @@ static void
 dlq_committed(void *state)
 {
     for (size_t i = 0; i < PART_COUNT; i++) {
-        if (parts[i].committed != NULL) {
-            parts[i].committed(state);
+        if (parts[i]->committed != NULL) {
+            parts[i]->committed(state);
         }
     }
 }
@@ -193,8 +179,8 @@ static void
 dlq_dropped(void *state)
 {
     for (size_t i = 0; i < PART_COUNT; i++) {
-        if (parts[i].dropped != NULL) {
-            parts[i].dropped(state);
+        if (parts[i]->dropped != NULL) {
+            parts[i]->dropped(state);
         }
     }
 }
@@ -214,8 +200,8 @@ dlq_close(void **state)
     struct dlq *dlq = *state;
     *state = NULL;
     for (size_t left = PART_COUNT; dlq != NULL && left > 0; left--) {
-        if (parts[left - 1].close != NULL) {
-            parts[left - 1].close(dlq);
+        if (parts[left - 1]->close != NULL) {
+            parts[left - 1]->close(dlq);
         }
     }
     free(dlq);
@@ -233,7 +219,7 @@ dlq_open(struct actor *actor, void **state, struct err_text *why)
     *state = dlq;
     err code = ERR_ok;
     for (size_t i = 0; code == ERR_ok && i < PART_COUNT; i++) {
-        code = parts[i].open == NULL ? ERR_ok : parts[i].open(dlq);
+        code = parts[i]->open == NULL ? ERR_ok : parts[i]->open(dlq);
     }
     return code == ERR_ok ? code : err_say(why, code, "the letters cannot be read: %s", db_error(actor_db(actor)));
 }

@@ -84,20 +84,27 @@ dlq_id_of_key(struct slice key, struct id *id)
     return is_id;
 }
 
-/* --- dlq_letters.c --- */
+/* What has the same life; dlq.c walks all of them. NULL: nothing is to be done. */
+struct dlq_part {
+    err (*open)(struct dlq *dlq);
+    err (*queue)(struct dlq *dlq, struct batch *batch); /* once at the end of each batch: what is to be written or asked then */
+    void (*committed)(struct dlq *dlq);
+    void (*dropped)(struct dlq *dlq);
+    err (*tick)(struct dlq *dlq, struct batch *batch);
+    int64_t (*next_ms)(const struct dlq *dlq); /* when a batch is wanted even if nothing comes; INT64_MAX for never */
+    void (*close)(struct dlq *dlq);            /* also of what was never opened */
+};
+extern const struct dlq_part dlq_letters_part;
+extern const struct dlq_part dlq_owner_part;
+extern const struct dlq_part dry_runs_part;
+extern const struct dlq_part dlq_runs_part;
+extern const struct dlq_part dlq_sending_part;
+extern const struct dlq_part dlq_hostings_part;
+extern const struct dlq_part dlq_receives_part;
+extern const struct dlq_part dlq_subscriptions_part;
+extern const struct dlq_part dlq_host_part;
 
-MUST_CHECK err
-dlq_letters_open(struct dlq *dlq);
-MUST_CHECK err
-dlq_letters_queue(struct dlq *dlq, struct batch *batch);
-void
-dlq_letters_committed(struct dlq *dlq);
-void
-dlq_letters_dropped(struct dlq *dlq);
-MUST_CHECK err
-dlq_letters_tick(struct dlq *dlq, struct batch *batch);
-void
-dlq_letters_close(struct dlq *dlq);
+/* --- dlq_letters.c --- */
 
 /* Opens a letter: its rows, its number, the counters. */
 void
@@ -144,13 +151,6 @@ dlq_handle_bury(struct dlq *dlq, struct batch *batch, struct item *item);
 
 /* --- dlq_owner.c: one letter, by asking who keeps its row --- */
 
-MUST_CHECK err
-dlq_owner_open(struct dlq *dlq);
-void
-dlq_owner_committed(struct dlq *dlq);
-void
-dlq_owner_dropped(struct dlq *dlq);
-
 /* dlq.replay, dlq.edit, dlq.discard, dlq.restore: asks the owner; the waiter is answered when it has answered. */
 MUST_CHECK err
 dlq_owner_handle(struct dlq *dlq, struct batch *batch, struct item *item);
@@ -171,13 +171,6 @@ dlq_outcome_handle(struct dlq *dlq, struct batch *batch, struct item *item);
 
 /* --- dlq_runs.c: replays under way --- */
 
-MUST_CHECK err
-dlq_runs_open(struct dlq *dlq);
-void
-dlq_runs_dropped(struct dlq *dlq);
-void
-dlq_runs_close(struct dlq *dlq);
-
 /* How a retry of a letter came out, for the replay that asked for it; called for every outcome. `is_done`: processed, now or before;
  * otherwise `letter->error` says why not. `is_later`: its owner is away or another of its key goes first; it is to be tried again. */
 struct dlq_outcome {
@@ -192,8 +185,6 @@ dlq_runs_note(struct dlq *dlq, struct batch *batch, const struct dlq_outcome *ou
 /* The id of a replay that is asking for this letter; the zero id for none. */
 MUST_CHECK err
 dlq_runs_find_replay(struct dlq *dlq, int64_t n, struct id *replay);
-
-/* --- dlq_sending.c --- */
 
 /* Once at the end of each batch: sends what the replays want to send next. */
 MUST_CHECK err
@@ -212,23 +203,6 @@ dlq_handle_cancel(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_replay_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 
-/* --- dlq_dry_run.c: what a replay would do --- */
-
-MUST_CHECK err
-dry_runs_open(struct dlq *dlq);
-/* Once at the end of each batch: counts on for some milliseconds. */
-MUST_CHECK err
-dry_runs_queue(struct dlq *dlq, struct batch *batch);
-void
-dry_runs_committed(struct dlq *dlq);
-void
-dry_runs_dropped(struct dlq *dlq);
-/* When a batch is wanted even if nothing comes; INT64_MAX for never. */
-int64_t
-dry_runs_next_ms(const struct dlq *dlq);
-void
-dry_runs_close(struct dlq *dlq);
-
 /* --- dlq_request.c: requests that were handed over --- */
 
 MUST_CHECK err
@@ -245,34 +219,6 @@ dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item
  * a database --- */
 
 MUST_CHECK err
-dlq_host_open(struct dlq *dlq);
-void
-dlq_host_committed(struct dlq *dlq);
-void
-dlq_host_dropped(struct dlq *dlq);
-void
-dlq_host_close(struct dlq *dlq);
-
-/* The receives that wait: they are part of what the hosts know. */
-void
-receives_committed(struct dlq *dlq);
-void
-receives_dropped(struct dlq *dlq);
-/* When the next of them has to be answered; INT64_MAX for never. */
-int64_t
-receives_next_ms(const struct dlq *dlq);
-void
-receives_close(struct dlq *dlq);
-
-/* The requests that wait for a source; likewise. */
-void
-subscriptions_committed(struct dlq *dlq);
-void
-subscriptions_dropped(struct dlq *dlq);
-void
-subscriptions_close(struct dlq *dlq);
-
-MUST_CHECK err
 dlq_host_handle_head(struct dlq *dlq, struct batch *batch, struct item *item);
 /* The answers to its own any.fetch, any.subscribe, any.unsubscribe. */
 MUST_CHECK err
@@ -285,9 +231,6 @@ MUST_CHECK err
 dlq_handle_receive(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item);
-/* Answers receives whose time is nearly over, and copies what sources have; each tick. */
-MUST_CHECK err
-dlq_host_tick(struct dlq *dlq, struct batch *batch);
 
 /* --- dlq_meters.c: what monitoring sees --- */
 

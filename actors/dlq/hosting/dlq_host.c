@@ -285,8 +285,8 @@ set_metrics(struct dlq_hosts *hosts)
     metric_set(hosts->clients, clients);
 }
 
-err
-dlq_host_tick(struct dlq *dlq, struct batch *batch)
+static err
+host_tick(struct dlq *dlq, struct batch *batch)
 {
     struct dlq_hosts *hosts = dlq->hosts;
     receives_expire(dlq, batch);
@@ -303,3 +303,7 @@ dlq_host_tick(struct dlq *dlq, struct batch *batch)
     }
     return ERR_ok;
 }
+
+const struct dlq_part dlq_host_part = {
+    .tick = host_tick,
+};

@@ -187,8 +187,8 @@ host_front(struct dlq_hosts *hosts, const struct host_source *source)
 
 /* --- the batch --- */
 
-void
-dlq_host_committed(struct dlq *dlq)
+static void
+hostings_committed(struct dlq *dlq)
 {
     struct dlq_hosts *hosts = dlq->hosts;
     while (hosts->touched != NULL) {
@@ -206,8 +206,8 @@ dlq_host_committed(struct dlq *dlq)
     }
 }
 
-void
-dlq_host_dropped(struct dlq *dlq)
+static void
+hostings_dropped(struct dlq *dlq)
 {
     struct dlq_hosts *hosts = dlq->hosts;
     while (hosts->touched != NULL) {
@@ -259,8 +259,8 @@ load(struct dlq *dlq)
     return code == ERR_ok ? load_sources(dlq) : code;
 }
 
-err
-dlq_host_open(struct dlq *dlq)
+static err
+hostings_open(struct dlq *dlq)
 {
     struct dlq_hosts *hosts = calloc(1, sizeof *hosts);
     if (hosts == NULL) {
@@ -274,8 +274,8 @@ dlq_host_open(struct dlq *dlq)
     return load(dlq);
 }
 
-void
-dlq_host_close(struct dlq *dlq)
+static void
+hostings_close(struct dlq *dlq)
 {
     struct dlq_hosts *hosts = dlq->hosts;
     dlq->hosts = NULL;
@@ -295,3 +295,10 @@ dlq_host_close(struct dlq *dlq)
     wire_buffer_fini(&hosts->events);
     free(hosts);
 }
+
+const struct dlq_part dlq_hostings_part = {
+    .open = hostings_open,
+    .committed = hostings_committed,
+    .dropped = hostings_dropped,
+    .close = hostings_close,
+};

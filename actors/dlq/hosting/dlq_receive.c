@@ -105,7 +105,7 @@ receives_expire(struct dlq *dlq, struct batch *batch)
     }
 }
 
-int64_t
+static int64_t
 receives_next_ms(const struct dlq *dlq)
 {
     int64_t next_ms = INT64_MAX;
@@ -134,19 +134,19 @@ settle(struct dlq_hosts *hosts, bool is_committed)
     }
 }
 
-void
+static void
 receives_committed(struct dlq *dlq)
 {
     settle(dlq->hosts, true);
 }
 
-void
+static void
 receives_dropped(struct dlq *dlq)
 {
     settle(dlq->hosts, false);
 }
 
-void
+static void
 receives_close(struct dlq *dlq)
 {
     while (dlq->hosts != NULL && dlq->hosts->receives != NULL) {
@@ -155,3 +155,10 @@ receives_close(struct dlq *dlq)
         free(receive);
     }
 }
+
+const struct dlq_part dlq_receives_part = {
+    .committed = receives_committed,
+    .dropped = receives_dropped,
+    .next_ms = receives_next_ms,
+    .close = receives_close,
+};

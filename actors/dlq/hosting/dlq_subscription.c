@@ -356,19 +356,19 @@ settle(struct dlq_hosts *hosts, bool is_committed)
     }
 }
 
-void
+static void
 subscriptions_committed(struct dlq *dlq)
 {
     settle(dlq->hosts, true);
 }
 
-void
+static void
 subscriptions_dropped(struct dlq *dlq)
 {
     settle(dlq->hosts, false);
 }
 
-void
+static void
 subscriptions_close(struct dlq *dlq)
 {
     while (dlq->hosts != NULL && dlq->hosts->asked != NULL) {
@@ -377,3 +377,9 @@ subscriptions_close(struct dlq *dlq)
         free(asked);
     }
 }
+
+const struct dlq_part dlq_subscriptions_part = {
+    .committed = subscriptions_committed,
+    .dropped = subscriptions_dropped,
+    .close = subscriptions_close,
+};

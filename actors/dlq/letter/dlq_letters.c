@@ -19,8 +19,8 @@
 
 /* --- life --- */
 
-err
-dlq_letters_open(struct dlq *dlq)
+static err
+letters_open(struct dlq *dlq)
 {
     struct db *db = actor_db(dlq->actor);
     dlq_store_init(&dlq->store, db);
@@ -31,37 +31,37 @@ dlq_letters_open(struct dlq *dlq)
     return code == ERR_ok ? dlq_tally_load(dlq->tally) : code;
 }
 
-err
-dlq_letters_queue(struct dlq *dlq, struct batch *batch)
+static err
+letters_queue(struct dlq *dlq, struct batch *batch)
 {
     (void)batch;
     err code = dlq_store_flush(&dlq->store);
     return code == ERR_ok ? dlq_tally_queue(dlq->tally) : code;
 }
 
-void
-dlq_letters_committed(struct dlq *dlq)
+static void
+letters_committed(struct dlq *dlq)
 {
     dlq_store_committed(&dlq->store);
     dlq_tally_committed(dlq->tally);
 }
 
-void
-dlq_letters_dropped(struct dlq *dlq)
+static void
+letters_dropped(struct dlq *dlq)
 {
     dlq_store_dropped(&dlq->store);
     dlq_tally_dropped(dlq->tally);
 }
 
-err
-dlq_letters_tick(struct dlq *dlq, struct batch *batch)
+static err
+letters_tick(struct dlq *dlq, struct batch *batch)
 {
     dlq_room_tick(dlq->room);
     return dlq_meters_tick(dlq, batch->now_ms);
 }
 
-void
-dlq_letters_close(struct dlq *dlq)
+static void
+letters_close(struct dlq *dlq)
 {
     dlq_meters_destroy(&dlq->meters);
     dlq_room_destroy(&dlq->room);
@@ -140,3 +140,12 @@ dlq_answer_letter(struct dlq *dlq, struct batch *batch, struct item *item, const
     struct wire_letter body = dlq_letter_shown(dlq, letter);
     item_answer(batch, item, &body);
 }
+
+const struct dlq_part dlq_letters_part = {
+    .open = letters_open,
+    .queue = letters_queue,
+    .committed = letters_committed,
+    .dropped = letters_dropped,
+    .tick = letters_tick,
+    .close = letters_close,
+};

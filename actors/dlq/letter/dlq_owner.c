@@ -41,22 +41,22 @@ struct command {
 
 /* --- life --- */
 
-err
-dlq_owner_open(struct dlq *dlq)
+static err
+owner_open(struct dlq *dlq)
 {
     dlq->askings = askings_get();
     return ERR_ok;
 }
 
-void
-dlq_owner_committed(struct dlq *dlq)
+static void
+owner_committed(struct dlq *dlq)
 {
     askings_committed(dlq->askings);
     dlq->ahead = (struct dlq_ahead){0};
 }
 
-void
-dlq_owner_dropped(struct dlq *dlq)
+static void
+owner_dropped(struct dlq *dlq)
 {
     askings_dropped(dlq->askings);
     dlq->ahead = (struct dlq_ahead){0};
@@ -467,3 +467,9 @@ dlq_owner_handle_due(struct dlq *dlq, struct batch *batch, struct item *item)
     bool is_purge = slice_equal(item->owner, slice_of(DLQ_DUE_PURGE));
     return is_purge ? purge(dlq, batch, item, &letter) : ask_again(dlq, batch, &letter);
 }
+
+const struct dlq_part dlq_owner_part = {
+    .open = owner_open,
+    .committed = owner_committed,
+    .dropped = owner_dropped,
+};

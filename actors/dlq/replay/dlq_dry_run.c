@@ -48,8 +48,8 @@ struct dry_runs {
 
 /* --- life --- */
 
-err
-dry_runs_open(struct dlq *dlq)
+static err
+runs_open(struct dlq *dlq)
 {
     dlq->dry_runs = calloc(1, sizeof *dlq->dry_runs);
     if (dlq->dry_runs == NULL) {
@@ -67,8 +67,8 @@ forget(struct dry_runs *runs, struct dry_run **at)
     free(run);
 }
 
-void
-dry_runs_close(struct dlq *dlq)
+static void
+runs_close(struct dlq *dlq)
 {
     struct dry_runs *runs = dlq->dry_runs;
     dlq->dry_runs = NULL;
@@ -90,8 +90,8 @@ begin_anew(struct dry_run *run)
     run->share_count = 0;
 }
 
-void
-dry_runs_committed(struct dlq *dlq)
+static void
+runs_committed(struct dlq *dlq)
 {
     struct dry_runs *runs = dlq->dry_runs;
     struct dry_run **at = &runs->first;
@@ -105,8 +105,8 @@ dry_runs_committed(struct dlq *dlq)
     }
 }
 
-void
-dry_runs_dropped(struct dlq *dlq)
+static void
+runs_dropped(struct dlq *dlq)
 {
     struct dry_runs *runs = dlq->dry_runs;
     struct dry_run **at = &runs->first;
@@ -261,14 +261,14 @@ find_waiting(const struct dry_runs *runs)
     return run;
 }
 
-int64_t
-dry_runs_next_ms(const struct dlq *dlq)
+static int64_t
+runs_next_ms(const struct dlq *dlq)
 {
     return find_waiting(dlq->dry_runs) != NULL ? 0 : INT64_MAX;
 }
 
-err
-dry_runs_queue(struct dlq *dlq, struct batch *batch)
+static err
+runs_queue(struct dlq *dlq, struct batch *batch)
 {
     struct dry_runs *runs = dlq->dry_runs;
     struct dry_run *run = find_waiting(runs);
@@ -292,3 +292,12 @@ dry_runs_queue(struct dlq *dlq, struct batch *batch)
     }
     return code;
 }
+
+const struct dlq_part dry_runs_part = {
+    .open = runs_open,
+    .queue = runs_queue,
+    .committed = runs_committed,
+    .dropped = runs_dropped,
+    .next_ms = runs_next_ms,
+    .close = runs_close,
+};

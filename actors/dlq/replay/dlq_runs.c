@@ -33,8 +33,8 @@ forget_runs(struct dlq_runs *replays)
     replays->is_loaded = false;
 }
 
-err
-dlq_runs_open(struct dlq *dlq)
+static err
+runs_open(struct dlq *dlq)
 {
     dlq->replays = calloc(1, sizeof *dlq->replays);
     if (dlq->replays == NULL) {
@@ -44,8 +44,8 @@ dlq_runs_open(struct dlq *dlq)
     return ERR_ok;
 }
 
-void
-dlq_runs_close(struct dlq *dlq)
+static void
+runs_close(struct dlq *dlq)
 {
     if (dlq->replays != NULL) {
         forget_runs(dlq->replays);
@@ -56,8 +56,8 @@ dlq_runs_close(struct dlq *dlq)
 }
 
 /* What was committed is in memory as it was written. */
-void
-dlq_runs_dropped(struct dlq *dlq)
+static void
+runs_dropped(struct dlq *dlq)
 {
     forget_runs(dlq->replays);
 }
@@ -282,3 +282,9 @@ run_body(const struct run *run)
     WIRE_SET(&body, replay, under_way, (int64_t)run->used);
     return body;
 }
+
+const struct dlq_part dlq_runs_part = {
+    .open = runs_open,
+    .dropped = runs_dropped,
+    .close = runs_close,
+};

@@ -169,8 +169,8 @@ advance(struct dlq *dlq, struct batch *batch, struct run *run)
     return code;
 }
 
-err
-dlq_sending_queue(struct dlq *dlq, struct batch *batch)
+static err
+sending_queue(struct dlq *dlq, struct batch *batch)
 {
     struct dlq_runs *replays = dlq->replays;
     struct run **at = &replays->first;
@@ -189,3 +189,7 @@ dlq_sending_queue(struct dlq *dlq, struct batch *batch)
     }
     return code == ERR_ok ? replay_store_flush(dlq->store.db) : code;
 }
+
+const struct dlq_part dlq_sending_part = {
+    .queue = sending_queue,
+};
