@@ -273,7 +273,7 @@ fuzz: $(FUZZ_TARGETS)
 	  echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/corpus/$$target.log) runs in $(SECONDS_EACH) s, no fault"; \
 	done
 
-BENCH_PROGRAMS := $(OUT)/bench/events $(OUT)/bench/letters $(OUT)/bench/orders $(OUT)/bench/rabbit
+BENCH_PROGRAMS := $(OUT)/bench/events $(OUT)/bench/letters $(OUT)/bench/orders $(OUT)/bench/search $(OUT)/bench/rabbit
 
 .PHONY: bench-packages
 bench-packages:

@@ -6,7 +6,10 @@
  *
  * FAILURES  Refusals name the field as it is shown. A frame that does not decode is shown as it is and cannot be changed by fields.
  *
- * LIMITS    DLQ_FIELDS_MAX lines of 4,096 bytes; names of 64. Elements of a list can be changed, not added or taken away.
+ * LIMITS    DLQ_FIELDS_MAX lines of 4,096 bytes; names of 64. Elements of a list can be changed, not added or taken away. It is no
+ *           second json.c: that builds structs of whole documents, under a route's names and in a route's words; here a message that
+ *           there is changes at paths. What both read is the text of one value, and of that the rules differ: bytes, times with an
+ *           offset and numbers that are too large are taken or refused otherwise.
  */
 #include "dlq_text.h"
 
@@ -15,9 +18,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include <jansson.h>
-
 #include "dlq_letter.h"
+#include "json.h"
 
 #define VALUE_MAX 4096
 #define NAME_SIZE 65
@@ -105,25 +107,13 @@ has_field(const void *values, size_t field)
 }
 
 static void
-format_time(int64_t time_ms, char text[32])
-{
-    struct tm parts;
-    time_t seconds = (time_t)(time_ms / 1000);
-    if (gmtime_r(&seconds, &parts) == NULL || strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
-        (void)snprintf(text, 32, "%" PRId64, time_ms);
-        return;
-    }
-    (void)snprintf(&text[strlen(text)], 8, ".%03dZ", (int)(time_ms % 1000));
-}
-
-static void
 add_number(struct lines *lines, const char *name, const struct wire_field *field, const void *place)
 {
-    char text[40];
+    char text[40] = "";
     int64_t number = 0;
     memcpy(&number, place, sizeof number);
     if (field->kind == WIRE_TIME) {
-        format_time(number, text);
+        json_time_format(number, text);
     } else {
         (void)snprintf(text, sizeof text, "%" PRId64, number);
     }
