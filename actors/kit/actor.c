@@ -150,13 +150,7 @@ actor_reopen(struct actor *actor, struct err_text *reason)
         code = trial_load(actor->trial);
     }
     if (code == ERR_ok && db_is_writing(actor->db)) {
-        code = shard_queue_advance(&actor->shard, 0);
-        if (code == ERR_ok) {
-            code = db_commit(actor->db);
-        }
-        if (code == ERR_ok) {
-            shard_advanced(&actor->shard, 0);
-        }
+        code = shard_commit(&actor->shard, 0);
     }
     if (code != ERR_ok) {
         log_error("cannot_open", LOG_TEXT("why", why.text), LOG_TEXT("database", db_error(actor->db)));
@@ -551,14 +545,9 @@ note_clean_stop(struct actor *actor)
     }
     err code = trial_stop(actor->trial);
     if (code == ERR_ok) {
-        code = shard_queue_advance(&actor->shard, 0);
+        code = shard_commit(&actor->shard, 0);
     }
-    if (code == ERR_ok) {
-        code = db_commit(actor->db);
-    }
-    if (code == ERR_ok) {
-        shard_advanced(&actor->shard, 0);
-    } else {
+    if (code != ERR_ok) {
         log_warn("stop_not_noted", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
         db_rollback(actor->db);
     }
@@ -644,15 +633,11 @@ note_start(struct actor *actor, struct err_text *why)
 {
     err code = trial_start(actor->trial);
     if (code == ERR_ok) {
-        code = shard_queue_advance(&actor->shard, 0);
-    }
-    if (code == ERR_ok) {
-        code = db_commit(actor->db);
+        code = shard_commit(&actor->shard, 0);
     }
     if (code != ERR_ok) {
         return err_say(why, code, "%s cannot write down that it runs: %.200s", actor->name, db_error(actor->db));
     }
-    shard_advanced(&actor->shard, 0);
     trial_committed(actor->trial);
     return ERR_ok;
 }

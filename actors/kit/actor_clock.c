@@ -60,10 +60,7 @@ retime(struct actor *actor, int64_t now_ms)
     actor->shard.now_ms = now_ms;
     err code = retime_rows(actor->class, &retiming, &changed);
     if (code == ERR_ok) {
-        code = shard_queue_advance(&actor->shard, 0);
-    }
-    if (code == ERR_ok) {
-        code = db_commit(actor->db);
+        code = shard_commit(&actor->shard, 0);
     }
     arena_reset(&actor->arena);
     if (code != ERR_ok) {
@@ -71,7 +68,6 @@ retime(struct actor *actor, int64_t now_ms)
         db_rollback(actor->db);
         return code;
     }
-    shard_advanced(&actor->shard, 0);
     metric_add(actor->clock.retimed, changed);
     if (changed > 0) {
         log_warn("waits_retimed", LOG_I64("rows", changed));

@@ -267,9 +267,8 @@ prepare(struct actor *actor, struct batch *batch, struct record *records, size_t
 }
 
 static err
-commit(struct actor *actor, int64_t *events)
+commit(struct actor *actor)
 {
-    *events = source_emitted(actor->source);
     err code = source_queue(actor->source);
     if (code == ERR_ok) {
         code = inbox_queue(actor->inbox);
@@ -297,26 +296,16 @@ commit(struct actor *actor, int64_t *events)
         code = db_settle(actor->db);
         return code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_MAX_AGE_MS) ? shard_prove(&actor->shard) : code;
     }
-    code = shard_queue_advance(&actor->shard, *events);
     int64_t started_us = clock_steady_us();
-    if (code == ERR_ok) {
-        code = db_commit(actor->db);
-    }
+    code = shard_commit(&actor->shard, source_emitted(actor->source));
     metric_observe_us(actor->commit_us, clock_steady_us() - started_us);
     return code;
 }
 
-/* Whether the transaction under way moved the shard row; known before the commit clears it. */
-struct attempt {
-    bool is_writing;
-    int64_t events;
-};
-
 static err
-attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms, struct attempt *result)
+attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
 {
     struct batch batch = {.actor = actor, .items = actor->items, .now_ms = now_ms};
-    *result = (struct attempt){0};
     err code = prepare(actor, &batch, records, count);
     if (code == ERR_ok) {
         batch.count = view(actor, records, count, false);
@@ -338,9 +327,7 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
         code = ERR_internal;
     }
     if (code == ERR_ok && actor->db != NULL) {
-        result->events = source_emitted(actor->source);
-        code = commit(actor, &result->events);
-        result->is_writing = code == ERR_ok && actor->shard.asked_us != 0;
+        code = commit(actor);
     }
     return code;
 }
@@ -473,13 +460,10 @@ batch_refuse_unanswered(struct actor *actor, struct record *records, size_t coun
 bool
 batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms)
 {
-    int64_t events = 0;
-    if (queued != ERR_ok || commit(actor, &events) != ERR_ok) {
+    if (queued != ERR_ok || commit(actor) != ERR_ok) {
         drop(actor, record, 1);
         return false;
     }
-    shard_advanced(&actor->shard, events);
-    actor->shard.asked_us = 0;
     conclude(actor, record, 0, now_ms);
     if (record->retry != NULL) {
         replies_send(actor, record, 1);
@@ -496,14 +480,8 @@ batch_lost_connection(err code)
 enum batch_end
 batch_attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms, err *code)
 {
-    struct attempt result;
-    actor->shard.asked_us = 0;
-    *code = attempt(actor, records, count, now_ms, &result);
+    *code = attempt(actor, records, count, now_ms);
     if (*code == ERR_ok) {
-        if (result.is_writing) {
-            shard_advanced(&actor->shard, result.events);
-            actor->is_db_away = false;
-        }
         conclude(actor, records, count, now_ms);
         return BATCH_DONE;
     }

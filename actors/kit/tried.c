@@ -91,18 +91,13 @@ find_next(struct actor *actor, size_t number)
 static err
 commit_name(struct actor *actor, err queued)
 {
-    err code = queued == ERR_ok ? shard_queue_advance(&actor->shard, 0) : queued;
+    err code = queued == ERR_ok ? shard_commit(&actor->shard, 0) : queued;
     if (code == ERR_ok) {
-        code = db_commit(actor->db);
-    }
-    if (code == ERR_ok) {
-        shard_advanced(&actor->shard, 0);
         trial_committed(actor->trial);
     } else {
         db_rollback(actor->db);
         trial_dropped(actor->trial);
     }
-    actor->shard.asked_us = 0;
     if (code == ERR_db_lost || code == ERR_db_unknown) {
         bool happened = false;
         err recovered = actor_recover(actor, &happened);

@@ -28,13 +28,7 @@ commit(struct stage *stage)
     int64_t events = source_emitted(stage->source);
     err code = source_queue(stage->source);
     if (code == ERR_ok && db_is_writing(stage->db)) {
-        code = shard_queue_advance(&stage->shard, events);
-        if (code == ERR_ok) {
-            code = db_commit(stage->db);
-        }
-        if (code == ERR_ok) {
-            shard_advanced(&stage->shard, events);
-        }
+        code = shard_commit(&stage->shard, events);
     }
     if (code == ERR_ok) {
         source_committed(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
@@ -51,9 +45,7 @@ load(struct stage *stage)
 {
     place_expect(stage->db, source_load(stage->source), ERR_ok);
     if (db_is_writing(stage->db)) {
-        place_expect(stage->db, shard_queue_advance(&stage->shard, 0), ERR_ok);
-        place_expect(stage->db, db_commit(stage->db), ERR_ok);
-        shard_advanced(&stage->shard, 0);
+        place_expect(stage->db, shard_commit(&stage->shard, 0), ERR_ok);
     }
     db_rollback(stage->db);
 }

@@ -266,7 +266,6 @@ shard_queue_advance(struct shard *shard, int64_t events)
                        ? "UPDATE $shard SET batch = batch + 1, seen = ? WHERE shard = ? AND epoch = ? AND batch = ?"
                        : "UPDATE $shard SET batch = batch + 1, seq = seq + ?, chain = ?, seen = ? WHERE shard = ? AND epoch = ?"
                          " AND batch = ?");
-    shard->asked_us = clock_steady_us();
     if (events > 0) {
         db_bind_i64(advance, events);
         db_bind_id(advance, &shard->next_chain);
@@ -278,13 +277,21 @@ shard_queue_advance(struct shard *shard, int64_t events)
     return db_queue(advance, 1);
 }
 
-void
-shard_advanced(struct shard *shard, int64_t events)
+err
+shard_commit(struct shard *shard, int64_t events)
 {
-    shard->batch++;
-    shard->seq += events;
-    shard->chain = events > 0 ? shard->next_chain : shard->chain;
-    shard->proved_us = shard->asked_us;
+    int64_t asked_us = clock_steady_us();
+    err code = shard_queue_advance(shard, events);
+    if (code == ERR_ok) {
+        code = db_commit(shard->db);
+    }
+    if (code == ERR_ok) {
+        shard->batch++;
+        shard->seq += events;
+        shard->chain = events > 0 ? shard->next_chain : shard->chain;
+        shard->proved_us = asked_us;
+    }
+    return code;
 }
 
 err

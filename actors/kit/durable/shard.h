@@ -28,7 +28,6 @@ struct shard {
     struct id chain;          /* of the last event: stands for all up to it; zero: there was none since chains are kept */
     struct id next_chain;     /* of the last event of the batch under way */
     int64_t proved_us;        /* clock_steady_us() of the last proof, taken before it was asked for */
-    int64_t asked_us;         /* of the proof that is under way */
     int64_t tried_epoch;      /* of a taking whose COMMIT was not answered */
     int64_t tried_connection; /* that it was sent over; 0 for none */
 };
@@ -44,14 +43,15 @@ shard_take(struct shard *shard, struct db *db, int number, int of, struct err_te
 MUST_CHECK err
 shard_retake(struct shard *shard, bool *happened, struct err_text *why);
 
-/* Queues the UPDATE that moves batch by one, seq by `events` and, when there are any, the chain to next_chain. Part of every
- * transaction. */
+/* The one way in which a writer commits: moves batch by one, seq by `events` and, when there are any, the chain to next_chain, on
+ * condition that the row is still ours, and commits all that is queued with it. ERR_ok: it is on disk, and the values here are
+ * those of the row. ERR_db_unknown: shard_retake() will tell. Otherwise nothing has happened; the caller rolls back. */
+MUST_CHECK err
+shard_commit(struct shard *shard, int64_t events);
+
+/* Its first half, for who has to see what a commit leaves behind that ends there. */
 MUST_CHECK err
 shard_queue_advance(struct shard *shard, int64_t events);
-
-/* The transaction is committed. */
-void
-shard_advanced(struct shard *shard, int64_t events);
 
 /* Reads the row: ERR_db_stale when it is not ours any more. Only outside a transaction. */
 MUST_CHECK err

@@ -54,7 +54,7 @@ source_queue(struct source *source);
 bool
 source_is_due(const struct source *source);
 
-/* After the commit (and after shard_advanced()): publishes on the raw PUB socket, HEAD behind events that moved it. */
+/* After the commit: publishes on the raw PUB socket, HEAD behind events that moved it. */
 void
 source_committed(struct source *source, void *publisher, int64_t now_ms);
 
