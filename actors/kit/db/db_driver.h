@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What stands between db.c and its two drivers; nobody else includes it.
+ * What stands between the files of this folder; nobody else includes it. db.c calls the drivers and db_many.c, and all of these
+ * call db_statement.c.
  *
- * db.c keeps statements, bound values, results, collected rows and the state of the transaction; a driver keeps one connection
- * (db->link) and one prepared handle per statement (statement->handle, NULL until first use and again after a close). A driver
- * tells every error through db_fail() and every answered write through db_answered(), so that "first error wins", "lost wins
- * over all" and the proof of row counts are decided in one place.
+ * db_statement.c keeps statements, bound values, results and the state of the transaction, db_many.c collected rows; a driver keeps
+ * one connection (db->link) and one prepared handle per statement (statement->handle, NULL until first use and again after a
+ * close). A driver tells every error through db_fail() and every answered write through db_answered(), so that "first error wins",
+ * "lost wins over all" and the proof of row counts are decided in one place.
  */
 #ifndef LARDER_KIT_DB_DRIVER_H
 #define LARDER_KIT_DB_DRIVER_H
@@ -139,6 +140,8 @@ struct db {
 extern const struct db_slots db_sqlite_slots;
 extern const struct db_slots db_mysql_slots;
 
+/* --- db_statement.c --- */
+
 /* Records an error of the running transaction and its words; ERR_db_lost and ERR_db_unknown mark the connection dead. Returns
  * `code`, or what was recorded before when that weighs more. */
 err
@@ -157,6 +160,14 @@ db_result_i64(struct db_result *result, int64_t value);
 /* Adds a cell of `size` bytes and returns where to write them; NULL when size is 0. */
 uint8_t *
 db_result_bytes(struct db_result *result, size_t size);
+
+/* A statement that is not found by its text. Takes over `sql`, which is translated. */
+struct db_statement *
+db_statement_add(struct db *db, char *sql);
+
+/* Queues or queries the statement with values that are lent to it instead of copied. */
+MUST_CHECK err
+db_lend(struct db_statement *statement, struct db_value *values, size_t count, bool is_read);
 
 /* --- db_text.c --- */
 
@@ -186,15 +197,7 @@ db_copy_text(const char *text);
 void *
 db_grow(void *array, size_t *capacity, size_t count, size_t size);
 
-/* --- between db.c and db_many.c --- */
-
-/* A statement that is not found by its text. Takes over `sql`, which is translated. */
-struct db_statement *
-db_statement_add(struct db *db, char *sql);
-
-/* Queues or queries the statement with values that are lent to it instead of copied. */
-MUST_CHECK err
-db_lend(struct db_statement *statement, struct db_value *values, size_t count, bool is_read);
+/* --- db_many.c --- */
 
 /* Whether rows were collected and not queued. */
 bool

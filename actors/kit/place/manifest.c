@@ -17,7 +17,6 @@
  */
 #include "manifest.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
@@ -32,68 +31,8 @@
 #include "neighbours.h"
 #include "kit/settings/topology.h"
 
-static const char *const state_names[] = {
-    [MANIFEST_MAKING] = "making", [MANIFEST_MADE] = "made", [MANIFEST_ABSENT] = "absent", [MANIFEST_GIVEN_UP] = "given-up"};
-
 /* Whether this process has begun the installation: then it is no surprise that its databases are new. */
 static _Atomic bool is_begun_here;
-
-const char *
-manifest_state_name(enum manifest_state state)
-{
-    return state_names[state];
-}
-
-err
-manifest_state_parse(struct slice name, enum manifest_state *state, struct err_text *why)
-{
-    for (size_t i = 0; i < sizeof state_names / sizeof state_names[0]; i++) {
-        if (slice_equal(name, slice_of(state_names[i]))) {
-            *state = (enum manifest_state)i;
-            return ERR_ok;
-        }
-    }
-    return err_say(why, ERR_wrong_setting, "the manifest has the unknown state \"%.*s\"", (int)name.size, (const char *)name.data);
-}
-
-const struct manifest_entry *
-manifest_find(const struct manifest *manifest, const char *actor, int shard)
-{
-    for (size_t i = 0; i < manifest->count; i++) {
-        if (manifest->entries[i].shard == shard && strcmp(manifest->entries[i].actor, actor) == 0) {
-            return &manifest->entries[i];
-        }
-    }
-    return NULL;
-}
-
-struct manifest_entry *
-manifest_add(struct manifest *manifest, const char *actor, int shard, int of, enum manifest_state state)
-{
-    if (manifest->count == MANIFEST_ENTRIES_MAX) {
-        return NULL;
-    }
-    struct manifest_entry *entry = &manifest->entries[manifest->count++];
-    *entry = (struct manifest_entry){.shard = shard, .of = of, .state = state};
-    snprintf(entry->actor, sizeof entry->actor, "%s", actor);
-    return entry;
-}
-
-static struct manifest_entry *
-find_to_change(struct manifest *manifest, const char *actor, int shard)
-{
-    const struct manifest_entry *found = manifest_find(manifest, actor, shard);
-    return found == NULL ? NULL : &manifest->entries[found - manifest->entries];
-}
-
-void
-manifest_set(struct manifest *manifest, const char *actor, int shard, int of, enum manifest_state state)
-{
-    struct manifest_entry *entry = find_to_change(manifest, actor, shard);
-    entry = entry == NULL ? manifest_add(manifest, actor, shard, of, state) : entry;
-    assert(entry != NULL); /* there is room for all actors */
-    entry->state = state;
-}
 
 /* --- words --- */
 
@@ -510,7 +449,7 @@ manifest_made(const struct settings *settings, const struct manifest_ticket *tic
     if (code != ERR_ok) {
         return code;
     }
-    struct manifest_entry *entry = is_there ? find_to_change(&manifest, ticket->entry.actor, ticket->entry.shard) : NULL;
+    struct manifest_entry *entry = is_there ? manifest_find_to_change(&manifest, ticket->entry.actor, ticket->entry.shard) : NULL;
     if (entry == NULL || !id_equal(&manifest.installation.id, &ticket->installation.id)) {
         code = err_say(why, ERR_wrong_setting, "the manifest was taken away while %s/%d was being made", ticket->entry.actor,
                        ticket->entry.shard);
@@ -568,7 +507,7 @@ manifest_give_up(const struct settings *settings, const char *actor, int shard, 
         return code;
     }
     name_database(&store.config, actor, shard, what);
-    struct manifest_entry *entry = find_to_change(&manifest, actor, shard);
+    struct manifest_entry *entry = manifest_find_to_change(&manifest, actor, shard);
     code = manifest_has_database(settings, actor, shard, &has_database, why);
     if (code == ERR_ok && entry == NULL) {
         code = err_say(why, ERR_wrong_setting, "%s/%d is not listed here: there is nothing to give up", actor, shard);

@@ -38,6 +38,8 @@ manifest_tables_read(struct db *db, struct manifest *manifest, bool *is_there, s
 void
 manifest_store_close(struct manifest_store *store);
 
+/* --- manifest_entries.c --- */
+
 /* ERR_wrong_setting for a name that is none. */
 MUST_CHECK err
 manifest_state_parse(struct slice name, enum manifest_state *state, struct err_text *why);
@@ -45,6 +47,10 @@ manifest_state_parse(struct slice name, enum manifest_state *state, struct err_t
 /* Adds an entry; NULL when there is no room. */
 struct manifest_entry *
 manifest_add(struct manifest *manifest, const char *actor, int shard, int of, enum manifest_state state);
+
+/* NULL: it is not listed. */
+struct manifest_entry *
+manifest_find_to_change(struct manifest *manifest, const char *actor, int shard);
 
 /* --- manifest_adopt.c --- */
 
