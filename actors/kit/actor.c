@@ -126,28 +126,13 @@ actor_reopen(struct actor *actor, struct err_text *reason)
         return code;
     }
     if (code == ERR_ok) {
-        code = source_load(actor->source);
-    }
-    if (code == ERR_ok) {
-        code = inbox_load(actor->inbox);
-    }
-    if (code == ERR_ok) {
-        code = answers_load(actor->answers);
-    }
-    if (code == ERR_ok) {
-        code = due_rows_load(actor->due_rows);
+        code = parts_load(&actor->parts);
     }
     if (code == ERR_ok && actor->outcalls != NULL) {
         code = due_rows_count_turns(actor->due_rows);
     }
     if (code == ERR_ok && actor->outcalls != NULL) {
         code = outcalls_load(actor->outcalls, actor);
-    }
-    if (code == ERR_ok) {
-        code = burials_load(actor->burials);
-    }
-    if (code == ERR_ok) {
-        code = trial_load(actor->trial);
     }
     if (code == ERR_ok && db_is_writing(actor->db)) {
         code = shard_commit(&actor->shard, 0);
@@ -270,6 +255,12 @@ open_database(struct actor *actor, struct err_text *why)
     const size_t tried_most[TRIAL_KINDS] = {
         [TRIAL_EVENT] = actor->record_capacity, [TRIAL_REQUEST] = actor->record_capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
     actor->trial = trial_create(actor->db, actor->name, tried_most);
+    parts_add(&actor->parts, &source_part, actor->source);
+    parts_add(&actor->parts, &inbox_part, actor->inbox);
+    parts_add(&actor->parts, &answers_part, actor->answers);
+    parts_add(&actor->parts, &due_rows_part, actor->due_rows);
+    parts_add(&actor->parts, &burials_part, actor->burials);
+    parts_add(&actor->parts, &trial_part, actor->trial);
     return actor_reopen(actor, why);
 }
 
@@ -342,7 +333,9 @@ open_sockets(struct actor *actor, struct err_text *why)
     zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
     zsock_set_maxmsgsize(actor->publisher, ZMTP_HANDSHAKE_MAX);
     actor->raw_router = zsock_resolve(actor->router);
-    actor->raw_publisher = zsock_resolve(actor->publisher);
+    if (actor->source != NULL) {
+        source_publish_on(actor->source, zsock_resolve(actor->publisher));
+    }
     wakeup_add_socket(actor->wakeup_fd, &actor->router_source, actor->raw_router);
     err code = bind_both(actor, actor->router, ENDPOINT_REQUESTS, why);
     if (code == ERR_ok) {
@@ -470,7 +463,7 @@ tick(struct actor *actor, int64_t now_ms)
     }
     if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
         actor->head_us = now_us;
-        source_publish_head(actor->source, actor->raw_publisher, now_ms);
+        source_publish_head(actor->source);
     }
     atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
 }
@@ -638,7 +631,7 @@ note_start(struct actor *actor, struct err_text *why)
     if (code != ERR_ok) {
         return err_say(why, code, "%s cannot write down that it runs: %.200s", actor->name, db_error(actor->db));
     }
-    trial_committed(actor->trial);
+    trial_part.committed(actor->trial);
     return ERR_ok;
 }
 
@@ -693,12 +686,7 @@ close_everything(struct actor *actor)
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
     }
-    answers_destroy(&actor->answers);
-    trial_destroy(&actor->trial);
-    due_rows_destroy(&actor->due_rows);
-    burials_destroy(&actor->burials);
-    inbox_destroy(&actor->inbox);
-    source_destroy(&actor->source);
+    parts_destroy(&actor->parts);
     db_close(&actor->db);
     while (actor->waiters_free != NULL) {
         struct waiter *next = actor->waiters_free->next;

@@ -153,9 +153,8 @@ struct actor {
     struct due_rows *due_rows;
     struct answers *answers;
     struct burials *burials;
-    struct trial *trial;          /* NULL: the actor keeps nothing */
-    bool is_trying;               /* the batch under way has records that are run alone, each named on disk before */
-    struct trial_name tried_next; /* that the transaction under way writes down */
+    struct trial *trial;
+    struct parts parts; /* these six; without a database there is none, and they are NULL */
     struct asks *asks;
     struct watches *watches;   /* NULL: the class does not watch */
     struct outcalls *outcalls; /* NULL: the class makes no calls */
@@ -172,7 +171,6 @@ struct actor {
     struct wake_source works_source;
     int wakeup_fd;
     void *raw_router;
-    void *raw_publisher;
 
     struct actor_clock clock;
     bool is_db_away;
@@ -234,7 +232,7 @@ batch_attempt(struct actor *actor, struct record *records, size_t count, int64_t
 /* One record that is settled without being handled: commits what was queued for it, unless `queued` says that it could not be.
  * False: dropped. */
 bool
-batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms);
+batch_commit_alone(struct actor *actor, struct record *record, err queued);
 
 void
 batch_refuse_record(struct actor *actor, struct record *record, err code, const char *detail);

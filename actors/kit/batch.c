@@ -224,7 +224,7 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (actor->is_trying) {
+        if (trial_is_entered(actor->trial)) {
             tried_settle(batch, record);
         }
         err code = rows_settle(batch, record, count - i - 1);
@@ -269,22 +269,7 @@ prepare(struct actor *actor, struct batch *batch, struct record *records, size_t
 static err
 commit(struct actor *actor)
 {
-    err code = source_queue(actor->source);
-    if (code == ERR_ok) {
-        code = inbox_queue(actor->inbox);
-    }
-    if (code == ERR_ok) {
-        code = answers_queue(actor->answers);
-    }
-    if (code == ERR_ok) {
-        code = due_rows_queue(actor->due_rows);
-    }
-    if (code == ERR_ok) {
-        code = burials_queue(actor->burials, &actor->arena);
-    }
-    if (code == ERR_ok && actor->is_trying) {
-        code = trial_queue(actor->trial, &actor->tried_next);
-    }
+    err code = parts_queue(&actor->parts);
     if (code == ERR_ok && actor->arena.has_fault) {
         code = ERR_internal; /* what would be promised here cannot be said: an answer, an event, an ask or a letter */
     }
@@ -368,7 +353,7 @@ drop_works(struct actor *actor)
 
 /* On disk: memory takes over, then the world is told. */
 static void
-conclude(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
+conclude(struct actor *actor, struct record *records, size_t count)
 {
     if (actor->class->committed != NULL) {
         actor->class->committed(actor->state);
@@ -378,13 +363,7 @@ conclude(struct actor *actor, struct record *records, size_t count, int64_t now_
     for (size_t i = 0; i < actor->waiters_answered.count; i++) {
         replies_finish_waiter(actor, &answers[i]);
     }
-    if (actor->db != NULL) {
-        source_committed(actor->source, actor->raw_publisher, now_ms);
-        inbox_committed(actor->inbox);
-        due_rows_committed(actor->due_rows);
-        burials_committed(actor->burials);
-        trial_committed(actor->trial);
-    }
+    parts_committed(&actor->parts);
     const struct ask_queued *asks = actor->asks_queued.elements;
     for (size_t i = 0; i < actor->asks_queued.count; i++) {
         asks_send(actor->asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
@@ -407,13 +386,8 @@ drop(struct actor *actor, struct record *records, size_t count)
 {
     if (actor->db != NULL) {
         db_rollback(actor->db);
-        source_dropped(actor->source);
-        inbox_dropped(actor->inbox);
-        due_rows_dropped(actor->due_rows);
-        burials_dropped(actor->burials);
-        answers_dropped(actor->answers);
-        trial_dropped(actor->trial);
     }
+    parts_dropped(&actor->parts);
     if (actor->class->dropped != NULL) {
         actor->class->dropped(actor->state);
     }
@@ -458,13 +432,13 @@ batch_refuse_unanswered(struct actor *actor, struct record *records, size_t coun
 }
 
 bool
-batch_commit_alone(struct actor *actor, struct record *record, err queued, int64_t now_ms)
+batch_commit_alone(struct actor *actor, struct record *record, err queued)
 {
     if (queued != ERR_ok || commit(actor) != ERR_ok) {
         drop(actor, record, 1);
         return false;
     }
-    conclude(actor, record, 0, now_ms);
+    conclude(actor, record, 0);
     if (record->retry != NULL) {
         replies_send(actor, record, 1);
     }
@@ -482,7 +456,7 @@ batch_attempt(struct actor *actor, struct record *records, size_t count, int64_t
 {
     *code = attempt(actor, records, count, now_ms);
     if (*code == ERR_ok) {
-        conclude(actor, records, count, now_ms);
+        conclude(actor, records, count);
         return BATCH_DONE;
     }
     bool happened = false;
@@ -492,7 +466,7 @@ batch_attempt(struct actor *actor, struct record *records, size_t count, int64_t
         *code = recovered == ERR_ok ? ERR_db_lost : recovered;
         if (recovered == ERR_ok && happened && is_unknown) {
             log_warn("commit_found_again", LOG_I64("batch", actor->shard.batch));
-            conclude(actor, records, count, now_ms);
+            conclude(actor, records, count);
             *code = actor_reopen(actor, NULL);
             return BATCH_DONE;
         }

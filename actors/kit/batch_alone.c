@@ -31,7 +31,7 @@ park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     log_often(LOG_LEVEL_ERROR, "event_failed", err_symbol(code), LOG_SLICE("source", record->event->header.source),
               LOG_I64("seq", record->event->header.seq), LOG_TEXT("code", err_symbol(code)), LOG_ID("req", &record->event->header.id));
     err parked = rows_charge(&batch, record, &(struct blame){.status = code, .reason = err_words(code), .attempts = 1});
-    if (!batch_commit_alone(actor, record, parked, now_ms)) {
+    if (!batch_commit_alone(actor, record, parked)) {
         batch_refuse_unanswered(actor, record, 1, ERR_unavailable, "the row cannot be written now; ask again");
     }
 }
@@ -101,7 +101,7 @@ static void
 put_off(struct actor *actor, struct record *record, int64_t now_ms)
 {
     if (record->event != NULL) {
-        inbox_dropped(actor->inbox);
+        inbox_part.dropped(actor->inbox);
     } else if (record->ask != NULL) {
         batch_return_reply(actor, record, ERR_unavailable, now_ms);
     } else if (record->work != NULL) {
@@ -117,7 +117,7 @@ run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
     struct record *record = &actor->records[number];
     bool is_given_up = false;
     actor->is_forced = is_forced;
-    err code = actor->is_trying ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
+    err code = trial_is_entered(actor->trial) ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
     if (is_given_up) {
         return ERR_ok;
     }
@@ -160,7 +160,7 @@ batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
             put_off(actor, record, now_ms);
             continue;
         }
-        size_t together = actor->is_trying && i >= failed_until ? tried_together(actor, i) : 1;
+        size_t together = trial_is_entered(actor->trial) && i >= failed_until ? tried_together(actor, i) : 1;
         if (together > 1 && run_together(actor, i, together, now_ms, &code)) {
             i += together - 1;
             continue;
@@ -178,10 +178,8 @@ void
 batch_run_tried(struct actor *actor, int64_t now_ms)
 {
     trial_enter(actor->trial);
-    actor->is_trying = true;
-    inbox_dropped(actor->inbox);
+    inbox_part.dropped(actor->inbox);
     batch_run_one_by_one(actor, false, now_ms);
-    actor->is_trying = false;
     tried_end(actor);
     trial_leave(actor->trial);
 }

@@ -88,7 +88,7 @@ take_all_again(struct actor *actor)
     for (size_t i = 0; i < actor->record_count; i++) {
         const struct record *record = &actor->records[i];
         if (record->event != NULL && record->folded_into < 0 && !inbox_take_again(actor->inbox, record->event)) {
-            inbox_dropped(actor->inbox);
+            inbox_part.dropped(actor->inbox);
             return false;
         }
     }
@@ -145,7 +145,7 @@ batch_run(struct actor *actor, int64_t now_ms)
     if (actor->is_db_away) {
         give_up(actor, ERR_unavailable, now_ms);
         if (actor->inbox != NULL) {
-            inbox_dropped(actor->inbox);
+            inbox_part.dropped(actor->inbox);
         }
     } else if (tried_is_wanted(actor)) {
         batch_run_tried(actor, now_ms);
@@ -181,8 +181,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
     }
     assert(actor->record_count == 0);
     err code = ERR_ok;
-    bool is_due = source_is_due(actor->source) || inbox_is_due(actor->inbox) || burials_is_due(actor->burials) ||
-                  (actor->outcalls != NULL && outcalls_is_due(actor->outcalls));
+    bool is_due = parts_are_due(&actor->parts) || (actor->outcalls != NULL && outcalls_is_due(actor->outcalls));
     if (is_due || actor->class->tick != NULL) {
         enum batch_end after = attempt_whole(actor, now_ms, &code);
         if (after == BATCH_FAILED && code != ERR_db_stale && code != ERR_db_full) {

@@ -4,8 +4,8 @@
  *           may have seen are run one by one, each named on disk before it is handled (trial.h), and those that have too many deaths
  *           are given up. What the run before cannot have seen goes together.
  *
- * STATE     Of the actor: `trial`, and while a batch is tried `tried_next`, the name that the transaction under way writes down for
- *           the record behind its own, so that a record costs one commit, as it would alone.
+ * STATE     `trial` of the actor. While a batch is tried each transaction writes down the name of the record behind its own, so that
+ *           a record costs one commit, as it would alone.
  *
  * FAILURES  A name that cannot be written is a failure of its record, as if the record itself could not be committed.
  *
@@ -78,13 +78,14 @@ tried_together(const struct actor *actor, size_t first)
 static void
 find_next(struct actor *actor, size_t number)
 {
-    actor->tried_next.size = 0;
-    for (size_t i = number + 1; actor->tried_next.size == 0 && i < actor->record_count; i++) {
+    struct trial_name next = {.size = 0};
+    for (size_t i = number + 1; next.size == 0 && i < actor->record_count; i++) {
         struct trial_name name = name_of(&actor->records[i]);
         if (is_tried(actor, &actor->records[i]) && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
-            actor->tried_next = name;
+            next = name;
         }
     }
+    trial_set_next(actor->trial, &next);
 }
 
 /* A transaction of its own: what the inbox has taken out is not part of it. */
@@ -93,10 +94,10 @@ commit_name(struct actor *actor, err queued)
 {
     err code = queued == ERR_ok ? shard_commit(&actor->shard, 0) : queued;
     if (code == ERR_ok) {
-        trial_committed(actor->trial);
+        trial_part.committed(actor->trial);
     } else {
         db_rollback(actor->db);
-        trial_dropped(actor->trial);
+        trial_part.dropped(actor->trial);
     }
     if (code == ERR_db_lost || code == ERR_db_unknown) {
         bool happened = false;
@@ -180,7 +181,7 @@ tried_put_back(struct actor *actor, struct record *record, err code, int64_t now
         queued = trial_convict(actor->trial, &name);
         bury_due(actor, &batch, due, &charge);
     }
-    if (!batch_commit_alone(actor, record, queued, now_ms)) {
+    if (!batch_commit_alone(actor, record, queued)) {
         actor->due_pause_ms = now_ms + TRIED_PAUSE_MS;
     }
 }
@@ -212,8 +213,8 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
             rows_say_failed(&batch, record, ERR_poison, why, record->due->attempts + TRIAL_DEATHS);
         }
     }
-    actor->tried_next.size = 0;
-    if (!batch_commit_alone(actor, record, code, now_ms)) {
+    trial_set_next(actor->trial, &(struct trial_name){.size = 0});
+    if (!batch_commit_alone(actor, record, code)) {
         actor->due_pause_ms = now_ms + TRIED_PAUSE_MS; /* it comes again, and is given up then */
     }
 }

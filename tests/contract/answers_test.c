@@ -19,13 +19,13 @@ start(struct stage *stage, const struct place *place)
 {
     *stage = (struct stage){.db = place_open(place)};
     stage->answers = answers_create(stage->db);
-    place_expect(stage->db, answers_load(stage->answers), ERR_ok);
+    place_expect(stage->db, answers_part.load(stage->answers), ERR_ok);
 }
 
 static void
 stop(struct stage *stage)
 {
-    answers_destroy(&stage->answers);
+    answers_part.destroy(stage->answers);
     arena_fini(&stage->arena);
     db_close(&stage->db);
 }
@@ -43,13 +43,13 @@ add(struct stage *stage, const struct id *request, err status, const char *frame
 static err
 commit(struct stage *stage)
 {
-    err code = answers_queue(stage->answers);
+    err code = answers_part.queue(stage->answers);
     if (code == ERR_ok) {
         code = db_commit(stage->db);
     }
     if (code != ERR_ok) {
         db_rollback(stage->db);
-        answers_dropped(stage->answers);
+        answers_part.dropped(stage->answers);
     }
     return code;
 }
@@ -114,7 +114,7 @@ ON_BOTH(answers, are_forgotten_when_the_batch_is_dropped)
     struct id id = id_new();
     start(&stage, place);
     add(&stage, &id, ERR_ok, "never");
-    answers_dropped(stage.answers);
+    answers_part.dropped(stage.answers);
     place_expect(stage.db, commit(&stage), ERR_ok);
     cr_expect(find(&stage, &id, 1, found) == 0);
     stop(&stage);

@@ -20,13 +20,13 @@ start(struct stage *stage, const struct place *place)
 {
     *stage = (struct stage){.db = place_open(place)};
     stage->rows = due_rows_create(stage->db);
-    place_expect(stage->db, due_rows_load(stage->rows), ERR_ok);
+    place_expect(stage->db, due_rows_part.load(stage->rows), ERR_ok);
 }
 
 static void
 stop(struct stage *stage)
 {
-    due_rows_destroy(&stage->rows);
+    due_rows_part.destroy(stage->rows);
     arena_fini(&stage->arena);
     db_close(&stage->db);
 }
@@ -41,18 +41,18 @@ set(struct stage *stage, const char *key, int64_t due_ms)
 static void
 commit(struct stage *stage)
 {
-    place_expect(stage->db, due_rows_queue(stage->rows), ERR_ok);
+    place_expect(stage->db, due_rows_part.queue(stage->rows), ERR_ok);
     place_expect(stage->db, db_commit(stage->db), ERR_ok);
-    due_rows_committed(stage->rows);
+    due_rows_part.committed(stage->rows);
     arena_reset(&stage->arena);
 }
 
 static void
 drop(struct stage *stage)
 {
-    place_expect(stage->db, due_rows_queue(stage->rows), ERR_ok);
+    place_expect(stage->db, due_rows_part.queue(stage->rows), ERR_ok);
     db_rollback(stage->db);
-    due_rows_dropped(stage->rows);
+    due_rows_part.dropped(stage->rows);
     arena_reset(&stage->arena);
 }
 

@@ -28,7 +28,7 @@ open_inbox(struct stage *stage)
 {
     stage->db = place_open(stage->place);
     stage->inbox = inbox_create(stage->db, "stock", "stock/0", &stage->place->settings);
-    place_expect(stage->db, inbox_load(stage->inbox), ERR_ok);
+    place_expect(stage->db, inbox_part.load(stage->inbox), ERR_ok);
     db_rollback(stage->db);
 }
 
@@ -43,7 +43,7 @@ start(struct stage *stage, const struct place *place)
 static void
 stop(struct stage *stage)
 {
-    inbox_destroy(&stage->inbox);
+    inbox_part.destroy(stage->inbox);
     arena_fini(&stage->arena);
     db_close(&stage->db);
 }
@@ -122,17 +122,17 @@ see_head(struct stage *stage, int64_t seq)
 static void
 commit(struct stage *stage)
 {
-    place_expect(stage->db, inbox_queue(stage->inbox), ERR_ok);
+    place_expect(stage->db, inbox_part.queue(stage->inbox), ERR_ok);
     place_expect(stage->db, db_commit(stage->db), ERR_ok);
-    inbox_committed(stage->inbox);
+    inbox_part.committed(stage->inbox);
 }
 
 static void
 drop(struct stage *stage)
 {
-    place_expect(stage->db, inbox_queue(stage->inbox), ERR_ok);
+    place_expect(stage->db, inbox_part.queue(stage->inbox), ERR_ok);
     db_rollback(stage->db);
-    inbox_dropped(stage->inbox);
+    inbox_part.dropped(stage->inbox);
 }
 
 /* Takes an event that must be the next, and commits what becomes of it: parked, or waiting, or applied. */
@@ -1169,7 +1169,7 @@ ON_BOTH(inbox, stands_at_a_source_that_has_made_fewer_commits_than_before)
     apply(&stage, 1, "a");
     see_whole_head(&stage, 1, 2, 100);
     pass_ms(&stage, 20000);
-    cr_assert(inbox_is_due(stage.inbox));
+    cr_assert(inbox_part.is_due(stage.inbox));
     commit(&stage);
     cr_expect(place_number(stage.db, "SELECT batch FROM $cursor") == 100);
     restart(&stage);
@@ -1230,7 +1230,7 @@ ON_BOTH(inbox, goes_back_to_where_the_source_ends_when_somebody_decides)
     cr_assert(wants_fetch(&stage, &fetch));
     page_comes(&stage, 2, 0);
     cr_assert(inbox_has_incident(stage.inbox));
-    cr_assert(inbox_is_due(stage.inbox));
+    cr_assert(inbox_part.is_due(stage.inbox));
     commit(&stage);
     cr_expect(resolve(&stage, false, &words) == ERR_unavailable, "the source was not heard yet");
     see_whole_head(&stage, 2, 1, 7);

@@ -26,15 +26,16 @@ static err
 commit(struct stage *stage)
 {
     int64_t events = source_emitted(stage->source);
-    err code = source_queue(stage->source);
+    err code = source_part.queue(stage->source);
     if (code == ERR_ok && db_is_writing(stage->db)) {
         code = shard_commit(&stage->shard, events);
     }
     if (code == ERR_ok) {
-        source_committed(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
+        stage->shard.now_ms = stage->now_ms;
+        source_part.committed(stage->source);
     } else {
         db_rollback(stage->db);
-        source_dropped(stage->source);
+        source_part.dropped(stage->source);
     }
     arena_reset(&stage->arena);
     return code;
@@ -43,7 +44,7 @@ commit(struct stage *stage)
 static void
 load(struct stage *stage)
 {
-    place_expect(stage->db, source_load(stage->source), ERR_ok);
+    place_expect(stage->db, source_part.load(stage->source), ERR_ok);
     if (db_is_writing(stage->db)) {
         place_expect(stage->db, shard_commit(&stage->shard, 0), ERR_ok);
     }
@@ -63,13 +64,14 @@ start(struct stage *stage, const struct place *place, const char *name)
     stage->source = source_create(full, name, &place->settings, &stage->shard);
     stage->publisher = zsock_new(ZMQ_PUB);
     cr_assert(zsock_bind(stage->publisher, "inproc://source-test") == 0);
+    source_publish_on(stage->source, zsock_resolve(stage->publisher));
     load(stage);
 }
 
 static void
 stop(struct stage *stage)
 {
-    source_destroy(&stage->source);
+    source_part.destroy(stage->source);
     zsock_destroy(&stage->publisher);
     arena_fini(&stage->arena);
     db_close(&stage->db);
@@ -231,7 +233,7 @@ ON_BOTH(source, chains_its_events_over_batches_that_failed_and_lives)
     start(&stage, place, "factory");
     emit_many(&stage, 2);
     emit(&stage, 3);
-    source_dropped(stage.source);
+    source_part.dropped(stage.source);
     emit_many(&stage, 1);
     cr_assert(shard_take(&stage.shard, stage.db, 0, 1, &why) == ERR_ok, "%s", why.text);
     load(&stage);
@@ -272,9 +274,9 @@ ON_BOTH(source, leaves_nothing_of_a_batch_that_is_dropped)
     start(&stage, place, "factory");
     emit_many(&stage, 2);
     emit(&stage, 3);
-    place_expect(stage.db, source_queue(stage.source), ERR_ok);
+    place_expect(stage.db, source_part.queue(stage.source), ERR_ok);
     db_rollback(stage.db);
-    source_dropped(stage.source);
+    source_part.dropped(stage.source);
     cr_expect(source_emitted(stage.source) == 0);
     cr_expect(source_next_seq(stage.source) == 3);
     cr_expect(rows(&stage) == 2);
@@ -484,14 +486,14 @@ ON_BOTH(source, forgets_a_subscription_that_was_rolled_back)
     emit_many(&stage, 1);
     subscribe(&stage, "billing", false, 1);
     db_rollback(stage.db);
-    source_dropped(stage.source);
+    source_part.dropped(stage.source);
     struct wire_fetched page;
     cr_expect(try_fetch(&stage, "billing", 1, 0, &page) == ERR_unknown_subscriber);
     subscribe(&stage, "billing", false, 1);
     place_expect(stage.db, commit(&stage), ERR_ok);
     place_expect(stage.db, unsubscribe(&stage, "billing"), ERR_ok);
     db_rollback(stage.db);
-    source_dropped(stage.source);
+    source_part.dropped(stage.source);
     cr_expect(try_fetch(&stage, "billing", 1, 0, &page) == ERR_ok, "it did not leave");
     stop(&stage);
 }
@@ -512,7 +514,7 @@ ON_BOTH(source, lets_a_subscriber_go)
     cr_expect(try_fetch(&stage, "billing", 0, 0, &page) == ERR_unknown_subscriber);
     cr_expect(unsubscribe(&stage, "billing") == ERR_unknown_subscriber);
     clock_fake_advance_ms(1100);
-    cr_expect(source_is_due(stage.source), "what only it had not confirmed can go");
+    cr_expect(source_part.is_due(stage.source), "what only it had not confirmed can go");
     pass_a_second(&stage);
     cr_expect(rows(&stage) == 0);
     stop(&stage);
@@ -585,9 +587,9 @@ ON_BOTH(source, remembers_positions)
     cr_expect(fetch(&stage, "stock/0", 280, 0) == 0);
     cr_expect(place_number(stage.db, "SELECT position FROM $position WHERE subscriber = 'stock/0'") == 0);
     clock_fake_advance_ms(1100);
-    cr_expect(source_is_due(stage.source));
+    cr_expect(source_part.is_due(stage.source));
     pass_a_second(&stage);
-    cr_expect(!source_is_due(stage.source));
+    cr_expect(!source_part.is_due(stage.source));
     cr_expect(place_number(stage.db, "SELECT position FROM $position WHERE subscriber = 'stock/0'") == 280);
     load(&stage);
     cr_expect(fetch(&stage, "stock/0", 280, 1000) == 20);
@@ -715,7 +717,8 @@ static struct standing
 standing_of(struct stage *stage, zsock_t *sub, const char *name)
 {
     struct standing found = {.position = -1};
-    source_publish_head(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
+    stage->shard.now_ms = stage->now_ms;
+    source_publish_head(stage->source);
     zmsg_t *message = zmsg_recv(sub);
     cr_assert(message != NULL, "no HEAD within its time");
     cr_assert(zmsg_size(message) == 3);
@@ -763,7 +766,8 @@ await_head(struct stage *stage, zsock_t *sub)
     zmq_pollitem_t item = {.socket = zsock_resolve(sub), .events = ZMQ_POLLIN};
     int tries = 0;
     do {
-        source_publish_head(stage->source, zsock_resolve(stage->publisher), stage->now_ms);
+        stage->shard.now_ms = stage->now_ms;
+        source_publish_head(stage->source);
     } while (zmq_poll(&item, 1, 5) == 0 && tries++ < 1000);
     cr_assert(tries < 1000);
     zsock_set_rcvtimeo(sub, 50);

@@ -448,10 +448,10 @@ load_trial(struct db *db)
 {
     static const size_t most[TRIAL_KINDS] = {[TRIAL_EVENT] = 100, [TRIAL_REQUEST] = 100, [TRIAL_DUE] = 50};
     struct trial *trial = trial_create(db, "stock/0", most);
-    place_expect(db, trial_load(trial), ERR_ok);
+    place_expect(db, trial_part.load(trial), ERR_ok);
     place_expect(db, trial_start(trial), ERR_ok);
     place_expect(db, db_commit(db), ERR_ok);
-    trial_committed(trial);
+    trial_part.committed(trial);
     return trial;
 }
 
@@ -460,7 +460,7 @@ commit_trial(struct db *db, struct trial *trial, err queued)
 {
     place_expect(db, queued, ERR_ok);
     place_expect(db, db_commit(db), ERR_ok);
-    trial_committed(trial);
+    trial_part.committed(trial);
 }
 
 ON_BOTH(trial, begins_slowly_only_after_an_unclean_stop)
@@ -469,17 +469,17 @@ ON_BOTH(trial, begins_slowly_only_after_an_unclean_stop)
     struct trial *trial = load_trial(db);
     cr_expect(!trial_is_on(trial), "a new database");
     commit_trial(db, trial, trial_stop(trial));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(!trial_is_on(trial), "it was stopped");
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(trial_is_on(trial), "it was not stopped");
     commit_trial(db, trial, trial_stop(trial));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(!trial_is_on(trial));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     db_close(&db);
 }
 
@@ -496,8 +496,8 @@ ON_BOTH(trial, blames_only_the_message_that_was_being_handled)
         cr_expect(trial_is_begun(trial, &second) && !trial_is_begun(trial, &first));
         place_expect(db, trial_queue(trial, &third), ERR_ok);
         db_rollback(db);
-        trial_dropped(trial);
-        trial_destroy(&trial);
+        trial_part.dropped(trial);
+        trial_part.destroy(trial);
         trial = load_trial(db);
         cr_expect(trial_deaths(trial, &second) == deaths);
         cr_expect(trial_deaths(trial, &first) == 0 && trial_deaths(trial, &third) == 0);
@@ -513,7 +513,7 @@ ON_BOTH(trial, blames_only_the_message_that_was_being_handled)
     commit_trial(db, trial, trial_queue(trial, NULL));
     cr_expect(!trial_has_suspects(trial), "it has survived");
     cr_expect(place_number(db, "SELECT COUNT(*) FROM $trial") == 1);
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     db_close(&db);
 }
 
@@ -539,13 +539,13 @@ ON_BOTH(trial, tries_so_many_messages_alone_and_no_more)
 {
     struct db *db = place_open(place);
     struct trial *trial = load_trial(db);
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_REQUEST) == 100);
     cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_EVENT) == 100);
     cr_expect(try_as_many_as_are_wanted(db, trial, TRIAL_DUE) == 50);
     cr_expect(!trial_is_on(trial));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     db_close(&db);
 }
 
@@ -556,13 +556,13 @@ ON_BOTH(trial, tries_new_requests_after_the_second_end_in_a_row)
     struct id id = id_new();
     struct trial_name name = trial_name_of_request(&id);
     struct trial *trial = load_trial(db);
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(!trial_wants(trial, &name, true));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     trial = load_trial(db);
     cr_expect(trial_wants(trial, &name, true));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     db_close(&db);
 }
 
@@ -580,7 +580,7 @@ ON_BOTH(trial, remembers_a_bounded_number)
     cr_expect(place_number(db, "SELECT COUNT(*) FROM $trial") == LIMIT + 1);
     struct trial_name latest = trial_name_of_event(slice_of("factory/0"), MANY);
     cr_expect(trial_is_suspect(trial, &latest));
-    trial_destroy(&trial);
+    trial_part.destroy(trial);
     db_close(&db);
 }
 

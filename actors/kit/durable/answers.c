@@ -30,16 +30,16 @@ answers_create(struct db *db)
     return answers;
 }
 
-void
-answers_destroy(struct answers **answers)
+static void
+destroy(void *self)
 {
-    free(*answers);
-    *answers = NULL;
+    free(self);
 }
 
-err
-answers_load(struct answers *answers)
+static err
+load(void *self)
 {
+    struct answers *answers = self;
     struct db_statement *read = db_statement(answers->db, "SELECT MAX(n) FROM $answer");
     err code = db_query(read);
     if (code != ERR_ok) {
@@ -94,9 +94,10 @@ answers_add(struct answers *answers, const struct answer *answer, int64_t now_ms
     answers->added++;
 }
 
-err
-answers_queue(struct answers *answers)
+static err
+queue(void *self)
 {
+    struct answers *answers = self;
     if (answers->added == 0) {
         return ERR_ok;
     }
@@ -104,9 +105,12 @@ answers_queue(struct answers *answers)
     return db_rows_queue(rows_of(answers));
 }
 
-void
-answers_dropped(struct answers *answers)
+static void
+dropped(void *self)
 {
+    struct answers *answers = self;
     answers->added = 0;
     db_rows_clear(rows_of(answers));
 }
+
+const struct part answers_part = {.load = load, .queue = queue, .dropped = dropped, .destroy = destroy};

@@ -6,6 +6,7 @@
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
 #include "fingerprint.h"
+#include "part.h"
 
 struct answers;
 
@@ -18,10 +19,7 @@ struct answer {
 
 struct answers *
 answers_create(struct db *db);
-void
-answers_destroy(struct answers **answers);
-MUST_CHECK err
-answers_load(struct answers *answers);
+extern const struct part answers_part;
 
 /* Reads the answers of those ids that have one, in no order; up to `count` of them. */
 MUST_CHECK err
@@ -31,9 +29,5 @@ answers_find(struct answers *answers, struct arena *arena, const struct id *requ
 /* Inside a batch: collects a row; the unique request makes a second first attempt fail the transaction. */
 void
 answers_add(struct answers *answers, const struct answer *answer, int64_t now_ms);
-MUST_CHECK err
-answers_queue(struct answers *answers);
-void
-answers_dropped(struct answers *answers);
 
 #endif

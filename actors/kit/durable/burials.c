@@ -35,6 +35,7 @@ struct queued {
 
 struct burials {
     struct db *db;
+    struct arena *arena;   /* of the batch under way */
     int64_t last_n;        /* given out, this batch included */
     int64_t last_on_disk;  /* as of the last commit */
     int64_t sent_to;       /* of the message under way; 0: its outcome does not matter any more */
@@ -66,20 +67,19 @@ burials_create(struct db *db, const char *actor)
     return burials;
 }
 
-void
-burials_destroy(struct burials **burials)
+static void
+destroy(void *self)
 {
-    if (*burials != NULL) {
-        free((*burials)->letters);
-        free(*burials);
-        *burials = NULL;
-    }
+    struct burials *burials = self;
+    free(burials->letters);
+    free(burials);
 }
 
 /* Numbers never fall, also when all rows are gone: the outcome of an old message must not count for a new row. */
-err
-burials_load(struct burials *burials)
+static err
+load(void *self)
 {
+    struct burials *burials = self;
     struct db_statement *read = db_statement(burials->db, "SELECT COUNT(*), MIN(n), MAX(n) FROM $burial");
     err code = db_query(read);
     if (code != ERR_ok || !db_next(read)) {
@@ -141,6 +141,7 @@ void
 burials_add(struct burials *burials, struct arena *arena, const struct wire_burial *burial)
 {
     struct queued *letter = letter_of(burials, &burial->letter);
+    burials->arena = arena;
     letter->frame = encode(arena, burial);
     letter->is_settled = letter->is_note = false;
 }
@@ -149,6 +150,7 @@ void
 burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note)
 {
     struct queued *letter = letter_of(burials, id);
+    burials->arena = arena;
     letter->is_settled = true;
     if (letter->frame.size == 0 && note != NULL) {
         letter->frame = encode(arena, note);
@@ -156,9 +158,10 @@ burials_settle(struct burials *burials, struct arena *arena, const struct id *id
     }
 }
 
-bool
-burials_is_due(const struct burials *burials)
+static bool
+is_due(void *self)
 {
+    const struct burials *burials = self;
     return burials->confirmed_to > burials->gone_to;
 }
 
@@ -237,12 +240,13 @@ queue_letters(struct burials *burials, struct arena *arena)
     return db_rows_queue(rows);
 }
 
-err
-burials_queue(struct burials *burials, struct arena *arena)
+static err
+queue(void *self)
 {
+    struct burials *burials = self;
     burials->going_to = burials->gone_to;
     burials->rows_of_batch = 0;
-    if (burials_is_due(burials)) {
+    if (is_due(burials)) {
         int64_t gone = 0;
         struct db_statement *forget = db_statement(burials->db, "DELETE FROM $burial WHERE n <= ?");
         db_bind_i64(forget, burials->confirmed_to);
@@ -257,12 +261,13 @@ burials_queue(struct burials *burials, struct arena *arena)
         return ERR_ok;
     }
     err code = burials->last_on_disk > burials->confirmed_to ? find_rows(burials) : ERR_ok;
-    return code == ERR_ok ? queue_letters(burials, arena) : code;
+    return code == ERR_ok ? queue_letters(burials, burials->arena) : code;
 }
 
-void
-burials_committed(struct burials *burials)
+static void
+committed(void *self)
 {
+    struct burials *burials = self;
     burials->gone_to = burials->going_to;
     burials->rows += burials->rows_of_batch;
     burials->rows_of_batch = 0;
@@ -271,14 +276,18 @@ burials_committed(struct burials *burials)
     metric_set(burials->waiting, burials->rows);
 }
 
-void
-burials_dropped(struct burials *burials)
+static void
+dropped(void *self)
 {
+    struct burials *burials = self;
     burials->going_to = burials->gone_to;
     burials->rows_of_batch = 0;
     burials->last_n = burials->last_on_disk;
     burials->count = 0;
 }
+
+const struct part burials_part = {
+    .load = load, .is_due = is_due, .queue = queue, .committed = committed, .dropped = dropped, .destroy = destroy};
 
 /* --- sending --- */
 

@@ -2,7 +2,7 @@
 /*
  * Letters on their way to the dlq: written in the transaction that gave something up, sent until the dlq has confirmed them.
  *
- *     burials_add() ... burials_queue() in the batch -> committed -> burials_next() -> dlq.bury -> burials_outcome() -> the rows go
+ *     burials_add() ... in the batch -> committed -> burials_next() -> dlq.bury -> burials_outcome() -> the rows go
  *     with the next commit
  *
  * One dlq.bury is under way at a time. An away or full dlq costs rows of this table and nothing else.
@@ -12,6 +12,7 @@
 
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
+#include "part.h"
 #include "err.h"
 #include "wire.h"
 
@@ -20,10 +21,7 @@ struct burials;
 /* `actor` is a label of metrics, "stock/0". */
 struct burials *
 burials_create(struct db *db, const char *actor);
-void
-burials_destroy(struct burials **burials);
-MUST_CHECK err
-burials_load(struct burials *burials);
+extern const struct part burials_part;
 
 /* --- inside the batch --- */
 
@@ -35,17 +33,6 @@ burials_add(struct burials *burials, struct arena *arena, const struct wire_buri
  * when there is none. */
 void
 burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note);
-
-/* Whether confirmed rows wait to go, for which a commit of its own is due. */
-bool
-burials_is_due(const struct burials *burials);
-
-MUST_CHECK err
-burials_queue(struct burials *burials, struct arena *arena);
-void
-burials_committed(struct burials *burials);
-void
-burials_dropped(struct burials *burials);
 
 /* --- sending --- */
 

@@ -49,19 +49,18 @@ due_rows_create(struct db *db)
     return rows;
 }
 
-void
-due_rows_destroy(struct due_rows **rows)
+static void
+destroy(void *self)
 {
-    if (*rows != NULL) {
-        free((*rows)->changes);
-        free(*rows);
-        *rows = NULL;
-    }
+    struct due_rows *rows = self;
+    free(rows->changes);
+    free(rows);
 }
 
-err
-due_rows_load(struct due_rows *rows)
+static err
+load(void *self)
 {
+    struct due_rows *rows = self;
     struct db_statement *read = db_statement(rows->db, "SELECT MIN(due) FROM $due");
     err code = db_query(read);
     if (code != ERR_ok) {
@@ -128,7 +127,7 @@ due_rows_read(struct due_rows *rows, struct arena *arena, int64_t now_ms, struct
     db_bind_i64(read, (int64_t)max);
     err code = read_rows(read, arena, out, max, count);
     if (code == ERR_ok && *count == 0) {
-        code = due_rows_load(rows);
+        code = load(rows);
     }
     return code;
 }
@@ -247,9 +246,10 @@ queue_forget(struct due_rows *rows, const struct change *change)
     return db_queue(forget, DB_ANY_ROWS);
 }
 
-err
-due_rows_queue(struct due_rows *rows)
+static err
+queue(void *self)
 {
+    struct due_rows *rows = self;
     rows->turns_of_batch = 0;
     if (rows->count == 0) {
         return ERR_ok;
@@ -274,9 +274,10 @@ due_rows_queue(struct due_rows *rows)
     return db_rows_queue(set);
 }
 
-void
-due_rows_committed(struct due_rows *rows)
+static void
+committed(void *self)
 {
+    struct due_rows *rows = self;
     if (rows->next_of_batch_ms < rows->next_ms) {
         rows->next_ms = rows->next_of_batch_ms;
     }
@@ -291,10 +292,13 @@ due_rows_committed(struct due_rows *rows)
     rows->is_next_unknown = false;
 }
 
-void
-due_rows_dropped(struct due_rows *rows)
+static void
+dropped(void *self)
 {
+    struct due_rows *rows = self;
     rows->count = 0;
     rows->next_of_batch_ms = INT64_MAX;
     rows->is_next_unknown = false;
 }
+
+const struct part due_rows_part = {.load = load, .queue = queue, .committed = committed, .dropped = dropped, .destroy = destroy};

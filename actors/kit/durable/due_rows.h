@@ -6,6 +6,7 @@
 #include "kit/actor.h"
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
+#include "part.h"
 
 /* Those that have come, as they are read; slices lie in the arena. */
 struct due_row {
@@ -20,12 +21,7 @@ struct due_rows;
 
 struct due_rows *
 due_rows_create(struct db *db);
-void
-due_rows_destroy(struct due_rows **rows);
-
-/* Finds out when the next one is due. */
-MUST_CHECK err
-due_rows_load(struct due_rows *rows);
+extern const struct part due_rows_part;
 
 /* UTC milliseconds of the next one; far away when there is none. */
 int64_t
@@ -73,11 +69,5 @@ void
 due_rows_set(struct due_rows *rows, struct arena *arena, const struct due *due);
 void
 due_rows_cancel(struct due_rows *rows, struct arena *arena, const char *owner, struct slice key);
-MUST_CHECK err
-due_rows_queue(struct due_rows *rows);
-void
-due_rows_committed(struct due_rows *rows);
-void
-due_rows_dropped(struct due_rows *rows);
 
 #endif

@@ -62,6 +62,8 @@ struct trial {
     int64_t until_us;         /* steady: not over before this */
     struct metric *deaths;
     struct trial_name handled; /* whose turn has come; size 0: nobody's */
+    bool is_entered;           /* the batch under way has records that are run alone, each named on disk before */
+    struct trial_name next;    /* that its transaction writes down */
 };
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
@@ -247,14 +249,11 @@ trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS])
     return trial;
 }
 
-void
-trial_destroy(struct trial **trial)
+static void
+destroy(void *self)
 {
-    if (*trial != NULL) {
-        trial_leave(*trial);
-        free(*trial);
-        *trial = NULL;
-    }
+    trial_leave(self);
+    free(self);
 }
 
 /* Reads all; `run` is the row "running". */
@@ -315,9 +314,10 @@ turn_on(struct trial *trial, int64_t runs)
              LOG_TEXT("now", "the first messages are handled one by one"));
 }
 
-err
-trial_load(struct trial *trial)
+static err
+load(void *self)
 {
+    struct trial *trial = self;
     struct suspect run;
     err code = read_rows(trial, &run);
     copy(&trial->committed, &trial->working);
@@ -453,6 +453,20 @@ trial_queue(struct trial *trial, const struct trial_name *next)
     return next != NULL && next->size > 0 ? trial_begin(trial, next) : acquit(trial);
 }
 
+/* Whoever is not tried has no name to be written. */
+static err
+queue(void *self)
+{
+    struct trial *trial = self;
+    return trial->is_entered ? trial_queue(trial, &trial->next) : ERR_ok;
+}
+
+void
+trial_set_next(struct trial *trial, const struct trial_name *next)
+{
+    trial->next = *next;
+}
+
 err
 trial_convict(struct trial *trial, const struct trial_name *name)
 {
@@ -477,23 +491,27 @@ trial_stop(struct trial *trial)
     return code == ERR_ok ? queue_row(trial, slice_of(RUNNING), &run) : code;
 }
 
-void
-trial_committed(struct trial *trial)
+static void
+committed(void *self)
 {
+    struct trial *trial = self;
     if (trial->is_changed) {
         copy(&trial->committed, &trial->working);
         trial->is_changed = false;
     }
 }
 
-void
-trial_dropped(struct trial *trial)
+static void
+dropped(void *self)
 {
+    struct trial *trial = self;
     if (trial->is_changed) {
         copy(&trial->working, &trial->committed);
         trial->is_changed = false;
     }
 }
+
+const struct part trial_part = {.load = load, .queue = queue, .committed = committed, .dropped = dropped, .destroy = destroy};
 
 /* --- one at a time --- */
 
@@ -503,14 +521,22 @@ trial_enter(struct trial *trial)
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ENTER_MAX_MS / 1000;
+    trial->is_entered = true;
     trial->is_inside = trial->is_inside || pthread_mutex_clocklock(&one_at_a_time, CLOCK_MONOTONIC, &until) == 0;
 }
 
 void
 trial_leave(struct trial *trial)
 {
+    trial->is_entered = false;
     if (trial->is_inside) {
         pthread_mutex_unlock(&one_at_a_time);
         trial->is_inside = false;
     }
+}
+
+bool
+trial_is_entered(const struct trial *trial)
+{
+    return trial != NULL && trial->is_entered;
 }

@@ -4,7 +4,7 @@
  * the run before may have seen are handled one by one, each named on disk before it is handled. A name that is found there at the next
  * start is that of the message that killed the actor, and of no other.
  *
- *     trial_load() after the shard was taken -> trial_start() -> trial_begin(name) committed -> the message, and
+ *     loaded after the shard was taken -> trial_start() -> trial_begin(name) committed -> the message, and
  *     trial_queue(next name) in its transaction -> ... -> trial_clear() when the last was handled -> trial_stop() by a clean stop
  *
  * Nothing is written in a run that follows a clean stop, but the row that says that it runs.
@@ -18,6 +18,7 @@
 #include "kit/db/db.h"
 #include "err.h"
 #include "id.h"
+#include "part.h"
 #include "wire.h"
 
 /* From so many deaths on a message is not handled any more by itself. */
@@ -46,16 +47,10 @@ struct trial;
 /* `actor` is a label of metrics, "stock/0". `most`: so many of each kind are tried alone at the most, as many as a batch takes. */
 struct trial *
 trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS]);
-void
-trial_destroy(struct trial **trial);
-
-/* After the shard was taken, or taken again. */
-MUST_CHECK err
-trial_load(struct trial *trial);
+extern const struct part trial_part;
 
 /* Once, when nothing can refuse the start any more and before the first message: finds out how the run before ended, counts the
- * death of the message that was being handled then, and queues the row that says that this one runs. trial_committed()
- * follows. */
+ * death of the message that was being handled then, and queues the row that says that this one runs. The caller commits. */
 MUST_CHECK err
 trial_start(struct trial *trial);
 
@@ -93,7 +88,7 @@ trial_is_convict(const struct trial *trial, const struct trial_name *name);
 void
 trial_turn(struct trial *trial, bool is_caught_up);
 
-/* --- what is written. Each is part of a transaction; trial_committed() or trial_dropped() follows --- */
+/* --- what is written. Each is part of a transaction; whoever ends it says so to the part --- */
 
 /* Whether the name on disk is this one. */
 bool
@@ -115,6 +110,10 @@ trial_begin(struct trial *trial, const struct trial_name *name);
 MUST_CHECK err
 trial_queue(struct trial *trial, const struct trial_name *next);
 
+/* The same for the transactions between trial_enter() and trial_leave(), which the loop commits: `next` of size 0 for none. */
+void
+trial_set_next(struct trial *trial, const struct trial_name *next);
+
 /* It is given up: it is tried once at a time from here on, when somebody asks for it. */
 MUST_CHECK err
 trial_convict(struct trial *trial, const struct trial_name *name);
@@ -123,11 +122,6 @@ trial_convict(struct trial *trial, const struct trial_name *name);
 MUST_CHECK err
 trial_stop(struct trial *trial);
 
-void
-trial_committed(struct trial *trial);
-void
-trial_dropped(struct trial *trial);
-
 /* --- one at a time in the process: the end of the process must not be blamed on a message of an actor beside the one that ended it
  * --- */
 
@@ -135,5 +129,9 @@ void
 trial_enter(struct trial *trial);
 void
 trial_leave(struct trial *trial);
+
+/* NULL: no. */
+bool
+trial_is_entered(const struct trial *trial);
 
 #endif

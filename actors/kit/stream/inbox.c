@@ -173,19 +173,17 @@ inbox_create(struct db *db, const char *actor, const char *subscriber, const str
     return inbox;
 }
 
-void
-inbox_destroy(struct inbox **inbox)
+static void
+destroy(void *self)
 {
-    if (*inbox != NULL) {
-        parked_destroy(&(*inbox)->parked);
-        incidents_destroy(&(*inbox)->standing);
-        for (size_t i = 0; i < (*inbox)->count; i++) {
-            metric_add((*inbox)->held, hold_is_on(&(*inbox)->streams[i].hold) ? -1 : 0);
-            hold_fini(&(*inbox)->streams[i].hold);
-        }
-        free(*inbox);
-        *inbox = NULL;
+    struct inbox *inbox = self;
+    parked_destroy(&inbox->parked);
+    incidents_destroy(&inbox->standing);
+    for (size_t i = 0; i < inbox->count; i++) {
+        metric_add(inbox->held, hold_is_on(&inbox->streams[i].hold) ? -1 : 0);
+        hold_fini(&inbox->streams[i].hold);
     }
+    free(inbox);
 }
 
 static struct inbox_stream *
@@ -284,9 +282,10 @@ load_holds(struct inbox *inbox)
     return code;
 }
 
-err
-inbox_load(struct inbox *inbox)
+static err
+load(void *self)
 {
+    struct inbox *inbox = self;
     for (size_t i = 0; i < inbox->count; i++) {
         stream_init(&inbox->streams[i].stream, NULL, 0);
         inbox->streams[i].committed = 0;
@@ -1100,9 +1099,10 @@ is_seen_due(const struct inbox_stream *stream)
            clock_steady_us() - stream->seen.stored_us >= SEEN_PAUSE_MS * INT64_C(1000);
 }
 
-bool
-inbox_is_due(struct inbox *inbox)
+static bool
+is_due(void *self)
 {
+    struct inbox *inbox = self;
     for (size_t i = 0; i < inbox->count; i++) {
         end_what_agrees(inbox, &inbox->streams[i]);
     }
@@ -1131,9 +1131,10 @@ add_cursor(struct db_rows *rows, const struct inbox_stream *stream, const struct
     db_rows_i64(rows, has_way ? 0 : stream->seen.batch);
 }
 
-err
-inbox_queue(struct inbox *inbox)
+static err
+queue(void *self)
 {
+    struct inbox *inbox = self;
     struct db_rows *rows =
         db_rows(inbox->db, "REPLACE INTO $cursor (source, incarnation, position, delivered, discarded, chain, batch)", 7);
     for (size_t i = 0; i < inbox->count; i++) {
@@ -1159,9 +1160,10 @@ seen_stored(struct seen *seen)
     }
 }
 
-void
-inbox_committed(struct inbox *inbox)
+static void
+committed(void *self)
 {
+    struct inbox *inbox = self;
     for (size_t i = 0; i < inbox->count; i++) {
         inbox->streams[i].committed = inbox->streams[i].stream.position;
         inbox->streams[i].chain_committed = inbox->streams[i].chain;
@@ -1178,9 +1180,10 @@ inbox_committed(struct inbox *inbox)
     take_way(inbox);
 }
 
-void
-inbox_dropped(struct inbox *inbox)
+static void
+dropped(void *self)
 {
+    struct inbox *inbox = self;
     parked_dropped(inbox->parked);
     incidents_dropped(inbox->standing);
     inbox->way = (struct way){0};
@@ -1197,3 +1200,6 @@ inbox_dropped(struct inbox *inbox)
         stream->chain = stream->chain_committed;
     }
 }
+
+const struct part inbox_part = {
+    .load = load, .is_due = is_due, .queue = queue, .committed = committed, .dropped = dropped, .destroy = destroy};

@@ -10,6 +10,7 @@
 
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
+#include "kit/durable/part.h"
 #include "kit/settings/settings.h"
 #include "wire.h"
 
@@ -57,10 +58,10 @@ enum inbox_verdict { INBOX_NOTHING, INBOX_APPLY };
 /* `subscriber` is this actor's name as a subscriber, "factory/0". */
 struct inbox *
 inbox_create(struct db *db, const char *actor, const char *subscriber, const struct settings *settings);
-void
-inbox_destroy(struct inbox **inbox);
-MUST_CHECK err
-inbox_load(struct inbox *inbox);
+
+/* It wants a commit of its own for a source that was met for the first time and is not noted yet: without that, a source whose
+ * database is lost before its first event would be taken for the same one. */
+extern const struct part inbox_part;
 
 size_t
 inbox_stream_count(const struct inbox *inbox);
@@ -211,20 +212,5 @@ MUST_CHECK err
 inbox_discard_parked(struct inbox *inbox, const struct inbox_event *event, bool is_final);
 MUST_CHECK err
 inbox_restore_parked(struct inbox *inbox, const struct inbox_event *event);
-
-/* --- the end of the batch --- */
-
-/* Whether a source was met for the first time and is not noted yet: without that, a source whose database is lost before its first
- * event would be taken for the same one. */
-bool
-inbox_is_due(struct inbox *inbox);
-
-/* Queues the cursors that moved or are new, and the parked rows that went. */
-MUST_CHECK err
-inbox_queue(struct inbox *inbox);
-void
-inbox_committed(struct inbox *inbox);
-void
-inbox_dropped(struct inbox *inbox);
 
 #endif

@@ -56,6 +56,7 @@ struct source {
     const char *actor;
     const struct settings *settings;
     struct shard *shard;
+    void *publisher; /* NULL: nobody can hear it yet */
 
     struct subscriber *subscribers;
     size_t subscriber_count;
@@ -125,18 +126,22 @@ source_create(const char *name, const char *actor, const struct settings *settin
     return source;
 }
 
-void
-source_destroy(struct source **source)
+static void
+destroy(void *self)
 {
-    if (*source != NULL) {
-        free((*source)->subscribers);
-        free((*source)->emitted);
-        wire_buffer_fini(&(*source)->head_header);
-        wire_buffer_fini(&(*source)->head_body);
-        wire_buffer_fini(&(*source)->head_positions);
-        free(*source);
-        *source = NULL;
-    }
+    struct source *source = self;
+    free(source->subscribers);
+    free(source->emitted);
+    wire_buffer_fini(&source->head_header);
+    wire_buffer_fini(&source->head_body);
+    wire_buffer_fini(&source->head_positions);
+    free(source);
+}
+
+void
+source_publish_on(struct source *source, void *publisher)
+{
+    source->publisher = publisher;
 }
 
 static const struct {
@@ -182,9 +187,10 @@ add_named_subscribers(struct source *source)
     return ERR_ok;
 }
 
-err
-source_load(struct source *source)
+static err
+load(void *self)
 {
+    struct source *source = self;
     source->subscriber_count = 0;
     source->marks.count = 0;
     struct db_statement *read =
@@ -299,9 +305,10 @@ is_trimming_due(const struct source *source)
     return lowest_position(source) - source->oldest + 1 >= TRIM_LEAST;
 }
 
-bool
-source_is_due(const struct source *source)
+static bool
+is_due(void *self)
 {
+    const struct source *source = self;
     return clock_steady_us() / 1000 - source->stored_ms >= 1000 && (source->are_positions_dirty || is_trimming_due(source));
 }
 
@@ -328,9 +335,10 @@ queue_positions(struct source *source)
     return db_queue(trim, DB_ANY_ROWS);
 }
 
-err
-source_queue(struct source *source)
+static err
+queue(void *self)
 {
+    struct source *source = self;
     if (source->durable_count > 0) {
         struct db_rows *rows = db_rows(source->shard->db, "INSERT INTO $outbox (seq, header, body, topic)", 4);
         for (size_t i = 0; i < source->emitted_count; i++) {
@@ -347,7 +355,7 @@ source_queue(struct source *source)
             return code;
         }
     }
-    source->is_storing = source_is_due(source);
+    source->is_storing = is_due(source);
     return source->is_storing ? queue_positions(source) : ERR_ok;
 }
 
@@ -392,13 +400,14 @@ positions_stored(struct source *source)
     }
 }
 
-void
-source_committed(struct source *source, void *publisher, int64_t now_ms)
+static void
+committed(void *self)
 {
+    struct source *source = self;
     bool is_moved = source->durable_count > 0;
     for (size_t i = 0; i < source->emitted_count; i++) {
         const struct emitted *emitted = &source->emitted[i];
-        send_frames(publisher, slice_of(emitted->topic), emitted->header, emitted->body);
+        send_frames(source->publisher, slice_of(emitted->topic), emitted->header, emitted->body);
     }
     source->emitted_count = 0;
     source->durable_count = 0;
@@ -407,19 +416,23 @@ source_committed(struct source *source, void *publisher, int64_t now_ms)
         positions_stored(source);
     }
     if (is_moved) {
-        source_publish_head(source, publisher, now_ms);
+        source_publish_head(source);
     }
 }
 
-void
-source_dropped(struct source *source)
+static void
+dropped(void *self)
 {
+    struct source *source = self;
     source->emitted_count = 0;
     source->durable_count = 0;
     source->is_storing = false;
     source->trim_to = 0;
     settle_subscribers(source, false);
 }
+
+const struct part source_part = {
+    .load = load, .is_due = is_due, .queue = queue, .committed = committed, .dropped = dropped, .destroy = destroy};
 
 /* Where everybody stands, into the body of HEAD. */
 static void
@@ -447,8 +460,9 @@ add_positions(struct source *source, struct wire_head *body, int64_t now_ms)
 }
 
 void
-source_publish_head(struct source *source, void *publisher, int64_t now_ms)
+source_publish_head(struct source *source)
 {
+    int64_t now_ms = source->shard->now_ms;
     struct wire_buffer *header_frame = &source->head_header;
     struct wire_buffer *body_frame = &source->head_body;
     header_frame->size = body_frame->size = 0;
@@ -473,7 +487,7 @@ source_publish_head(struct source *source, void *publisher, int64_t now_ms)
     WIRE_SET(&body, head, oldest, source->oldest);
     add_positions(source, &body, now_ms);
     wire_encode(&head_body, &body, body_frame);
-    send_frames(publisher, slice_of("head"), wire_buffer_slice(header_frame), wire_buffer_slice(body_frame));
+    send_frames(source->publisher, slice_of("head"), wire_buffer_slice(header_frame), wire_buffer_slice(body_frame));
 }
 
 static err

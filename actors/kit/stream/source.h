@@ -6,6 +6,7 @@
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
 #include "kit/settings/settings.h"
+#include "kit/durable/part.h"
 #include "kit/durable/shard.h"
 #include "wire.h"
 
@@ -21,16 +22,15 @@ struct source_fact {
     const void *body; /* struct of the event's body */
 };
 
-/* `name` is "stock/0". Nothing is read before source_load(). */
+/* `name` is "stock/0". Loading reads the subscribers, and makes those known that events.def names; after a commit it publishes, HEAD
+ * behind events that moved it. */
 struct source *
 source_create(const char *name, const char *actor, const struct settings *settings, struct shard *shard);
+extern const struct part source_part;
 
+/* From here on it is heard: a raw PUB socket. */
 void
-source_destroy(struct source **source);
-
-/* Reads the subscribers, and makes those known that events.def names. Inside a transaction of the caller. */
-MUST_CHECK err
-source_load(struct source *source);
+source_publish_on(struct source *source, void *publisher);
 
 /* --- inside a batch --- */
 
@@ -46,24 +46,9 @@ source_next_seq(const struct source *source);
 int64_t
 source_emitted(const struct source *source);
 
-/* Queues the outbox rows, and the positions and the trimming when they are due. */
-MUST_CHECK err
-source_queue(struct source *source);
-
-/* Whether positions or trimming want a commit though no batch does. */
-bool
-source_is_due(const struct source *source);
-
-/* After the commit: publishes on the raw PUB socket, HEAD behind events that moved it. */
-void
-source_committed(struct source *source, void *publisher, int64_t now_ms);
-
-void
-source_dropped(struct source *source);
-
 /* Publishes HEAD. */
 void
-source_publish_head(struct source *source, void *publisher, int64_t now_ms);
+source_publish_head(struct source *source);
 
 /* --- what subscribers ask; outside of queued writes --- */
 
