@@ -25,7 +25,7 @@
 #include "kit/durable/shard.h"
 #include "kit/stream/source.h"
 #include "kit/durable/trial.h"
-#include "unread.h"
+#include "kit/peers/unread.h"
 #include "kit/base/wakeup.h"
 #include "kit/stream/watches.h"
 #include "kit/peers/works.h"
