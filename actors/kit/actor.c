@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   The life of an actor: its thread, database, shard and sockets, and the loop that gathers what has come into a batch.
+ * PURPOSE   The life of an actor: its thread, database, shard and sockets, all that lies in between its start and its end (loop.c).
  *
  * MESSAGES  ROUTER: requests in, replies out. PUB: events. One SUB per source that events.def says it follows. One DEALER per peer
  *           that it asks. One SUB per other actor's shard when the class watches. All bound to inproc and, beside it, to tcp.
@@ -9,8 +9,7 @@
  *           bound, so nobody is answered by an actor that cannot write. Then the thread waits for the word to serve: a process opens
  *           the databases of its actors side by side, and their sockets one after the other when all are open.
  *
- * FAILURES  At start everything is refused with a sentence. Running, a database that is away makes every request `unavailable` at
- *           once while it is tried again a few times a second; a shard that somebody else took ends the thread (ACTOR_FENCED).
+ * FAILURES  At start everything is refused with a sentence. What happens to it later is loop.c's and recover.c's.
  *
  * LIMITS    A connect blocks the thread for a second at the most, a statement for five.
  */
@@ -29,23 +28,11 @@
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
 #include "kit/place/manifest.h"
-#include "kit/place/neighbours.h"
 #include "kit/settings/topology.h"
 #include "kit/peers/zmtp.h"
 #include "kit/peers/zmtp_guard.h"
 
-enum {
-    TAKE_MAX_MS = 15000,
-    DRAIN_MAX_MS = 2000,
-    TICK_MS = 500,
-    TICK_LEAST_MS = 20,
-    HEAD_MS = 1000,
-    DB_RETRY_MS = 300,
-    SEND_HWM = 4096,
-    RECEIVE_HWM = 1024,
-    UNREAD_MS = 30000,
-    READY_LATE_MS = 10000
-};
+enum { TAKE_MAX_MS = 15000, SEND_HWM = 4096, RECEIVE_HWM = 1024, UNREAD_MS = 30000, READY_LATE_MS = 10000 };
 
 /* --- what handlers ask about where they run --- */
 
@@ -79,12 +66,6 @@ actor_applied(const struct actor *actor, const char *source)
     return actor->inbox == NULL ? 0 : inbox_applied(actor->inbox, source);
 }
 
-enum actor_outcome
-actor_outcome(const struct actor *actor)
-{
-    return (enum actor_outcome)atomic_load(&actor->outcome);
-}
-
 bool
 actor_is_ready(const struct actor *actor)
 {
@@ -92,124 +73,7 @@ actor_is_ready(const struct actor *actor)
     return atomic_load(&actor->is_ready) && !beat_is_late(actor->name, late_ms);
 }
 
-void
-actor_end(struct actor *actor, enum actor_outcome outcome, const char *why)
-{
-    if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
-        log_error("actor_ends", LOG_TEXT("why", why), LOG_I64("epoch", actor->shard.epoch));
-        atomic_store(&actor->outcome, (int)outcome);
-    }
-}
-
-void
-actor_end_stale(struct actor *actor)
-{
-    struct err_text why = {""};
-    if (atomic_load(&actor->outcome) == ACTOR_RUNNING) {
-        shard_say_stale(&actor->shard, &why);
-        actor_end(actor, ACTOR_FENCED, why.text);
-    }
-}
-
 /* --- database --- */
-
-err
-actor_reopen(struct actor *actor, struct err_text *reason)
-{
-    struct err_text why = {""};
-    if (actor->state != NULL) {
-        actor->class->close(&actor->state);
-        replies_refuse_patient(actor);
-    }
-    err code = actor->class->open(actor, &actor->state, &why);
-    if (actor->db == NULL) {
-        return code;
-    }
-    if (code == ERR_ok) {
-        code = parts_load(&actor->parts);
-    }
-    if (code == ERR_ok && actor->outcalls != NULL) {
-        code = due_rows_count_turns(actor->due_rows);
-    }
-    if (code == ERR_ok && actor->outcalls != NULL) {
-        code = outcalls_load(actor->outcalls, actor);
-    }
-    if (code == ERR_ok && db_is_writing(actor->db)) {
-        code = shard_commit(&actor->shard, 0);
-    }
-    if (code != ERR_ok) {
-        log_error("cannot_open", LOG_TEXT("why", why.text), LOG_TEXT("database", db_error(actor->db)));
-        if (reason != NULL) {
-            const char *words = why.text[0] != '\0' ? why.text : db_error(actor->db);
-            (void)err_say(reason, code, "%.400s", words[0] != '\0' ? words : err_words(code));
-        }
-        db_rollback(actor->db);
-        actor->is_db_away = true;
-        return code;
-    }
-    db_rollback(actor->db);
-    actor->is_db_away = false;
-    return ERR_ok;
-}
-
-err
-actor_recover(struct actor *actor, bool *happened)
-{
-    struct err_text why = {""};
-    int64_t now_us = clock_steady_us();
-    if (!actor->is_db_away) {
-        actor->db_away_since_us = now_us;
-        log_warn("database_lost", LOG_TEXT("database", db_error(actor->db)));
-    }
-    actor->is_db_away = true;
-    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
-    err code = db_reconnect(actor->db, &why);
-    if (code == ERR_ok) {
-        code = shard_retake(&actor->shard, happened, &why);
-    }
-    if (code != ERR_ok) {
-        log_warn("database_away", LOG_TEXT("reason", why.text));
-        if (code == ERR_db_stale) {
-            actor_end(actor, ACTOR_FENCED, why.text);
-        }
-        return code == ERR_db_stale ? code : ERR_db_lost;
-    }
-    actor->is_db_away = false;
-    log_info("database_back", LOG_I64("away_ms", (clock_steady_us() - actor->db_away_since_us) / 1000),
-             LOG_I64("epoch", actor->shard.epoch));
-    return ERR_ok;
-}
-
-/* Beside an older installation it is as if the database were away: nobody is served, nothing is followed, nothing falls due. */
-static void
-stand_back(struct actor *actor)
-{
-    int64_t now_us = clock_steady_us();
-    actor->db_away_since_us = actor->is_db_away ? actor->db_away_since_us : now_us;
-    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
-    actor->is_db_away = true;
-}
-
-/* While it is away: a try now and then, between the refusals. */
-static void
-try_database(struct actor *actor)
-{
-    if (neighbours_are_older() && actor->db != NULL) {
-        stand_back(actor);
-        return;
-    }
-    if (!actor->is_db_away || clock_steady_us() < actor->db_retry_us) {
-        return;
-    }
-    bool happened = false;
-    err code = actor_recover(actor, &happened);
-    if (code == ERR_ok) {
-        code = actor_reopen(actor, NULL);
-    }
-    if (code == ERR_db_stale) {
-        actor_end_stale(actor);
-    }
-}
 
 static err
 take_shard(struct actor *actor, struct err_text *why)
@@ -362,233 +226,6 @@ open_sockets(struct actor *actor, struct err_text *why)
         asks_connect(actor->asks, *peer);
     }
     return code;
-}
-
-/* --- the loop --- */
-
-/* When the class wants a tick out of turn; never so often that one which fails would keep the loop awake. */
-static int64_t
-early_tick_ms(const struct actor *actor, int64_t now_ms)
-{
-    int64_t next_ms = actor->class->next_ms == NULL ? INT64_MAX : actor->class->next_ms(actor->state);
-    int64_t least_ms = now_ms + TICK_LEAST_MS - (clock_steady_us() - actor->ticked_us) / 1000;
-    return next_ms < least_ms ? least_ms : next_ms;
-}
-
-static int64_t
-wait_ms(const struct actor *actor, int64_t now_ms)
-{
-    int64_t next_ms = now_ms + TICK_MS;
-    int64_t asks_ms = asks_next_ms(actor->asks);
-    asks_ms = gather_is_paused(actor, now_ms) && asks_ms < actor->due_pause_ms ? actor->due_pause_ms : asks_ms;
-    asks_ms = actor->is_db_away ? INT64_MAX : asks_ms;
-    next_ms = asks_ms < next_ms ? asks_ms : next_ms;
-    if (actor->db != NULL && !actor->is_db_away) {
-        int64_t due_ms = due_rows_next_ms(actor->due_rows);
-        due_ms = due_ms < actor->due_pause_ms ? actor->due_pause_ms : due_ms;
-        int64_t inbox_ms = inbox_next_ms(actor->inbox, now_ms);
-        int64_t burials_ms = burials_next_ms(actor->burials);
-        burials_ms = burials_ms < actor->due_pause_ms ? actor->due_pause_ms : burials_ms;
-        next_ms = burials_ms < next_ms ? burials_ms : next_ms;
-        next_ms = due_ms < next_ms ? due_ms : next_ms;
-        if (actor->outcalls != NULL && due_rows_turns(actor->due_rows) > 0) {
-            int64_t turn_ms = outcalls_next_ms(actor->outcalls, now_ms);
-            turn_ms = turn_ms < actor->due_pause_ms ? actor->due_pause_ms : turn_ms;
-            next_ms = turn_ms < next_ms ? turn_ms : next_ms;
-        }
-        next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
-        next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
-    }
-    int64_t heads_ms = actor->watches == NULL ? INT64_MAX : watches_wait_ms(actor->watches, !gather_is_paused(actor, now_ms));
-    next_ms = heads_ms < next_ms - now_ms ? now_ms + heads_ms : next_ms;
-    if (actor->is_db_away) {
-        int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
-        next_ms = retry_ms < next_ms ? retry_ms : next_ms;
-    }
-    return next_ms <= now_ms ? 0 : next_ms - now_ms;
-}
-
-/* What cannot be taken now does not count: it would keep the loop awake. */
-static bool
-is_anything_ready(const struct actor *actor)
-{
-    for (size_t i = 0; !actor->is_db_away && actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        if (actor->events_sources[i].is_ready && !inbox_is_fetching(actor->inbox, i)) {
-            return true;
-        }
-    }
-    bool is_paused = gather_is_paused(actor, clock_utc_ms());
-    bool is_done = !is_paused && actor->works != NULL && works_is_ready(actor->works);
-    return actor->router_source.is_ready || is_done || (!is_paused && asks_is_ready(actor->asks));
-}
-
-static void
-measure_calls(struct actor *actor, int64_t now_ms)
-{
-    if (actor->outcalls == NULL) {
-        return;
-    }
-    if (due_rows_turns(actor->due_rows) > 0 && !gather_is_paused(actor, now_ms) && due_rows_count_turns(actor->due_rows) != ERR_ok) {
-        log_warn("calls_not_counted", LOG_TEXT("database", db_error(actor->db)));
-    }
-    outcalls_measure(actor->outcalls, due_rows_turns(actor->due_rows));
-}
-
-/* Sources that have said nothing for three HEADs are connected anew. What waits in the socket while a page is fetched was heard. */
-static void
-renew_streams(struct actor *actor, int64_t now_us)
-{
-    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        if (actor->events_sources[i].is_ready) {
-            link_heard(&actor->events_pulses[i], now_us / 1000);
-        } else if (link_renew_events(actor->events[i], &actor->events_pulses[i], now_us / 1000)) {
-            log_warn("source_silent", LOG_TEXT("source", inbox_stream_actor(actor->inbox, i)),
-                     LOG_TEXT("now", "it is connected anew"));
-            actor->events_sources[i].is_ready = true;
-        }
-    }
-}
-
-static void
-tick(struct actor *actor, int64_t now_ms)
-{
-    int64_t now_us = clock_steady_us();
-    bool is_early = actor->db != NULL && !actor->is_db_away && early_tick_ms(actor, now_ms) <= now_ms;
-    if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
-        actor->ticked_us = now_us;
-        batch_tick(actor, now_ms);
-        renew_streams(actor, now_us);
-        measure_calls(actor, now_ms);
-        log_often_flush();
-    }
-    if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
-        actor->head_us = now_us;
-        source_publish_head(actor->source);
-    }
-    atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
-}
-
-/* While a backup opens its snapshots: what comes waits in the batch. The end that was asked for is answered with what has come. */
-static bool
-is_held_back(struct actor *actor, int64_t now_ms)
-{
-    if (!actor->is_held) {
-        return false;
-    }
-    bool is_over = gather_held(actor, now_ms);
-    bool is_asked_to_end = actor_outcome(actor) != ACTOR_RUNNING || actor->stop_source.is_ready;
-    if (!is_over && !is_asked_to_end && clock_steady_us() < actor->held_until_us) {
-        return true;
-    }
-    if (!is_over) {
-        log_warn("pause_ended_by_itself", LOG_TEXT("why", "whoever asked for it did not end it in time"));
-        actor->is_held = false;
-    }
-    actor->held_until_us = 0;
-    return false;
-}
-
-/* One batch of what there is. */
-static void
-turn(struct actor *actor)
-{
-    int64_t now_ms = actor_clock_look(actor);
-    beat_turn();
-    if (is_held_back(actor, now_ms)) {
-        return;
-    }
-    try_database(actor);
-    actor_clock_settle(actor, now_ms);
-    gather_all(actor, now_ms);
-    if (actor->record_count > 0) {
-        batch_run(actor, now_ms);
-    }
-    actor->is_held = actor->held_until_us != 0;
-    if (actor->is_held) {
-        arena_reset(&actor->arena);
-        return;
-    }
-    if (!actor->is_db_away) {
-        gather_missing(actor, now_ms);
-    }
-    tick(actor, now_ms);
-    if (actor->trial != NULL && trial_is_on(actor->trial)) {
-        trial_turn(actor->trial, inbox_is_caught_up(actor->inbox) && due_rows_next_ms(actor->due_rows) > now_ms);
-    }
-    arena_reset(&actor->arena);
-}
-
-static bool
-is_anybody_waiting(const struct actor *actor)
-{
-    const struct waiter *waiter = actor->waiters_waiting;
-    while (waiter != NULL && waiter->is_patient) {
-        waiter = waiter->next;
-    }
-    return waiter != NULL;
-}
-
-/* The next run need not begin slowly. When it cannot be written down, it will. */
-static void
-note_clean_stop(struct actor *actor)
-{
-    bool has_run = actor->db != NULL && trial_is_started(actor->trial);
-    if (!has_run || actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING) {
-        return;
-    }
-    err code = trial_stop(actor->trial);
-    if (code == ERR_ok) {
-        code = shard_commit(&actor->shard, 0);
-    }
-    if (code != ERR_ok) {
-        log_warn("stop_not_noted", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
-        db_rollback(actor->db);
-    }
-}
-
-static void
-end_orderly(struct actor *actor)
-{
-    note_clean_stop(actor);
-    if (actor_outcome(actor) == ACTOR_RUNNING) {
-        atomic_store(&actor->outcome, (int)ACTOR_STOPPED);
-    }
-}
-
-/* Requests that are here are done; those that wait for a peer get a little time. */
-static void
-drain(struct actor *actor)
-{
-    int64_t until_us = clock_steady_us() + DRAIN_MAX_MS * INT64_C(1000);
-    bool is_waiting = true;
-    while (actor_outcome(actor) == ACTOR_RUNNING && (is_waiting || is_anything_ready(actor)) && clock_steady_us() < until_us) {
-        turn(actor);
-        is_waiting = is_anybody_waiting(actor);
-        if (is_waiting && !is_anything_ready(actor)) {
-            wakeup_wait(actor->wakeup_fd, 1);
-        }
-    }
-    end_orderly(actor);
-}
-
-/* How long the loop may sleep. A batch that is full while commits are held back reads no further: the end may be behind it. */
-static int64_t
-pause_ms(const struct actor *actor)
-{
-    if (actor->is_held) {
-        return actor->router_source.is_ready ? 1 : (actor->held_until_us - clock_steady_us()) / 1000 + 1;
-    }
-    return is_anything_ready(actor) ? 0 : wait_ms(actor, clock_utc_ms());
-}
-
-static void
-loop(struct actor *actor)
-{
-    while (actor_outcome(actor) == ACTOR_RUNNING && !actor->stop_source.is_ready) {
-        turn(actor);
-        wakeup_wait(actor->wakeup_fd, pause_ms(actor));
-    }
-    drain(actor);
 }
 
 /* --- life --- */
@@ -755,7 +392,7 @@ serve(struct actor *actor)
     report_stage(actor, STAGE_SERVING, code, &why);
     if (code == ERR_ok) {
         beat_begin(actor->name);
-        loop(actor);
+        actor_loop(actor);
         beat_end();
         replies_refuse_waiters(actor);
         log_info("actor_ended", LOG_I64("batch", actor->shard.batch));
@@ -778,7 +415,7 @@ run(void *argument)
     if (is_fine && wait_for_word(actor)) {
         is_fine = serve(actor);
     } else if (is_fine) {
-        end_orderly(actor);
+        actor_end_orderly(actor);
     }
     if (!is_fine) {
         atomic_store(&actor->outcome, (int)ACTOR_FAILED);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What actor.c (life, loop), gather.c (what comes in), effects.c (what handlers say), batch*.c (one batch) and replies.c (what goes
- * out) share. Not for actors. */
+/* What the files of an actor share. Calls go downwards only: actor.c (life), loop.c, gather.c (what comes in), batch*.c (one batch),
+ * recover.c (its database), rows.c (what is left over), replies.c (what goes out), effects.c (what handlers say). Not for actors. */
 #ifndef LARDER_KIT_ACTOR_INTERNAL_H
 #define LARDER_KIT_ACTOR_INTERNAL_H
 
@@ -430,15 +430,7 @@ actor_clock_look(struct actor *actor);
 void
 actor_clock_settle(struct actor *actor, int64_t now_ms);
 
-/* --- actor.c --- */
-
-/* Connects again, takes the shard again, opens the class anew. `happened`: the batch under way is on disk. ERR_db_stale: fenced. */
-MUST_CHECK err
-actor_recover(struct actor *actor, bool *happened);
-
-/* Makes the class's state anew from the database. `reason` may be NULL: the log has it as well. */
-MUST_CHECK err
-actor_reopen(struct actor *actor, struct err_text *reason);
+/* --- recover.c --- */
 
 void
 actor_end(struct actor *actor, enum actor_outcome outcome, const char *why);
@@ -446,5 +438,27 @@ actor_end(struct actor *actor, enum actor_outcome outcome, const char *why);
 /* ERR_db_stale: it ends with what has become of its shard. */
 void
 actor_end_stale(struct actor *actor);
+
+/* Makes the class's state anew from the database. `reason` may be NULL: the log has it as well. */
+MUST_CHECK err
+actor_reopen(struct actor *actor, struct err_text *reason);
+
+/* Connects again and takes the shard again. `happened`: the batch under way is on disk. ERR_db_stale: fenced. */
+MUST_CHECK err
+actor_recover(struct actor *actor, bool *happened);
+
+/* While the database is away: a try now and then, between the refusals. */
+void
+actor_try_database(struct actor *actor);
+
+/* --- loop.c --- */
+
+/* Until it ends by itself, or is asked to. */
+void
+actor_loop(struct actor *actor);
+
+/* It was asked to end: that is written down, so that the next run need not begin slowly. */
+void
+actor_end_orderly(struct actor *actor);
 
 #endif
