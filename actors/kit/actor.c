@@ -117,7 +117,7 @@ open_database(struct actor *actor, struct err_text *why)
     actor->burials = burials_create(actor->db, actor->name);
     actor->answers = answers_create(actor->db);
     const size_t tried_most[TRIAL_KINDS] = {
-        [TRIAL_EVENT] = actor->record_capacity, [TRIAL_REQUEST] = actor->record_capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
+        [TRIAL_EVENT] = actor->records.capacity, [TRIAL_REQUEST] = actor->records.capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
     actor->trial = trial_create(actor->db, actor->name, tried_most);
     parts_add(&actor->parts, &source_part, actor->source);
     parts_add(&actor->parts, &inbox_part, actor->inbox);
@@ -241,22 +241,6 @@ make_metrics(struct actor *actor)
         metric(METRIC_COUNTER, "larder_replies_dropped_total", labels, "Replies whose client was gone or did not read.");
 }
 
-static void
-make_records(struct actor *actor)
-{
-    actor->record_capacity = (size_t)actor->settings->batch_max + GATHER_DUE_MAX + GATHER_PARKED_MAX + (size_t)4 * INBOX_PAGE_EVENTS;
-    actor->records = calloc(actor->record_capacity, sizeof *actor->records);
-    actor->items = calloc(actor->record_capacity, sizeof *actor->items);
-    actor->fold_size = 64;
-    while (actor->fold_size < 2 * actor->record_capacity) {
-        actor->fold_size *= 2;
-    }
-    actor->fold_table = calloc(actor->fold_size, sizeof *actor->fold_table);
-    if (actor->records == NULL || actor->items == NULL || actor->fold_table == NULL) {
-        abort();
-    }
-}
-
 /* From here on an end that is not asked for is one of this run. */
 static err
 note_start(struct actor *actor, struct err_text *why)
@@ -276,7 +260,8 @@ static void
 make_parts(struct actor *actor)
 {
     make_metrics(actor);
-    make_records(actor);
+    records_init(&actor->records,
+                 (size_t)actor->settings->batch_max + GATHER_DUE_MAX + GATHER_PARKED_MAX + (size_t)4 * INBOX_PAGE_EVENTS);
     actor->wakeup_fd = wakeup_open();
     wakeup_add_fd(actor->wakeup_fd, &actor->stop_source, actor->stop_fd);
     actor->asks = asks_create(actor->settings, actor->wakeup_fd);
@@ -330,14 +315,10 @@ close_everything(struct actor *actor)
         free(actor->waiters_free);
         actor->waiters_free = next;
     }
-    free(actor->asks_queued.elements);
-    free(actor->calls_queued.elements);
-    free(actor->works_queued.elements);
+    effects_fini(&actor->effects);
     free(actor->waiters_answered.elements);
     free(actor->waiters_taken.elements);
-    free(actor->records);
-    free(actor->items);
-    free(actor->fold_table);
+    records_fini(&actor->records);
     arena_fini(&actor->arena);
     wire_buffer_fini(&actor->reply_header);
 }

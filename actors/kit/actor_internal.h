@@ -75,6 +75,19 @@ struct record {
     const struct work *work;    /* ITEM_WORK, until it has ended or was given back */
 };
 
+/* The messages of a batch. */
+struct records {
+    struct record *list;
+    size_t count;
+    size_t capacity;
+    size_t retry_count; /* of them rows that somebody asked to retry */
+    struct item *items; /* what the class sees of them */
+    int32_t *fold_table;
+    size_t fold_size;
+    bool is_forced;    /* every request counts as asked again */
+    bool is_looked_up; /* ids of the batch have clashed: every request is looked up, all of them together */
+};
+
 struct waiter_answer {
     struct waiter *waiter;
     err status;
@@ -108,6 +121,13 @@ struct list {
 
 void *
 list_add(struct list *list, size_t element_size);
+
+/* What handlers have said of the batch, and what the world hears when it is committed. */
+struct effects {
+    struct list asks;  /* struct ask_queued */
+    struct list calls; /* struct outbound_call */
+    struct list works; /* struct work */
+};
 
 /* How far the start has come. The thread goes from OPENING to OPENED and from BINDING to SERVING, whoever starts it from OPENED on. */
 enum actor_stage {
@@ -183,20 +203,10 @@ struct actor {
     int64_t ticked_us;
     int64_t head_us;
 
-    struct record *records;
-    size_t record_count;
-    size_t record_capacity;
-    size_t retry_count; /* of them rows that somebody asked to retry */
-    struct item *items; /* what the class sees of the records */
-    int32_t *fold_table;
-    size_t fold_size;
-    bool is_forced;    /* every request counts as asked again */
-    bool is_looked_up; /* ids of a batch have clashed: every request is looked up, all of them together */
-    struct arena arena;
+    struct records records;
+    struct arena arena; /* everything of a batch lies in it */
+    struct effects effects;
     struct wire_buffer reply_header; /* the one being sent */
-    struct list asks_queued;
-    struct list calls_queued;
-    struct list works_queued;
     struct list waiters_answered;
     struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
     struct waiter *waiters_free;
@@ -208,7 +218,52 @@ struct actor {
     struct metric *answered[OP_COUNT][ERR_COUNT];
 };
 
+/* --- records.c --- */
+
+void
+records_init(struct records *records, size_t capacity);
+void
+records_fini(struct records *records);
+
+/* Adds an empty record. NULL when the batch is full. */
+struct record *
+records_add(struct records *records);
+
+/* Before the first request of a batch is folded. */
+void
+records_begin_folds(struct records *records);
+
+/* Makes the request of this number part of an earlier one of the same id, when there is one. */
+void
+records_fold(struct records *records, size_t number);
+
+/* Makes an event or a due row of the record. */
+void
+record_take_event(struct actor *actor, struct record *record, const struct inbox_event *event);
+void
+record_take_due(struct record *record, const struct due_row *row, const struct id *id);
+
+/* What is answered to whoever sent the record's message. */
+struct item_outcome *
+record_answer(struct record *record);
+
+/* Whether somebody waits for an answer: it is a request, or was one before it became a row. */
+bool
+record_is_asked(const struct record *record);
+
+/* Whether this row, or another parked event of its key, is part of the batch. */
+bool
+records_have_event(const struct records *records, const struct inbox_event *event);
+bool
+records_have_due(const struct records *records, struct slice owner, struct slice key);
+
 /* --- effects.c --- */
+
+/* They were told to the world, or are forgotten. */
+void
+effects_clear(struct effects *effects);
+void
+effects_fini(struct effects *effects);
 
 /* Whether the kit keeps the answers of this actor's requests. */
 bool
@@ -218,10 +273,6 @@ batch_keeps_answers(const struct actor *actor);
 
 /* How long what comes again by itself waits after a failure. */
 enum { BATCH_PAUSE_MS = 1000 };
-
-/* Adds an empty record. NULL when the batch is full. */
-struct record *
-batch_add(struct actor *actor);
 
 /* What follows from an attempt. BATCH_AGAIN: rolled back for certain, may be tried again. BATCH_FAILED: `code` says why. */
 enum batch_end { BATCH_DONE, BATCH_AGAIN, BATCH_FAILED };
@@ -300,9 +351,6 @@ rows_charge(struct batch *batch, struct record *record, const struct blame *char
 MUST_CHECK err
 rows_settle(struct batch *batch, struct record *record, size_t behind);
 
-/* What is answered to whoever sent the record's message. */
-struct item_outcome *
-rows_answer_of(struct record *record);
 void
 rows_say_failed(struct batch *batch, struct record *record, err status, const char *error, int64_t attempts);
 
@@ -313,12 +361,6 @@ rows_take_retries(struct actor *actor, int64_t now_ms);
 /* Answers any.edit, any.discard, any.restore, and an any.retry that could not be taken. */
 MUST_CHECK err
 rows_answer(struct batch *batch, struct record *record);
-
-/* Whether this row, or another parked event of its key, is part of the batch. */
-bool
-rows_is_event_taken(const struct actor *actor, const struct inbox_event *event);
-bool
-rows_is_due_taken(const struct actor *actor, struct slice owner, struct slice key);
 
 /* Sends the next dlq.bury when it is time. Between batches. */
 MUST_CHECK err
@@ -393,12 +435,6 @@ gather_is_paused(const struct actor *actor, int64_t now_ms);
 
 /* The most due rows and parked events that a batch takes. */
 enum { GATHER_DUE_MAX = 256, GATHER_PARKED_MAX = 64 };
-
-/* Makes an event or a due row of the record. */
-void
-gather_fill_event(struct actor *actor, struct record *record, const struct inbox_event *event);
-void
-gather_fill_due(struct record *record, const struct due_row *row, const struct id *id);
 
 /* Fills the records with what has come; requests that are there already stay the first of them. */
 void

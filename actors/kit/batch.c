@@ -17,31 +17,6 @@
 
 enum { PROOF_MAX_AGE_MS = 1000 };
 
-/* --- small things --- */
-
-struct record *
-batch_add(struct actor *actor)
-{
-    if (actor->record_count == actor->record_capacity) {
-        return NULL;
-    }
-    struct record *record = &actor->records[actor->record_count++];
-    record->item = (struct item){0};
-    record->outcome = (struct item_outcome){.status = ERR_COUNT};
-    record->given = record->outcome;
-    record->has_message = false;
-    record->is_again = false;
-    record->folded_into = -1;
-    record->is_other = false;
-    record->retry = NULL;
-    record->event = NULL;
-    record->is_follower = false;
-    record->due = NULL;
-    record->ask = NULL;
-    record->work = NULL;
-    return record;
-}
-
 static bool
 is_write(const struct record *record)
 {
@@ -74,12 +49,12 @@ view(struct actor *actor, struct record *records, size_t count, bool only_asked_
         if (record->outcome.status != ERR_COUNT || record->folded_into >= 0) {
             continue;
         }
-        if (only_asked_again &&
-            !(is_kept(record) && (record->item.again || actor->is_forced || actor->is_looked_up || is_waiting(record)))) {
+        if (only_asked_again && !(is_kept(record) && (record->item.again || actor->records.is_forced || actor->records.is_looked_up ||
+                                                      is_waiting(record)))) {
             continue;
         }
-        actor->items[seen] = record->item;
-        actor->items[seen].outcome = &record->outcome;
+        actor->records.items[seen] = record->item;
+        actor->records.items[seen].outcome = &record->outcome;
         seen++;
     }
     return seen;
@@ -141,9 +116,9 @@ may_be_echo(const struct actor *actor, const struct record *record)
 {
     err status = record->outcome.status;
     return is_kept(record) && record->folded_into < 0 && record->given.status == ERR_COUNT && status < ERR_COUNT &&
-           err_disposition(status) == ERR_REFUSE && !actor->is_looked_up &&
+           err_disposition(status) == ERR_REFUSE && !actor->records.is_looked_up &&
            !(status == ERR_out_of_stock && (wire_ops[record->item.op].traits & OP_SOLD_OUT) != 0) && status != ERR_forbidden &&
-           status != ERR_idempotency_mismatch && !record->outcome.is_replayed && !record->item.again && !actor->is_forced &&
+           status != ERR_idempotency_mismatch && !record->outcome.is_replayed && !record->item.again && !actor->records.is_forced &&
            !is_waiting(record) && strcmp(wire_ops[record->item.op].owner, "any") != 0;
 }
 
@@ -162,9 +137,9 @@ recall_refused(struct actor *actor, struct batch *batch, struct record *records,
         }
         refusals[seen] = records[i].outcome;
         records[i].outcome = (struct item_outcome){.status = ERR_COUNT};
-        actor->items[seen] = records[i].item;
-        actor->items[seen].again = true;
-        actor->items[seen].outcome = &records[i].outcome;
+        actor->records.items[seen] = records[i].item;
+        actor->records.items[seen].again = true;
+        actor->records.items[seen].outcome = &records[i].outcome;
         seen++;
     }
     batch->count = seen;
@@ -173,8 +148,8 @@ recall_refused(struct actor *actor, struct batch *batch, struct record *records,
     }
     err code = actor->class->recall == NULL ? recall_answers(actor, batch) : actor->class->recall(actor->state, batch);
     for (size_t i = 0; i < seen; i++) {
-        if (actor->items[i].outcome->status == ERR_COUNT) {
-            *actor->items[i].outcome = refusals[i];
+        if (actor->records.items[i].outcome->status == ERR_COUNT) {
+            *actor->records.items[i].outcome = refusals[i];
         }
     }
     return code;
@@ -206,7 +181,7 @@ keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
     if (outcome->status == ERR_COUNT || outcome->status == ERR_idempotency_mismatch) {
         return; /* deferred, no request, or not the request that this id belongs to */
     }
-    bool is_asked_again = record->item.again || actor->is_forced;
+    bool is_asked_again = record->item.again || actor->records.is_forced;
     bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
     if (is_kept(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
         strcmp(wire_ops[record->item.op].owner, "any") != 0) {
@@ -290,7 +265,7 @@ commit(struct actor *actor)
 static err
 attempt(struct actor *actor, struct record *records, size_t count, int64_t now_ms)
 {
-    struct batch batch = {.actor = actor, .items = actor->items, .now_ms = now_ms};
+    struct batch batch = {.actor = actor, .items = actor->records.items, .now_ms = now_ms};
     err code = prepare(actor, &batch, records, count);
     if (code == ERR_ok) {
         batch.count = view(actor, records, count, false);
@@ -331,24 +306,22 @@ batch_end_work(struct actor *actor, struct record *record)
 static void
 conclude_works(struct actor *actor, struct record *records, size_t count)
 {
-    const struct work *works = actor->works_queued.elements;
+    const struct work *works = actor->effects.works.elements;
     for (size_t i = 0; i < count; i++) {
         batch_end_work(actor, &records[i]);
     }
-    for (size_t i = 0; i < actor->works_queued.count; i++) {
+    for (size_t i = 0; i < actor->effects.works.count; i++) {
         works_start(actor->works, &works[i]);
     }
-    actor->works_queued.count = 0;
 }
 
 static void
 drop_works(struct actor *actor)
 {
-    const struct work *works = actor->works_queued.elements;
-    for (size_t i = 0; i < actor->works_queued.count; i++) {
+    const struct work *works = actor->effects.works.elements;
+    for (size_t i = 0; i < actor->effects.works.count; i++) {
         works[i].discard(works[i].memory);
     }
-    actor->works_queued.count = 0;
 }
 
 /* On disk: memory takes over, then the world is told. */
@@ -364,19 +337,20 @@ conclude(struct actor *actor, struct record *records, size_t count)
         replies_finish_waiter(actor, &answers[i]);
     }
     parts_committed(&actor->parts);
-    const struct ask_queued *asks = actor->asks_queued.elements;
-    for (size_t i = 0; i < actor->asks_queued.count; i++) {
+    const struct ask_queued *asks = actor->effects.asks.elements;
+    for (size_t i = 0; i < actor->effects.asks.count; i++) {
         asks_send(actor->asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
     }
-    const struct outbound_call *calls = actor->calls_queued.elements;
-    for (size_t i = 0; i < actor->calls_queued.count; i++) {
+    const struct outbound_call *calls = actor->effects.calls.elements;
+    for (size_t i = 0; i < actor->effects.calls.count; i++) {
         outcalls_start(actor->outcalls, &calls[i]);
     }
     if (actor->outcalls != NULL) {
         outcalls_committed(actor->outcalls);
     }
     conclude_works(actor, records, count);
-    actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
+    actor->waiters_answered.count = actor->waiters_taken.count = 0;
+    effects_clear(&actor->effects);
     metric_add(actor->batches, 1);
 }
 
@@ -398,7 +372,8 @@ drop(struct actor *actor, struct record *records, size_t count)
         taken[i]->next = actor->waiters_free;
         actor->waiters_free = taken[i];
     }
-    actor->waiters_answered.count = actor->waiters_taken.count = actor->asks_queued.count = actor->calls_queued.count = 0;
+    actor->waiters_answered.count = actor->waiters_taken.count = 0;
+    effects_clear(&actor->effects);
     for (size_t i = 0; i < count; i++) {
         records[i].outcome = records[i].given;
         records[i].is_follower = false;
@@ -414,7 +389,7 @@ void
 batch_refuse_record(struct actor *actor, struct record *record, err code, const char *detail)
 {
     struct batch batch = {.actor = actor};
-    struct item item = {.outcome = rows_answer_of(record)};
+    struct item item = {.outcome = record_answer(record)};
     item_refuse(&batch, &item, replies_public_status(code), "%s", detail);
 }
 
@@ -423,8 +398,7 @@ batch_refuse_unanswered(struct actor *actor, struct record *records, size_t coun
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        bool is_asked = record->item.kind == ITEM_REQUEST || record->retry != NULL;
-        if (is_asked && record->folded_into < 0 && record->has_message) {
+        if (record_is_asked(record) && record->folded_into < 0 && record->has_message) {
             batch_refuse_record(actor, record, code, detail);
         }
     }

@@ -114,9 +114,9 @@ put_off(struct actor *actor, struct record *record, int64_t now_ms)
 static err
 run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
 {
-    struct record *record = &actor->records[number];
+    struct record *record = &actor->records.list[number];
     bool is_given_up = false;
-    actor->is_forced = is_forced;
+    actor->records.is_forced = is_forced;
     err code = trial_is_entered(actor->trial) ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
     if (is_given_up) {
         return ERR_ok;
@@ -124,10 +124,10 @@ run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
     bool has_begun = code == ERR_ok;
     enum batch_end after = has_begun ? batch_attempt(actor, record, 1, now_ms, &code) : BATCH_FAILED;
     /* What fails without having been looked up may be asked for the second time, and its row be there. */
-    bool is_blind = has_begun && after == BATCH_FAILED && record->item.kind == ITEM_REQUEST && !actor->is_forced;
+    bool is_blind = has_begun && after == BATCH_FAILED && record->item.kind == ITEM_REQUEST && !actor->records.is_forced;
     bool is_again = after == BATCH_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event));
     if (is_again || (is_blind && code != ERR_db_stale && !actor->is_db_away)) {
-        actor->is_forced = true;
+        actor->records.is_forced = true;
         after = batch_attempt(actor, record, 1, now_ms, &code);
     }
     if (after != BATCH_DONE && code != ERR_db_stale) {
@@ -142,17 +142,17 @@ run_together(struct actor *actor, size_t first, size_t count, int64_t now_ms, er
 {
     bool is_given_up = false;
     *code = tried_begin(actor, first + count - 1, now_ms, &is_given_up);
-    return *code == ERR_ok && batch_attempt(actor, &actor->records[first], count, now_ms, code) == BATCH_DONE;
+    return *code == ERR_ok && batch_attempt(actor, &actor->records.list[first], count, now_ms, code) == BATCH_DONE;
 }
 
 void
 batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
 {
     int64_t until_us = clock_steady_us() + ALONE_MAX_MS * INT64_C(1000);
-    size_t failed_until = is_forced ? actor->record_count : 0;
+    size_t failed_until = is_forced ? actor->records.count : 0;
     err code = ERR_ok;
-    for (size_t i = 0; i < actor->record_count && code != ERR_db_stale; i++) {
-        struct record *record = &actor->records[i];
+    for (size_t i = 0; i < actor->records.count && code != ERR_db_stale; i++) {
+        struct record *record = &actor->records.list[i];
         if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->inbox, record->event))) {
             continue;
         }
@@ -171,7 +171,7 @@ batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
     if (code == ERR_db_stale) {
         actor_end_stale(actor);
     }
-    actor->is_forced = false;
+    actor->records.is_forced = false;
 }
 
 void

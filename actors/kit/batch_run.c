@@ -30,12 +30,12 @@ refuse_other(struct actor *actor, struct record *record, err first)
 static void
 answer_folded(struct actor *actor)
 {
-    for (size_t i = 0; i < actor->record_count; i++) {
-        struct record *record = &actor->records[i];
+    for (size_t i = 0; i < actor->records.count; i++) {
+        struct record *record = &actor->records.list[i];
         if (record->folded_into < 0 || !record->has_message) {
             continue;
         }
-        struct item_outcome outcome = *rows_answer_of(&actor->records[record->folded_into]);
+        struct item_outcome outcome = *record_answer(&actor->records.list[record->folded_into]);
         if (record->is_other) {
             refuse_other(actor, record, outcome.status);
             outcome = record->outcome;
@@ -52,13 +52,13 @@ answer_folded(struct actor *actor)
 static void
 empty(struct actor *actor)
 {
-    for (size_t i = 0; i < actor->record_count; i++) {
-        if (actor->records[i].has_message) {
-            message_fini(&actor->records[i].message);
+    for (size_t i = 0; i < actor->records.count; i++) {
+        if (actor->records.list[i].has_message) {
+            message_fini(&actor->records.list[i].message);
         }
-        batch_end_work(actor, &actor->records[i]);
+        batch_end_work(actor, &actor->records.list[i]);
     }
-    actor->record_count = 0;
+    actor->records.count = 0;
     arena_reset(&actor->arena);
 }
 
@@ -67,15 +67,15 @@ static void
 give_up(struct actor *actor, err code, int64_t now_ms)
 {
     actor->due_pause_ms = now_ms + BATCH_PAUSE_MS;
-    for (size_t i = 0; i < actor->record_count; i++) {
-        if (actor->records[i].ask != NULL) {
-            batch_return_reply(actor, &actor->records[i], ERR_unavailable, now_ms);
+    for (size_t i = 0; i < actor->records.count; i++) {
+        if (actor->records.list[i].ask != NULL) {
+            batch_return_reply(actor, &actor->records.list[i], ERR_unavailable, now_ms);
         }
-        if (actor->records[i].work != NULL) {
-            batch_return_work(actor, &actor->records[i], ERR_unavailable, now_ms);
+        if (actor->records.list[i].work != NULL) {
+            batch_return_work(actor, &actor->records.list[i], ERR_unavailable, now_ms);
         }
     }
-    batch_refuse_unanswered(actor, actor->records, actor->record_count, code,
+    batch_refuse_unanswered(actor, actor->records.list, actor->records.count, code,
                             code == ERR_db_full       ? "the disk of the database is full; ask again with the same id"
                             : code == ERR_db_readonly ? "the database takes no changes now; ask again with the same id"
                                                       : "the database does not answer; ask again with the same id");
@@ -85,8 +85,8 @@ give_up(struct actor *actor, err code, int64_t now_ms)
 static bool
 take_all_again(struct actor *actor)
 {
-    for (size_t i = 0; i < actor->record_count; i++) {
-        const struct record *record = &actor->records[i];
+    for (size_t i = 0; i < actor->records.count; i++) {
+        const struct record *record = &actor->records.list[i];
         if (record->event != NULL && record->folded_into < 0 && !inbox_take_again(actor->inbox, record->event)) {
             inbox_part.dropped(actor->inbox);
             return false;
@@ -110,10 +110,10 @@ say_full(struct actor *actor, int64_t now_ms)
 static enum batch_end
 attempt_whole(struct actor *actor, int64_t now_ms, err *code)
 {
-    enum batch_end after = batch_attempt(actor, actor->records, actor->record_count, now_ms, code);
+    enum batch_end after = batch_attempt(actor, actor->records.list, actor->records.count, now_ms, code);
     if (after == BATCH_FAILED && *code == ERR_db_full && actor->class->make_room != NULL && actor->class->make_room(actor->state) &&
         take_all_again(actor)) {
-        after = batch_attempt(actor, actor->records, actor->record_count, now_ms, code);
+        after = batch_attempt(actor, actor->records.list, actor->records.count, now_ms, code);
     }
     if (after == BATCH_FAILED && *code == ERR_db_full) {
         say_full(actor, now_ms);
@@ -129,9 +129,9 @@ run_looked_up(struct actor *actor, int64_t now_ms, err *code)
     if (*code != ERR_db_unique || !take_all_again(actor)) {
         return false;
     }
-    actor->is_looked_up = true;
+    actor->records.is_looked_up = true;
     enum batch_end after = attempt_whole(actor, now_ms, code);
-    actor->is_looked_up = false;
+    actor->records.is_looked_up = false;
     return after == BATCH_DONE;
 }
 
@@ -139,8 +139,8 @@ void
 batch_run(struct actor *actor, int64_t now_ms)
 {
     err code = ERR_ok;
-    for (size_t i = 0; i < actor->record_count; i++) {
-        actor->records[i].given = actor->records[i].outcome;
+    for (size_t i = 0; i < actor->records.count; i++) {
+        actor->records.list[i].given = actor->records.list[i].outcome;
     }
     if (actor->is_db_away) {
         give_up(actor, ERR_unavailable, now_ms);
@@ -150,7 +150,7 @@ batch_run(struct actor *actor, int64_t now_ms)
     } else if (tried_is_wanted(actor)) {
         batch_run_tried(actor, now_ms);
     } else {
-        size_t count = actor->record_count;
+        size_t count = actor->records.count;
         enum batch_end after = attempt_whole(actor, now_ms, &code);
         if (after == BATCH_FAILED && run_looked_up(actor, now_ms, &code)) {
             after = BATCH_DONE;
@@ -179,7 +179,7 @@ batch_tick(struct actor *actor, int64_t now_ms)
     if (actor->db == NULL || actor->is_db_away) {
         return;
     }
-    assert(actor->record_count == 0);
+    assert(actor->records.count == 0);
     err code = ERR_ok;
     bool is_due = parts_are_due(&actor->parts) || (actor->outcalls != NULL && outcalls_is_due(actor->outcalls));
     if (is_due || actor->class->tick != NULL) {

@@ -28,6 +28,20 @@ list_add(struct list *list, size_t element_size)
     return (char *)list->elements + element_size * list->count++;
 }
 
+void
+effects_fini(struct effects *effects)
+{
+    free(effects->asks.elements);
+    free(effects->calls.elements);
+    free(effects->works.elements);
+}
+
+void
+effects_clear(struct effects *effects)
+{
+    effects->asks.count = effects->calls.count = effects->works.count = 0;
+}
+
 bool
 batch_keeps_answers(const struct actor *actor)
 {
@@ -43,13 +57,13 @@ batch_alloc(struct batch *batch, size_t size)
 bool
 batch_is_asked_again(const struct batch *batch, const struct item *item)
 {
-    return item->again || batch->actor->is_forced;
+    return item->again || batch->actor->records.is_forced;
 }
 
 bool
 batch_is_looked_up(const struct batch *batch, const struct item *item)
 {
-    return batch_is_asked_again(batch, item) || batch->actor->is_looked_up;
+    return batch_is_asked_again(batch, item) || batch->actor->records.is_looked_up;
 }
 
 /* What is said of one request: an answer or a refusal. */
@@ -271,7 +285,7 @@ batch_ask(struct batch *batch, const struct ask *ask)
     if (ask->asker != NULL) {
         name_asker(&header, ask->asker);
     }
-    struct ask_queued *queued = list_add(&actor->asks_queued, sizeof *queued);
+    struct ask_queued *queued = list_add(&actor->effects.asks, sizeof *queued);
     *queued = (struct ask_queued){.actor = ask->actor, .shard = ask->shard};
     queued->ask = (struct ask_sent){.id = ask->id,
                                     .again = ask->again,
@@ -311,7 +325,7 @@ void
 batch_call(struct batch *batch, const struct call *call)
 {
     struct actor *actor = batch->actor;
-    struct outbound_call *queued = list_add(&actor->calls_queued, sizeof *queued);
+    struct outbound_call *queued = list_add(&actor->effects.calls, sizeof *queued);
     *queued = (struct outbound_call){.url = copy_text(actor, call->url),
                                      .json = arena_copy(&actor->arena, call->json),
                                      .timeout_ms = call->timeout_ms,
@@ -329,7 +343,7 @@ batch_may_call(const struct batch *batch, const struct item *cause)
 {
     const struct actor *actor = batch->actor;
     bool is_next = (cause->kind == ITEM_DUE && cause->has_turn) || cause->kind == ITEM_CALL || due_rows_turns(actor->due_rows) == 0;
-    return is_next && outcalls_room(actor->outcalls) > (int)actor->calls_queued.count;
+    return is_next && outcalls_room(actor->outcalls) > (int)actor->effects.calls.count;
 }
 
 int64_t
@@ -348,10 +362,10 @@ bool
 batch_work(struct batch *batch, const struct work *work)
 {
     struct actor *actor = batch->actor;
-    if (!works_admits(actor->works, actor->works_queued.elements, actor->works_queued.count, work)) {
+    if (!works_admits(actor->works, actor->effects.works.elements, actor->effects.works.count, work)) {
         return false;
     }
-    *(struct work *)list_add(&actor->works_queued, sizeof *work) = *work;
+    *(struct work *)list_add(&actor->effects.works, sizeof *work) = *work;
     return true;
 }
 

@@ -120,37 +120,6 @@ read_request(struct actor *actor, struct record *record, struct wire_request_hea
     return code;
 }
 
-/* Equal ids within a batch are one request; another body under the id waits for what becomes of the first. */
-static void
-fold(struct actor *actor, size_t number)
-{
-    struct record *record = &actor->records[number];
-    if (!is_keyed(actor, record->item.op)) {
-        return;
-    }
-    size_t mask = actor->fold_size - 1;
-    for (size_t i = id_hash(&record->item.id) & mask;; i = (i + 1) & mask) {
-        int32_t other = actor->fold_table[i];
-        if (other < 0) {
-            actor->fold_table[i] = (int32_t)number;
-            return;
-        }
-        struct record *first = &actor->records[other];
-        if (!id_equal(&first->item.id, &record->item.id)) {
-            continue;
-        }
-        bool is_other = !fingerprint_equal(&first->item.fingerprint, &record->item.fingerprint);
-        uint32_t traits = wire_ops[first->item.op].traits | wire_ops[record->item.op].traits;
-        if (is_other && (traits & OP_REPEATS) != 0) {
-            continue; /* one of them is not known by its id */
-        }
-        record->folded_into = other;
-        record->is_other = is_other;
-        first->item.again = first->item.again || (record->item.again && !record->is_other);
-        return;
-    }
-}
-
 static void
 note_read(const struct actor *actor, struct message *message)
 {
@@ -164,14 +133,14 @@ note_read(const struct actor *actor, struct message *message)
 static void
 collect_requests(struct actor *actor, int64_t now_ms)
 {
-    bool is_first = actor->record_count == 0;
+    bool is_first = actor->records.count == 0;
     int64_t refused = 0;
-    while (actor->router_source.is_ready && actor->record_count < (size_t)actor->settings->batch_max && refused < REFUSED_MAX) {
-        struct record *record = batch_add(actor);
+    while (actor->router_source.is_ready && actor->records.count < (size_t)actor->settings->batch_max && refused < REFUSED_MAX) {
+        struct record *record = records_add(&actor->records);
         enum message_result result = message_receive(actor->raw_router, true, &record->message);
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
             actor->router_source.is_ready = false;
-            actor->record_count--;
+            actor->records.count--;
             zmtp_guard_emptied(actor->port);
             return;
         }
@@ -182,58 +151,30 @@ collect_requests(struct actor *actor, int64_t now_ms)
         if (code != ERR_ok) {
             refuse_message(actor, &record->message, &header, code, why.text);
             message_fini(&record->message);
-            actor->record_count--;
+            actor->records.count--;
             refused++;
             continue;
         }
         record->has_message = true;
         record->is_again = record->item.again;
         if (is_first) {
-            memset(actor->fold_table, 0xff, actor->fold_size * sizeof *actor->fold_table);
+            records_begin_folds(&actor->records);
             is_first = false;
         }
-        fold(actor, actor->record_count - 1);
+        if (is_keyed(actor, record->item.op)) {
+            records_fold(&actor->records, actor->records.count - 1);
+        }
     }
 }
 
 /* --- events --- */
 
-void
-gather_fill_event(struct actor *actor, struct record *record, const struct inbox_event *event)
-{
-    struct inbox_event *kept = arena_alloc(&actor->arena, sizeof *kept);
-    *kept = *event;
-    record->event = kept;
-    struct item *item = &record->item;
-    item->kind = ITEM_EVENT;
-    item->id = kept->header.id;
-    item->event = kept->type;
-    item->header = &kept->header;
-    item->frame = kept->body_frame;
-    item->attempts = kept->attempts;
-    item->traceparent = WIRE_HAS(&kept->header, event_header, traceparent) ? kept->header.traceparent : (struct slice){0};
-    if (kept->type == EVENT_COUNT) {
-        record->outcome.status = ERR_ok; /* a type of a later version: skipped, the cursor moves on */
-        return;
-    }
-    const struct wire_body *body = wire_events[kept->type].body;
-    void *target = arena_alloc(&actor->arena, body->size);
-    struct err_text why;
-    err code = wire_decode(body, kept->body_frame, target, &why);
-    item->body = target;
-    if (code != ERR_ok) {
-        struct batch batch = {.actor = actor};
-        item->outcome = &record->outcome;
-        item_refuse(&batch, item, code, "%s", why.text);
-    }
-}
-
 static void
 add_event(struct actor *actor, const struct inbox_event *event)
 {
-    struct record *record = batch_add(actor);
+    struct record *record = records_add(&actor->records);
     assert(record != NULL);
-    gather_fill_event(actor, record, event);
+    record_take_event(actor, record, event);
 }
 
 /* How many events, parked events or due rows are taken of one place. Few while they run one by one: requests come between. */
@@ -247,7 +188,7 @@ most(const struct actor *actor, size_t usual)
 static bool
 has_room(const struct actor *actor)
 {
-    return actor->record_capacity - actor->record_count > INBOX_PAGE_EVENTS + GATHER_DUE_MAX + GATHER_PARKED_MAX;
+    return actor->records.capacity - actor->records.count > INBOX_PAGE_EVENTS + GATHER_DUE_MAX + GATHER_PARKED_MAX;
 }
 
 /* Takes one event message off a SUB; false when there is none. A message of another shape is dropped: the gap is fetched. */
@@ -327,8 +268,8 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     enum inbox_asked asked = outcome->ask.op == OP_dlq_fetch ? INBOX_ASKS_DLQ : INBOX_ASKS_SOURCE;
     inbox_fetched(actor->inbox, stream, &(struct inbox_answer){asked, code, why.text, &page}, now_ms);
     struct wire_fetched_event fetched;
-    size_t limit = actor->record_count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
-    while (code == ERR_ok && actor->record_count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
+    size_t limit = actor->records.count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
+    while (code == ERR_ok && actor->records.count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
         struct inbox_event event;
         if (inbox_see_fetched(actor->inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
             add_event(actor, &event);
@@ -398,7 +339,7 @@ gather_missing(struct actor *actor, int64_t now_ms)
 static void
 add_reply(struct actor *actor, struct ask_outcome *outcome)
 {
-    struct record *record = batch_add(actor);
+    struct record *record = records_add(&actor->records);
     struct item *item = &record->item;
     struct err_text why = {""};
     item->kind = ITEM_REPLY;
@@ -460,20 +401,6 @@ collect_replies(struct actor *actor, int64_t now_ms)
     }
 }
 
-void
-gather_fill_due(struct record *record, const struct due_row *row, const struct id *id)
-{
-    record->due = row;
-    struct item *item = &record->item;
-    item->kind = ITEM_DUE;
-    item->id = *id;
-    item->owner = row->owner;
-    item->key = row->key;
-    item->payload = row->payload;
-    item->attempts = row->attempts;
-    item->has_turn = due_is_turn(row->due_ms);
-}
-
 static void
 add_due(struct actor *actor, const struct due_row *row)
 {
@@ -481,14 +408,14 @@ add_due(struct actor *actor, const struct due_row *row)
     snprintf(step, sizeof step, "due/%.*s/%lld", (int)row->owner.size, (const char *)row->owner.data, (long long)row->due_ms);
     struct id key = id_of_bytes(row->key.data, row->key.size);
     struct id id = id_derive(&key, step);
-    gather_fill_due(batch_add(actor), row, &id);
+    record_take_due(records_add(&actor->records), row, &id);
 }
 
 /* One that somebody asked for goes with his request. */
 static void
 add_parked(struct actor *actor, const struct inbox_event *event)
 {
-    if (actor->retry_count == 0 || !rows_is_event_taken(actor, event)) {
+    if (actor->records.retry_count == 0 || !records_have_event(&actor->records, event)) {
         add_event(actor, event);
     }
 }
@@ -514,7 +441,7 @@ collect_turns(struct actor *actor, size_t due, int64_t now_ms)
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!rows_is_due_taken(actor, rows[i].owner, rows[i].key)) {
+        if (!records_have_due(&actor->records, rows[i].owner, rows[i].key)) {
             add_due(actor, &rows[i]);
         }
     }
@@ -562,7 +489,7 @@ collect_heads(struct actor *actor, int64_t now_ms)
     watches_read(actor->watches);
     struct watched *watched = arena_alloc(&actor->arena, sizeof *watched);
     while (!gather_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->watches, &actor->arena, watched)) {
-        struct item *item = &batch_add(actor)->item;
+        struct item *item = &records_add(&actor->records)->item;
         item->kind = ITEM_HEAD;
         item->id = watched->header.id;
         item->header = &watched->header;
@@ -579,7 +506,7 @@ collect_calls(struct actor *actor)
     enum call_blame blame = CALL_ANSWERED;
     actor->outcalls_source.is_ready = false;
     while (actor->outcalls != NULL && has_room(actor) && outcalls_next(actor->outcalls, &result, &blame)) {
-        struct item *item = &batch_add(actor)->item;
+        struct item *item = &records_add(&actor->records)->item;
         item->kind = ITEM_CALL;
         item->id = result.context_id;
         item->context_id = result.context_id;
@@ -603,7 +530,7 @@ collect_works(struct actor *actor, int64_t now_ms)
     while (!gather_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->works, &done)) {
         struct work *work = arena_alloc(&actor->arena, sizeof *work);
         *work = done.work;
-        struct record *record = batch_add(actor);
+        struct record *record = records_add(&actor->records);
         record->work = work;
         record->item.kind = ITEM_WORK;
         record->item.id = work->id;
@@ -632,10 +559,10 @@ gather_is_paused(const struct actor *actor, int64_t now_ms)
 bool
 gather_held(struct actor *actor, int64_t now_ms)
 {
-    size_t first = actor->record_count;
+    size_t first = actor->records.count;
     collect_requests(actor, now_ms);
-    for (size_t i = first; i < actor->record_count; i++) {
-        const struct item *item = &actor->records[i].item;
+    for (size_t i = first; i < actor->records.count; i++) {
+        const struct item *item = &actor->records.list[i].item;
         bool is_end = item->op == OP_any_pause && item->role == ROLE_OPERATOR && ((const struct wire_pause *)item->body)->for_ms == 0;
         if (is_end) {
             return true;

@@ -152,7 +152,7 @@ turn(struct actor *actor)
     actor_try_database(actor);
     actor_clock_settle(actor, now_ms);
     gather_all(actor, now_ms);
-    if (actor->record_count > 0) {
+    if (actor->records.count > 0) {
         batch_run(actor, now_ms);
     }
     actor->is_held = actor->held_until_us != 0;

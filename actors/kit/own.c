@@ -55,8 +55,8 @@ answer_pause(struct batch *batch, struct item *item)
 static bool
 has_parked_event(const struct actor *actor)
 {
-    for (size_t i = 0; i < actor->record_count; i++) {
-        if (actor->records[i].event != NULL && actor->records[i].event->is_parked) {
+    for (size_t i = 0; i < actor->records.count; i++) {
+        if (actor->records.list[i].event != NULL && actor->records.list[i].event->is_parked) {
             return true;
         }
     }

@@ -105,11 +105,10 @@ replies_send(struct actor *actor, struct record *records, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        bool is_asked = record->item.kind == ITEM_REQUEST || record->retry != NULL;
-        if (!is_asked || !record->has_message || record->folded_into >= 0) {
+        if (!record_is_asked(record) || !record->has_message || record->folded_into >= 0) {
             continue;
         }
-        const struct item_outcome *answer = rows_answer_of(record);
+        const struct item_outcome *answer = record_answer(record);
         if (answer->waiter != NULL) {
             start_waiting(actor, record);
         } else if (answer->status != ERR_COUNT) {

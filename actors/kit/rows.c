@@ -26,16 +26,10 @@ enum { HISTORY_MAX = 20, BURY_TIMEOUT_MS = 2000 };
 
 /* --- answers --- */
 
-struct item_outcome *
-rows_answer_of(struct record *record)
-{
-    return record->retry == NULL ? &record->outcome : &record->retry->outcome;
-}
-
 static void
 say(struct batch *batch, struct record *record, const struct wire_row_outcome *outcome)
 {
-    struct item_outcome *answer = rows_answer_of(record);
+    struct item_outcome *answer = record_answer(record);
     answer->status = ERR_ok;
     answer->frame = arena_encode(&batch->actor->arena, &row_outcome_body, outcome);
 }
@@ -271,33 +265,6 @@ rows_settle(struct batch *batch, struct record *record, size_t behind)
     return ERR_unavailable;
 }
 
-/* --- what is in the batch already --- */
-
-bool
-rows_is_event_taken(const struct actor *actor, const struct inbox_event *event)
-{
-    for (size_t i = 0; i < actor->record_count; i++) {
-        const struct inbox_event *other = actor->records[i].event;
-        if (other != NULL && other->is_parked && other->stream == event->stream && slice_equal(other->header.key, event->header.key) &&
-            (event->header.key.size > 0 || other->header.seq == event->header.seq)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool
-rows_is_due_taken(const struct actor *actor, struct slice owner, struct slice key)
-{
-    for (size_t i = 0; i < actor->record_count; i++) {
-        const struct due_row *other = actor->records[i].due;
-        if (other != NULL && slice_equal(other->owner, owner) && slice_equal(other->key, key)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* --- any.retry --- */
 
 static void
@@ -319,7 +286,7 @@ become_row(struct actor *actor, struct record *record)
     *retry = (struct retry){.request = record->item.id, .op = record->item.op, .outcome = {.status = ERR_COUNT}};
     record->retry = retry;
     record->item = (struct item){.deadline_ms = record->item.deadline_ms};
-    actor->retry_count++;
+    actor->records.retry_count++;
 }
 
 static bool
@@ -357,12 +324,12 @@ retry_event(struct batch *batch, struct record *record, const struct wire_row *r
     }
     switch (place.found) {
     case INBOX_FOUND_HEAD:
-        if (rows_is_event_taken(actor, event)) {
+        if (records_have_event(&actor->records, event)) {
             say_waiting(batch, record, place.head);
             break;
         }
         become_row(actor, record);
-        gather_fill_event(actor, record, event);
+        record_take_event(actor, record, event);
         break;
     case INBOX_FOUND_BEHIND:
         say_waiting(batch, record, place.head);
@@ -397,12 +364,12 @@ retry_due(struct batch *batch, struct record *record, const struct wire_row *row
         refuse(batch, record, ERR_letter_closed, is_aside);
     } else if (is_party || due_is_turn(due->due_ms)) {
         say_held(batch, record);
-    } else if (due->due_ms != DUE_NEVER || rows_is_due_taken(actor, row->owner, row->key)) {
+    } else if (due->due_ms != DUE_NEVER || records_have_due(&actor->records, row->owner, row->key)) {
         say_word(batch, record, "started"); /* it goes by itself, or for somebody else */
     } else {
         struct id item = id_derive(&record->item.id, "retry");
         become_row(actor, record);
-        gather_fill_due(record, due, &item);
+        record_take_due(record, due, &item);
     }
     return ERR_ok;
 }
@@ -423,14 +390,14 @@ read_ahead(struct actor *actor)
     int64_t *seqs = NULL;
     struct slice source = {0};
     size_t count = 0;
-    for (size_t i = 0; i < actor->record_count; i++) {
-        const struct wire_row *row = row_of_retry(&actor->records[i]);
+    for (size_t i = 0; i < actor->records.count; i++) {
+        const struct wire_row *row = row_of_retry(&actor->records.list[i]);
         if (row == NULL || !is_event_row(row)) {
             continue;
         }
         if (seqs == NULL) {
             source = row->source;
-            seqs = arena_alloc(&actor->arena, actor->record_count * sizeof *seqs);
+            seqs = arena_alloc(&actor->arena, actor->records.count * sizeof *seqs);
         }
         if (slice_equal(row->source, source)) {
             seqs[count++] = row->seq;
@@ -456,14 +423,14 @@ err
 rows_take_retries(struct actor *actor, int64_t now_ms)
 {
     struct batch batch = {.actor = actor, .now_ms = now_ms};
-    actor->retry_count = 0;
+    actor->records.retry_count = 0;
     if (actor->db == NULL) {
         return ERR_ok;
     }
     err code = read_ahead(actor);
-    for (size_t i = 0; code == ERR_ok && i < actor->record_count; i++) {
-        const struct wire_row *row = row_of_retry(&actor->records[i]);
-        code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records[i], row);
+    for (size_t i = 0; code == ERR_ok && i < actor->records.count; i++) {
+        const struct wire_row *row = row_of_retry(&actor->records.list[i]);
+        code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records.list[i], row);
     }
     err forgotten = inbox_read_ahead(actor->inbox, &actor->arena, (struct slice){0}, NULL, 0);
     return code == ERR_ok ? forgotten : code;
@@ -509,7 +476,7 @@ change_event(struct batch *batch, struct record *record, const struct wire_row *
         say_word(batch, record, "gone");
         return ERR_ok;
     }
-    if (rows_is_event_taken(batch->actor, &event)) {
+    if (records_have_event(&batch->actor->records, &event)) {
         refuse(batch, record, ERR_unavailable, is_tried);
         return ERR_ok;
     }
@@ -542,7 +509,7 @@ change_due(struct batch *batch, struct record *record, const struct wire_row *ro
         say_word(batch, record, "gone");
     } else if (due.due_ms < DUE_ASIDE) {
         refuse(batch, record, ERR_letter_closed, "the row is being tried by itself again");
-    } else if (rows_is_due_taken(actor, row->owner, row->key)) {
+    } else if (records_have_due(&actor->records, row->owner, row->key)) {
         refuse(batch, record, ERR_unavailable, is_tried);
     } else if (item->op == OP_any_restore) {
         due.due_ms = DUE_NEVER;

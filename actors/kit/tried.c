@@ -55,8 +55,8 @@ tried_is_wanted(const struct actor *actor)
     if (actor->trial == NULL || !(trial_is_on(actor->trial) || trial_has_suspects(actor->trial))) {
         return false;
     }
-    for (size_t i = 0; i < actor->record_count; i++) {
-        if (is_tried(actor, &actor->records[i])) {
+    for (size_t i = 0; i < actor->records.count; i++) {
+        if (is_tried(actor, &actor->records.list[i])) {
             return true;
         }
     }
@@ -67,7 +67,7 @@ size_t
 tried_together(const struct actor *actor, size_t first)
 {
     size_t end = first;
-    while (end < actor->record_count && actor->records[end].event == NULL && !is_tried(actor, &actor->records[end])) {
+    while (end < actor->records.count && actor->records.list[end].event == NULL && !is_tried(actor, &actor->records.list[end])) {
         end++;
     }
     return end == first ? 1 : end - first;
@@ -79,9 +79,9 @@ static void
 find_next(struct actor *actor, size_t number)
 {
     struct trial_name next = {.size = 0};
-    for (size_t i = number + 1; next.size == 0 && i < actor->record_count; i++) {
-        struct trial_name name = name_of(&actor->records[i]);
-        if (is_tried(actor, &actor->records[i]) && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
+    for (size_t i = number + 1; next.size == 0 && i < actor->records.count; i++) {
+        struct trial_name name = name_of(&actor->records.list[i]);
+        if (is_tried(actor, &actor->records.list[i]) && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
             next = name;
         }
     }
@@ -222,7 +222,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
 err
 tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_up)
 {
-    struct record *record = &actor->records[number];
+    struct record *record = &actor->records.list[number];
     struct trial_name name = is_tried(actor, record) ? name_of(record) : (struct trial_name){.size = 0};
     *is_given_up = name.size > 0 && trial_deaths(actor->trial, &name) >= TRIAL_DEATHS;
     if (*is_given_up) {
