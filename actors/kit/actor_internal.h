@@ -354,17 +354,31 @@ rows_settle(struct batch *batch, struct record *record, size_t behind);
 void
 rows_say_failed(struct batch *batch, struct record *record, err status, const char *error, int64_t attempts);
 
+/* What a record is answered: that its row goes, now or when the outside party is back, which is tried soon; or anything else. */
+void
+rows_say_held(struct batch *batch, struct record *record);
+void
+rows_say_word(struct batch *batch, struct record *record, const char *word);
+void
+rows_say(struct batch *batch, struct record *record, const struct wire_row_outcome *outcome);
+
+/* A due row that fired stays, for another moment. */
+void
+rows_set_due(struct batch *batch, const struct due_row *due, int64_t due_ms, int64_t attempts);
+
+/* It is given up: it stays, and fires only when somebody asks for it. */
+void
+rows_bury_due(struct batch *batch, const struct due_row *due, const struct blame *charge);
+
+/* --- row_requests.c --- */
+
 /* Requests to retry a row become that row; those that cannot are answered. Other than ERR_ok: the database cannot be read. */
 MUST_CHECK err
-rows_take_retries(struct actor *actor, int64_t now_ms);
+row_requests_take(struct actor *actor, int64_t now_ms);
 
 /* Answers any.edit, any.discard, any.restore, and an any.retry that could not be taken. */
 MUST_CHECK err
-rows_answer(struct batch *batch, struct record *record);
-
-/* Sends the next dlq.bury when it is time. Between batches. */
-MUST_CHECK err
-rows_send_burials(struct actor *actor, int64_t now_ms);
+row_request_answer(struct batch *batch, struct record *record);
 
 /* --- tried.c --- */
 
@@ -379,10 +393,6 @@ tried_together(const struct actor *actor, size_t first);
 /* Before the record of this number is handled: its name is on disk, or it is given up here for having ended the actor too often. */
 MUST_CHECK err
 tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_up);
-
-/* In the transaction of a due row that is being tried: it is done at last, and its letter with it. */
-void
-tried_settle(struct batch *batch, const struct record *record);
 
 /* A due row that was rolled back for what it does, and not for want of a database: it comes again later and later, and after
  * retry_attempts it is given up, so that it holds nobody up. */
@@ -428,10 +438,6 @@ void
 replies_refuse_patient(struct actor *actor);
 
 /* --- gather.c --- */
-
-/* The database cannot take what replies bring: they are left where they are. */
-bool
-gather_is_paused(const struct actor *actor, int64_t now_ms);
 
 /* The most due rows and parked events that a batch takes. */
 enum { GATHER_DUE_MAX = 256, GATHER_PARKED_MAX = 64 };
@@ -486,6 +492,10 @@ actor_recover(struct actor *actor, bool *happened);
 /* While the database is away: a try now and then, between the refusals. */
 void
 actor_try_database(struct actor *actor);
+
+/* The database cannot take what replies bring: they are left where they are. */
+bool
+actor_is_paused(const struct actor *actor, int64_t now_ms);
 
 /* --- loop.c --- */
 

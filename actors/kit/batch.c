@@ -199,9 +199,6 @@ settle_records(struct actor *actor, struct batch *batch, struct record *records,
 {
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (trial_is_entered(actor->trial)) {
-            tried_settle(batch, record);
-        }
         err code = rows_settle(batch, record, count - i - 1);
         if (code != ERR_ok) {
             return code;

@@ -21,7 +21,7 @@
 #include "kit/peers/zmtp.h"
 #include "kit/peers/zmtp_guard.h"
 
-enum { FETCH_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
+enum { FETCH_TIMEOUT_MS = 2000, BURY_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
 
 static void
 database_failed(struct actor *actor, err code, int64_t now_ms)
@@ -277,29 +277,52 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
     }
 }
 
-struct question {
-    const char *actor;
-    int shard;
-    enum ask_owner owner;
-    enum op op;
-    const void *body;
-};
+static void
+ask(struct actor *actor, const char *peer, int shard, struct ask_sent *ask, struct slice body)
+{
+    struct wire_request_header header = {0};
+    ask->id = id_new();
+    WIRE_SET(&header, request_header, v, WIRE_VERSION);
+    WIRE_SET(&header, request_header, id, ask->id);
+    WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask->op].name));
+    WIRE_SET(&header, request_header, deadline, ask->deadline_ms);
+    asks_send(actor->asks, peer, shard, ask, arena_encode(&actor->arena, &request_header_body, &header), body);
+}
+
+/* Of a stream: what is missing, or what is on disk. */
+static void
+ask_source(struct actor *actor, size_t stream, enum ask_owner owner, const struct wire_fetch *fetch, int64_t now_ms)
+{
+    struct ask_sent sent = {
+        .deadline_ms = now_ms + FETCH_TIMEOUT_MS, .op = OP_any_fetch, .owner = owner, .context = &actor->events_sources[stream]};
+    ask(actor, inbox_stream_actor(actor->inbox, stream), inbox_stream_shard(actor->inbox, stream), &sent,
+        arena_encode(&actor->arena, &fetch_body, fetch));
+}
 
 static void
-ask_about(struct actor *actor, size_t stream, const struct question *question, int64_t now_ms)
+ask_dlq(struct actor *actor, size_t stream, const struct wire_dlq_fetch *fetch, int64_t now_ms)
 {
-    struct ask_sent ask = {.id = id_new(),
-                           .deadline_ms = now_ms + FETCH_TIMEOUT_MS,
-                           .op = question->op,
-                           .owner = question->owner,
-                           .context = &actor->events_sources[stream]};
-    struct wire_request_header header = {0};
-    WIRE_SET(&header, request_header, v, WIRE_VERSION);
-    WIRE_SET(&header, request_header, id, ask.id);
-    WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask.op].name));
-    WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
-    asks_send(actor->asks, question->actor, question->shard, &ask, arena_encode(&actor->arena, &request_header_body, &header),
-              arena_encode(&actor->arena, wire_ops[ask.op].request, question->body));
+    struct ask_sent sent = {.deadline_ms = now_ms + FETCH_TIMEOUT_MS,
+                            .op = OP_dlq_fetch,
+                            .owner = ASK_OF_INBOX,
+                            .context = &actor->events_sources[stream]};
+    ask(actor, "dlq", 0, &sent, arena_encode(&actor->arena, &dlq_fetch_body, fetch));
+}
+
+/* The next dlq.bury, when it is time. */
+static err
+send_burials(struct actor *actor, int64_t now_ms)
+{
+    if (actor->burials == NULL || actor_is_paused(actor, now_ms) || burials_next_ms(actor->burials) > now_ms) {
+        return ERR_ok;
+    }
+    struct slice frame;
+    err code = burials_next(actor->burials, &actor->arena, &frame);
+    if (code == ERR_ok && frame.size > 0) {
+        struct ask_sent sent = {.deadline_ms = now_ms + BURY_TIMEOUT_MS, .op = OP_dlq_bury, .owner = ASK_OF_BURIALS};
+        ask(actor, "dlq", 0, &sent, frame);
+    }
+    return code;
 }
 
 void
@@ -307,28 +330,21 @@ gather_missing(struct actor *actor, int64_t now_ms)
 {
     for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
         struct inbox_question asked;
-        struct question question = {.actor = inbox_stream_actor(actor->inbox, i), .shard = inbox_stream_shard(actor->inbox, i)};
         switch (inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &asked)) {
         case INBOX_ASKS_SOURCE:
-            question.op = OP_any_fetch;
-            question.owner = ASK_OF_INBOX;
-            question.body = &asked.fetch;
-            ask_about(actor, i, &question, now_ms);
+            ask_source(actor, i, ASK_OF_INBOX, &asked.fetch, now_ms);
             break;
         case INBOX_ASKS_DLQ:
-            ask_about(actor, i, &(struct question){"dlq", 0, ASK_OF_INBOX, OP_dlq_fetch, &asked.dlq_fetch}, now_ms);
+            ask_dlq(actor, i, &asked.dlq_fetch, now_ms);
             break;
         case INBOX_ASKS_NOBODY:
             break;
         }
         if (inbox_wants_confirm(actor->inbox, i, now_ms, &asked.fetch)) {
-            question.op = OP_any_fetch;
-            question.owner = ASK_OF_CONFIRMATION;
-            question.body = &asked.fetch;
-            ask_about(actor, i, &question, now_ms);
+            ask_source(actor, i, ASK_OF_CONFIRMATION, &asked.fetch, now_ms);
         }
     }
-    err code = rows_send_burials(actor, now_ms);
+    err code = send_burials(actor, now_ms);
     if (code != ERR_ok) {
         database_failed(actor, code, now_ms);
     }
@@ -488,7 +504,7 @@ collect_heads(struct actor *actor, int64_t now_ms)
     }
     watches_read(actor->watches);
     struct watched *watched = arena_alloc(&actor->arena, sizeof *watched);
-    while (!gather_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->watches, &actor->arena, watched)) {
+    while (!actor_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->watches, &actor->arena, watched)) {
         struct item *item = &records_add(&actor->records)->item;
         item->kind = ITEM_HEAD;
         item->id = watched->header.id;
@@ -527,7 +543,7 @@ collect_works(struct actor *actor, int64_t now_ms)
     }
     actor->works_source.is_ready = false;
     works_clear(actor->works);
-    while (!gather_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->works, &done)) {
+    while (!actor_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->works, &done)) {
         struct work *work = arena_alloc(&actor->arena, sizeof *work);
         *work = done.work;
         struct record *record = records_add(&actor->records);
@@ -542,19 +558,13 @@ collect_works(struct actor *actor, int64_t now_ms)
 static void
 collect_retries(struct actor *actor, int64_t now_ms)
 {
-    err code = rows_take_retries(actor, now_ms);
+    err code = row_requests_take(actor, now_ms);
     if (code != ERR_ok) {
         database_failed(actor, code, now_ms);
     }
 }
 
 /* --- all of it --- */
-
-bool
-gather_is_paused(const struct actor *actor, int64_t now_ms)
-{
-    return actor->db != NULL && (actor->is_db_away || now_ms < actor->due_pause_ms);
-}
 
 bool
 gather_held(struct actor *actor, int64_t now_ms)
@@ -575,7 +585,7 @@ void
 gather_all(struct actor *actor, int64_t now_ms)
 {
     collect_requests(actor, now_ms);
-    if (!gather_is_paused(actor, now_ms)) {
+    if (!actor_is_paused(actor, now_ms)) {
         collect_retries(actor, now_ms);
         collect_replies(actor, now_ms);
     }

@@ -32,7 +32,7 @@ wait_ms(const struct actor *actor, int64_t now_ms)
 {
     int64_t next_ms = now_ms + TICK_MS;
     int64_t asks_ms = asks_next_ms(actor->asks);
-    asks_ms = gather_is_paused(actor, now_ms) && asks_ms < actor->due_pause_ms ? actor->due_pause_ms : asks_ms;
+    asks_ms = actor_is_paused(actor, now_ms) && asks_ms < actor->due_pause_ms ? actor->due_pause_ms : asks_ms;
     asks_ms = actor->is_db_away ? INT64_MAX : asks_ms;
     next_ms = asks_ms < next_ms ? asks_ms : next_ms;
     if (actor->db != NULL && !actor->is_db_away) {
@@ -51,7 +51,7 @@ wait_ms(const struct actor *actor, int64_t now_ms)
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
         next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
     }
-    int64_t heads_ms = actor->watches == NULL ? INT64_MAX : watches_wait_ms(actor->watches, !gather_is_paused(actor, now_ms));
+    int64_t heads_ms = actor->watches == NULL ? INT64_MAX : watches_wait_ms(actor->watches, !actor_is_paused(actor, now_ms));
     next_ms = heads_ms < next_ms - now_ms ? now_ms + heads_ms : next_ms;
     if (actor->is_db_away) {
         int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
@@ -69,7 +69,7 @@ is_anything_ready(const struct actor *actor)
             return true;
         }
     }
-    bool is_paused = gather_is_paused(actor, clock_utc_ms());
+    bool is_paused = actor_is_paused(actor, clock_utc_ms());
     bool is_done = !is_paused && actor->works != NULL && works_is_ready(actor->works);
     return actor->router_source.is_ready || is_done || (!is_paused && asks_is_ready(actor->asks));
 }
@@ -80,7 +80,7 @@ measure_calls(struct actor *actor, int64_t now_ms)
     if (actor->outcalls == NULL) {
         return;
     }
-    if (due_rows_turns(actor->due_rows) > 0 && !gather_is_paused(actor, now_ms) && due_rows_count_turns(actor->due_rows) != ERR_ok) {
+    if (due_rows_turns(actor->due_rows) > 0 && !actor_is_paused(actor, now_ms) && due_rows_count_turns(actor->due_rows) != ERR_ok) {
         log_warn("calls_not_counted", LOG_TEXT("database", db_error(actor->db)));
     }
     outcalls_measure(actor->outcalls, due_rows_turns(actor->due_rows));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   What every actor answers by itself: any.ping, any.pause, any.resolve, the requests of its stream (fetch, subscribe,
- *           unsubscribe), and those of its rows (rows.c). They never reach the class.
+ *           unsubscribe), and those of its rows (row_requests.c). They never reach the class.
  *
  * FAILURES  Errors of the database go up; what a request has done wrong is a refusal.
  */
@@ -178,7 +178,7 @@ own_answer(struct batch *batch, struct record *records, size_t count)
         } else if (item->op == OP_any_fetch || item->op == OP_any_subscribe || item->op == OP_any_unsubscribe) {
             code = answer_stream(batch, item);
         } else {
-            code = rows_answer(batch, record);
+            code = row_request_answer(batch, record);
         }
         if (code != ERR_ok) {
             return code;

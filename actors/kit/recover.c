@@ -138,3 +138,9 @@ actor_try_database(struct actor *actor)
         actor_end_stale(actor);
     }
 }
+
+bool
+actor_is_paused(const struct actor *actor, int64_t now_ms)
+{
+    return actor->db != NULL && (actor->is_db_away || now_ms < actor->due_pause_ms);
+}

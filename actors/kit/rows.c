@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   What becomes of rows that were not finished: an event that fails is parked and tried again, and buried when its attempts
- *           are used up; the dlq is told until it has confirmed; and when the dlq asks, the row is tried, edited, put aside or taken
- *           back here, by whom it belongs to.
+ *           are used up; a due row that is given up is buried, and fires only when somebody asks for it. Of a row that is tried
+ *           because somebody asked, the answer says what became of it.
  *
- * MESSAGES  any.retry, any.edit, any.discard, any.restore in; dlq.bury out, one at a time
+ * STATE     None of its own: parked events (inbox.c), due rows (due_rows.c), letters to be sent (burials.c).
  *
- * STATE     None of its own: parked events (inbox.c), due rows (due_rows.c), letters to be sent (burials.c). A request to retry
- *           becomes its row's own item in the batch: it is handled, rolled back and run alone like any other, under the event's id,
- *           so that its effect is as idempotent as the event's. Its answer says what became of the row.
+ * FAILURES  A row that is retried and refused with RETRY is as before, and the asker is told so.
  *
- * FAILURES  A row that is retried and refused with RETRY is as before, and the asker is told so. A second request about a row, or a
- *           key, that this batch is trying is told to wait.
- *
- * LIMITS    HISTORY_MAX attempts are kept of each event: the first and the latest. Due rows cannot be edited: nobody but their owner
- *           knows what is in them. A due row that has a time of its own is neither fired early nor put aside.
+ * LIMITS    HISTORY_MAX attempts are kept of each event: the first and the latest.
  */
 #include <stdio.h>
 
@@ -22,24 +16,24 @@
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
 
-enum { HISTORY_MAX = 20, BURY_TIMEOUT_MS = 2000 };
+enum { HISTORY_MAX = 20 };
 
 /* --- answers --- */
 
-static void
-say(struct batch *batch, struct record *record, const struct wire_row_outcome *outcome)
+void
+rows_say(struct batch *batch, struct record *record, const struct wire_row_outcome *outcome)
 {
     struct item_outcome *answer = record_answer(record);
     answer->status = ERR_ok;
     answer->frame = arena_encode(&batch->actor->arena, &row_outcome_body, outcome);
 }
 
-static void
-say_word(struct batch *batch, struct record *record, const char *word)
+void
+rows_say_word(struct batch *batch, struct record *record, const char *word)
 {
     struct wire_row_outcome outcome = {0};
     WIRE_SET(&outcome, row_outcome, outcome, slice_of(word));
-    say(batch, record, &outcome);
+    rows_say(batch, record, &outcome);
 }
 
 void
@@ -50,12 +44,11 @@ rows_say_failed(struct batch *batch, struct record *record, err status, const ch
     WIRE_SET(&outcome, row_outcome, status, slice_of(err_symbol(replies_public_status(status))));
     WIRE_SET(&outcome, row_outcome, error, slice_of(error));
     WIRE_SET(&outcome, row_outcome, attempts, attempts);
-    say(batch, record, &outcome);
+    rows_say(batch, record, &outcome);
 }
 
-/* It goes, now or when the outside party is back; that one is tried soon. */
-static void
-say_held(struct batch *batch, struct record *record)
+void
+rows_say_held(struct batch *batch, struct record *record)
 {
     struct wire_row_outcome outcome = {0};
     struct slice why = {0};
@@ -65,7 +58,7 @@ say_held(struct batch *batch, struct record *record)
         (void)outcalls_probe(outcalls);
         WIRE_SET(&outcome, row_outcome, held, why);
     }
-    say(batch, record, &outcome);
+    rows_say(batch, record, &outcome);
 }
 
 /* --- charging --- */
@@ -179,7 +172,79 @@ settle_applied(struct batch *batch, struct record *record)
         batch_settle(batch, &letter);
     }
     if (record->retry != NULL) {
-        say_word(batch, record, "done");
+        rows_say_word(batch, record, "done");
+    }
+}
+
+/* --- due rows --- */
+
+/* The key of a due row as a person reads it. */
+static struct slice
+readable_key(struct batch *batch, const struct due_row *due)
+{
+    if (due->key.size == ID_SIZE) {
+        struct id id;
+        memcpy(id.bytes, due->key.data, ID_SIZE);
+        char *text = batch_alloc(batch, ID_TEXT_SIZE);
+        id_format(&id, text);
+        return slice_of(text);
+    }
+    return wire_is_utf8(due->key) ? due->key : (struct slice){0};
+}
+
+static struct id
+letter_of_due(const struct batch *batch, const struct due_row *due)
+{
+    struct trial_name name = trial_name_of_due(due->owner, due->key);
+    struct id what = id_of_bytes(name.bytes, name.size);
+    return batch_letter_id(batch, &what);
+}
+
+void
+rows_set_due(struct batch *batch, const struct due_row *due, int64_t due_ms, int64_t attempts)
+{
+    char *owner = batch_alloc(batch, due->owner.size + 1);
+    memcpy(owner, due->owner.data, due->owner.size);
+    owner[due->owner.size] = '\0';
+    due_rows_fired(batch->actor->due_rows, due);
+    batch_due(batch, &(struct due){.owner = owner, .key = due->key, .due_ms = due_ms, .attempts = attempts, .payload = due->payload});
+}
+
+void
+rows_bury_due(struct batch *batch, const struct due_row *due, const struct blame *charge)
+{
+    char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
+    int64_t attempts = due->attempts + charge->attempts;
+    snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.*s", batch->actor->class->name, (int)due->owner.size, (const char *)due->owner.data);
+    struct wire_burial burial = {0};
+    WIRE_SET(&burial, burial, letter, letter_of_due(batch, due));
+    WIRE_SET(&burial, burial, kind, slice_of("call"));
+    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));
+    WIRE_SET(&burial, burial, error, slice_of(charge->reason));
+    WIRE_SET(&burial, burial, attempts, attempts);
+    WIRE_SET(&burial, burial, first, batch->now_ms);
+    WIRE_SET(&burial, burial, last, batch->now_ms);
+    WIRE_SET(&burial, burial, history, (struct wire_list){0});
+    WIRE_SET(&burial, burial, key, readable_key(batch, due));
+    WIRE_SET(&burial, burial, type, slice_of(type));
+    WIRE_SET(&burial, burial, owner, due->owner);
+    WIRE_SET(&burial, burial, due_key, due->key);
+    batch_bury(batch, &burial);
+    rows_set_due(batch, due, DUE_NEVER, attempts);
+}
+
+/* One that was given up once is done at last, and its letter with it. */
+static void
+settle_given_up(struct batch *batch, const struct record *record)
+{
+    const struct trial *trial = batch->actor->trial;
+    if (!trial_is_entered(trial) || record->outcome.status != ERR_COUNT) {
+        return;
+    }
+    struct trial_name name = trial_name_of_due(record->due->owner, record->due->key);
+    if (trial_is_convict(trial, &name)) {
+        struct id letter = letter_of_due(batch, record->due);
+        batch_settle(batch, &letter);
     }
 }
 
@@ -190,7 +255,7 @@ settle_due(struct batch *batch, struct record *record)
     const struct due_row *row = record->due;
     err status = record->outcome.status;
     if (status == ERR_ok || status == ERR_COUNT) {
-        say_held(batch, record);
+        rows_say_held(batch, record);
         return;
     }
     due_rows_keep(batch->actor->due_rows, row);
@@ -242,6 +307,9 @@ rows_settle(struct batch *batch, struct record *record, size_t behind)
 {
     err status = record->outcome.status;
     if (record->event == NULL) {
+        if (record->due != NULL) {
+            settle_given_up(batch, record);
+        }
         if (record->due != NULL && record->retry != NULL) {
             settle_due(batch, record);
         }
@@ -263,319 +331,4 @@ rows_settle(struct batch *batch, struct record *record, size_t behind)
         return ERR_ok;
     }
     return ERR_unavailable;
-}
-
-/* --- any.retry --- */
-
-static void
-say_waiting(struct batch *batch, struct record *record, int64_t behind)
-{
-    struct wire_row_outcome outcome = {0};
-    WIRE_SET(&outcome, row_outcome, outcome, slice_of("waiting"));
-    if (behind > 0) {
-        WIRE_SET(&outcome, row_outcome, behind, behind);
-    }
-    say(batch, record, &outcome);
-}
-
-/* From here on the record is its row's; what it was asked as is kept for the answer. */
-static void
-become_row(struct actor *actor, struct record *record)
-{
-    struct retry *retry = arena_alloc(&actor->arena, sizeof *retry);
-    *retry = (struct retry){.request = record->item.id, .op = record->item.op, .outcome = {.status = ERR_COUNT}};
-    record->retry = retry;
-    record->item = (struct item){.deadline_ms = record->item.deadline_ms};
-    actor->records.retry_count++;
-}
-
-static bool
-is_event_row(const struct wire_row *row)
-{
-    return WIRE_HAS(row, row, source) && WIRE_HAS(row, row, seq) && !WIRE_HAS(row, row, owner) && !WIRE_HAS(row, row, key);
-}
-
-static bool
-is_due_row(const struct wire_row *row)
-{
-    return WIRE_HAS(row, row, owner) && WIRE_HAS(row, row, key) && !WIRE_HAS(row, row, source) && !WIRE_HAS(row, row, seq);
-}
-
-static void
-refuse(struct batch *batch, struct record *record, err code, const char *why)
-{
-    record->item.outcome = &record->outcome;
-    item_refuse(batch, &record->item, code, "%s", why);
-}
-
-static const char *const never_here = "this actor never had such a row: it does not follow that source, or has not come so far";
-static const char *const is_aside = "the row was put aside; restore it first";
-static const char *const is_tried = "the row is being tried now; ask again";
-
-static err
-retry_event(struct batch *batch, struct record *record, const struct wire_row *row)
-{
-    struct actor *actor = batch->actor;
-    struct inbox_event *event = arena_alloc(&actor->arena, sizeof *event);
-    struct inbox_place place;
-    err code = inbox_find_parked(actor->inbox, &actor->arena, row->source, row->seq, event, &place);
-    if (code != ERR_ok) {
-        return code;
-    }
-    switch (place.found) {
-    case INBOX_FOUND_HEAD:
-        if (records_have_event(&actor->records, event)) {
-            say_waiting(batch, record, place.head);
-            break;
-        }
-        become_row(actor, record);
-        record_take_event(actor, record, event);
-        break;
-    case INBOX_FOUND_BEHIND:
-        say_waiting(batch, record, place.head);
-        break;
-    case INBOX_FOUND_DISCARDED:
-        refuse(batch, record, ERR_letter_closed, is_aside);
-        break;
-    case INBOX_FOUND_NONE:
-        say_word(batch, record, "gone");
-        break;
-    case INBOX_FOUND_NEVER:
-        refuse(batch, record, ERR_not_found, never_here);
-        break;
-    }
-    return ERR_ok;
-}
-
-static err
-retry_due(struct batch *batch, struct record *record, const struct wire_row *row)
-{
-    struct actor *actor = batch->actor;
-    struct due_row *due = arena_alloc(&actor->arena, sizeof *due);
-    bool is_there = false;
-    err code = due_rows_find(actor->due_rows, &actor->arena, row->owner, row->key, due, &is_there);
-    if (code != ERR_ok) {
-        return code;
-    }
-    bool is_party = is_there && actor->outcalls != NULL && slice_equal(row->owner, slice_of(OUTCALLS_OWNER));
-    if (!is_there) {
-        say_word(batch, record, "gone");
-    } else if (due->due_ms == DUE_ASIDE) {
-        refuse(batch, record, ERR_letter_closed, is_aside);
-    } else if (is_party || due_is_turn(due->due_ms)) {
-        say_held(batch, record);
-    } else if (due->due_ms != DUE_NEVER || records_have_due(&actor->records, row->owner, row->key)) {
-        say_word(batch, record, "started"); /* it goes by itself, or for somebody else */
-    } else {
-        struct id item = id_derive(&record->item.id, "retry");
-        become_row(actor, record);
-        record_take_due(record, due, &item);
-    }
-    return ERR_ok;
-}
-
-/* The row that is asked for; NULL: this record asks for none. */
-static const struct wire_row *
-row_of_retry(const struct record *record)
-{
-    bool is_retry = record->item.kind == ITEM_REQUEST && record->item.op == OP_any_retry && record->folded_into < 0 &&
-                    record->outcome.status == ERR_COUNT;
-    return is_retry ? record->item.body : NULL;
-}
-
-/* A replay asks for many rows of one source: one read for all of them. */
-static err
-read_ahead(struct actor *actor)
-{
-    int64_t *seqs = NULL;
-    struct slice source = {0};
-    size_t count = 0;
-    for (size_t i = 0; i < actor->records.count; i++) {
-        const struct wire_row *row = row_of_retry(&actor->records.list[i]);
-        if (row == NULL || !is_event_row(row)) {
-            continue;
-        }
-        if (seqs == NULL) {
-            source = row->source;
-            seqs = arena_alloc(&actor->arena, actor->records.count * sizeof *seqs);
-        }
-        if (slice_equal(row->source, source)) {
-            seqs[count++] = row->seq;
-        }
-    }
-    return count < 2 ? ERR_ok : inbox_read_ahead(actor->inbox, &actor->arena, source, seqs, count);
-}
-
-static err
-take_retry(struct batch *batch, struct record *record, const struct wire_row *row)
-{
-    if (is_event_row(row)) {
-        return retry_event(batch, record, row);
-    }
-    if (is_due_row(row)) {
-        return retry_due(batch, record, row);
-    }
-    refuse(batch, record, ERR_invalid_field, "row: either source and seq, or owner and key");
-    return ERR_ok;
-}
-
-err
-rows_take_retries(struct actor *actor, int64_t now_ms)
-{
-    struct batch batch = {.actor = actor, .now_ms = now_ms};
-    actor->records.retry_count = 0;
-    if (actor->db == NULL) {
-        return ERR_ok;
-    }
-    err code = read_ahead(actor);
-    for (size_t i = 0; code == ERR_ok && i < actor->records.count; i++) {
-        const struct wire_row *row = row_of_retry(&actor->records.list[i]);
-        code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records.list[i], row);
-    }
-    err forgotten = inbox_read_ahead(actor->inbox, &actor->arena, (struct slice){0}, NULL, 0);
-    return code == ERR_ok ? forgotten : code;
-}
-
-/* --- any.edit, any.discard, any.restore --- */
-
-/* Edits a body; only a parked event has one that is known here. */
-static err
-edit_event(struct batch *batch, struct record *record, const struct inbox_event *event, struct slice body)
-{
-    struct err_text why = {"events of this type are not known here"};
-    if (event->type == EVENT_COUNT) {
-        refuse(batch, record, ERR_not_editable, why.text);
-        return ERR_ok;
-    }
-    void *target = batch_alloc(batch, wire_events[event->type].body->size);
-    err code = wire_decode(wire_events[event->type].body, body, target, &why);
-    if (code != ERR_ok) {
-        refuse(batch, record, code, why.text);
-        return ERR_ok;
-    }
-    say_word(batch, record, "edited");
-    return inbox_edit_parked(batch->actor->inbox, event, body);
-}
-
-static err
-change_event(struct batch *batch, struct record *record, const struct wire_row *row)
-{
-    struct inbox *inbox = batch->actor->inbox;
-    const struct item *item = &record->item;
-    struct inbox_event event;
-    struct inbox_place place;
-    err code = inbox_find_parked(inbox, &batch->actor->arena, row->source, row->seq, &event, &place);
-    if (code != ERR_ok) {
-        return code;
-    }
-    if (place.found == INBOX_FOUND_NEVER) {
-        refuse(batch, record, ERR_not_found, never_here);
-        return ERR_ok;
-    }
-    if (place.found == INBOX_FOUND_NONE) {
-        say_word(batch, record, "gone");
-        return ERR_ok;
-    }
-    if (records_have_event(&batch->actor->records, &event)) {
-        refuse(batch, record, ERR_unavailable, is_tried);
-        return ERR_ok;
-    }
-    if (item->op == OP_any_edit) {
-        return edit_event(batch, record, &event, ((const struct wire_row_edit *)item->body)->body);
-    }
-    if (item->op == OP_any_restore) {
-        say_word(batch, record, "restored");
-        return inbox_restore_parked(inbox, &event);
-    }
-    const struct wire_row_discard *discard = item->body;
-    say_word(batch, record, "discarded");
-    return inbox_discard_parked(inbox, &event, WIRE_HAS(discard, row_discard, is_final) && discard->is_final);
-}
-
-static err
-change_due(struct batch *batch, struct record *record, const struct wire_row *row)
-{
-    struct actor *actor = batch->actor;
-    const struct item *item = &record->item;
-    struct due_row due;
-    bool is_there = false;
-    err code = due_rows_find(actor->due_rows, &actor->arena, row->owner, row->key, &due, &is_there);
-    if (code != ERR_ok) {
-        return code;
-    }
-    if (item->op == OP_any_edit) {
-        refuse(batch, record, ERR_not_editable, "only parked events can be edited");
-    } else if (!is_there) {
-        say_word(batch, record, "gone");
-    } else if (due.due_ms < DUE_ASIDE) {
-        refuse(batch, record, ERR_letter_closed, "the row is being tried by itself again");
-    } else if (records_have_due(&actor->records, row->owner, row->key)) {
-        refuse(batch, record, ERR_unavailable, is_tried);
-    } else if (item->op == OP_any_restore) {
-        due.due_ms = DUE_NEVER;
-        due_rows_keep(actor->due_rows, &due);
-        say_word(batch, record, "restored");
-    } else {
-        const struct wire_row_discard *discard = item->body;
-        bool is_final = WIRE_HAS(discard, row_discard, is_final) && discard->is_final;
-        due.due_ms = is_final ? due.due_ms : DUE_ASIDE;
-        if (is_final) {
-            due_rows_fired(actor->due_rows, &due);
-        } else {
-            due_rows_keep(actor->due_rows, &due);
-        }
-        say_word(batch, record, "discarded");
-    }
-    return ERR_ok;
-}
-
-err
-rows_answer(struct batch *batch, struct record *record)
-{
-    const struct item *item = &record->item;
-    const struct wire_row *row = item->body;
-    if (batch->actor->db == NULL) {
-        refuse(batch, record, ERR_not_implemented, "this actor keeps no rows");
-        return ERR_ok;
-    }
-    if (item->op == OP_any_retry) {
-        refuse(batch, record, ERR_unavailable, "the row cannot be read now; ask again");
-        return ERR_ok;
-    }
-    if (item->op == OP_any_edit) {
-        row = &((const struct wire_row_edit *)item->body)->row;
-    } else if (item->op == OP_any_discard) {
-        row = &((const struct wire_row_discard *)item->body)->row;
-    }
-    if (is_event_row(row)) {
-        return change_event(batch, record, row);
-    }
-    if (is_due_row(row)) {
-        return change_due(batch, record, row);
-    }
-    refuse(batch, record, ERR_invalid_field, "row: either source and seq, or owner and key");
-    return ERR_ok;
-}
-
-/* --- burials on their way --- */
-
-err
-rows_send_burials(struct actor *actor, int64_t now_ms)
-{
-    if (actor->burials == NULL || gather_is_paused(actor, now_ms) || burials_next_ms(actor->burials) > now_ms) {
-        return ERR_ok;
-    }
-    struct slice frame;
-    err code = burials_next(actor->burials, &actor->arena, &frame);
-    if (code != ERR_ok || frame.size == 0) {
-        return code;
-    }
-    struct ask_sent ask = {.id = id_new(), .deadline_ms = now_ms + BURY_TIMEOUT_MS, .op = OP_dlq_bury, .owner = ASK_OF_BURIALS};
-    struct wire_request_header header = {0};
-    WIRE_SET(&header, request_header, v, WIRE_VERSION);
-    WIRE_SET(&header, request_header, id, ask.id);
-    WIRE_SET(&header, request_header, op, slice_of(wire_ops[OP_dlq_bury].name));
-    WIRE_SET(&header, request_header, deadline, ask.deadline_ms);
-    asks_send(actor->asks, "dlq", 0, &ask, arena_encode(&actor->arena, &request_header_body, &header), frame);
-    return ERR_ok;
 }

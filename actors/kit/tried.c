@@ -110,63 +110,6 @@ commit_name(struct actor *actor, err queued)
 
 /* --- given up --- */
 
-/* The key of a due row as a person reads it. */
-static struct slice
-readable_key(struct batch *batch, const struct due_row *due)
-{
-    if (due->key.size == ID_SIZE) {
-        struct id id;
-        memcpy(id.bytes, due->key.data, ID_SIZE);
-        char *text = batch_alloc(batch, ID_TEXT_SIZE);
-        id_format(&id, text);
-        return slice_of(text);
-    }
-    return wire_is_utf8(due->key) ? due->key : (struct slice){0};
-}
-
-static struct id
-letter_of_due(const struct batch *batch, const struct due_row *due)
-{
-    struct trial_name name = trial_name_of_due(due->owner, due->key);
-    struct id what = id_of_bytes(name.bytes, name.size);
-    return batch_letter_id(batch, &what);
-}
-
-/* The row anew, for this moment. */
-static void
-set_due(struct actor *actor, struct batch *batch, const struct due_row *due, int64_t due_ms, int64_t attempts)
-{
-    char *owner = batch_alloc(batch, due->owner.size + 1);
-    memcpy(owner, due->owner.data, due->owner.size);
-    owner[due->owner.size] = '\0';
-    due_rows_fired(actor->due_rows, due);
-    batch_due(batch, &(struct due){.owner = owner, .key = due->key, .due_ms = due_ms, .attempts = attempts, .payload = due->payload});
-}
-
-/* The row stays and fires only when somebody asks for it. */
-static void
-bury_due(struct actor *actor, struct batch *batch, const struct due_row *due, const struct blame *charge)
-{
-    char *type = batch_alloc(batch, WIRE_NAME_MAX + 1);
-    int64_t attempts = due->attempts + charge->attempts;
-    snprintf(type, WIRE_NAME_MAX + 1, "%.30s.%.*s", actor->class->name, (int)due->owner.size, (const char *)due->owner.data);
-    struct wire_burial burial = {0};
-    WIRE_SET(&burial, burial, letter, letter_of_due(batch, due));
-    WIRE_SET(&burial, burial, kind, slice_of("call"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(replies_public_status(charge->status))));
-    WIRE_SET(&burial, burial, error, slice_of(charge->reason));
-    WIRE_SET(&burial, burial, attempts, attempts);
-    WIRE_SET(&burial, burial, first, batch->now_ms);
-    WIRE_SET(&burial, burial, last, batch->now_ms);
-    WIRE_SET(&burial, burial, history, (struct wire_list){0});
-    WIRE_SET(&burial, burial, key, readable_key(batch, due));
-    WIRE_SET(&burial, burial, type, slice_of(type));
-    WIRE_SET(&burial, burial, owner, due->owner);
-    WIRE_SET(&burial, burial, due_key, due->key);
-    batch_bury(batch, &burial);
-    set_due(actor, batch, due, DUE_NEVER, attempts);
-}
-
 void
 tried_put_back(struct actor *actor, struct record *record, err code, int64_t now_ms)
 {
@@ -175,11 +118,11 @@ tried_put_back(struct actor *actor, struct record *record, err code, int64_t now
     struct blame charge = {.status = code, .reason = err_words(replies_public_status(code)), .attempts = 1};
     err queued = ERR_ok;
     if (due->attempts + 1 < actor->settings->retry_attempts) {
-        set_due(actor, &batch, due, now_ms + batch_backoff_ms(&batch, due->attempts + 1), due->attempts + 1);
+        rows_set_due(&batch, due, now_ms + batch_backoff_ms(&batch, due->attempts + 1), due->attempts + 1);
     } else {
         struct trial_name name = trial_name_of_due(due->owner, due->key);
         queued = trial_convict(actor->trial, &name);
-        bury_due(actor, &batch, due, &charge);
+        rows_bury_due(&batch, due, &charge);
     }
     if (!batch_commit_alone(actor, record, queued)) {
         actor->due_pause_ms = now_ms + TRIED_PAUSE_MS;
@@ -208,7 +151,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
         code = rows_charge(&batch, record,
                            &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
     } else if (code == ERR_ok) {
-        bury_due(actor, &batch, record->due, &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS});
+        rows_bury_due(&batch, record->due, &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS});
         if (record->retry != NULL) {
             rows_say_failed(&batch, record, ERR_poison, why, record->due->attempts + TRIAL_DEATHS);
         }
@@ -236,19 +179,6 @@ tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_u
     trial_handle(actor->trial, &name);
     find_next(actor, number);
     return code;
-}
-
-void
-tried_settle(struct batch *batch, const struct record *record)
-{
-    if (record->due == NULL) {
-        return;
-    }
-    struct trial_name name = name_of(record);
-    if (name.size > 0 && trial_is_convict(batch->actor->trial, &name)) {
-        struct id letter = letter_of_due(batch, record->due);
-        batch_settle(batch, &letter);
-    }
 }
 
 void
