@@ -63,7 +63,7 @@ actor_of(const struct actor *actor)
 int64_t
 actor_applied(const struct actor *actor, const char *source)
 {
-    return actor->inbox == NULL ? 0 : inbox_applied(actor->inbox, source);
+    return actor->parts.inbox == NULL ? 0 : inbox_applied(actor->parts.inbox, source);
 }
 
 bool
@@ -93,7 +93,6 @@ open_database(struct actor *actor, struct err_text *why)
 {
     struct actor_database own;
     err code = actor_database_open(actor->class, actor->settings, actor->shard_number, &own, why);
-    actor->db_config = own.config;
     actor->db = own.db;
     if (code == ERR_ok) {
         code = actor_database_migrate(actor->class, &own, why);
@@ -111,20 +110,20 @@ open_database(struct actor *actor, struct err_text *why)
         return code;
     }
     actor->installation = own.ticket.installation;
-    actor->source = source_create(actor->name, actor->class->name, actor->settings, &actor->shard);
-    actor->inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
-    actor->due_rows = due_rows_create(actor->db);
-    actor->burials = burials_create(actor->db, actor->name);
-    actor->answers = answers_create(actor->db);
+    actor->parts.source = source_create(actor->name, actor->class->name, actor->settings, &actor->shard);
+    actor->parts.inbox = inbox_create(actor->db, actor->class->name, actor->name, actor->settings);
+    actor->parts.due_rows = due_rows_create(actor->db);
+    actor->parts.burials = burials_create(actor->db, actor->name);
+    actor->parts.answers = answers_create(actor->db);
     const size_t tried_most[TRIAL_KINDS] = {
         [TRIAL_EVENT] = actor->records.capacity, [TRIAL_REQUEST] = actor->records.capacity, [TRIAL_DUE] = GATHER_DUE_MAX};
-    actor->trial = trial_create(actor->db, actor->name, tried_most);
-    parts_add(&actor->parts, &source_part, actor->source);
-    parts_add(&actor->parts, &inbox_part, actor->inbox);
-    parts_add(&actor->parts, &answers_part, actor->answers);
-    parts_add(&actor->parts, &due_rows_part, actor->due_rows);
-    parts_add(&actor->parts, &burials_part, actor->burials);
-    parts_add(&actor->parts, &trial_part, actor->trial);
+    actor->parts.trial = trial_create(actor->db, actor->name, tried_most);
+    parts_add(&actor->parts.all, &source_part, actor->parts.source);
+    parts_add(&actor->parts.all, &inbox_part, actor->parts.inbox);
+    parts_add(&actor->parts.all, &answers_part, actor->parts.answers);
+    parts_add(&actor->parts.all, &due_rows_part, actor->parts.due_rows);
+    parts_add(&actor->parts.all, &burials_part, actor->parts.burials);
+    parts_add(&actor->parts.all, &trial_part, actor->parts.trial);
     return actor_reopen(actor, why);
 }
 
@@ -162,68 +161,68 @@ bind_both(struct actor *actor, zsock_t *socket, enum endpoint_kind kind, struct 
 static err
 connect_events(struct actor *actor, size_t stream, struct err_text *why)
 {
-    const char *source = inbox_stream_actor(actor->inbox, stream);
+    const char *source = inbox_stream_actor(actor->parts.inbox, stream);
     char endpoint[ENDPOINT_MAX];
-    topology_connect(actor->settings, source, inbox_stream_shard(actor->inbox, stream), ENDPOINT_EVENTS, endpoint);
-    err code = link_events(endpoint, &actor->events[stream], why);
+    topology_connect(actor->settings, source, inbox_stream_shard(actor->parts.inbox, stream), ENDPOINT_EVENTS, endpoint);
+    err code = link_events(endpoint, &actor->sockets.events[stream], why);
     if (code != ERR_ok) {
         return code;
     }
-    zsock_set_subscribe(actor->events[stream], "head");
+    zsock_set_subscribe(actor->sockets.events[stream], "head");
     for (int type = 0; type < EVENT_COUNT; type++) {
         if (wire_events[type].fate == DURABLE && strcmp(wire_events[type].owner, source) == 0) {
             char topic[80];
             snprintf(topic, sizeof topic, "%s.", wire_events[type].name);
-            zsock_set_subscribe(actor->events[stream], topic);
+            zsock_set_subscribe(actor->sockets.events[stream], topic);
         }
     }
-    wakeup_add_socket(actor->wakeup_fd, &actor->events_sources[stream], zsock_resolve(actor->events[stream]));
+    wakeup_add_socket(actor->sockets.wakeup_fd, &actor->sockets.events_sources[stream], zsock_resolve(actor->sockets.events[stream]));
     return ERR_ok;
 }
 
 static err
 open_sockets(struct actor *actor, struct err_text *why)
 {
-    actor->router = zsock_new(ZMQ_ROUTER);
-    actor->publisher = zsock_new(ZMQ_PUB);
-    if (actor->router == NULL || actor->publisher == NULL) {
+    actor->sockets.router = zsock_new(ZMQ_ROUTER);
+    actor->sockets.publisher = zsock_new(ZMQ_PUB);
+    if (actor->sockets.router == NULL || actor->sockets.publisher == NULL) {
         return err_say(why, ERR_internal, "cannot make a socket: %s", zmq_strerror(zmq_errno()));
     }
-    set_options(actor->router);
-    set_options(actor->publisher);
-    zsock_set_router_mandatory(actor->router, 1);
-    zsock_set_sndhwm(actor->router, SEND_HWM);
-    zsock_set_rcvhwm(actor->router, RECEIVE_HWM);
-    zsock_set_sndhwm(actor->publisher, LINK_EVENTS_HWM);
-    zsock_set_maxmsgsize(actor->publisher, ZMTP_HANDSHAKE_MAX);
-    actor->raw_router = zsock_resolve(actor->router);
-    if (actor->source != NULL) {
-        source_publish_on(actor->source, zsock_resolve(actor->publisher));
+    set_options(actor->sockets.router);
+    set_options(actor->sockets.publisher);
+    zsock_set_router_mandatory(actor->sockets.router, 1);
+    zsock_set_sndhwm(actor->sockets.router, SEND_HWM);
+    zsock_set_rcvhwm(actor->sockets.router, RECEIVE_HWM);
+    zsock_set_sndhwm(actor->sockets.publisher, LINK_EVENTS_HWM);
+    zsock_set_maxmsgsize(actor->sockets.publisher, ZMTP_HANDSHAKE_MAX);
+    actor->sockets.raw_router = zsock_resolve(actor->sockets.router);
+    if (actor->parts.source != NULL) {
+        source_publish_on(actor->parts.source, zsock_resolve(actor->sockets.publisher));
     }
-    wakeup_add_socket(actor->wakeup_fd, &actor->router_source, actor->raw_router);
-    err code = bind_both(actor, actor->router, ENDPOINT_REQUESTS, why);
+    wakeup_add_socket(actor->sockets.wakeup_fd, &actor->sockets.router_source, actor->sockets.raw_router);
+    err code = bind_both(actor, actor->sockets.router, ENDPOINT_REQUESTS, why);
     if (code == ERR_ok) {
-        code = bind_both(actor, actor->publisher, ENDPOINT_EVENTS, why);
+        code = bind_both(actor, actor->sockets.publisher, ENDPOINT_EVENTS, why);
     }
-    size_t streams = actor->inbox == NULL ? 0 : inbox_stream_count(actor->inbox);
-    actor->events = calloc(streams + 1, sizeof *actor->events);
-    actor->events_sources = calloc(streams + 1, sizeof *actor->events_sources);
-    actor->events_pulses = calloc(streams + 1, sizeof *actor->events_pulses);
-    if (actor->events == NULL || actor->events_sources == NULL || actor->events_pulses == NULL) {
+    size_t streams = actor->parts.inbox == NULL ? 0 : inbox_stream_count(actor->parts.inbox);
+    actor->sockets.events = calloc(streams + 1, sizeof *actor->sockets.events);
+    actor->sockets.events_sources = calloc(streams + 1, sizeof *actor->sockets.events_sources);
+    actor->sockets.events_pulses = calloc(streams + 1, sizeof *actor->sockets.events_pulses);
+    if (actor->sockets.events == NULL || actor->sockets.events_sources == NULL || actor->sockets.events_pulses == NULL) {
         abort();
     }
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
         code = connect_events(actor, i, why);
-        asks_connect(actor->asks, inbox_stream_actor(actor->inbox, i));
+        asks_connect(actor->peers.asks, inbox_stream_actor(actor->parts.inbox, i));
     }
     if (actor->db != NULL) {
-        asks_connect(actor->asks, "dlq"); /* for burials, and for what a source does not keep any more */
+        asks_connect(actor->peers.asks, "dlq"); /* for burials, and for what a source does not keep any more */
     }
     if (code == ERR_ok && actor->class->watches) {
-        code = watches_open(actor->settings, actor->class->name, actor->wakeup_fd, &actor->watches, why);
+        code = watches_open(actor->settings, actor->class->name, actor->sockets.wakeup_fd, &actor->peers.watches, why);
     }
     for (const char *const *peer = actor->class->peers; peer != NULL && *peer != NULL; peer++) {
-        asks_connect(actor->asks, *peer);
+        asks_connect(actor->peers.asks, *peer);
     }
     return code;
 }
@@ -235,9 +234,9 @@ make_metrics(struct actor *actor)
 {
     char labels[WIRE_NAME_MAX + 32];
     snprintf(labels, sizeof labels, "actor=\"%s\"", actor->name);
-    actor->batches = metric(METRIC_COUNTER, "larder_batches_total", labels, "Batches that were handled.");
-    actor->commit_us = metric(METRIC_HISTOGRAM, "larder_commit_seconds", labels, "Time of a commit, all statements included.");
-    actor->replies_dropped =
+    actor->metrics.batches = metric(METRIC_COUNTER, "larder_batches_total", labels, "Batches that were handled.");
+    actor->metrics.commit_us = metric(METRIC_HISTOGRAM, "larder_commit_seconds", labels, "Time of a commit, all statements included.");
+    actor->metrics.replies_dropped =
         metric(METRIC_COUNTER, "larder_replies_dropped_total", labels, "Replies whose client was gone or did not read.");
 }
 
@@ -245,14 +244,14 @@ make_metrics(struct actor *actor)
 static err
 note_start(struct actor *actor, struct err_text *why)
 {
-    err code = trial_start(actor->trial);
+    err code = trial_start(actor->parts.trial);
     if (code == ERR_ok) {
         code = shard_commit(&actor->shard, 0);
     }
     if (code != ERR_ok) {
         return err_say(why, code, "%s cannot write down that it runs: %.200s", actor->name, db_error(actor->db));
     }
-    trial_part.committed(actor->trial);
+    trial_part.committed(actor->parts.trial);
     return ERR_ok;
 }
 
@@ -262,17 +261,17 @@ make_parts(struct actor *actor)
     make_metrics(actor);
     records_init(&actor->records,
                  (size_t)actor->settings->batch_max + GATHER_DUE_MAX + GATHER_PARKED_MAX + (size_t)4 * INBOX_PAGE_EVENTS);
-    actor->wakeup_fd = wakeup_open();
-    wakeup_add_fd(actor->wakeup_fd, &actor->stop_source, actor->stop_fd);
-    actor->asks = asks_create(actor->settings, actor->wakeup_fd);
-    actor->unread = unread_create();
+    actor->sockets.wakeup_fd = wakeup_open();
+    wakeup_add_fd(actor->sockets.wakeup_fd, &actor->sockets.stop_source, actor->life.stop_fd);
+    actor->peers.asks = asks_create(actor->settings, actor->sockets.wakeup_fd);
+    actor->sockets.unread = unread_create();
     if (actor->class->makes_calls) {
-        actor->outcalls = outcalls_create(actor->class->name, actor->settings);
-        wakeup_add_fd(actor->wakeup_fd, &actor->outcalls_source, outcalls_fd(actor->outcalls));
+        actor->peers.outcalls = outcalls_create(actor->class->name, actor->settings);
+        wakeup_add_fd(actor->sockets.wakeup_fd, &actor->sockets.outcalls_source, outcalls_fd(actor->peers.outcalls));
     }
     if (actor->class->works_max > 0) {
-        actor->works = works_create((size_t)actor->class->works_max);
-        wakeup_add_fd(actor->wakeup_fd, &actor->works_source, works_fd(actor->works));
+        actor->peers.works = works_create((size_t)actor->class->works_max);
+        wakeup_add_fd(actor->sockets.wakeup_fd, &actor->sockets.works_source, works_fd(actor->peers.works));
     }
 }
 
@@ -291,24 +290,25 @@ unbind(struct actor *actor, zsock_t **socket, enum endpoint_kind kind)
 static void
 close_everything(struct actor *actor)
 {
-    for (size_t i = 0; actor->events != NULL && actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        zsock_destroy(&actor->events[i]);
+    for (size_t i = 0; actor->sockets.events != NULL && actor->parts.inbox != NULL && i < inbox_stream_count(actor->parts.inbox);
+         i++) {
+        zsock_destroy(&actor->sockets.events[i]);
     }
-    free(actor->events);
-    free(actor->events_sources);
-    free(actor->events_pulses);
-    asks_destroy(&actor->asks);
-    unread_destroy(&actor->unread);
-    watches_close(&actor->watches);
-    unbind(actor, &actor->router, ENDPOINT_REQUESTS);
-    unbind(actor, &actor->publisher, ENDPOINT_EVENTS);
-    outcalls_destroy(&actor->outcalls);
-    works_destroy(&actor->works);
-    close(actor->wakeup_fd);
+    free(actor->sockets.events);
+    free(actor->sockets.events_sources);
+    free(actor->sockets.events_pulses);
+    asks_destroy(&actor->peers.asks);
+    unread_destroy(&actor->sockets.unread);
+    watches_close(&actor->peers.watches);
+    unbind(actor, &actor->sockets.router, ENDPOINT_REQUESTS);
+    unbind(actor, &actor->sockets.publisher, ENDPOINT_EVENTS);
+    outcalls_destroy(&actor->peers.outcalls);
+    works_destroy(&actor->peers.works);
+    close(actor->sockets.wakeup_fd);
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
     }
-    parts_destroy(&actor->parts);
+    parts_destroy(&actor->parts.all);
     db_close(&actor->db);
     while (actor->waiters_free != NULL) {
         struct waiter *next = actor->waiters_free->next;
@@ -320,7 +320,7 @@ close_everything(struct actor *actor)
     free(actor->waiters_taken.elements);
     records_fini(&actor->records);
     arena_fini(&actor->arena);
-    wire_buffer_fini(&actor->reply_header);
+    wire_buffer_fini(&actor->sockets.reply_header);
 }
 
 static void
@@ -335,24 +335,24 @@ raise_fd(int fd)
 static void
 report_stage(struct actor *actor, enum actor_stage stage, err code, const struct err_text *why)
 {
-    pthread_mutex_lock(&actor->lock);
-    actor->stage = code == ERR_ok ? stage : STAGE_FAILED;
-    actor->open_code = code;
-    actor->open_why = *why;
-    pthread_cond_broadcast(&actor->stage_changed);
-    pthread_mutex_unlock(&actor->lock);
+    pthread_mutex_lock(&actor->life.lock);
+    actor->life.stage = code == ERR_ok ? stage : STAGE_FAILED;
+    actor->life.open_code = code;
+    actor->life.open_why = *why;
+    pthread_cond_broadcast(&actor->life.stage_changed);
+    pthread_mutex_unlock(&actor->life.lock);
 }
 
 /* With its database open, until it is told to serve: true; or to stop: false. */
 static bool
 wait_for_word(struct actor *actor)
 {
-    pthread_mutex_lock(&actor->lock);
-    while (actor->stage == STAGE_OPENED) {
-        pthread_cond_wait(&actor->stage_changed, &actor->lock);
+    pthread_mutex_lock(&actor->life.lock);
+    while (actor->life.stage == STAGE_OPENED) {
+        pthread_cond_wait(&actor->life.stage_changed, &actor->life.lock);
     }
-    bool is_to_serve = actor->stage == STAGE_BINDING;
-    pthread_mutex_unlock(&actor->lock);
+    bool is_to_serve = actor->life.stage == STAGE_BINDING;
+    pthread_mutex_unlock(&actor->life.lock);
     return is_to_serve;
 }
 
@@ -362,7 +362,7 @@ serve(struct actor *actor)
 {
     struct err_text why = {""};
     err code = open_sockets(actor, &why);
-    if (code == ERR_ok && actor->trial != NULL) {
+    if (code == ERR_ok && actor->parts.trial != NULL) {
         code = note_start(actor, &why);
     }
     if (code == ERR_ok) {
@@ -405,7 +405,7 @@ run(void *argument)
     close_everything(actor);
     log_often_end();
     if (actor_outcome(actor) != ACTOR_STOPPED) {
-        raise_fd(actor->ended_fd);
+        raise_fd(actor->life.ended_fd);
     }
     return NULL;
 }
@@ -422,15 +422,15 @@ make_actor(const struct actor_class *class, const struct settings *settings, int
     actor->shard_number = shard;
     actor->of = topology_shards(settings, class->name);
     actor->port = topology_port(settings, class->name, shard, ENDPOINT_REQUESTS);
-    actor->ended_fd = ended_fd;
-    actor->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    assert(actor->stop_fd >= 0);
+    actor->life.ended_fd = ended_fd;
+    actor->life.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert(actor->life.stop_fd >= 0);
     snprintf(actor->name, sizeof actor->name, "%s/%d", class->name, shard);
-    pthread_mutex_init(&actor->lock, NULL);
+    pthread_mutex_init(&actor->life.lock, NULL);
     pthread_condattr_t steady;
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
-    pthread_cond_init(&actor->stage_changed, &steady);
+    pthread_cond_init(&actor->life.stage_changed, &steady);
     pthread_condattr_destroy(&steady);
     return actor;
 }
@@ -438,9 +438,9 @@ make_actor(const struct actor_class *class, const struct settings *settings, int
 static void
 destroy_actor(struct actor *actor)
 {
-    close(actor->stop_fd);
-    pthread_mutex_destroy(&actor->lock);
-    pthread_cond_destroy(&actor->stage_changed);
+    close(actor->life.stop_fd);
+    pthread_mutex_destroy(&actor->life.lock);
+    pthread_cond_destroy(&actor->life.stage_changed);
     free(actor);
 }
 
@@ -449,7 +449,7 @@ actor_open(const struct actor_class *class, const struct settings *settings, int
            struct err_text *why)
 {
     struct actor *made = make_actor(class, settings, shard, ended_fd);
-    if (pthread_create(&made->thread, NULL, run, made) != 0) {
+    if (pthread_create(&made->life.thread, NULL, run, made) != 0) {
         (void)err_say(why, ERR_internal, "%s: no thread to be had", made->name);
         destroy_actor(made);
         return ERR_internal;
@@ -466,16 +466,16 @@ wait_stage(struct actor **actor, enum actor_stage stage, int64_t timeout_ms, str
     int64_t until_us = clock_steady_us() + timeout_ms * 1000;
     struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
     int timed_out = 0;
-    pthread_mutex_lock(&waited->lock);
-    while (waited->stage == stage && timed_out == 0) {
-        timed_out = pthread_cond_timedwait(&waited->stage_changed, &waited->lock, &until);
+    pthread_mutex_lock(&waited->life.lock);
+    while (waited->life.stage == stage && timed_out == 0) {
+        timed_out = pthread_cond_timedwait(&waited->life.stage_changed, &waited->life.lock, &until);
     }
-    bool is_there = waited->stage != stage;
-    err code = waited->open_code;
+    bool is_there = waited->life.stage != stage;
+    err code = waited->life.open_code;
     if (code != ERR_ok) {
-        *why = waited->open_why;
+        *why = waited->life.open_why;
     }
-    pthread_mutex_unlock(&waited->lock);
+    pthread_mutex_unlock(&waited->life.lock);
     if (!is_there) {
         /* The thread may still come; the process ends with it. */
         *actor = NULL;
@@ -498,11 +498,11 @@ actor_serve(struct actor **actor, struct err_text *why)
 {
     struct actor *told = *actor;
     assert(told != NULL);
-    pthread_mutex_lock(&told->lock);
-    assert(told->stage == STAGE_OPENED);
-    told->stage = STAGE_BINDING;
-    pthread_cond_broadcast(&told->stage_changed);
-    pthread_mutex_unlock(&told->lock);
+    pthread_mutex_lock(&told->life.lock);
+    assert(told->life.stage == STAGE_OPENED);
+    told->life.stage = STAGE_BINDING;
+    pthread_cond_broadcast(&told->life.stage_changed);
+    pthread_mutex_unlock(&told->life.lock);
     return wait_stage(actor, STAGE_BINDING, ACTOR_START_MS, why);
 }
 
@@ -531,14 +531,14 @@ actor_stop(struct actor **actor)
         return ACTOR_STOPPED;
     }
     struct actor *stopped = *actor;
-    pthread_mutex_lock(&stopped->lock);
-    if (stopped->stage == STAGE_OPENED) {
-        stopped->stage = STAGE_STOPPING;
-        pthread_cond_broadcast(&stopped->stage_changed);
+    pthread_mutex_lock(&stopped->life.lock);
+    if (stopped->life.stage == STAGE_OPENED) {
+        stopped->life.stage = STAGE_STOPPING;
+        pthread_cond_broadcast(&stopped->life.stage_changed);
     }
-    pthread_mutex_unlock(&stopped->lock);
-    raise_fd(stopped->stop_fd);
-    pthread_join(stopped->thread, NULL);
+    pthread_mutex_unlock(&stopped->life.lock);
+    raise_fd(stopped->life.stop_fd);
+    pthread_join(stopped->life.thread, NULL);
     enum actor_outcome outcome = actor_outcome(stopped);
     destroy_actor(stopped);
     *actor = NULL;

@@ -102,12 +102,12 @@ actor_clock_look(struct actor *actor)
     int64_t now_ms = clock_watch_look(&actor->clock.watch, &by_ms);
     if (by_ms != 0) {
         notice(actor, by_ms, "while running");
-        asks_retime(actor->asks, by_ms);
-        if (actor->outcalls != NULL) {
-            outcalls_retime(actor->outcalls, by_ms);
+        asks_retime(actor->peers.asks, by_ms);
+        if (actor->peers.outcalls != NULL) {
+            outcalls_retime(actor->peers.outcalls, by_ms);
         }
-        actor->due_pause_ms = 0;
-        actor->full_said_ms = 0;
+        actor->outage.pause_until_ms = 0;
+        actor->outage.full_said_ms = 0;
     }
     actor->shard.now_ms = now_ms;
     return now_ms;
@@ -116,7 +116,7 @@ actor_clock_look(struct actor *actor)
 void
 actor_clock_settle(struct actor *actor, int64_t now_ms)
 {
-    if (!actor->clock.is_set || actor->is_db_away) {
+    if (!actor->clock.is_set || actor->outage.is_on) {
         return;
     }
     err code = actor->db == NULL ? ERR_ok : retime(actor, now_ms);
@@ -126,7 +126,7 @@ actor_clock_settle(struct actor *actor, int64_t now_ms)
         code = actor_reopen(actor, NULL);
     }
     if (actor->db != NULL && code != ERR_ok) {
-        actor->is_db_away = true;
-        actor->db_away_since_us = clock_steady_us();
+        actor->outage.is_on = true;
+        actor->outage.since_us = clock_steady_us();
     }
 }

@@ -139,48 +139,43 @@ enum actor_stage {
     STAGE_FAILED
 };
 
-struct actor {
-    /* set before the thread starts, then only read */
-    const struct actor_class *class;
-    const struct settings *settings;
-    int shard_number;
-    int of;
+/* How it is started and stopped. `stage` and what follows are shared, under `lock`; the rest is set before the thread starts. */
+struct actor_life {
+    pthread_t thread;
     int ended_fd;
     int stop_fd;
-    int port;                      /* of its requests */
-    char name[WIRE_NAME_MAX + 16]; /* "stock/0" */
-    pthread_t thread;
-
-    /* shared: under `lock` */
     pthread_mutex_t lock;
     pthread_cond_t stage_changed;
     enum actor_stage stage;
     err open_code;
     struct err_text open_why;
+};
 
-    /* shared: atomic */
-    _Atomic int outcome; /* enum actor_outcome */
-    _Atomic bool is_ready;
-
-    /* owned by the thread */
-    void *state;
-    struct db_config db_config;
-    struct db *db; /* NULL: the actor keeps nothing */
-    struct manifest_owner installation;
-    struct shard shard;
+/* What has a share in each of its commits. An actor that keeps nothing has none of them. */
+struct actor_parts {
     struct source *source;
     struct inbox *inbox;
-    struct due_rows *due_rows;
     struct answers *answers;
+    struct due_rows *due_rows;
     struct burials *burials;
     struct trial *trial;
-    struct parts parts; /* these six; without a database there is none, and they are NULL */
+    struct parts all;
+};
+
+/* Whom it asks, hears and gives work to. */
+struct actor_peers {
     struct asks *asks;
     struct watches *watches;   /* NULL: the class does not watch */
     struct outcalls *outcalls; /* NULL: the class makes no calls */
     struct works *works;       /* NULL: the class wants none */
-    struct unread *unread;
+};
+
+/* Where requests come in and answers and events go out, and what wakes the loop. */
+struct actor_sockets {
     zsock_t *router;
+    void *raw_router;
+    struct unread *unread;
+    struct wire_buffer reply_header; /* the one being sent */
     zsock_t *publisher;
     zsock_t **events; /* per stream of the inbox */
     struct wake_source *events_sources;
@@ -190,32 +185,70 @@ struct actor {
     struct wake_source outcalls_source;
     struct wake_source works_source;
     int wakeup_fd;
-    void *raw_router;
+};
 
-    struct actor_clock clock;
-    bool is_db_away;
-    int64_t db_retry_us;
-    int64_t db_away_since_us;
-    int64_t due_pause_ms;  /* UTC: due rows and replies are left alone until then */
-    int64_t full_said_ms;  /* UTC: that the disk is full */
-    bool is_held;          /* a backup opens its snapshots: nothing is committed */
-    int64_t held_until_us; /* clock_steady_us() at which that ends by itself; 0: nobody wants it */
-    int64_t ticked_us;
+/* The database is away, or could not do what was asked of it. */
+struct actor_outage {
+    bool is_on; /* it is away */
+    int64_t retry_us;
+    int64_t since_us;
+    int64_t pause_until_ms; /* UTC: due rows and replies are left alone until then */
+    int64_t full_said_ms;   /* UTC: that the disk is full */
+};
+
+/* A backup opens its snapshots: nothing is committed. */
+struct actor_held {
+    bool is_on;
+    int64_t until_us; /* clock_steady_us() at which that ends by itself; 0: nobody wants it */
+};
+
+/* When the loop did last what it does now and then. */
+struct actor_last {
+    int64_t tick_us;
     int64_t head_us;
+};
 
-    struct records records;
-    struct arena arena; /* everything of a batch lies in it */
-    struct effects effects;
-    struct wire_buffer reply_header; /* the one being sent */
-    struct list waiters_answered;
-    struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
-    struct waiter *waiters_free;
-    struct waiter *waiters_waiting;
-
+struct actor_metrics {
     struct metric *batches;
     struct metric *commit_us;
     struct metric *replies_dropped;
     struct metric *answered[OP_COUNT][ERR_COUNT];
+};
+
+struct actor {
+    /* set before the thread starts, then only read */
+    const struct actor_class *class;
+    const struct settings *settings;
+    int shard_number;
+    int of;
+    int port;                      /* of its requests */
+    char name[WIRE_NAME_MAX + 16]; /* "stock/0" */
+    struct actor_life life;
+
+    /* shared: atomic */
+    _Atomic int outcome; /* enum actor_outcome */
+    _Atomic bool is_ready;
+
+    /* owned by the thread */
+    void *state;
+    struct db *db; /* NULL: the actor keeps nothing */
+    struct manifest_owner installation;
+    struct shard shard;
+    struct actor_parts parts;
+    struct actor_peers peers;
+    struct actor_sockets sockets;
+    struct actor_clock clock;
+    struct actor_outage outage;
+    struct actor_held held;
+    struct actor_last last;
+    struct arena arena; /* everything of a batch lies in it */
+    struct records records;
+    struct effects effects;
+    struct list waiters_answered;
+    struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
+    struct waiter *waiters_free;
+    struct waiter *waiters_waiting;
+    struct actor_metrics metrics;
 };
 
 /* --- records.c --- */

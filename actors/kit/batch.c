@@ -69,7 +69,7 @@ recall_answers(struct actor *actor, struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         ids[i] = batch->items[i].id;
     }
-    err code = answers_find(actor->answers, &actor->arena, ids, batch->count, found, &found_count);
+    err code = answers_find(actor->parts.answers, &actor->arena, ids, batch->count, found, &found_count);
     for (size_t i = 0; code == ERR_ok && i < found_count; i++) {
         for (size_t k = 0; k < batch->count; k++) {
             if (id_equal(&batch->items[k].id, &found[i].request)) {
@@ -162,8 +162,8 @@ park_followers(struct actor *actor, struct record *records, size_t count)
     static const struct inbox_failure follows = {.due_ms = INT64_MAX, .reason = "waits behind an earlier event of its key"};
     for (size_t i = 0; i < count; i++) {
         struct record *record = &records[i];
-        if (record->event != NULL && record->outcome.status != ERR_ok && inbox_must_park(actor->inbox, record->event)) {
-            err code = inbox_park(actor->inbox, record->event, &follows);
+        if (record->event != NULL && record->outcome.status != ERR_ok && inbox_must_park(actor->parts.inbox, record->event)) {
+            err code = inbox_park(actor->parts.inbox, record->event, &follows);
             if (code != ERR_ok) {
                 return code;
             }
@@ -185,7 +185,7 @@ keep_answer(struct actor *actor, const struct record *record, int64_t now_ms)
     bool is_final = outcome->status == ERR_ok || (is_asked_again && err_disposition(outcome->status) == ERR_REFUSE);
     if (is_kept(record) && record->folded_into < 0 && !outcome->is_replayed && outcome->waiter == NULL && is_final &&
         strcmp(wire_ops[record->item.op].owner, "any") != 0) {
-        answers_add(actor->answers,
+        answers_add(actor->parts.answers,
                     &(struct answer){.request = record->item.id,
                                      .fingerprint = record->item.fingerprint,
                                      .status = outcome->status,
@@ -227,12 +227,12 @@ prepare(struct actor *actor, struct batch *batch, struct record *records, size_t
     if (code == ERR_ok) {
         code = recall(actor, batch, records, count);
     }
-    if (code == ERR_ok && actor->inbox != NULL) {
+    if (code == ERR_ok && actor->parts.inbox != NULL) {
         code = park_followers(actor, records, count);
     }
     for (size_t i = 0; i < count; i++) {
         if (records[i].due != NULL) {
-            due_rows_fired(actor->due_rows, records[i].due);
+            due_rows_fired(actor->parts.due_rows, records[i].due);
         }
     }
     return code;
@@ -241,7 +241,7 @@ prepare(struct actor *actor, struct batch *batch, struct record *records, size_t
 static err
 commit(struct actor *actor)
 {
-    err code = parts_queue(&actor->parts);
+    err code = parts_queue(&actor->parts.all);
     if (code == ERR_ok && actor->arena.has_fault) {
         code = ERR_internal; /* what would be promised here cannot be said: an answer, an event, an ask or a letter */
     }
@@ -254,8 +254,8 @@ commit(struct actor *actor)
         return code == ERR_ok && shard_is_older_than(&actor->shard, PROOF_MAX_AGE_MS) ? shard_prove(&actor->shard) : code;
     }
     int64_t started_us = clock_steady_us();
-    code = shard_commit(&actor->shard, source_emitted(actor->source));
-    metric_observe_us(actor->commit_us, clock_steady_us() - started_us);
+    code = shard_commit(&actor->shard, source_emitted(actor->parts.source));
+    metric_observe_us(actor->metrics.commit_us, clock_steady_us() - started_us);
     return code;
 }
 
@@ -277,8 +277,8 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
     if (code == ERR_ok) {
         code = settle_records(actor, &batch, records, count);
     }
-    if (code == ERR_ok && actor->outcalls != NULL) {
-        outcalls_write(actor->outcalls, &batch);
+    if (code == ERR_ok && actor->peers.outcalls != NULL) {
+        outcalls_write(actor->peers.outcalls, &batch);
     }
     if (code == ERR_ok && actor->db == NULL && actor->arena.has_fault) {
         code = ERR_internal;
@@ -295,7 +295,7 @@ void
 batch_end_work(struct actor *actor, struct record *record)
 {
     if (record->work != NULL) {
-        works_end(actor->works, record->work);
+        works_end(actor->peers.works, record->work);
         record->work = NULL;
     }
 }
@@ -308,7 +308,7 @@ conclude_works(struct actor *actor, struct record *records, size_t count)
         batch_end_work(actor, &records[i]);
     }
     for (size_t i = 0; i < actor->effects.works.count; i++) {
-        works_start(actor->works, &works[i]);
+        works_start(actor->peers.works, &works[i]);
     }
 }
 
@@ -333,22 +333,22 @@ conclude(struct actor *actor, struct record *records, size_t count)
     for (size_t i = 0; i < actor->waiters_answered.count; i++) {
         replies_finish_waiter(actor, &answers[i]);
     }
-    parts_committed(&actor->parts);
+    parts_committed(&actor->parts.all);
     const struct ask_queued *asks = actor->effects.asks.elements;
     for (size_t i = 0; i < actor->effects.asks.count; i++) {
-        asks_send(actor->asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
+        asks_send(actor->peers.asks, asks[i].actor, asks[i].shard, &asks[i].ask, asks[i].header, asks[i].body);
     }
     const struct outbound_call *calls = actor->effects.calls.elements;
     for (size_t i = 0; i < actor->effects.calls.count; i++) {
-        outcalls_start(actor->outcalls, &calls[i]);
+        outcalls_start(actor->peers.outcalls, &calls[i]);
     }
-    if (actor->outcalls != NULL) {
-        outcalls_committed(actor->outcalls);
+    if (actor->peers.outcalls != NULL) {
+        outcalls_committed(actor->peers.outcalls);
     }
     conclude_works(actor, records, count);
     actor->waiters_answered.count = actor->waiters_taken.count = 0;
     effects_clear(&actor->effects);
-    metric_add(actor->batches, 1);
+    metric_add(actor->metrics.batches, 1);
 }
 
 /* Rolled back: as if the records had just come. Those that a step of the batch answered without the class are answered anew. */
@@ -358,7 +358,7 @@ drop(struct actor *actor, struct record *records, size_t count)
     if (actor->db != NULL) {
         db_rollback(actor->db);
     }
-    parts_dropped(&actor->parts);
+    parts_dropped(&actor->parts.all);
     if (actor->class->dropped != NULL) {
         actor->class->dropped(actor->state);
     }

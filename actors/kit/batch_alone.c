@@ -22,10 +22,10 @@ static void
 park_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
 {
     struct batch batch = {.actor = actor, .now_ms = now_ms};
-    if (!inbox_take_again(actor->inbox, record->event)) {
+    if (!inbox_take_again(actor->parts.inbox, record->event)) {
         return;
     }
-    if (inbox_judge(actor->inbox, record->event, now_ms) != INBOX_CHARGE) {
+    if (inbox_judge(actor->parts.inbox, record->event, now_ms) != INBOX_CHARGE) {
         return;
     }
     log_often(LOG_LEVEL_ERROR, "event_failed", err_symbol(code), LOG_SLICE("source", record->event->header.source),
@@ -41,12 +41,13 @@ batch_return_reply(struct actor *actor, const struct record *record, err code, i
 {
     const struct ask_sent *ask = record->ask;
     if (err_disposition(code) == ERR_RETRY) {
-        actor->due_pause_ms = now_ms + BATCH_PAUSE_MS;
-        asks_fail(actor->asks, ask, ERR_unavailable, 0);
+        actor->outage.pause_until_ms = now_ms + BATCH_PAUSE_MS;
+        asks_fail(actor->peers.asks, ask, ERR_unavailable, 0);
         return;
     }
     bool is_first = record->item.status != ERR_internal;
-    asks_fail(actor->asks, ask, ERR_internal, is_first ? 0 : now_ms + backoff_ms(actor->settings->retry_first_ms, ask->failures + 1));
+    asks_fail(actor->peers.asks, ask, ERR_internal,
+              is_first ? 0 : now_ms + backoff_ms(actor->settings->retry_first_ms, ask->failures + 1));
 }
 
 void
@@ -54,10 +55,10 @@ batch_return_work(struct actor *actor, struct record *record, err code, int64_t 
 {
     bool is_later = err_disposition(code) == ERR_RETRY;
     if (is_later) {
-        actor->due_pause_ms = now_ms + BATCH_PAUSE_MS;
+        actor->outage.pause_until_ms = now_ms + BATCH_PAUSE_MS;
     }
     if (is_later || record->item.status != ERR_internal) {
-        works_return(actor->works, record->work, is_later ? ERR_unavailable : ERR_internal);
+        works_return(actor->peers.works, record->work, is_later ? ERR_unavailable : ERR_internal);
         record->work = NULL;
     } else {
         replies_refuse_waiter(actor, &record->work->id, "it could not be done, and was logged");
@@ -75,7 +76,7 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
                                 is_later ? "the database could not do it now; ask again with the same id"
                                          : "it could not be done, and was logged");
     } else if (record->event != NULL && is_later) {
-        inbox_hold(actor->inbox, record->event, now_ms + batch_backoff_ms(&batch, 1));
+        inbox_hold(actor->parts.inbox, record->event, now_ms + batch_backoff_ms(&batch, 1));
     } else if (record->event != NULL) {
         park_alone(actor, record, code, now_ms);
     } else if (record->retry != NULL) {
@@ -84,7 +85,7 @@ fail_alone(struct actor *actor, struct record *record, err code, int64_t now_ms)
     } else if (record->due != NULL && err_disposition(code) == ERR_BUG) {
         tried_put_back(actor, record, code, now_ms);
     } else if (record->due != NULL) {
-        actor->due_pause_ms = now_ms + BATCH_PAUSE_MS;
+        actor->outage.pause_until_ms = now_ms + BATCH_PAUSE_MS;
     } else if (record->ask != NULL) {
         batch_return_reply(actor, record, code, now_ms);
     } else if (record->work != NULL) {
@@ -101,7 +102,7 @@ static void
 put_off(struct actor *actor, struct record *record, int64_t now_ms)
 {
     if (record->event != NULL) {
-        inbox_part.dropped(actor->inbox);
+        inbox_part.dropped(actor->parts.inbox);
     } else if (record->ask != NULL) {
         batch_return_reply(actor, record, ERR_unavailable, now_ms);
     } else if (record->work != NULL) {
@@ -117,7 +118,7 @@ run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
     struct record *record = &actor->records.list[number];
     bool is_given_up = false;
     actor->records.is_forced = is_forced;
-    err code = trial_is_entered(actor->trial) ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
+    err code = trial_is_entered(actor->parts.trial) ? tried_begin(actor, number, now_ms, &is_given_up) : ERR_ok;
     if (is_given_up) {
         return ERR_ok;
     }
@@ -125,8 +126,8 @@ run_alone(struct actor *actor, size_t number, bool is_forced, int64_t now_ms)
     enum batch_end after = has_begun ? batch_attempt(actor, record, 1, now_ms, &code) : BATCH_FAILED;
     /* What fails without having been looked up may be asked for the second time, and its row be there. */
     bool is_blind = has_begun && after == BATCH_FAILED && record->item.kind == ITEM_REQUEST && !actor->records.is_forced;
-    bool is_again = after == BATCH_AGAIN && (record->event == NULL || inbox_take_again(actor->inbox, record->event));
-    if (is_again || (is_blind && code != ERR_db_stale && !actor->is_db_away)) {
+    bool is_again = after == BATCH_AGAIN && (record->event == NULL || inbox_take_again(actor->parts.inbox, record->event));
+    if (is_again || (is_blind && code != ERR_db_stale && !actor->outage.is_on)) {
         actor->records.is_forced = true;
         after = batch_attempt(actor, record, 1, now_ms, &code);
     }
@@ -153,14 +154,14 @@ batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
     err code = ERR_ok;
     for (size_t i = 0; i < actor->records.count && code != ERR_db_stale; i++) {
         struct record *record = &actor->records.list[i];
-        if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->inbox, record->event))) {
+        if (record->folded_into >= 0 || (record->event != NULL && !inbox_take_again(actor->parts.inbox, record->event))) {
             continue;
         }
-        if (clock_steady_us() > until_us || actor->is_db_away) {
+        if (clock_steady_us() > until_us || actor->outage.is_on) {
             put_off(actor, record, now_ms);
             continue;
         }
-        size_t together = trial_is_entered(actor->trial) && i >= failed_until ? tried_together(actor, i) : 1;
+        size_t together = trial_is_entered(actor->parts.trial) && i >= failed_until ? tried_together(actor, i) : 1;
         if (together > 1 && run_together(actor, i, together, now_ms, &code)) {
             i += together - 1;
             continue;
@@ -177,9 +178,9 @@ batch_run_one_by_one(struct actor *actor, bool is_forced, int64_t now_ms)
 void
 batch_run_tried(struct actor *actor, int64_t now_ms)
 {
-    trial_enter(actor->trial);
-    inbox_part.dropped(actor->inbox);
+    trial_enter(actor->parts.trial);
+    inbox_part.dropped(actor->parts.inbox);
     batch_run_one_by_one(actor, false, now_ms);
     tried_end(actor);
-    trial_leave(actor->trial);
+    trial_leave(actor->parts.trial);
 }

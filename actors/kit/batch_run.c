@@ -66,7 +66,7 @@ empty(struct actor *actor)
 static void
 give_up(struct actor *actor, err code, int64_t now_ms)
 {
-    actor->due_pause_ms = now_ms + BATCH_PAUSE_MS;
+    actor->outage.pause_until_ms = now_ms + BATCH_PAUSE_MS;
     for (size_t i = 0; i < actor->records.count; i++) {
         if (actor->records.list[i].ask != NULL) {
             batch_return_reply(actor, &actor->records.list[i], ERR_unavailable, now_ms);
@@ -87,8 +87,8 @@ take_all_again(struct actor *actor)
 {
     for (size_t i = 0; i < actor->records.count; i++) {
         const struct record *record = &actor->records.list[i];
-        if (record->event != NULL && record->folded_into < 0 && !inbox_take_again(actor->inbox, record->event)) {
-            inbox_part.dropped(actor->inbox);
+        if (record->event != NULL && record->folded_into < 0 && !inbox_take_again(actor->parts.inbox, record->event)) {
+            inbox_part.dropped(actor->parts.inbox);
             return false;
         }
     }
@@ -99,8 +99,8 @@ take_all_again(struct actor *actor)
 static void
 say_full(struct actor *actor, int64_t now_ms)
 {
-    if (now_ms - actor->full_said_ms >= FULL_SAID_MS) {
-        actor->full_said_ms = now_ms;
+    if (now_ms - actor->outage.full_said_ms >= FULL_SAID_MS) {
+        actor->outage.full_said_ms = now_ms;
         log_error("disk_is_full", LOG_TEXT("database", db_error(actor->db)),
                   LOG_TEXT("now", "what writes is refused until there is space"));
     }
@@ -142,10 +142,10 @@ batch_run(struct actor *actor, int64_t now_ms)
     for (size_t i = 0; i < actor->records.count; i++) {
         actor->records.list[i].given = actor->records.list[i].outcome;
     }
-    if (actor->is_db_away) {
+    if (actor->outage.is_on) {
         give_up(actor, ERR_unavailable, now_ms);
-        if (actor->inbox != NULL) {
-            inbox_part.dropped(actor->inbox);
+        if (actor->parts.inbox != NULL) {
+            inbox_part.dropped(actor->parts.inbox);
         }
     } else if (tried_is_wanted(actor)) {
         batch_run_tried(actor, now_ms);
@@ -157,7 +157,7 @@ batch_run(struct actor *actor, int64_t now_ms)
         }
         if (code == ERR_db_stale) {
             actor_end_stale(actor);
-        } else if (after == BATCH_FAILED && (actor->is_db_away || code == ERR_db_full || code == ERR_db_readonly)) {
+        } else if (after == BATCH_FAILED && (actor->outage.is_on || code == ERR_db_full || code == ERR_db_readonly)) {
             if (code != ERR_db_full) {
                 log_often(LOG_LEVEL_WARN, "batch_refused", err_symbol(code), LOG_TEXT("code", err_symbol(code)),
                           LOG_I64("items", (int64_t)count));
@@ -176,12 +176,12 @@ batch_run(struct actor *actor, int64_t now_ms)
 void
 batch_tick(struct actor *actor, int64_t now_ms)
 {
-    if (actor->db == NULL || actor->is_db_away) {
+    if (actor->db == NULL || actor->outage.is_on) {
         return;
     }
     assert(actor->records.count == 0);
     err code = ERR_ok;
-    bool is_due = parts_are_due(&actor->parts) || (actor->outcalls != NULL && outcalls_is_due(actor->outcalls));
+    bool is_due = parts_are_due(&actor->parts.all) || (actor->peers.outcalls != NULL && outcalls_is_due(actor->peers.outcalls));
     if (is_due || actor->class->tick != NULL) {
         enum batch_end after = attempt_whole(actor, now_ms, &code);
         if (after == BATCH_FAILED && code != ERR_db_stale && code != ERR_db_full) {

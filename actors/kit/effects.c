@@ -198,7 +198,7 @@ answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct sl
     bool is_final = status == ERR_ok || ((*waiter)->again && err_disposition(status) == ERR_REFUSE);
     if (batch_keeps_answers(actor) && is_final && (wire_ops[(*waiter)->op].traits & OP_WRITES) != 0) {
         answers_add(
-            actor->answers,
+            actor->parts.answers,
             &(struct answer){.request = (*waiter)->id, .fingerprint = (*waiter)->fingerprint, .status = status, .frame = frame},
             batch->now_ms);
     }
@@ -241,7 +241,7 @@ waiter_id(const struct waiter *waiter)
 int64_t
 batch_next_seq(const struct batch *batch)
 {
-    return source_next_seq(batch->actor->source);
+    return source_next_seq(batch->actor->parts.source);
 }
 
 void
@@ -252,7 +252,7 @@ batch_emit(struct batch *batch, enum event_type type, struct slice key, const vo
         fact.cause = cause->id;
         fact.traceparent = cause->traceparent;
     }
-    source_emit(batch->actor->source, &batch->actor->arena, &fact);
+    source_emit(batch->actor->parts.source, &batch->actor->arena, &fact);
 }
 
 static void
@@ -306,13 +306,13 @@ batch_ask(struct batch *batch, const struct ask *ask)
 void
 batch_due(struct batch *batch, const struct due *due)
 {
-    due_rows_set(batch->actor->due_rows, &batch->actor->arena, due);
+    due_rows_set(batch->actor->parts.due_rows, &batch->actor->arena, due);
 }
 
 void
 batch_due_cancel(struct batch *batch, const char *owner, struct slice key)
 {
-    due_rows_cancel(batch->actor->due_rows, &batch->actor->arena, owner, key);
+    due_rows_cancel(batch->actor->parts.due_rows, &batch->actor->arena, owner, key);
 }
 
 static const char *
@@ -342,8 +342,9 @@ bool
 batch_may_call(const struct batch *batch, const struct item *cause)
 {
     const struct actor *actor = batch->actor;
-    bool is_next = (cause->kind == ITEM_DUE && cause->has_turn) || cause->kind == ITEM_CALL || due_rows_turns(actor->due_rows) == 0;
-    return is_next && outcalls_room(actor->outcalls) > (int)actor->effects.calls.count;
+    bool is_next =
+        (cause->kind == ITEM_DUE && cause->has_turn) || cause->kind == ITEM_CALL || due_rows_turns(actor->parts.due_rows) == 0;
+    return is_next && outcalls_room(actor->peers.outcalls) > (int)actor->effects.calls.count;
 }
 
 int64_t
@@ -355,14 +356,14 @@ batch_turn_ms(const struct batch *batch)
 bool
 batch_others_are_answered(const struct batch *batch, int64_t since_ms)
 {
-    return outcalls_good_ms(batch->actor->outcalls) > since_ms;
+    return outcalls_good_ms(batch->actor->peers.outcalls) > since_ms;
 }
 
 bool
 batch_work(struct batch *batch, const struct work *work)
 {
     struct actor *actor = batch->actor;
-    if (!works_admits(actor->works, actor->effects.works.elements, actor->effects.works.count, work)) {
+    if (!works_admits(actor->peers.works, actor->effects.works.elements, actor->effects.works.count, work)) {
         return false;
     }
     *(struct work *)list_add(&actor->effects.works, sizeof *work) = *work;
@@ -383,7 +384,7 @@ batch_bury(struct batch *batch, const struct wire_burial *burial)
     struct actor *actor = batch->actor;
     struct wire_burial whole = *burial;
     WIRE_SET(&whole, burial, destination, slice_of(actor->name));
-    burials_add(actor->burials, &actor->arena, &whole);
+    burials_add(actor->parts.burials, &actor->arena, &whole);
 }
 
 /* A letter that the dlq has already is known to it by its id: the rest of the note only fills what a burial must have. */
@@ -403,7 +404,7 @@ batch_settle(struct batch *batch, const struct id *letter)
     WIRE_SET(&note, burial, history, (struct wire_list){0});
     WIRE_SET(&note, burial, key, slice_of(""));
     WIRE_SET(&note, burial, settled, true);
-    burials_settle(actor->burials, &actor->arena, letter, &note);
+    burials_settle(actor->parts.burials, &actor->arena, letter, &note);
 }
 
 int64_t

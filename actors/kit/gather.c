@@ -27,11 +27,11 @@ static void
 database_failed(struct actor *actor, err code, int64_t now_ms)
 {
     log_warn("read_failed", LOG_TEXT("code", err_symbol(code)), LOG_TEXT("database", db_error(actor->db)));
-    actor->due_pause_ms = now_ms + FAILURE_PAUSE_MS;
+    actor->outage.pause_until_ms = now_ms + FAILURE_PAUSE_MS;
     db_rollback(actor->db);
     if (code == ERR_db_lost || code == ERR_db_unknown) {
-        actor->is_db_away = true;
-        actor->db_away_since_us = clock_steady_us();
+        actor->outage.is_on = true;
+        actor->outage.since_us = clock_steady_us();
     }
 }
 
@@ -135,11 +135,12 @@ collect_requests(struct actor *actor, int64_t now_ms)
 {
     bool is_first = actor->records.count == 0;
     int64_t refused = 0;
-    while (actor->router_source.is_ready && actor->records.count < (size_t)actor->settings->batch_max && refused < REFUSED_MAX) {
+    while (actor->sockets.router_source.is_ready && actor->records.count < (size_t)actor->settings->batch_max &&
+           refused < REFUSED_MAX) {
         struct record *record = records_add(&actor->records);
-        enum message_result result = message_receive(actor->raw_router, true, &record->message);
+        enum message_result result = message_receive(actor->sockets.raw_router, true, &record->message);
         if (result == MESSAGE_NONE || result == MESSAGE_CLOSED) {
-            actor->router_source.is_ready = false;
+            actor->sockets.router_source.is_ready = false;
             actor->records.count--;
             zmtp_guard_emptied(actor->port);
             return;
@@ -181,7 +182,7 @@ add_event(struct actor *actor, const struct inbox_event *event)
 static size_t
 most(const struct actor *actor, size_t usual)
 {
-    return actor->trial != NULL && trial_is_on(actor->trial) && usual > TRIED_MAX ? TRIED_MAX : usual;
+    return actor->parts.trial != NULL && trial_is_on(actor->parts.trial) && usual > TRIED_MAX ? TRIED_MAX : usual;
 }
 
 /* For a page, and what is due behind it. */
@@ -195,7 +196,7 @@ has_room(const struct actor *actor)
 static bool
 receive_event(struct actor *actor, size_t stream)
 {
-    void *raw = zsock_resolve(actor->events[stream]);
+    void *raw = zsock_resolve(actor->sockets.events[stream]);
     zmq_msg_t frames[3];
     int count = 0;
     bool has_more = true;
@@ -215,13 +216,13 @@ receive_event(struct actor *actor, size_t stream)
         count++;
     }
     if (count > 0) {
-        link_heard(&actor->events_pulses[stream], clock_steady_us() / 1000);
+        link_heard(&actor->sockets.events_pulses[stream], clock_steady_us() / 1000);
     }
     if (count == 3) {
         struct inbox_event event;
         struct slice header = {zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1])};
         struct slice body = {zmq_msg_data(&frames[2]), zmq_msg_size(&frames[2])};
-        if (inbox_see(actor->inbox, &actor->arena, stream, header, body, &event) == INBOX_APPLY) {
+        if (inbox_see(actor->parts.inbox, &actor->arena, stream, header, body, &event) == INBOX_APPLY) {
             add_event(actor, &event);
         }
     }
@@ -234,11 +235,11 @@ receive_event(struct actor *actor, size_t stream)
 static void
 collect_events(struct actor *actor)
 {
-    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        for (size_t taken = 0; taken < most(actor, INBOX_PAGE_EVENTS) && has_room(actor) && !inbox_is_fetching(actor->inbox, i);
+    for (size_t i = 0; actor->parts.inbox != NULL && i < inbox_stream_count(actor->parts.inbox); i++) {
+        for (size_t taken = 0; taken < most(actor, INBOX_PAGE_EVENTS) && has_room(actor) && !inbox_is_fetching(actor->parts.inbox, i);
              taken++) {
-            if (!actor->events_sources[i].is_ready || !receive_event(actor, i)) {
-                actor->events_sources[i].is_ready = false;
+            if (!actor->sockets.events_sources[i].is_ready || !receive_event(actor, i)) {
+                actor->sockets.events_sources[i].is_ready = false;
                 break;
             }
         }
@@ -249,7 +250,7 @@ collect_events(struct actor *actor)
 static size_t
 stream_of(const struct actor *actor, const struct ask_sent *ask)
 {
-    return (size_t)((struct wake_source *)ask->context - actor->events_sources);
+    return (size_t)((struct wake_source *)ask->context - actor->sockets.events_sources);
 }
 
 static void
@@ -266,12 +267,12 @@ collect_page(struct actor *actor, const struct ask_outcome *outcome, int64_t now
         snprintf(why.text, sizeof why.text, "%s", err_words(code));
     }
     enum inbox_asked asked = outcome->ask.op == OP_dlq_fetch ? INBOX_ASKS_DLQ : INBOX_ASKS_SOURCE;
-    inbox_fetched(actor->inbox, stream, &(struct inbox_answer){asked, code, why.text, &page}, now_ms);
+    inbox_fetched(actor->parts.inbox, stream, &(struct inbox_answer){asked, code, why.text, &page}, now_ms);
     struct wire_fetched_event fetched;
     size_t limit = actor->records.count + INBOX_PAGE_EVENTS; /* a source that gives more than was asked for is not trusted */
     while (code == ERR_ok && actor->records.count < limit && wire_list_next(&page.events, &fetched_event_body, &fetched)) {
         struct inbox_event event;
-        if (inbox_see_fetched(actor->inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
+        if (inbox_see_fetched(actor->parts.inbox, &actor->arena, stream, &fetched, &event) == INBOX_APPLY) {
             add_event(actor, &event);
         }
     }
@@ -286,16 +287,18 @@ ask(struct actor *actor, const char *peer, int shard, struct ask_sent *ask, stru
     WIRE_SET(&header, request_header, id, ask->id);
     WIRE_SET(&header, request_header, op, slice_of(wire_ops[ask->op].name));
     WIRE_SET(&header, request_header, deadline, ask->deadline_ms);
-    asks_send(actor->asks, peer, shard, ask, arena_encode(&actor->arena, &request_header_body, &header), body);
+    asks_send(actor->peers.asks, peer, shard, ask, arena_encode(&actor->arena, &request_header_body, &header), body);
 }
 
 /* Of a stream: what is missing, or what is on disk. */
 static void
 ask_source(struct actor *actor, size_t stream, enum ask_owner owner, const struct wire_fetch *fetch, int64_t now_ms)
 {
-    struct ask_sent sent = {
-        .deadline_ms = now_ms + FETCH_TIMEOUT_MS, .op = OP_any_fetch, .owner = owner, .context = &actor->events_sources[stream]};
-    ask(actor, inbox_stream_actor(actor->inbox, stream), inbox_stream_shard(actor->inbox, stream), &sent,
+    struct ask_sent sent = {.deadline_ms = now_ms + FETCH_TIMEOUT_MS,
+                            .op = OP_any_fetch,
+                            .owner = owner,
+                            .context = &actor->sockets.events_sources[stream]};
+    ask(actor, inbox_stream_actor(actor->parts.inbox, stream), inbox_stream_shard(actor->parts.inbox, stream), &sent,
         arena_encode(&actor->arena, &fetch_body, fetch));
 }
 
@@ -305,7 +308,7 @@ ask_dlq(struct actor *actor, size_t stream, const struct wire_dlq_fetch *fetch, 
     struct ask_sent sent = {.deadline_ms = now_ms + FETCH_TIMEOUT_MS,
                             .op = OP_dlq_fetch,
                             .owner = ASK_OF_INBOX,
-                            .context = &actor->events_sources[stream]};
+                            .context = &actor->sockets.events_sources[stream]};
     ask(actor, "dlq", 0, &sent, arena_encode(&actor->arena, &dlq_fetch_body, fetch));
 }
 
@@ -313,11 +316,11 @@ ask_dlq(struct actor *actor, size_t stream, const struct wire_dlq_fetch *fetch, 
 static err
 send_burials(struct actor *actor, int64_t now_ms)
 {
-    if (actor->burials == NULL || actor_is_paused(actor, now_ms) || burials_next_ms(actor->burials) > now_ms) {
+    if (actor->parts.burials == NULL || actor_is_paused(actor, now_ms) || burials_next_ms(actor->parts.burials) > now_ms) {
         return ERR_ok;
     }
     struct slice frame;
-    err code = burials_next(actor->burials, &actor->arena, &frame);
+    err code = burials_next(actor->parts.burials, &actor->arena, &frame);
     if (code == ERR_ok && frame.size > 0) {
         struct ask_sent sent = {.deadline_ms = now_ms + BURY_TIMEOUT_MS, .op = OP_dlq_bury, .owner = ASK_OF_BURIALS};
         ask(actor, "dlq", 0, &sent, frame);
@@ -328,9 +331,9 @@ send_burials(struct actor *actor, int64_t now_ms)
 void
 gather_missing(struct actor *actor, int64_t now_ms)
 {
-    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
+    for (size_t i = 0; actor->parts.inbox != NULL && i < inbox_stream_count(actor->parts.inbox); i++) {
         struct inbox_question asked;
-        switch (inbox_wants_fetch(actor->inbox, i, now_ms, FETCH_TIMEOUT_MS, &asked)) {
+        switch (inbox_wants_fetch(actor->parts.inbox, i, now_ms, FETCH_TIMEOUT_MS, &asked)) {
         case INBOX_ASKS_SOURCE:
             ask_source(actor, i, ASK_OF_INBOX, &asked.fetch, now_ms);
             break;
@@ -340,7 +343,7 @@ gather_missing(struct actor *actor, int64_t now_ms)
         case INBOX_ASKS_NOBODY:
             break;
         }
-        if (inbox_wants_confirm(actor->inbox, i, now_ms, &asked.fetch)) {
+        if (inbox_wants_confirm(actor->parts.inbox, i, now_ms, &asked.fetch)) {
             ask_source(actor, i, ASK_OF_CONFIRMATION, &asked.fetch, now_ms);
         }
     }
@@ -394,7 +397,7 @@ collect_replies(struct actor *actor, int64_t now_ms)
 {
     struct ask_outcome outcome;
     for (int taken = 0; taken < actor->settings->batch_max && has_room(actor); taken++) {
-        if (!asks_next(actor->asks, now_ms, &outcome)) {
+        if (!asks_next(actor->peers.asks, now_ms, &outcome)) {
             return;
         }
         switch (outcome.ask.owner) {
@@ -405,10 +408,10 @@ collect_replies(struct actor *actor, int64_t now_ms)
             collect_page(actor, &outcome, now_ms);
             break;
         case ASK_OF_CONFIRMATION:
-            inbox_confirmed(actor->inbox, stream_of(actor, &outcome.ask), outcome.status, now_ms);
+            inbox_confirmed(actor->parts.inbox, stream_of(actor, &outcome.ask), outcome.status, now_ms);
             break;
         case ASK_OF_BURIALS:
-            burials_outcome(actor->burials, outcome.status, now_ms);
+            burials_outcome(actor->parts.burials, outcome.status, now_ms);
             break;
         }
         if (outcome.has_message) {
@@ -440,10 +443,10 @@ add_parked(struct actor *actor, const struct inbox_event *event)
 static void
 collect_turns(struct actor *actor, size_t due, int64_t now_ms)
 {
-    if (actor->outcalls == NULL || due_rows_turns(actor->due_rows) == 0) {
+    if (actor->peers.outcalls == NULL || due_rows_turns(actor->parts.due_rows) == 0) {
         return;
     }
-    size_t max = (size_t)outcalls_room(actor->outcalls);
+    size_t max = (size_t)outcalls_room(actor->peers.outcalls);
     size_t left = most(actor, GATHER_DUE_MAX) - due;
     max = max < left ? max : left;
     if (max == 0) {
@@ -451,7 +454,7 @@ collect_turns(struct actor *actor, size_t due, int64_t now_ms)
     }
     struct due_row *rows = arena_alloc(&actor->arena, max * sizeof *rows);
     size_t count = 0;
-    err code = due_rows_read_turns(actor->due_rows, &actor->arena, rows, max, &count);
+    err code = due_rows_read_turns(actor->parts.due_rows, &actor->arena, rows, max, &count);
     if (code != ERR_ok) {
         database_failed(actor, code, now_ms);
         return;
@@ -467,12 +470,12 @@ static void
 collect_due(struct actor *actor, int64_t now_ms)
 {
     size_t due = 0;
-    if (actor->db == NULL || actor->is_db_away || now_ms < actor->due_pause_ms) {
+    if (actor->db == NULL || actor->outage.is_on || now_ms < actor->outage.pause_until_ms) {
         return;
     }
-    if (due_rows_next_ms(actor->due_rows) <= now_ms) {
+    if (due_rows_next_ms(actor->parts.due_rows) <= now_ms) {
         struct due_row *rows = arena_alloc(&actor->arena, GATHER_DUE_MAX * sizeof *rows);
-        err code = due_rows_read(actor->due_rows, &actor->arena, now_ms, rows, most(actor, GATHER_DUE_MAX), &due);
+        err code = due_rows_read(actor->parts.due_rows, &actor->arena, now_ms, rows, most(actor, GATHER_DUE_MAX), &due);
         if (code != ERR_ok) {
             database_failed(actor, code, now_ms);
             return;
@@ -482,10 +485,10 @@ collect_due(struct actor *actor, int64_t now_ms)
         }
     }
     collect_turns(actor, due, now_ms);
-    if (inbox_next_parked_ms(actor->inbox) <= now_ms) {
+    if (inbox_next_parked_ms(actor->parts.inbox) <= now_ms) {
         struct inbox_event *events = arena_alloc(&actor->arena, GATHER_PARKED_MAX * sizeof *events);
         size_t count = 0;
-        err code = inbox_read_parked(actor->inbox, &actor->arena, now_ms, events, most(actor, GATHER_PARKED_MAX), &count);
+        err code = inbox_read_parked(actor->parts.inbox, &actor->arena, now_ms, events, most(actor, GATHER_PARKED_MAX), &count);
         if (code != ERR_ok) {
             database_failed(actor, code, now_ms);
             return;
@@ -499,12 +502,12 @@ collect_due(struct actor *actor, int64_t now_ms)
 static void
 collect_heads(struct actor *actor, int64_t now_ms)
 {
-    if (actor->watches == NULL) {
+    if (actor->peers.watches == NULL) {
         return;
     }
-    watches_read(actor->watches);
+    watches_read(actor->peers.watches);
     struct watched *watched = arena_alloc(&actor->arena, sizeof *watched);
-    while (!actor_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->watches, &actor->arena, watched)) {
+    while (!actor_is_paused(actor, now_ms) && has_room(actor) && watches_next(actor->peers.watches, &actor->arena, watched)) {
         struct item *item = &records_add(&actor->records)->item;
         item->kind = ITEM_HEAD;
         item->id = watched->header.id;
@@ -520,8 +523,8 @@ collect_calls(struct actor *actor)
 {
     struct outbound_result result;
     enum call_blame blame = CALL_ANSWERED;
-    actor->outcalls_source.is_ready = false;
-    while (actor->outcalls != NULL && has_room(actor) && outcalls_next(actor->outcalls, &result, &blame)) {
+    actor->sockets.outcalls_source.is_ready = false;
+    while (actor->peers.outcalls != NULL && has_room(actor) && outcalls_next(actor->peers.outcalls, &result, &blame)) {
         struct item *item = &records_add(&actor->records)->item;
         item->kind = ITEM_CALL;
         item->id = result.context_id;
@@ -538,12 +541,12 @@ static void
 collect_works(struct actor *actor, int64_t now_ms)
 {
     struct works_done done;
-    if (actor->works == NULL) {
+    if (actor->peers.works == NULL) {
         return;
     }
-    actor->works_source.is_ready = false;
-    works_clear(actor->works);
-    while (!actor_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->works, &done)) {
+    actor->sockets.works_source.is_ready = false;
+    works_clear(actor->peers.works);
+    while (!actor_is_paused(actor, now_ms) && has_room(actor) && works_next(actor->peers.works, &done)) {
         struct work *work = arena_alloc(&actor->arena, sizeof *work);
         *work = done.work;
         struct record *record = records_add(&actor->records);
@@ -589,7 +592,7 @@ gather_all(struct actor *actor, int64_t now_ms)
         collect_retries(actor, now_ms);
         collect_replies(actor, now_ms);
     }
-    if (!actor->is_db_away) {
+    if (!actor->outage.is_on) {
         collect_events(actor);
     }
     collect_heads(actor, now_ms);

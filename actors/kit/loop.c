@@ -23,7 +23,7 @@ static int64_t
 early_tick_ms(const struct actor *actor, int64_t now_ms)
 {
     int64_t next_ms = actor->class->next_ms == NULL ? INT64_MAX : actor->class->next_ms(actor->state);
-    int64_t least_ms = now_ms + TICK_LEAST_MS - (clock_steady_us() - actor->ticked_us) / 1000;
+    int64_t least_ms = now_ms + TICK_LEAST_MS - (clock_steady_us() - actor->last.tick_us) / 1000;
     return next_ms < least_ms ? least_ms : next_ms;
 }
 
@@ -31,30 +31,31 @@ static int64_t
 wait_ms(const struct actor *actor, int64_t now_ms)
 {
     int64_t next_ms = now_ms + TICK_MS;
-    int64_t asks_ms = asks_next_ms(actor->asks);
-    asks_ms = actor_is_paused(actor, now_ms) && asks_ms < actor->due_pause_ms ? actor->due_pause_ms : asks_ms;
-    asks_ms = actor->is_db_away ? INT64_MAX : asks_ms;
+    int64_t asks_ms = asks_next_ms(actor->peers.asks);
+    asks_ms = actor_is_paused(actor, now_ms) && asks_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : asks_ms;
+    asks_ms = actor->outage.is_on ? INT64_MAX : asks_ms;
     next_ms = asks_ms < next_ms ? asks_ms : next_ms;
-    if (actor->db != NULL && !actor->is_db_away) {
-        int64_t due_ms = due_rows_next_ms(actor->due_rows);
-        due_ms = due_ms < actor->due_pause_ms ? actor->due_pause_ms : due_ms;
-        int64_t inbox_ms = inbox_next_ms(actor->inbox, now_ms);
-        int64_t burials_ms = burials_next_ms(actor->burials);
-        burials_ms = burials_ms < actor->due_pause_ms ? actor->due_pause_ms : burials_ms;
+    if (actor->db != NULL && !actor->outage.is_on) {
+        int64_t due_ms = due_rows_next_ms(actor->parts.due_rows);
+        due_ms = due_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : due_ms;
+        int64_t inbox_ms = inbox_next_ms(actor->parts.inbox, now_ms);
+        int64_t burials_ms = burials_next_ms(actor->parts.burials);
+        burials_ms = burials_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : burials_ms;
         next_ms = burials_ms < next_ms ? burials_ms : next_ms;
         next_ms = due_ms < next_ms ? due_ms : next_ms;
-        if (actor->outcalls != NULL && due_rows_turns(actor->due_rows) > 0) {
-            int64_t turn_ms = outcalls_next_ms(actor->outcalls, now_ms);
-            turn_ms = turn_ms < actor->due_pause_ms ? actor->due_pause_ms : turn_ms;
+        if (actor->peers.outcalls != NULL && due_rows_turns(actor->parts.due_rows) > 0) {
+            int64_t turn_ms = outcalls_next_ms(actor->peers.outcalls, now_ms);
+            turn_ms = turn_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : turn_ms;
             next_ms = turn_ms < next_ms ? turn_ms : next_ms;
         }
         next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
         next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
     }
-    int64_t heads_ms = actor->watches == NULL ? INT64_MAX : watches_wait_ms(actor->watches, !actor_is_paused(actor, now_ms));
+    int64_t heads_ms =
+        actor->peers.watches == NULL ? INT64_MAX : watches_wait_ms(actor->peers.watches, !actor_is_paused(actor, now_ms));
     next_ms = heads_ms < next_ms - now_ms ? now_ms + heads_ms : next_ms;
-    if (actor->is_db_away) {
-        int64_t retry_ms = now_ms + (actor->db_retry_us - clock_steady_us()) / 1000 + 1;
+    if (actor->outage.is_on) {
+        int64_t retry_ms = now_ms + (actor->outage.retry_us - clock_steady_us()) / 1000 + 1;
         next_ms = retry_ms < next_ms ? retry_ms : next_ms;
     }
     return next_ms <= now_ms ? 0 : next_ms - now_ms;
@@ -64,39 +65,40 @@ wait_ms(const struct actor *actor, int64_t now_ms)
 static bool
 is_anything_ready(const struct actor *actor)
 {
-    for (size_t i = 0; !actor->is_db_away && actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        if (actor->events_sources[i].is_ready && !inbox_is_fetching(actor->inbox, i)) {
+    for (size_t i = 0; !actor->outage.is_on && actor->parts.inbox != NULL && i < inbox_stream_count(actor->parts.inbox); i++) {
+        if (actor->sockets.events_sources[i].is_ready && !inbox_is_fetching(actor->parts.inbox, i)) {
             return true;
         }
     }
     bool is_paused = actor_is_paused(actor, clock_utc_ms());
-    bool is_done = !is_paused && actor->works != NULL && works_is_ready(actor->works);
-    return actor->router_source.is_ready || is_done || (!is_paused && asks_is_ready(actor->asks));
+    bool is_done = !is_paused && actor->peers.works != NULL && works_is_ready(actor->peers.works);
+    return actor->sockets.router_source.is_ready || is_done || (!is_paused && asks_is_ready(actor->peers.asks));
 }
 
 static void
 measure_calls(struct actor *actor, int64_t now_ms)
 {
-    if (actor->outcalls == NULL) {
+    if (actor->peers.outcalls == NULL) {
         return;
     }
-    if (due_rows_turns(actor->due_rows) > 0 && !actor_is_paused(actor, now_ms) && due_rows_count_turns(actor->due_rows) != ERR_ok) {
+    if (due_rows_turns(actor->parts.due_rows) > 0 && !actor_is_paused(actor, now_ms) &&
+        due_rows_count_turns(actor->parts.due_rows) != ERR_ok) {
         log_warn("calls_not_counted", LOG_TEXT("database", db_error(actor->db)));
     }
-    outcalls_measure(actor->outcalls, due_rows_turns(actor->due_rows));
+    outcalls_measure(actor->peers.outcalls, due_rows_turns(actor->parts.due_rows));
 }
 
 /* Sources that have said nothing for three HEADs are connected anew. What waits in the socket while a page is fetched was heard. */
 static void
 renew_streams(struct actor *actor, int64_t now_us)
 {
-    for (size_t i = 0; actor->inbox != NULL && i < inbox_stream_count(actor->inbox); i++) {
-        if (actor->events_sources[i].is_ready) {
-            link_heard(&actor->events_pulses[i], now_us / 1000);
-        } else if (link_renew_events(actor->events[i], &actor->events_pulses[i], now_us / 1000)) {
-            log_warn("source_silent", LOG_TEXT("source", inbox_stream_actor(actor->inbox, i)),
+    for (size_t i = 0; actor->parts.inbox != NULL && i < inbox_stream_count(actor->parts.inbox); i++) {
+        if (actor->sockets.events_sources[i].is_ready) {
+            link_heard(&actor->sockets.events_pulses[i], now_us / 1000);
+        } else if (link_renew_events(actor->sockets.events[i], &actor->sockets.events_pulses[i], now_us / 1000)) {
+            log_warn("source_silent", LOG_TEXT("source", inbox_stream_actor(actor->parts.inbox, i)),
                      LOG_TEXT("now", "it is connected anew"));
-            actor->events_sources[i].is_ready = true;
+            actor->sockets.events_sources[i].is_ready = true;
         }
     }
 }
@@ -105,38 +107,38 @@ static void
 tick(struct actor *actor, int64_t now_ms)
 {
     int64_t now_us = clock_steady_us();
-    bool is_early = actor->db != NULL && !actor->is_db_away && early_tick_ms(actor, now_ms) <= now_ms;
-    if (is_early || now_us - actor->ticked_us >= TICK_MS * INT64_C(1000) - 20000) {
-        actor->ticked_us = now_us;
+    bool is_early = actor->db != NULL && !actor->outage.is_on && early_tick_ms(actor, now_ms) <= now_ms;
+    if (is_early || now_us - actor->last.tick_us >= TICK_MS * INT64_C(1000) - 20000) {
+        actor->last.tick_us = now_us;
         batch_tick(actor, now_ms);
         renew_streams(actor, now_us);
         measure_calls(actor, now_ms);
         log_often_flush();
     }
-    if (actor->source != NULL && !actor->is_db_away && now_us - actor->head_us >= HEAD_MS * INT64_C(1000)) {
-        actor->head_us = now_us;
-        source_publish_head(actor->source);
+    if (actor->parts.source != NULL && !actor->outage.is_on && now_us - actor->last.head_us >= HEAD_MS * INT64_C(1000)) {
+        actor->last.head_us = now_us;
+        source_publish_head(actor->parts.source);
     }
-    atomic_store(&actor->is_ready, !actor->is_db_away && (actor->inbox == NULL || !inbox_has_incident(actor->inbox)));
+    atomic_store(&actor->is_ready, !actor->outage.is_on && (actor->parts.inbox == NULL || !inbox_has_incident(actor->parts.inbox)));
 }
 
 /* While a backup opens its snapshots: what comes waits in the batch. The end that was asked for is answered with what has come. */
 static bool
 is_held_back(struct actor *actor, int64_t now_ms)
 {
-    if (!actor->is_held) {
+    if (!actor->held.is_on) {
         return false;
     }
     bool is_over = gather_held(actor, now_ms);
-    bool is_asked_to_end = actor_outcome(actor) != ACTOR_RUNNING || actor->stop_source.is_ready;
-    if (!is_over && !is_asked_to_end && clock_steady_us() < actor->held_until_us) {
+    bool is_asked_to_end = actor_outcome(actor) != ACTOR_RUNNING || actor->sockets.stop_source.is_ready;
+    if (!is_over && !is_asked_to_end && clock_steady_us() < actor->held.until_us) {
         return true;
     }
     if (!is_over) {
         log_warn("pause_ended_by_itself", LOG_TEXT("why", "whoever asked for it did not end it in time"));
-        actor->is_held = false;
+        actor->held.is_on = false;
     }
-    actor->held_until_us = 0;
+    actor->held.until_us = 0;
     return false;
 }
 
@@ -155,17 +157,17 @@ turn(struct actor *actor)
     if (actor->records.count > 0) {
         batch_run(actor, now_ms);
     }
-    actor->is_held = actor->held_until_us != 0;
-    if (actor->is_held) {
+    actor->held.is_on = actor->held.until_us != 0;
+    if (actor->held.is_on) {
         arena_reset(&actor->arena);
         return;
     }
-    if (!actor->is_db_away) {
+    if (!actor->outage.is_on) {
         gather_missing(actor, now_ms);
     }
     tick(actor, now_ms);
-    if (actor->trial != NULL && trial_is_on(actor->trial)) {
-        trial_turn(actor->trial, inbox_is_caught_up(actor->inbox) && due_rows_next_ms(actor->due_rows) > now_ms);
+    if (actor->parts.trial != NULL && trial_is_on(actor->parts.trial)) {
+        trial_turn(actor->parts.trial, inbox_is_caught_up(actor->parts.inbox) && due_rows_next_ms(actor->parts.due_rows) > now_ms);
     }
     arena_reset(&actor->arena);
 }
@@ -184,11 +186,11 @@ is_anybody_waiting(const struct actor *actor)
 static void
 note_clean_stop(struct actor *actor)
 {
-    bool has_run = actor->db != NULL && trial_is_started(actor->trial);
-    if (!has_run || actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING) {
+    bool has_run = actor->db != NULL && trial_is_started(actor->parts.trial);
+    if (!has_run || actor->outage.is_on || actor_outcome(actor) != ACTOR_RUNNING) {
         return;
     }
-    err code = trial_stop(actor->trial);
+    err code = trial_stop(actor->parts.trial);
     if (code == ERR_ok) {
         code = shard_commit(&actor->shard, 0);
     }
@@ -217,7 +219,7 @@ drain(struct actor *actor)
         turn(actor);
         is_waiting = is_anybody_waiting(actor);
         if (is_waiting && !is_anything_ready(actor)) {
-            wakeup_wait(actor->wakeup_fd, 1);
+            wakeup_wait(actor->sockets.wakeup_fd, 1);
         }
     }
     actor_end_orderly(actor);
@@ -227,8 +229,8 @@ drain(struct actor *actor)
 static int64_t
 pause_ms(const struct actor *actor)
 {
-    if (actor->is_held) {
-        return actor->router_source.is_ready ? 1 : (actor->held_until_us - clock_steady_us()) / 1000 + 1;
+    if (actor->held.is_on) {
+        return actor->sockets.router_source.is_ready ? 1 : (actor->held.until_us - clock_steady_us()) / 1000 + 1;
     }
     return is_anything_ready(actor) ? 0 : wait_ms(actor, clock_utc_ms());
 }
@@ -236,9 +238,9 @@ pause_ms(const struct actor *actor)
 void
 actor_loop(struct actor *actor)
 {
-    while (actor_outcome(actor) == ACTOR_RUNNING && !actor->stop_source.is_ready) {
+    while (actor_outcome(actor) == ACTOR_RUNNING && !actor->sockets.stop_source.is_ready) {
         turn(actor);
-        wakeup_wait(actor->wakeup_fd, pause_ms(actor));
+        wakeup_wait(actor->sockets.wakeup_fd, pause_ms(actor));
     }
     drain(actor);
 }

@@ -40,14 +40,14 @@ answer_pause(struct batch *batch, struct item *item)
         return;
     }
     struct wire_paused paused = {0};
-    WIRE_SET(&paused, paused, is_held, actor->is_held);
+    WIRE_SET(&paused, paused, is_held, actor->held.is_on);
     if (actor->db != NULL) {
         WIRE_SET(&paused, paused, incarnation, actor->shard.incarnation);
         WIRE_SET(&paused, paused, epoch, actor->shard.epoch);
         WIRE_SET(&paused, paused, batch, actor->shard.batch);
         WIRE_SET(&paused, paused, seq, actor->shard.seq);
     }
-    actor->held_until_us = pause->for_ms == 0 ? 0 : clock_steady_us() + pause->for_ms * 1000;
+    actor->held.until_us = pause->for_ms == 0 ? 0 : clock_steady_us() + pause->for_ms * 1000;
     item_answer(batch, item, &paused);
 }
 
@@ -82,7 +82,7 @@ answer_resolve(struct batch *batch, struct item *item)
     decision.author = WIRE_HAS(asked, incident_resolve, author) ? asked->author : slice_of("");
     decision.is_decided = !(WIRE_HAS(asked, incident_resolve, dry_run) && asked->dry_run);
     err code = has_parked_event(actor) ? err_say(&why, ERR_unavailable, "parked events are tried just now; ask again")
-                                       : inbox_resolve(actor->inbox, &actor->arena, &decision, &words, &why);
+                                       : inbox_resolve(actor->parts.inbox, &actor->arena, &decision, &words, &why);
     if (code != ERR_ok && replies_public_status(code) != code) {
         return code;
     }
@@ -104,17 +104,17 @@ unsubscribe(struct batch *batch, struct item *item, struct err_text *why)
     struct answer before;
     size_t found = 0;
     const struct wire_nothing nothing = {0};
-    err code = answers_find(actor->answers, &actor->arena, &item->id, 1, &before, &found);
+    err code = answers_find(actor->parts.answers, &actor->arena, &item->id, 1, &before, &found);
     if (code == ERR_ok && found > 0) {
         item_replay(batch, item, &before.fingerprint, before.status, before.frame);
         return ERR_ok;
     }
     if (code == ERR_ok) {
-        code = source_unsubscribe(actor->source, item->body, why);
+        code = source_unsubscribe(actor->parts.source, item->body, why);
     }
     if (code == ERR_ok) {
         item_answer(batch, item, &nothing);
-        answers_add(actor->answers,
+        answers_add(actor->parts.answers,
                     &(struct answer){
                         .request = item->id, .fingerprint = item->fingerprint, .status = ERR_ok, .frame = item_answered_frame(item)},
                     batch->now_ms);
@@ -132,15 +132,15 @@ answer_stream(struct batch *batch, struct item *item)
     struct wire_nothing nothing = {0};
     const void *reply = &nothing;
     err code = ERR_ok;
-    if (actor->source == NULL) {
+    if (actor->parts.source == NULL) {
         item_refuse(batch, item, ERR_not_implemented, "%s publishes no events", actor->name);
         return ERR_ok;
     }
     if (item->op == OP_any_fetch) {
-        code = source_fetch(actor->source, &actor->arena, item->body, &fetched, &why);
+        code = source_fetch(actor->parts.source, &actor->arena, item->body, &fetched, &why);
         reply = &fetched;
     } else if (item->op == OP_any_subscribe) {
-        code = source_subscribe(actor->source, item->body, &subscribed, &why);
+        code = source_subscribe(actor->parts.source, item->body, &subscribed, &why);
         reply = &subscribed;
     } else if (item->op == OP_any_unsubscribe) {
         code = unsubscribe(batch, item, &why);

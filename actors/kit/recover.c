@@ -55,13 +55,13 @@ actor_reopen(struct actor *actor, struct err_text *reason)
         return code;
     }
     if (code == ERR_ok) {
-        code = parts_load(&actor->parts);
+        code = parts_load(&actor->parts.all);
     }
-    if (code == ERR_ok && actor->outcalls != NULL) {
-        code = due_rows_count_turns(actor->due_rows);
+    if (code == ERR_ok && actor->peers.outcalls != NULL) {
+        code = due_rows_count_turns(actor->parts.due_rows);
     }
-    if (code == ERR_ok && actor->outcalls != NULL) {
-        code = outcalls_load(actor->outcalls, actor);
+    if (code == ERR_ok && actor->peers.outcalls != NULL) {
+        code = outcalls_load(actor->peers.outcalls, actor);
     }
     if (code == ERR_ok && db_is_writing(actor->db)) {
         code = shard_commit(&actor->shard, 0);
@@ -73,11 +73,11 @@ actor_reopen(struct actor *actor, struct err_text *reason)
             (void)err_say(reason, code, "%.400s", words[0] != '\0' ? words : err_words(code));
         }
         db_rollback(actor->db);
-        actor->is_db_away = true;
+        actor->outage.is_on = true;
         return code;
     }
     db_rollback(actor->db);
-    actor->is_db_away = false;
+    actor->outage.is_on = false;
     return ERR_ok;
 }
 
@@ -86,12 +86,12 @@ actor_recover(struct actor *actor, bool *happened)
 {
     struct err_text why = {""};
     int64_t now_us = clock_steady_us();
-    if (!actor->is_db_away) {
-        actor->db_away_since_us = now_us;
+    if (!actor->outage.is_on) {
+        actor->outage.since_us = now_us;
         log_warn("database_lost", LOG_TEXT("database", db_error(actor->db)));
     }
-    actor->is_db_away = true;
-    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
+    actor->outage.is_on = true;
+    actor->outage.retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
     err code = db_reconnect(actor->db, &why);
     if (code == ERR_ok) {
         code = shard_retake(&actor->shard, happened, &why);
@@ -103,8 +103,8 @@ actor_recover(struct actor *actor, bool *happened)
         }
         return code == ERR_db_stale ? code : ERR_db_lost;
     }
-    actor->is_db_away = false;
-    log_info("database_back", LOG_I64("away_ms", (clock_steady_us() - actor->db_away_since_us) / 1000),
+    actor->outage.is_on = false;
+    log_info("database_back", LOG_I64("away_ms", (clock_steady_us() - actor->outage.since_us) / 1000),
              LOG_I64("epoch", actor->shard.epoch));
     return ERR_ok;
 }
@@ -114,9 +114,9 @@ static void
 stand_back(struct actor *actor)
 {
     int64_t now_us = clock_steady_us();
-    actor->db_away_since_us = actor->is_db_away ? actor->db_away_since_us : now_us;
-    actor->db_retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
-    actor->is_db_away = true;
+    actor->outage.since_us = actor->outage.is_on ? actor->outage.since_us : now_us;
+    actor->outage.retry_us = now_us + DB_RETRY_MS * INT64_C(1000);
+    actor->outage.is_on = true;
 }
 
 void
@@ -126,7 +126,7 @@ actor_try_database(struct actor *actor)
         stand_back(actor);
         return;
     }
-    if (!actor->is_db_away || clock_steady_us() < actor->db_retry_us) {
+    if (!actor->outage.is_on || clock_steady_us() < actor->outage.retry_us) {
         return;
     }
     bool happened = false;
@@ -142,5 +142,5 @@ actor_try_database(struct actor *actor)
 bool
 actor_is_paused(const struct actor *actor, int64_t now_ms)
 {
-    return actor->db != NULL && (actor->is_db_away || now_ms < actor->due_pause_ms);
+    return actor->db != NULL && (actor->outage.is_on || now_ms < actor->outage.pause_until_ms);
 }

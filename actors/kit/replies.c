@@ -31,23 +31,25 @@ replies_public_status(err code)
 void
 replies_send_frames(struct actor *actor, struct message *message, const struct wire_reply_header *header, struct slice body)
 {
-    actor->reply_header.size = 0;
-    wire_encode(&reply_header_body, header, &actor->reply_header);
-    if (unread_reply(actor->unread, actor->raw_router, message, wire_buffer_slice(&actor->reply_header), body) != MESSAGE_SENT) {
-        metric_add(actor->replies_dropped, 1);
+    actor->sockets.reply_header.size = 0;
+    wire_encode(&reply_header_body, header, &actor->sockets.reply_header);
+    if (unread_reply(actor->sockets.unread, actor->sockets.raw_router, message, wire_buffer_slice(&actor->sockets.reply_header),
+                     body) != MESSAGE_SENT) {
+        metric_add(actor->metrics.replies_dropped, 1);
     }
-    actor->router_source.is_ready = true;
+    actor->sockets.router_source.is_ready = true;
 }
 
 static void
 count_answer(struct actor *actor, enum op op, err status)
 {
-    if (actor->answered[op][status] == NULL) {
+    if (actor->metrics.answered[op][status] == NULL) {
         char labels[160];
         snprintf(labels, sizeof labels, "actor=\"%s\",op=\"%s\",status=\"%s\"", actor->name, wire_ops[op].name, err_symbol(status));
-        actor->answered[op][status] = metric(METRIC_COUNTER, "larder_requests_total", labels, "Requests answered, by outcome.");
+        actor->metrics.answered[op][status] =
+            metric(METRIC_COUNTER, "larder_requests_total", labels, "Requests answered, by outcome.");
     }
-    metric_add(actor->answered[op][status], 1);
+    metric_add(actor->metrics.answered[op][status], 1);
 }
 
 static void

@@ -69,7 +69,7 @@ retry_event(struct batch *batch, struct record *record, const struct wire_row *r
     struct actor *actor = batch->actor;
     struct inbox_event *event = arena_alloc(&actor->arena, sizeof *event);
     struct inbox_place place;
-    err code = inbox_find_parked(actor->inbox, &actor->arena, row->source, row->seq, event, &place);
+    err code = inbox_find_parked(actor->parts.inbox, &actor->arena, row->source, row->seq, event, &place);
     if (code != ERR_ok) {
         return code;
     }
@@ -104,11 +104,11 @@ retry_due(struct batch *batch, struct record *record, const struct wire_row *row
     struct actor *actor = batch->actor;
     struct due_row *due = arena_alloc(&actor->arena, sizeof *due);
     bool is_there = false;
-    err code = due_rows_find(actor->due_rows, &actor->arena, row->owner, row->key, due, &is_there);
+    err code = due_rows_find(actor->parts.due_rows, &actor->arena, row->owner, row->key, due, &is_there);
     if (code != ERR_ok) {
         return code;
     }
-    bool is_party = is_there && actor->outcalls != NULL && slice_equal(row->owner, slice_of(OUTCALLS_OWNER));
+    bool is_party = is_there && actor->peers.outcalls != NULL && slice_equal(row->owner, slice_of(OUTCALLS_OWNER));
     if (!is_there) {
         rows_say_word(batch, record, "gone");
     } else if (due->due_ms == DUE_ASIDE) {
@@ -154,7 +154,7 @@ read_ahead(struct actor *actor)
             seqs[count++] = row->seq;
         }
     }
-    return count < 2 ? ERR_ok : inbox_read_ahead(actor->inbox, &actor->arena, source, seqs, count);
+    return count < 2 ? ERR_ok : inbox_read_ahead(actor->parts.inbox, &actor->arena, source, seqs, count);
 }
 
 static err
@@ -183,7 +183,7 @@ row_requests_take(struct actor *actor, int64_t now_ms)
         const struct wire_row *row = row_of_retry(&actor->records.list[i]);
         code = row == NULL ? ERR_ok : take_retry(&batch, &actor->records.list[i], row);
     }
-    err forgotten = inbox_read_ahead(actor->inbox, &actor->arena, (struct slice){0}, NULL, 0);
+    err forgotten = inbox_read_ahead(actor->parts.inbox, &actor->arena, (struct slice){0}, NULL, 0);
     return code == ERR_ok ? forgotten : code;
 }
 
@@ -205,13 +205,13 @@ edit_event(struct batch *batch, struct record *record, const struct inbox_event 
         return ERR_ok;
     }
     rows_say_word(batch, record, "edited");
-    return inbox_edit_parked(batch->actor->inbox, event, body);
+    return inbox_edit_parked(batch->actor->parts.inbox, event, body);
 }
 
 static err
 change_event(struct batch *batch, struct record *record, const struct wire_row *row)
 {
-    struct inbox *inbox = batch->actor->inbox;
+    struct inbox *inbox = batch->actor->parts.inbox;
     const struct item *item = &record->item;
     struct inbox_event event;
     struct inbox_place place;
@@ -250,7 +250,7 @@ change_due(struct batch *batch, struct record *record, const struct wire_row *ro
     const struct item *item = &record->item;
     struct due_row due;
     bool is_there = false;
-    err code = due_rows_find(actor->due_rows, &actor->arena, row->owner, row->key, &due, &is_there);
+    err code = due_rows_find(actor->parts.due_rows, &actor->arena, row->owner, row->key, &due, &is_there);
     if (code != ERR_ok) {
         return code;
     }
@@ -264,16 +264,16 @@ change_due(struct batch *batch, struct record *record, const struct wire_row *ro
         refuse(batch, record, ERR_unavailable, is_tried);
     } else if (item->op == OP_any_restore) {
         due.due_ms = DUE_NEVER;
-        due_rows_keep(actor->due_rows, &due);
+        due_rows_keep(actor->parts.due_rows, &due);
         rows_say_word(batch, record, "restored");
     } else {
         const struct wire_row_discard *discard = item->body;
         bool is_final = WIRE_HAS(discard, row_discard, is_final) && discard->is_final;
         due.due_ms = is_final ? due.due_ms : DUE_ASIDE;
         if (is_final) {
-            due_rows_fired(actor->due_rows, &due);
+            due_rows_fired(actor->parts.due_rows, &due);
         } else {
-            due_rows_keep(actor->due_rows, &due);
+            due_rows_keep(actor->parts.due_rows, &due);
         }
         rows_say_word(batch, record, "discarded");
     }

@@ -52,7 +52,7 @@ rows_say_held(struct batch *batch, struct record *record)
 {
     struct wire_row_outcome outcome = {0};
     struct slice why = {0};
-    struct outcalls *outcalls = batch->actor->outcalls;
+    struct outcalls *outcalls = batch->actor->peers.outcalls;
     WIRE_SET(&outcome, row_outcome, outcome, slice_of("started"));
     if (outcalls != NULL && !outcalls_is_up(outcalls, &why)) {
         (void)outcalls_probe(outcalls);
@@ -133,7 +133,7 @@ rows_charge(struct batch *batch, struct record *record, const struct blame *char
     if (!failure.is_buried) {
         failure.due_ms = batch->now_ms + batch_backoff_ms(batch, failure.attempts);
     }
-    err code = inbox_park(actor->inbox, event, &failure);
+    err code = inbox_park(actor->parts.inbox, event, &failure);
     if (code == ERR_ok && failure.is_buried) {
         bury(batch, event, charge, &failure);
     }
@@ -165,7 +165,7 @@ settle_applied(struct batch *batch, struct record *record)
     if (record->is_follower) {
         return;
     }
-    inbox_applied_event(actor->inbox, event);
+    inbox_applied_event(actor->parts.inbox, event);
     if (event->state == PARKED_BURIED) {
         /* Whoever asked: the dlq hears it in its answer, but another's answer it would never hear. */
         struct id letter = batch_letter_id(batch, &event->header.id);
@@ -206,7 +206,7 @@ rows_set_due(struct batch *batch, const struct due_row *due, int64_t due_ms, int
     char *owner = batch_alloc(batch, due->owner.size + 1);
     memcpy(owner, due->owner.data, due->owner.size);
     owner[due->owner.size] = '\0';
-    due_rows_fired(batch->actor->due_rows, due);
+    due_rows_fired(batch->actor->parts.due_rows, due);
     batch_due(batch, &(struct due){.owner = owner, .key = due->key, .due_ms = due_ms, .attempts = attempts, .payload = due->payload});
 }
 
@@ -237,7 +237,7 @@ rows_bury_due(struct batch *batch, const struct due_row *due, const struct blame
 static void
 settle_given_up(struct batch *batch, const struct record *record)
 {
-    const struct trial *trial = batch->actor->trial;
+    const struct trial *trial = batch->actor->parts.trial;
     if (!trial_is_entered(trial) || record->outcome.status != ERR_COUNT) {
         return;
     }
@@ -258,7 +258,7 @@ settle_due(struct batch *batch, struct record *record)
         rows_say_held(batch, record);
         return;
     }
-    due_rows_keep(batch->actor->due_rows, row);
+    due_rows_keep(batch->actor->parts.due_rows, row);
     if (err_disposition(status) == ERR_RETRY) {
         record->retry->outcome = record->outcome;
         return;
@@ -276,7 +276,7 @@ settle_due(struct batch *batch, struct record *record)
 static err
 judge_refusal(struct batch *batch, struct record *record)
 {
-    switch (inbox_judge(batch->actor->inbox, record->event, batch->now_ms)) {
+    switch (inbox_judge(batch->actor->parts.inbox, record->event, batch->now_ms)) {
     case INBOX_CHARGE:
         return charge_refusal(batch, record);
     case INBOX_PROBED:
@@ -327,7 +327,7 @@ rows_settle(struct batch *batch, struct record *record, size_t behind)
         return ERR_ok;
     }
     if (record->event->is_parked) {
-        inbox_hold(batch->actor->inbox, record->event, batch->now_ms + batch_backoff_ms(batch, 1));
+        inbox_hold(batch->actor->parts.inbox, record->event, batch->now_ms + batch_backoff_ms(batch, 1));
         return ERR_ok;
     }
     return ERR_unavailable;

@@ -46,13 +46,13 @@ is_tried(const struct actor *actor, const struct record *record)
         return false;
     }
     bool is_new = record->item.kind == ITEM_REQUEST && !record->item.again;
-    return trial_wants(actor->trial, &name, is_new) || trial_is_suspect(actor->trial, &name);
+    return trial_wants(actor->parts.trial, &name, is_new) || trial_is_suspect(actor->parts.trial, &name);
 }
 
 bool
 tried_is_wanted(const struct actor *actor)
 {
-    if (actor->trial == NULL || !(trial_is_on(actor->trial) || trial_has_suspects(actor->trial))) {
+    if (actor->parts.trial == NULL || !(trial_is_on(actor->parts.trial) || trial_has_suspects(actor->parts.trial))) {
         return false;
     }
     for (size_t i = 0; i < actor->records.count; i++) {
@@ -81,11 +81,11 @@ find_next(struct actor *actor, size_t number)
     struct trial_name next = {.size = 0};
     for (size_t i = number + 1; next.size == 0 && i < actor->records.count; i++) {
         struct trial_name name = name_of(&actor->records.list[i]);
-        if (is_tried(actor, &actor->records.list[i]) && trial_deaths(actor->trial, &name) < TRIAL_DEATHS) {
+        if (is_tried(actor, &actor->records.list[i]) && trial_deaths(actor->parts.trial, &name) < TRIAL_DEATHS) {
             next = name;
         }
     }
-    trial_set_next(actor->trial, &next);
+    trial_set_next(actor->parts.trial, &next);
 }
 
 /* A transaction of its own: what the inbox has taken out is not part of it. */
@@ -94,10 +94,10 @@ commit_name(struct actor *actor, err queued)
 {
     err code = queued == ERR_ok ? shard_commit(&actor->shard, 0) : queued;
     if (code == ERR_ok) {
-        trial_part.committed(actor->trial);
+        trial_part.committed(actor->parts.trial);
     } else {
         db_rollback(actor->db);
-        trial_part.dropped(actor->trial);
+        trial_part.dropped(actor->parts.trial);
     }
     if (code == ERR_db_lost || code == ERR_db_unknown) {
         bool happened = false;
@@ -121,11 +121,11 @@ tried_put_back(struct actor *actor, struct record *record, err code, int64_t now
         rows_set_due(&batch, due, now_ms + batch_backoff_ms(&batch, due->attempts + 1), due->attempts + 1);
     } else {
         struct trial_name name = trial_name_of_due(due->owner, due->key);
-        queued = trial_convict(actor->trial, &name);
+        queued = trial_convict(actor->parts.trial, &name);
         rows_bury_due(&batch, due, &charge);
     }
     if (!batch_commit_alone(actor, record, queued)) {
-        actor->due_pause_ms = now_ms + TRIED_PAUSE_MS;
+        actor->outage.pause_until_ms = now_ms + TRIED_PAUSE_MS;
     }
 }
 
@@ -146,7 +146,7 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
         replies_send(actor, record, 1);
         return;
     }
-    err code = trial_convict(actor->trial, name);
+    err code = trial_convict(actor->parts.trial, name);
     if (code == ERR_ok && record->event != NULL) {
         code = rows_charge(&batch, record,
                            &(struct blame){.status = ERR_poison, .reason = why, .attempts = TRIAL_DEATHS, .is_final = true});
@@ -156,9 +156,9 @@ give_up(struct actor *actor, struct record *record, const struct trial_name *nam
             rows_say_failed(&batch, record, ERR_poison, why, record->due->attempts + TRIAL_DEATHS);
         }
     }
-    trial_set_next(actor->trial, &(struct trial_name){.size = 0});
+    trial_set_next(actor->parts.trial, &(struct trial_name){.size = 0});
     if (!batch_commit_alone(actor, record, code)) {
-        actor->due_pause_ms = now_ms + TRIED_PAUSE_MS; /* it comes again, and is given up then */
+        actor->outage.pause_until_ms = now_ms + TRIED_PAUSE_MS; /* it comes again, and is given up then */
     }
 }
 
@@ -167,16 +167,16 @@ tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_u
 {
     struct record *record = &actor->records.list[number];
     struct trial_name name = is_tried(actor, record) ? name_of(record) : (struct trial_name){.size = 0};
-    *is_given_up = name.size > 0 && trial_deaths(actor->trial, &name) >= TRIAL_DEATHS;
+    *is_given_up = name.size > 0 && trial_deaths(actor->parts.trial, &name) >= TRIAL_DEATHS;
     if (*is_given_up) {
         give_up(actor, record, &name, now_ms);
         return ERR_ok;
     }
     err code = ERR_ok;
-    if (name.size > 0 && !trial_is_begun(actor->trial, &name)) {
-        code = commit_name(actor, trial_begin(actor->trial, &name));
+    if (name.size > 0 && !trial_is_begun(actor->parts.trial, &name)) {
+        code = commit_name(actor, trial_begin(actor->parts.trial, &name));
     }
-    trial_handle(actor->trial, &name);
+    trial_handle(actor->parts.trial, &name);
     find_next(actor, number);
     return code;
 }
@@ -184,10 +184,10 @@ tried_begin(struct actor *actor, size_t number, int64_t now_ms, bool *is_given_u
 void
 tried_end(struct actor *actor)
 {
-    if (actor->is_db_away || actor_outcome(actor) != ACTOR_RUNNING || !trial_is_trying(actor->trial)) {
+    if (actor->outage.is_on || actor_outcome(actor) != ACTOR_RUNNING || !trial_is_trying(actor->parts.trial)) {
         return;
     }
-    err code = commit_name(actor, trial_queue(actor->trial, NULL));
+    err code = commit_name(actor, trial_queue(actor->parts.trial, NULL));
     if (code != ERR_ok) {
         log_warn("name_not_taken_back", LOG_TEXT("code", err_symbol(code)));
     }

@@ -172,7 +172,8 @@ outcalls_load(struct outcalls *outcalls, struct actor *actor)
 {
     struct due_row row;
     bool is_there = false;
-    err code = due_rows_find(actor->due_rows, &actor->arena, slice_of(OUTCALLS_OWNER), slice_of(outcalls->name), &row, &is_there);
+    err code =
+        due_rows_find(actor->parts.due_rows, &actor->arena, slice_of(OUTCALLS_OWNER), slice_of(outcalls->name), &row, &is_there);
     if (code != ERR_ok || !is_there || row.payload.size != PAYLOAD_SIZE || outcalls->has_letter) {
         return code;
     }
