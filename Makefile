@@ -304,7 +304,7 @@ install: all
 	install -D -m 755 $(OUT)/liblarder.so $(DESTDIR)$(PREFIX)/lib/liblarder.so.0
 	ln -sf liblarder.so.0 $(DESTDIR)$(PREFIX)/lib/liblarder.so
 	install -d $(DESTDIR)$(PREFIX)/include/larder $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 proto/client/larder.h proto/client/*_client.h proto/codec/err.h proto/codec/id.h proto/codec/wire.h proto/tables/*.def $(DESTDIR)$(PREFIX)/include/larder
+	install -m 644 proto/client/larder.h proto/codec/err.h proto/codec/id.h proto/codec/wire.h proto/tables/*.def $(DESTDIR)$(PREFIX)/include/larder
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' proto/larder.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/larder.pc
 
 clean:

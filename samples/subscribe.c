@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "dlq_client.h"
 #include "larder.h"
 
 enum { WAIT_MS = 5000, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 2000, REPLACED = 3 };

@@ -19,7 +19,7 @@
 
 #include "command_client.h"
 #include "role.h"
-#include "user_client.h"
+#include "larder.h"
 
 #define TTL_MS_MIN 1000
 #define TTL_MS_MAX INT64_C(31536000000)

@@ -752,3 +752,12 @@ larder_client_exchange(struct larder_client *client, const struct larder_options
     }
     return exchange->answer == NULL ? ERR_ok : larder_reply_decode(&reply, exchange->answer, why);
 }
+
+#define OP(owner, verb, request, reply, traits, doc)                                                                                 \
+    err owner##_client_##verb(struct larder_client *client, const struct larder_options *options, const struct wire_##request *body, \
+                              struct wire_##reply *answer, struct err_text *why)                                                     \
+    {                                                                                                                                \
+        struct larder_exchange exchange = {.op = OP_##owner##_##verb, .body = body, .answer = answer};                               \
+        return larder_client_exchange(client, options, &exchange, why);                                                              \
+    }
+#include "messages.def"

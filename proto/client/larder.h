@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * liblarder: ask an actor, follow its events. What goes over the wire is PROTOCOL.md; the structs of requests, replies and events
- * are made of bodies.def by wire.h; there is one typed client per service beside this header (stock_client.h, ...).
+ * are made of bodies.def by wire.h, and of messages.def comes one typed function per operation: stock.get is stock_client_get().
  *
  *     struct larder_client *client = NULL;
  *     const char *const stock[] = {"tcp://127.0.0.1:4006"};
@@ -40,7 +40,7 @@ struct larder_client;
 struct larder_options {
     struct id id;       /* zero: a new one. The id is the request's identity: give the same for the same intent, whatever happens */
     bool again;         /* true on the first attempt too: a keyed request, or one that may have been sent before */
-    int shard;          /* which peer; the typed clients and larder_client_exchange() find it out for routed operations */
+    int shard;          /* which peer; larder_client_exchange() and the typed functions find it out for routed operations */
     int64_t timeout_ms; /* the whole; 0: LARDER_TIMEOUT_MS */
     int64_t attempt_ms; /* before an attempt without an answer is followed by the next; 0: LARDER_ATTEMPT_MS */
     int attempts;       /* 0: as many as fit in the time */
@@ -106,6 +106,15 @@ struct larder_exchange {
 MUST_CHECK err
 larder_client_exchange(struct larder_client *client, const struct larder_options *options, const struct larder_exchange *exchange,
                        struct err_text *why);
+
+/* One function for each OP(owner, verb, request, reply, ...) of messages.def, which says what it does: larder_client_exchange() with
+ * types. `body` may not be NULL, that of `nothing` included; the rest may. The slices of `answer` live until the next call with this
+ * client. The id of a charge or a refund is the request's: give it in `options`. An answer of the user actor has personal data: it is
+ * for telling, not for keeping. dlq.receive waits at the dlq: let timeout_ms and attempt_ms be as long as is to be waited. */
+#define OP(owner, verb, request, reply, traits, doc)                                                         \
+    MUST_CHECK err owner##_client_##verb(struct larder_client *client, const struct larder_options *options, \
+                                         const struct wire_##request *body, struct wire_##reply *answer, struct err_text *why);
+#include "messages.def"
 
 /* The shard of a routed operation, by `product` or by the first of `lines`. ERR_invalid_field: there is more than one shard and the
  * body names no product. */

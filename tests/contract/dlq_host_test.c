@@ -21,7 +21,6 @@
 #include "dlq/dlq.h"
 #include "../support/kit_place.h"
 #include "../support/toy_actor.h"
-#include "dlq_client.h"
 #include "larder.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
@@ -81,7 +80,8 @@ run_dlq_again(struct stage *stage)
     for (size_t i = 0; i < sizeof clients / sizeof clients[0]; i++) {
         struct wire_letter_stats stats = {0};
         struct err_text why = {""};
-        err code = dlq_client_stats(clients[i], &(struct larder_options){.timeout_ms = WAIT_MS}, &stats, &why);
+        err code =
+            dlq_client_stats(clients[i], &(struct larder_options){.timeout_ms = WAIT_MS}, &(struct wire_nothing){0}, &stats, &why);
         cr_assert(code == ERR_ok, "%s", why.text);
     }
 }
@@ -800,11 +800,11 @@ ON_BOTH(dlq_subscription, an_end_forgets_it_here_and_at_the_source)
     struct err_text why = {""};
     WIRE_SET(&body, dlq_unsubscribe, name, slice_of("till-1"));
     WIRE_SET(&body, dlq_unsubscribe, source, slice_of(SOURCE));
-    cr_expect(dlq_client_unsubscribe(stage.other, &ONCE, &body, &why) == ERR_ok, "%s", why.text);
+    cr_expect(dlq_client_unsubscribe(stage.other, &ONCE, &body, NULL, &why) == ERR_ok, "%s", why.text);
     cr_expect(end_receive(&session, &span) == ERR_unknown_subscriber);
     cr_expect(count(&stage, "stock", "SELECT COUNT(*) FROM $position WHERE subscriber = 'dlq.till-1'") == 0);
     cr_expect(count(&stage, "dlq", "SELECT COUNT(*) FROM $hosting WHERE is_client = 1") == 0);
-    cr_expect(dlq_client_unsubscribe(stage.other, &ONCE, &body, &why) == ERR_unknown_subscriber);
+    cr_expect(dlq_client_unsubscribe(stage.other, &ONCE, &body, NULL, &why) == ERR_unknown_subscriber);
     cr_expect(try_receive(&session, 0, 1, WAIT_MS, &span) == ERR_unknown_subscriber);
     finish(&stage);
 }
@@ -816,7 +816,7 @@ unsubscribe(struct stage *stage, const char *name, int64_t timeout_ms)
     struct larder_options options = {.timeout_ms = timeout_ms, .attempt_ms = timeout_ms, .attempts = 1};
     WIRE_SET(&body, dlq_unsubscribe, name, slice_of(name));
     WIRE_SET(&body, dlq_unsubscribe, source, slice_of(SOURCE));
-    return dlq_client_unsubscribe(stage->other, &options, &body, NULL);
+    return dlq_client_unsubscribe(stage->other, &options, &body, NULL, NULL);
 }
 
 ON_BOTH(dlq_subscription, begun_again_at_its_start_has_a_letter_of_its_own_about_the_same_events)

@@ -18,7 +18,6 @@
 #include "../support/kit_place.h"
 #include "../support/scripted_owner.h"
 #include "kit/base/clock.h"
-#include "dlq_client.h"
 #include "larder.h"
 #include "link.h"
 #include "kit/telemetry/log.h"

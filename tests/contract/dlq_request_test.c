@@ -18,7 +18,6 @@
 #include "dlq/dlq.h"
 #include "../support/kit_place.h"
 #include "kit/base/clock.h"
-#include "dlq_client.h"
 #include "larder.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
@@ -527,7 +526,7 @@ ON_BOTH(dlq_request, is_refused_by_the_name_of_its_field)
     }
     struct wire_letter_stats stats;
     const struct larder_options options = {0};
-    cr_assert(dlq_client_stats(stage.client, &options, &stats, &why) == ERR_ok, "%s", why.text);
+    cr_assert(dlq_client_stats(stage.client, &options, &(struct wire_nothing){0}, &stats, &why) == ERR_ok, "%s", why.text);
     cr_assert_eq(stats.waiting, 1, "a letter was made of what was refused");
     finish(&stage);
 }

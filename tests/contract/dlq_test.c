@@ -18,7 +18,6 @@
 #include "kit/actor_internal.h"
 #include "kit/base/arena.h"
 #include "kit/base/clock.h"
-#include "dlq_client.h"
 #include "larder.h"
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
@@ -234,7 +233,7 @@ stats(struct stage *stage)
 {
     struct wire_letter_stats answer = {0};
     struct err_text why = {""};
-    err code = dlq_client_stats(stage->client, &ONCE, &answer, &why);
+    err code = dlq_client_stats(stage->client, &ONCE, &(struct wire_nothing){0}, &answer, &why);
     cr_assert(code == ERR_ok, "%s: %s", err_symbol(code), why.text);
     return answer;
 }

@@ -21,7 +21,6 @@
 #include "kit/telemetry/metrics.h"
 #include "order/order.h"
 #include "order/saga/order_saga.h"
-#include "order_client.h"
 #include "../support/patience.h"
 #include "kit/settings/topology.h"
 

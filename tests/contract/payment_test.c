@@ -22,7 +22,6 @@
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "payment_client.h"
 #include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(20000)

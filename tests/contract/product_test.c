@@ -21,7 +21,6 @@
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "../support/patience.h"
-#include "product_client.h"
 #include "kit/settings/topology.h"
 
 #define WAIT_MS patience_ms(10000)
@@ -472,7 +471,7 @@ categories(struct stage *stage, char out[512])
     struct wire_product_category one;
     size_t size = 0;
     out[0] = '\0';
-    cr_assert_eq(product_client_categories(stage->client, NULL, &all, NULL), ERR_ok);
+    cr_assert_eq(product_client_categories(stage->client, NULL, &(struct wire_nothing){0}, &all, NULL), ERR_ok);
     while (wire_list_next(&all.categories, &product_category_body, &one)) {
         size += (size_t)snprintf(out + size, 512 - size, "%s%.*s=%.*s", size > 0 ? " " : "", (int)one.category.size,
                                  (const char *)one.category.data, (int)one.name.size, (const char *)one.name.data);

@@ -13,7 +13,6 @@
 #include "message.h"
 #include "../support/patience.h"
 #include "pending.h"
-#include "stock_client.h"
 
 #define PATIENCE_MS patience_ms(5000)
 

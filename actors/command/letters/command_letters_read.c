@@ -15,7 +15,7 @@
  */
 #include "kit/base/clock.h"
 #include "command_letters.h"
-#include "dlq_client.h"
+#include "larder.h"
 #include "json.h"
 
 #define PAGE 1000
@@ -220,7 +220,7 @@ stats_run(struct command_line *line)
         code = letters_open(&letters, 0, 0, &why);
     }
     if (code == ERR_ok) {
-        code = dlq_client_stats(letters.client, &letters.options, &stats, &why);
+        code = dlq_client_stats(letters.client, &letters.options, &(struct wire_nothing){0}, &stats, &why);
     }
     enum exit_status status = code == ERR_ok ? EXIT_DONE : letters_complain(&letters, code, &why);
     if (code == ERR_ok && letters.as_json) {

@@ -21,7 +21,7 @@
 
 #include "kit/base/clock.h"
 #include "command_letters.h"
-#include "dlq_client.h"
+#include "larder.h"
 
 #define POLL_MS 200
 #define LINE_US 1000000

@@ -18,7 +18,7 @@
 
 #include "kit/base/clock.h"
 #include "command_letters.h"
-#include "dlq_client.h"
+#include "larder.h"
 #include "json.h"
 
 #define PAGE 200
@@ -118,7 +118,7 @@ look(struct watch *watch, struct err_text *why)
         return code;
     }
     show_new(watch, &page);
-    code = dlq_client_stats(letters->client, &letters->options, &stats, why);
+    code = dlq_client_stats(letters->client, &letters->options, &(struct wire_nothing){0}, &stats, why);
     if (code == ERR_ok) {
         show_stats(watch, &stats);
     }

@@ -17,7 +17,7 @@
 
 #include "kit/base/clock.h"
 #include "command_letters.h"
-#include "dlq_client.h"
+#include "larder.h"
 
 #define CHANGES_MAX 64
 

@@ -182,7 +182,6 @@ ask(struct larder_client *client, const struct resolving *resolving, bool is_dry
     struct wire_incident_resolve body = {0};
     struct wire_incident_resolved answer = {0};
     struct larder_options options = {.timeout_ms = RESOLVE_MS};
-    struct larder_exchange exchange = {.op = OP_any_resolve, .body = &body, .answer = &answer};
     WIRE_SET(&body, incident_resolve, incident, resolving->id);
     WIRE_SET(&body, incident_resolve, reason, slice_of(resolving->reason));
     if (resolving->author != NULL && resolving->author[0] != '\0') {
@@ -191,7 +190,7 @@ ask(struct larder_client *client, const struct resolving *resolving, bool is_dry
     if (is_dry) {
         WIRE_SET(&body, incident_resolve, dry_run, true);
     }
-    err code = larder_client_exchange(client, &options, &exchange, why);
+    err code = any_client_resolve(client, &options, &body, &answer, why);
     if (code == ERR_ok) {
         printf("%s: %.*s\n", is_dry ? "it would do this" : "done", (int)answer.done.size, (const char *)answer.done.data);
         return ERR_ok;

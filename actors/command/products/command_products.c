@@ -21,7 +21,7 @@
 #include "command/command_table.h"
 #include "csv.h"
 #include "json.h"
-#include "product_client.h"
+#include "larder.h"
 #include "command/text_table.h"
 
 #define PAGE 500

@@ -30,8 +30,7 @@ shard_is_empty(struct larder_client *client, int shard, bool *is_empty, struct e
     WIRE_SET(&list, stock_list, limit, 2);
     struct wire_stock_levels page;
     struct larder_options options = {.shard = shard};
-    struct larder_exchange exchange = {.op = OP_stock_list, .body = &list, .answer = &page};
-    err code = larder_client_exchange(client, &options, &exchange, why);
+    err code = stock_client_list(client, &options, &list, &page, why);
     if (code != ERR_ok) {
         return code;
     }
@@ -53,8 +52,7 @@ configure(struct larder_client *client, const struct id *incarnation, struct err
     WIRE_SET(&body, stock_configure, order_up_to, DEMO_REFILL);
     WIRE_SET(&body, stock_configure, lot, DEMO_REFILL);
     struct larder_options options = {.id = id_derive(incarnation, "demo configure"), .again = true};
-    struct larder_exchange exchange = {.op = OP_stock_configure, .body = &body};
-    return larder_client_exchange(client, &options, &exchange, why);
+    return stock_client_configure(client, &options, &body, NULL, why);
 }
 
 static err
@@ -65,8 +63,7 @@ fill(struct larder_client *client, const struct id *incarnation, struct err_text
     WIRE_SET(&body, stock_adjust, delta, DEMO_STOCK);
     WIRE_SET(&body, stock_adjust, reason, slice_of(REASON));
     struct larder_options options = {.id = id_derive(incarnation, "demo adjust"), .again = true};
-    struct larder_exchange exchange = {.op = OP_stock_adjust, .body = &body};
-    return larder_client_exchange(client, &options, &exchange, why);
+    return stock_client_adjust(client, &options, &body, NULL, why);
 }
 
 static err
@@ -79,11 +76,9 @@ stock_shelf(struct larder_client *client, int shards, struct err_text *why)
             return code;
         }
     }
-    struct wire_nothing nothing = {0};
     struct wire_pong pong = {0};
     struct larder_options options = {.shard = wire_shard_of(slice_of(DEMO_PRODUCT), shards)};
-    struct larder_exchange exchange = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
-    err code = larder_client_exchange(client, &options, &exchange, why);
+    err code = any_client_ping(client, &options, &(struct wire_nothing){0}, &pong, why);
     if (code != ERR_ok) {
         return code;
     }
@@ -103,8 +98,7 @@ is_on_the_shelf(struct larder_client *client, bool *is_there, struct err_text *w
 {
     struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, slice_of(DEMO_PRODUCT));
-    struct larder_exchange exchange = {.op = OP_stock_get, .body = &get};
-    err code = larder_client_exchange(client, NULL, &exchange, why);
+    err code = stock_client_get(client, NULL, &get, NULL, why);
     *is_there = code == ERR_ok;
     return code == ERR_unknown_product ? ERR_ok : code;
 }
@@ -114,8 +108,7 @@ is_on_the_menu(struct larder_client *client, bool *is_there, struct err_text *wh
 {
     struct wire_product_get get = {0};
     WIRE_SET(&get, product_get, product, slice_of(DEMO_PRODUCT));
-    struct larder_exchange exchange = {.op = OP_product_get, .body = &get};
-    err code = larder_client_exchange(client, NULL, &exchange, why);
+    err code = product_client_get(client, NULL, &get, NULL, why);
     *is_there = code == ERR_ok;
     return code == ERR_unknown_product ? ERR_ok : code;
 }
@@ -123,10 +116,8 @@ is_on_the_menu(struct larder_client *client, bool *is_there, struct err_text *wh
 static err
 put_card(struct larder_client *client, struct err_text *why)
 {
-    struct wire_nothing nothing = {0};
     struct wire_pong pong = {0};
-    struct larder_exchange ping = {.op = OP_any_ping, .body = &nothing, .answer = &pong};
-    err code = larder_client_exchange(client, NULL, &ping, why);
+    err code = any_client_ping(client, NULL, &(struct wire_nothing){0}, &pong, why);
     if (code != ERR_ok) {
         return code;
     }
@@ -141,8 +132,7 @@ put_card(struct larder_client *client, struct err_text *why)
     WIRE_SET(&put, product_put, price, price);
     WIRE_SET(&put, product_put, version, 0);
     struct larder_options options = {.id = id_derive(&pong.incarnation, "demo put"), .again = true};
-    struct larder_exchange exchange = {.op = OP_product_put, .body = &put};
-    code = larder_client_exchange(client, &options, &exchange, why);
+    code = product_client_put(client, &options, &put, NULL, why);
     if (code == ERR_ok) {
         log_info("demo_card", LOG_TEXT("product", DEMO_PRODUCT), LOG_I64("amount", DEMO_PRICE_AMOUNT),
                  LOG_TEXT("currency", DEMO_PRICE_CURRENCY));
