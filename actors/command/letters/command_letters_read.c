@@ -15,6 +15,7 @@
  */
 #include "kit/base/clock.h"
 #include "command_letters.h"
+#include "command_letters_line.h"
 #include "larder.h"
 #include "json.h"
 

@@ -21,6 +21,7 @@
 
 #include "kit/base/clock.h"
 #include "command_letters.h"
+#include "command_letters_line.h"
 #include "larder.h"
 
 #define POLL_MS 200

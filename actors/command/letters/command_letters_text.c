@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "command_letters.h"
+#include "command_letters_line.h"
 #include "json.h"
 #include "exchange/problem.h"
 

@@ -17,6 +17,7 @@
 
 #include "kit/base/clock.h"
 #include "command_letters.h"
+#include "command_letters_line.h"
 #include "larder.h"
 
 #define CHANGES_MAX 64
