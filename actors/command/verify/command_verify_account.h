@@ -3,7 +3,7 @@
 #ifndef LARDER_COMMAND_VERIFY_ACCOUNT_H
 #define LARDER_COMMAND_VERIFY_ACCOUNT_H
 
-#include "command_verify.h"
+#include "command_verify_survey.h"
 
 #define ACCOUNT_SHARDS_MAX 4
 #define ACCOUNT_HOLD_ROUND_MAX 255

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "command_verify.h"
 #include "command_verify_looks.h"
 
 #define CHUNK 512

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "kit/actor.h"
+#include "command_verify.h"
 #include "command_verify_looks.h"
 #include "dlq/letter/dlq_letter.h"
 #include "wire.h"

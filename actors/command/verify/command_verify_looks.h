@@ -6,7 +6,7 @@
 #ifndef LARDER_COMMAND_VERIFY_LOOKS_H
 #define LARDER_COMMAND_VERIFY_LOOKS_H
 
-#include "command_verify.h"
+#include "command_verify_survey.h"
 
 #define VERIFY_SUSPECTS_MAX 20000
 #define VERIFY_LOOKS_MAX 10

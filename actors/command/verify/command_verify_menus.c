@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command_verify.h"
 #include "command_verify_looks.h"
 
 #define RANGE 10000

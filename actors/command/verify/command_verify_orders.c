@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command_verify.h"
 #include "command_verify_account.h"
 #include "command_verify_looks.h"
 #include "order/saga/order_saga.h"

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command_verify.h"
 #include "command_verify_looks.h"
 #include "wire.h"
 
