@@ -34,6 +34,7 @@
 #include <sodium.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 #include "kit/http/token.h"
@@ -92,9 +93,8 @@ struct auth {
 struct auth *
 auth_create(const struct settings *settings, struct upstream *upstream)
 {
-    struct auth *auth = calloc(1, sizeof *auth);
+    struct auth *auth = memory_new(1, sizeof *auth);
     const struct wire_nothing nothing = {0};
-    assert(auth != NULL);
     auth->upstream = upstream;
     auth->next_ask_us = INT64_MAX; /* when the first token comes, and each minute from then on */
     auth->timeout_ms = settings->request_timeout_ms < ASK_TIMEOUT_MS ? settings->request_timeout_ms : ASK_TIMEOUT_MS;

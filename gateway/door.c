@@ -28,6 +28,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "kit/base/memory.h"
 #include "kit/http/http_head.h"
 
 #define LIST_MAX 64
@@ -189,8 +190,7 @@ read_hosts(struct door *door, const char *text, struct err_text *why)
 err
 door_create(const struct settings *settings, struct door **door, struct err_text *why)
 {
-    struct door *made = calloc(1, sizeof *made);
-    assert(made != NULL);
+    struct door *made = memory_new(1, sizeof *made);
     made->judges_hosts = strcmp(settings->auth, "required") != 0 || settings->hosts[0] != 0;
     made->has_public = read_origin(slice_of(settings->public_url), true, &made->public_origin);
     err failed = read_origins(made, settings->origins, why);

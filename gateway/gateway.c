@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 #include "door.h"
 #include "http/http.h"
@@ -183,8 +184,7 @@ static struct gateway *
 create(const struct settings *settings, int ended_fd)
 {
     pthread_condattr_t attributes;
-    struct gateway *gateway = calloc(1, sizeof *gateway);
-    assert(gateway != NULL);
+    struct gateway *gateway = memory_new(1, sizeof *gateway);
     gateway->state.settings = settings;
     gateway->state.is_open = strcmp(settings->auth, "required") != 0;
     gateway->ended_fd = ended_fd;

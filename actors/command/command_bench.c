@@ -23,6 +23,7 @@
 
 #include "kit/base/clock.h"
 #include "command_client.h"
+#include "kit/base/memory.h"
 #include "kit/settings/topology.h"
 
 #define CLIENTS_MAX 64
@@ -249,11 +250,8 @@ print_result(const struct plan *plan, const struct tally *sum, int64_t took_us)
 static enum exit_status
 run_plan(const struct command_line *line, const struct plan *plan)
 {
-    struct worker *workers = calloc((size_t)plan->clients, sizeof *workers);
-    struct tally *sum = calloc(1, sizeof *sum);
-    if (workers == NULL || sum == NULL) {
-        abort();
-    }
+    struct worker *workers = memory_new((size_t)plan->clients, sizeof *workers);
+    struct tally *sum = memory_new(1, sizeof *sum);
     (void)zsys_init(); /* its first use must not be by two threads at once */
     enum exit_status status = EXIT_DONE;
     int64_t began_us = clock_steady_us();

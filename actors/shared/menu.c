@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hash.h"
+#include "kit/base/memory.h"
+
 #define BUCKETS 4096
 #define CURRENCY_SIZE 3
 #define RANGE 10000
@@ -47,10 +50,7 @@ struct menu {
 static struct entry **
 bucket_of(struct menu *menu, struct slice product)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < product.size; i++) {
-        hash = (hash ^ product.data[i]) * UINT64_C(1099511628211);
-    }
+    uint64_t hash = hash_bytes(HASH_FIRST, product.data, product.size);
     return &menu->buckets[(hash ^ hash >> 32) % BUCKETS];
 }
 
@@ -119,10 +119,7 @@ copy(uint8_t *to, size_t capacity, struct slice from)
 static struct entry *
 entry_add(struct menu *menu, struct slice product)
 {
-    struct entry *entry = calloc(1, sizeof *entry);
-    if (entry == NULL) {
-        abort();
-    }
+    struct entry *entry = memory_new(1, sizeof *entry);
     struct entry **bucket = bucket_of(menu, product);
     entry->card.product = copy(entry->product, sizeof entry->product, product);
     entry->chain = *bucket;
@@ -160,10 +157,7 @@ entry_fill(struct entry *entry, const struct menu_card *card)
 struct menu *
 menu_create(struct db *db)
 {
-    struct menu *menu = calloc(1, sizeof *menu);
-    if (menu == NULL) {
-        abort();
-    }
+    struct menu *menu = memory_new(1, sizeof *menu);
     menu->db = db;
     menu->cards_in =
         db_in(db, "SELECT product, name, amount, currency, is_active, version FROM $card {BY PRIMARY} WHERE product IN (*)");

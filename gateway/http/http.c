@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "auth.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 #include "kit/base/clock.h"
 #include "door.h"
@@ -230,8 +231,7 @@ request_of(struct http *http, struct http_request *from)
 {
     struct request *request = from->owner;
     if (request == NULL) {
-        request = calloc(1, sizeof *request);
-        assert(request != NULL);
+        request = memory_new(1, sizeof *request);
         request->http = http;
         request->http_request = from;
         request->exchange.state = http->state;
@@ -485,8 +485,7 @@ open_parts(struct http *http, int listen_fd, struct err_text *why)
 err
 http_open(struct gateway_state *state, int listen_fd, int wake_fd, struct http **http, struct err_text *why)
 {
-    struct http *made = calloc(1, sizeof *made);
-    assert(made != NULL);
+    struct http *made = memory_new(1, sizeof *made);
     made->state = state;
     made->wake_fd = wake_fd;
     clock_watch_init(&made->clock);

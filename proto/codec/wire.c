@@ -15,6 +15,7 @@
 
 #include <assert.h>
 
+#include "hash.h"
 #include "utf8.h"
 
 /* --- bodies --- */
@@ -182,9 +183,5 @@ int
 wire_shard_of(struct slice product, int shards)
 {
     assert(shards > 0);
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < product.size; i++) {
-        hash = (hash ^ product.data[i]) * UINT64_C(1099511628211);
-    }
-    return (int)(hash % (uint64_t)shards);
+    return (int)(hash_bytes(HASH_FIRST, product.data, product.size) % (uint64_t)shards);
 }

@@ -21,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 enum { PAGE_ROWS = 500, COMMIT_PAGES = 16, COLUMNS_MAX = 64, KEYS_MAX = 4, TABLES_MAX = 64, STEPS_MAX = 512, SQL_MAX = 4096 };
 
 struct column {
@@ -198,10 +200,7 @@ remember_key(struct db_statement *row, const struct table *table, struct key *la
         }
         struct slice bytes = db_bytes(row, column);
         free(last[i].bytes);
-        last[i].bytes = malloc(bytes.size + 1);
-        if (last[i].bytes == NULL) {
-            abort();
-        }
+        last[i].bytes = memory_room(bytes.size + 1);
         memcpy(last[i].bytes, bytes.size > 0 ? (const void *)bytes.data : "", bytes.size);
         last[i].size = bytes.size;
     }

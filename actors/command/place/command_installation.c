@@ -17,11 +17,11 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "command/run/command_process.h"
+#include "kit/base/memory.h"
 #include "kit/durable/kit_schema.h"
 #include "kit/settings/topology.h"
 
@@ -65,10 +65,7 @@ struct db_step *
 installation_steps(const struct installation_part *part, size_t *count)
 {
     *count = kit_step_count + part->class->step_count;
-    struct db_step *steps = calloc(*count, sizeof *steps);
-    if (steps == NULL) {
-        abort();
-    }
+    struct db_step *steps = memory_new(*count, sizeof *steps);
     memcpy(steps, kit_steps, kit_step_count * sizeof *steps);
     memcpy(steps + kit_step_count, part->class->steps, part->class->step_count * sizeof *steps);
     return steps;

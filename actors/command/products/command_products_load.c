@@ -30,7 +30,9 @@
 #include "kit/base/clock.h"
 #include "command/command_client.h"
 #include "csv.h"
+#include "hash.h"
 #include "json.h"
+#include "kit/base/memory.h"
 #include "larder.h"
 #include "command/text_table.h"
 
@@ -352,14 +354,11 @@ next_row(struct load *load, struct candidate *candidate, err *code)
 
 /* --- messages --- */
 
-/* FNV-1a; 0 stands for nothing. */
+/* 0 stands for nothing. */
 static uint64_t
 hash_of(struct slice product)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < product.size; i++) {
-        hash = (hash ^ product.data[i]) * UINT64_C(0x100000001b3);
-    }
+    uint64_t hash = hash_bytes(HASH_FIRST, product.data, product.size);
     return hash == 0 ? 1 : hash;
 }
 
@@ -612,12 +611,9 @@ run_load(struct load *load)
 static enum exit_status
 load_run(struct command_line *line)
 {
-    struct load *load = calloc(1, sizeof *load);
+    struct load *load = memory_new(1, sizeof *load);
     struct err_text why;
     int shards = 0;
-    if (load == NULL) {
-        abort();
-    }
     load->line = line;
     load->timeout_ms = TIMEOUT_MS;
     err code = take_load(line, load, &why);

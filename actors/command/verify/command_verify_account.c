@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "command_verify_looks.h"
+#include "hash.h"
 #include "kit/base/sum.h"
 
 /* --- what order says --- */
@@ -60,11 +61,7 @@ account_see_order(struct account *account, struct db_statement *row)
 static uint64_t
 line_sum(struct slice product, int64_t quantity)
 {
-    uint64_t hash = 14695981039346656037U;
-    for (size_t i = 0; i < product.size; i++) {
-        hash = (hash ^ product.data[i]) * 1099511628211U;
-    }
-    return hash * (uint64_t)quantity;
+    return hash_bytes(HASH_FIRST, product.data, product.size) * (uint64_t)quantity;
 }
 
 void

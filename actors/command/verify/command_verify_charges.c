@@ -18,6 +18,7 @@
 
 #include "command_verify.h"
 #include "command_verify_looks.h"
+#include "kit/base/memory.h"
 
 #define CHUNK 512
 
@@ -128,11 +129,8 @@ look(struct proof *proof, int64_t *charges, struct err_text *why)
 err
 verify_compare_charges(struct verify_survey *survey, int64_t *charges, struct err_text *why)
 {
-    struct proof *proof = calloc(1, sizeof *proof);
+    struct proof *proof = memory_new(1, sizeof *proof);
     err code = ERR_ok;
-    if (proof == NULL) {
-        abort();
-    }
     proof->survey = survey;
     proof->order = verify_find(survey, "order/0");
     proof->payment = verify_find(survey, "payment/0");

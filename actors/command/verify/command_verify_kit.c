@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "command_verify.h"
+#include "kit/base/memory.h"
 #include "wire.h"
 
 #define TOPIC_SIZE 160
@@ -289,10 +290,7 @@ verify_kit(struct verify_survey *survey, const struct verify_source *source, con
     for (size_t i = 0; i < WIRE_BODY_COUNT; i++) {
         size = wire_bodies[i]->size > size ? wire_bodies[i]->size : size;
     }
-    proof.decoded = malloc(size);
-    if (proof.decoded == NULL) {
-        abort();
-    }
+    proof.decoded = memory_room(size);
     err code = ERR_ok;
     for (size_t i = 0; code == ERR_ok && i < sizeof tables / sizeof tables[0]; i++) {
         proof.told = 0;

@@ -27,6 +27,7 @@
 #include "command_verify.h"
 #include "command_verify_looks.h"
 #include "dlq/letter/dlq_letter.h"
+#include "kit/base/memory.h"
 #include "wire.h"
 
 #define LOOK_ROUNDS 40
@@ -67,27 +68,10 @@ struct verify_rows {
     struct verify_suspects suspects;
 };
 
-static void *
-grown(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (count < *capacity) {
-        return array;
-    }
-    *capacity = *capacity == 0 ? 64 : *capacity * 2;
-    void *memory = realloc(array, *capacity * size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
 void
 verify_rows_create(struct verify_survey *survey)
 {
-    survey->rows = calloc(1, sizeof *survey->rows);
-    if (survey->rows == NULL) {
-        abort();
-    }
+    survey->rows = memory_new(1, sizeof *survey->rows);
     survey->rows->suspects.size = sizeof(struct suspect);
 }
 
@@ -172,7 +156,7 @@ describe(const struct row_name *name, char words[192])
 static struct kept_row *
 add_row(struct rows *rows)
 {
-    rows->all = grown(rows->all, &rows->capacity, rows->count, sizeof *rows->all);
+    rows->all = memory_grow(rows->all, &rows->capacity, rows->count + 1, sizeof *rows->all);
     struct kept_row *row = &rows->all[rows->count++];
     memset(row, 0, sizeof *row);
     return row;

@@ -8,18 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- suspects --- */
+#include "kit/base/memory.h"
 
-static void *
-grown(void *array, size_t *capacity, size_t size)
-{
-    *capacity = *capacity == 0 ? 64 : *capacity * 2;
-    void *larger = realloc(array, *capacity * size);
-    if (larger == NULL) {
-        abort();
-    }
-    return larger;
-}
+/* --- suspects --- */
 
 void
 verify_suspect(struct verify_suspects *suspects, const void *suspect)
@@ -28,9 +19,7 @@ verify_suspect(struct verify_suspects *suspects, const void *suspect)
         suspects->not_looked_at++;
         return;
     }
-    if (suspects->count == suspects->capacity) {
-        suspects->all = grown(suspects->all, &suspects->capacity, suspects->size);
-    }
+    suspects->all = memory_grow(suspects->all, &suspects->capacity, suspects->count + 1, suspects->size);
     memcpy((char *)suspects->all + suspects->count++ * suspects->size, suspect, suspects->size);
 }
 
@@ -122,9 +111,7 @@ verify_names_fini(struct verify_names *names)
 void
 verify_names_add(struct verify_names *names, const struct id *id, size_t number, bool is_marked)
 {
-    if (names->count == names->capacity) {
-        names->all = grown(names->all, &names->capacity, sizeof *names->all);
-    }
+    names->all = memory_grow(names->all, &names->capacity, names->count + 1, sizeof *names->all);
     names->all[names->count++] = (struct verify_name){.id = *id, .number = number, .is_marked = is_marked};
     names->is_sorted = false;
 }

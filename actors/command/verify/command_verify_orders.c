@@ -29,6 +29,7 @@
 #include "command_verify.h"
 #include "command_verify_account.h"
 #include "command_verify_looks.h"
+#include "kit/base/memory.h"
 #include "order/saga/order_saga.h"
 #include "kit/base/sum.h"
 
@@ -496,10 +497,7 @@ prove_orders(struct proof *proof, struct err_text *why)
 err
 verify_compare_orders(struct verify_survey *survey, struct err_text *why)
 {
-    struct proof *proof = calloc(1, sizeof *proof);
-    if (proof == NULL) {
-        abort();
-    }
+    struct proof *proof = memory_new(1, sizeof *proof);
     int64_t faults = survey->faults;
     err code = ERR_ok;
     proof->survey = survey;

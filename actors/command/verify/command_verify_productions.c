@@ -25,6 +25,7 @@
 
 #include "command_verify.h"
 #include "command_verify_looks.h"
+#include "kit/base/memory.h"
 #include "wire.h"
 
 #define CHUNK 512
@@ -383,10 +384,7 @@ verify_compare_productions(struct verify_survey *survey, struct err_text *why)
         if (strcmp(survey->sources[i].proof->actor, "stock") != 0) {
             continue;
         }
-        struct proof *proof = calloc(1, sizeof *proof);
-        if (proof == NULL) {
-            abort();
-        }
+        struct proof *proof = memory_new(1, sizeof *proof);
         proof->suspects.size = sizeof(struct twin);
         proof->survey = survey;
         proof->factory = factory;

@@ -28,6 +28,8 @@
 
 #include "command_verify.h"
 
+#include "kit/base/memory.h"
+
 #define ASKED_MAX 10000
 #define TEXT_MAX 4096
 #define URL_SIZE (SETTING_TEXT_MAX + 64)
@@ -367,14 +369,11 @@ ask_outside(struct inquiry *inquiry, int64_t charges, struct err_text *why)
 err
 verify_compare_provider(struct verify_survey *survey, const struct settings *settings, struct err_text *why)
 {
-    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    struct inquiry *inquiry = memory_new(1, sizeof *inquiry);
     int64_t simulated = 0;
     int64_t by_hand = 0;
     int64_t outside = 0;
     err code = ERR_ok;
-    if (inquiry == NULL) {
-        abort();
-    }
     inquiry->survey = survey;
     inquiry->settings = settings;
     inquiry->payment = verify_find(survey, "payment/0");

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "command_verify.h"
+#include "kit/base/memory.h"
 #include "kit/stream/past.h"
 
 #define MARKS_MAX 256
@@ -53,10 +54,7 @@ struct verify_marks {
 void
 verify_marks_create(struct verify_survey *survey)
 {
-    survey->marks = calloc(1, sizeof *survey->marks);
-    if (survey->marks == NULL) {
-        abort();
-    }
+    survey->marks = memory_new(1, sizeof *survey->marks);
 }
 
 void

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "kit/telemetry/log.h"
+#include "memory.h"
 
 enum { BLOCK_SIZE = 64 * 1024, KEEP_BLOCKS = 8 };
 
@@ -24,10 +25,7 @@ struct arena_block {
 static struct arena_block *
 block_create(size_t size)
 {
-    struct arena_block *block = malloc(sizeof *block + size);
-    if (block == NULL) {
-        abort();
-    }
+    struct arena_block *block = memory_room(sizeof *block + size);
     *block = (struct arena_block){.size = size};
     return block;
 }

@@ -5,13 +5,19 @@
 #include "id.h"
 
 int64_t
-backoff_ms(int64_t first_ms, int64_t attempts)
+backoff_doubled_ms(int64_t first_ms, int64_t most_ms, int64_t attempts)
 {
     int64_t pause_ms = first_ms;
-    for (int64_t i = 1; i < attempts && pause_ms < BACKOFF_MAX_MS; i++) {
+    for (int64_t i = 1; i < attempts && pause_ms < most_ms; i++) {
         pause_ms *= 2;
     }
-    pause_ms = pause_ms > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : pause_ms;
+    return pause_ms < most_ms ? pause_ms : most_ms;
+}
+
+int64_t
+backoff_ms(int64_t first_ms, int64_t attempts)
+{
+    int64_t pause_ms = backoff_doubled_ms(first_ms, BACKOFF_MAX_MS, attempts);
     int64_t quarter = pause_ms / 4;
     struct id random = id_new();
     return pause_ms - quarter + (quarter == 0 ? 0 : (int64_t)(id_hash(&random) % (uint64_t)(2 * quarter + 1)));

@@ -7,7 +7,11 @@
 
 #define BACKOFF_MAX_MS 60000
 
-/* The pause before the attempt number `attempts` + 1: `first_ms` doubled each time up to a minute, plus or minus a quarter. */
+/* The pause before the attempt number `attempts` + 1: `first_ms`, which is not 0, doubled each time up to `most_ms`. */
+int64_t
+backoff_doubled_ms(int64_t first_ms, int64_t most_ms, int64_t attempts);
+
+/* The same up to a minute, plus or minus a quarter. */
 int64_t
 backoff_ms(int64_t first_ms, int64_t attempts);
 

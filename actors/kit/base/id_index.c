@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
+
 #define FIRST_CAPACITY 64
 
 /* The slot of the id, or the free one where it would stand. */
@@ -35,10 +37,7 @@ grow(struct id_index *index)
 {
     struct id_index old = *index;
     index->capacity = old.capacity == 0 ? FIRST_CAPACITY : old.capacity * 2;
-    index->slots = calloc(index->capacity, sizeof *index->slots);
-    if (index->slots == NULL) {
-        abort();
-    }
+    index->slots = memory_new(index->capacity, sizeof *index->slots);
     for (size_t i = 0; i < old.capacity; i++) {
         if (old.slots[i].value != NULL) {
             *slot_of(index, &old.slots[i].id) = old.slots[i];

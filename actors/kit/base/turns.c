@@ -22,6 +22,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "memory.h"
+
 enum { SETS = 512, WAYS = 4, WRONG_MIN = 2, GUESSED_MIN = 8, FAIR_EVERY = 4 };
 
 #define PAIR UINT64_C(0x9e3779b97f4a7c15)
@@ -51,10 +53,7 @@ struct rank {
 struct turns *
 turns_create(void)
 {
-    struct turns *turns = calloc(1, sizeof *turns);
-    if (turns == NULL) {
-        abort();
-    }
+    struct turns *turns = memory_new(1, sizeof *turns);
     return turns;
 }
 

@@ -27,7 +27,8 @@
 
 #include <llhttp.h>
 
-#define HEADERS_FIRST 32
+#include "kit/base/memory.h"
+
 #define LINE_ENDS 2 /* CR LF */
 #define HOST_MAX 255
 
@@ -514,11 +515,7 @@ on_name(llhttp_t *parser, const char *at, size_t size)
     if (head->is_read) {
         return 0;
     }
-    if (head->count == head->room) {
-        head->room = head->room == 0 ? HEADERS_FIRST : head->room * 2;
-        head->headers = realloc(head->headers, head->room * sizeof *head->headers);
-        assert(head->headers != NULL);
-    }
+    head->headers = memory_grow(head->headers, &head->room, head->count + 1, sizeof *head->headers);
     if (!head->is_name_open) {
         head->headers[head->count++] = (struct http_header){{NULL, 0}, {NULL, 0}};
         head->is_name_open = true;
@@ -605,8 +602,7 @@ void
 http_head_init(struct http_head *head)
 {
     *head = (struct http_head){0};
-    head->parser = calloc(1, sizeof *head->parser);
-    assert(head->parser != NULL);
+    head->parser = memory_new(1, sizeof *head->parser);
 }
 
 static struct slice

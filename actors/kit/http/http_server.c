@@ -48,6 +48,7 @@
 
 #include "kit/base/clock.h"
 #include "http_answer.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 
 #define READ_SIZE ((size_t)65536)
@@ -196,8 +197,7 @@ request_take(struct http_server *server, struct http_connection *connection)
     if (request != NULL) {
         server->free_requests = request->next;
     } else {
-        request = calloc(1, sizeof *request);
-        assert(request != NULL);
+        request = memory_new(1, sizeof *request);
         http_head_init(&request->head);
     }
     request->connection = connection;
@@ -305,8 +305,7 @@ connection_open(struct http_server *server, int fd)
     if (connection != NULL) {
         server->free_connections = connection->next;
     } else {
-        connection = malloc(sizeof *connection);
-        assert(connection != NULL);
+        connection = memory_room(sizeof *connection);
     }
     *connection = (struct http_connection){.fd = fd};
     enter(connection, PHASE_FIRST);
@@ -939,8 +938,7 @@ err
 http_server_open(const struct http_owner *owner, const struct http_limits *limits, int epoll_fd, int listen_fd,
                  struct http_server **server, struct err_text *why)
 {
-    struct http_server *made = calloc(1, sizeof *made);
-    assert(made != NULL);
+    struct http_server *made = memory_new(1, sizeof *made);
     made->owner = *owner;
     made->limits = *limits;
     made->epoll_fd = epoll_fd;

@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 #include "kit/base/clock.h"
 #include "http_server.h"
@@ -67,8 +68,7 @@ static struct page *
 page_of(struct http_request *request)
 {
     if (request->owner == NULL) {
-        request->owner = calloc(1, sizeof(struct page));
-        assert(request->owner != NULL);
+        request->owner = memory_new(1, sizeof(struct page));
     }
     return request->owner;
 }
@@ -276,8 +276,7 @@ probe_start(const char *address, int port, bool (*is_ready)(void *), void *conte
         return failed;
     }
 
-    struct probe *made = calloc(1, sizeof *made);
-    assert(made != NULL);
+    struct probe *made = memory_new(1, sizeof *made);
     made->port = ntohs(where.sin_port);
     made->is_ready = is_ready;
     made->context = context;

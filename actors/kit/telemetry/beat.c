@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 
 struct beat {
     struct beat *next;
@@ -42,10 +43,7 @@ void
 beat_begin(const char *name)
 {
     assert(own == NULL);
-    own = calloc(1, sizeof *own);
-    if (own == NULL) {
-        abort();
-    }
+    own = memory_new(1, sizeof *own);
     snprintf(own->name, sizeof own->name, "%s", name);
     beat_turn();
     pthread_mutex_lock(&lock);

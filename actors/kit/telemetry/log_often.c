@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 
 enum { GROUPS_MAX = 32, KEY_SIZE = 96, FIELDS_MAX = 8, TEXT_MAX = 260, PERIOD_US = 1000000 };
 
@@ -133,10 +134,7 @@ log_often_write(enum log_level level, const char *event, const char *key, const 
 {
     int64_t now_us = clock_steady_us();
     if (groups == NULL) {
-        groups = calloc(GROUPS_MAX, sizeof *groups);
-        if (groups == NULL) {
-            abort();
-        }
+        groups = memory_new(GROUPS_MAX, sizeof *groups);
     }
     struct group *group = find_group(event, key);
     if (group != NULL) {

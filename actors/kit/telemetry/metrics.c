@@ -23,6 +23,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "kit/base/memory.h"
 
 #define BUCKET_COUNT (sizeof bucket_us / sizeof bucket_us[0])
 
@@ -83,25 +86,16 @@ are_labels(const char *labels)
     return true;
 }
 
-static void *
-must(void *memory)
-{
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
 static struct metric *
 metric_create(enum metric_kind kind, const char *name, const char *labels, const char *doc)
 {
-    struct metric *made = must(calloc(1, sizeof *made));
+    struct metric *made = memory_new(1, sizeof *made);
     made->kind = kind;
-    made->name = must(strdup(name));
-    made->labels = must(strdup(labels));
-    made->doc = must(strdup(doc));
+    made->name = memory_text(name);
+    made->labels = memory_text(labels);
+    made->doc = memory_text(doc);
     if (kind == METRIC_HISTOGRAM) {
-        made->histogram = must(calloc(1, sizeof *made->histogram));
+        made->histogram = memory_new(1, sizeof *made->histogram);
     }
     return made;
 }

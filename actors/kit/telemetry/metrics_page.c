@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "metrics.h"
 
 #define FRESH_US INT64_C(1000000)
@@ -29,8 +30,7 @@ static bool is_printing;
 static struct metrics_page *
 print(int64_t now_us)
 {
-    struct metrics_page *page = calloc(1, sizeof *page);
-    assert(page != NULL);
+    struct metrics_page *page = memory_new(1, sizeof *page);
     page->holders = 1;
     page->printed_us = now_us;
     metric_set(metric(METRIC_GAUGE, "larder_metrics_printed_ms", "", "When these figures were taken, UTC milliseconds."),
