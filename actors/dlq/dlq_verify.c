@@ -13,12 +13,13 @@
  *   does not grow with them. Whether letters agree with the rows of those who keep them is the command's to prove: it sees all
  *   databases.
  */
-#include "dlq.h"
+#include "dlq_verify.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "dlq.h"
 #include "dlq/letter/dlq_letter.h"
 #include "dlq/replay/dlq_replay_store.h"
 #include "dlq/letter/dlq_tally.h"
@@ -443,4 +444,42 @@ dlq_verify(struct db *db, struct verify_report *report)
     }
     dlq_tally_destroy(&proof.counted);
     return code;
+}
+
+/* --- what others compare --- */
+
+struct db_statement *
+dlq_select_edits(struct db *db, struct slice destination, struct slice key)
+{
+    struct db_statement *read = db_statement(db, "SELECT COUNT(*) FROM $audit a JOIN $letter l ON l.n = a.letter"
+                                                 " WHERE a.action = 'edit' AND l.destination = ? AND l.letter_key = ?");
+    db_bind_text(read, destination);
+    db_bind_text(read, key);
+    return read;
+}
+
+const char dlq_walk_letters[] = "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter"
+                                " WHERE destination = ? AND n > ? ORDER BY n LIMIT ?";
+
+struct db_statement *
+dlq_select_state(struct db *db, int64_t n)
+{
+    struct db_statement *read = db_statement(db, "SELECT state FROM $letter WHERE n = ?");
+    db_bind_i64(read, n);
+    return read;
+}
+
+struct db_statement *
+dlq_select_count(struct db *db, int state)
+{
+    struct db_statement *read = db_statement(db, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = ?");
+    db_bind_i64(read, state);
+    return read;
+}
+
+struct db_statement *
+dlq_select_hostings(struct db *db)
+{
+    return db_statement(db, "SELECT source, subscriber, incarnation, is_client, position, copied, ended FROM $hosting"
+                            " ORDER BY source, subscriber");
 }

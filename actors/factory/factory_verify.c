@@ -10,7 +10,7 @@
  * LIMITS
  *   Of each check the first 20 faults are told, all are counted. One pass over the productions per check.
  */
-#include "factory.h"
+#include "factory_verify.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 
 #include <sodium.h>
 
+#include "factory.h"
 #include "factory_message.h"
 
 #define IS_OPEN "IN ('ordered', 'requested')"
@@ -164,4 +165,23 @@ factory_verify(struct db *db, struct verify_report *report)
         code = check_capabilities(db, report);
     }
     return code == ERR_ok ? check_answers(db, report) : code;
+}
+
+/* --- what others compare --- */
+
+#define PRODUCTIONS "SELECT id, product, quantity, status, n FROM $production"
+
+struct db_in *
+factory_select(struct db *db)
+{
+    return db_in(db, PRODUCTIONS " WHERE id IN (*)");
+}
+
+struct db_statement *
+factory_select_behind(struct db *db, int64_t after, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, PRODUCTIONS " WHERE n > ? ORDER BY n LIMIT ?");
+    db_bind_i64(rows, after);
+    db_bind_i64(rows, most);
+    return rows;
 }

@@ -41,6 +41,21 @@ verify_count(struct db *db, const char *sql, struct verify_report *report)
 }
 
 err
+verify_read_number(struct db_statement *read, int64_t *number)
+{
+    err code = db_query(read);
+    *number = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
+    db_done(read);
+    return code;
+}
+
+void
+verify_copy_text(char *text, size_t size, struct slice from)
+{
+    (void)snprintf(text, size, "%.*s", (int)from.size, from.size == 0 ? "" : (const char *)from.data);
+}
+
+err
 verify_run_checks(struct db *db, const struct verify_check *checks, size_t count, verify_found *tell, struct verify_report *report)
 {
     err code = ERR_ok;

@@ -27,6 +27,14 @@ verify_tell(struct verify_report *report, int64_t found, const char *format, ...
 MUST_CHECK err
 verify_count(struct db *db, const char *sql, struct verify_report *report);
 
+/* The first number of a query; 0: it finds nothing. */
+MUST_CHECK err
+verify_read_number(struct db_statement *read, int64_t *number);
+
+/* As much of it as there is room for, terminated. */
+void
+verify_copy_text(char *text, size_t size, struct slice from);
+
 /* A check that is one query, which finds nothing when all is well. What its columns are its actor knows. */
 struct verify_check {
     const char *sql;

@@ -13,14 +13,16 @@
  *   elsewhere, from all databases together. What an order is called, said and written (names, notes, words of a timeline) may be
  *   anything.
  */
-#include "order.h"
+#include "order_verify.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "shared/menu.h"
+#include "order.h"
+#include "order_row.h"
 #include "order/saga/order_rules.h"
 #include "order/saga/order_saga.h"
+#include "shared/menu.h"
 
 #define RANGE 1000
 #define HOLD_ROUND_MAX 255
@@ -369,4 +371,91 @@ order_verify(struct db *db, struct verify_report *report)
         code = check_requests(db, report);
     }
     return code == ERR_ok ? menu_verify(db, report) : code;
+}
+
+/* --- what others compare --- */
+
+#define SAID "SELECT n, id, status, saga, round, total, currency, charge, holds, sold, money, method FROM $order"
+
+struct db_statement *
+order_select_behind(struct db *db, int64_t after, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, SAID " WHERE n > ? ORDER BY n LIMIT ?");
+    db_bind_i64(rows, after);
+    db_bind_i64(rows, most);
+    return rows;
+}
+
+struct db_statement *
+order_select(struct db *db, const struct id *id)
+{
+    struct db_statement *row = db_statement(db, SAID " WHERE id = ?");
+    db_bind_id(row, id);
+    return row;
+}
+
+void
+order_see(struct order_said *order, struct db_statement *row)
+{
+    struct slice saga = db_bytes(row, 3);
+    enum order_status status = order_status_find(db_bytes(row, 2));
+    *order = (struct order_said){
+        .n = db_i64(row, 0),
+        .id = db_id(row, 1),
+        .has_ended = slice_equal(saga, slice_of("ended")),
+        .is_paying = slice_equal(saga, slice_of("paying")),
+        .is_stuck = slice_equal(saga, slice_of("stuck")),
+        .is_paid = status == ORDER_RECEIVED || status == ORDER_IN_PREPARATION || status == ORDER_READY || status == ORDER_COMPLETED,
+        .is_money_known = db_i64(row, 10) != MONEY_OPEN,
+        .is_back = db_i64(row, 10) == MONEY_REFUNDED,
+        .round = db_i64(row, 4),
+        .total = db_i64(row, 5),
+        .charge = db_id(row, 7),
+        .holds = db_i64(row, 8),
+        .sold = db_i64(row, 9),
+    };
+    verify_copy_text(order->currency, sizeof order->currency, db_bytes(row, 6));
+    verify_copy_text(order->status, sizeof order->status, db_bytes(row, 2));
+    verify_copy_text(order->method, sizeof order->method, db_bytes(row, 11));
+}
+
+struct db_in *
+order_select_ids(struct db *db)
+{
+    return db_in(db, "SELECT id FROM $order WHERE id IN (*)");
+}
+
+struct db_statement *
+order_select_lines(struct db *db, int64_t after, int64_t last)
+{
+    struct db_statement *rows = db_statement(db, "SELECT n, product, quantity FROM $line WHERE n > ? AND n <= ? ORDER BY n");
+    db_bind_i64(rows, after);
+    db_bind_i64(rows, last);
+    return rows;
+}
+
+struct db_statement *
+order_select_began(struct db *db, int64_t n)
+{
+    struct db_statement *read = db_statement(db, "SELECT COUNT(*) FROM $entry WHERE n = ? AND status = 'in_preparation'");
+    db_bind_i64(read, n);
+    return read;
+}
+
+struct db_statement *
+order_select_strays(struct db *db)
+{
+    return db_statement(db, "SELECT order_id FROM $stray WHERE state <> 'refunded'");
+}
+
+struct id
+order_hold(const struct order_said *order, int shard, int64_t round)
+{
+    return saga_step_id(&order->id, OP_stock_reserve, round, shard);
+}
+
+bool
+order_says_hold(const struct order_said *order, int shard, int64_t round)
+{
+    return round == ((order->holds >> (8 * shard)) & HOLD_ROUND_MAX);
 }

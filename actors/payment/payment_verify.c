@@ -10,11 +10,13 @@
  * LIMITS
  *   Of each check the first 20 faults are told, all are counted. One pass over the charges per check.
  */
-#include "payment.h"
+#include "payment_verify.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "payment.h"
 
 #define SUM_OF(status) "(SELECT COALESCE(SUM(r.amount), 0) FROM $refund r WHERE r.charge = c.id AND r.status = '" status "')"
 
@@ -241,4 +243,70 @@ payment_verify(struct db *db, struct verify_report *report)
     return code == ERR_ok
                ? walk(db, report, "SELECT n, body FROM $answer WHERE status = 'ok' AND n > ? ORDER BY n LIMIT ?", see_answer)
                : code;
+}
+
+/* --- what others compare --- */
+
+#define SAID "SELECT c.n, c.id, c.order_id, c.amount, c.refunded, c.currency, c.status, c.method"
+
+struct db_statement *
+payment_select_behind(struct db *db, int64_t after, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, SAID " FROM $charge c WHERE c.n > ? ORDER BY c.n LIMIT ?");
+    db_bind_i64(rows, after);
+    db_bind_i64(rows, most);
+    return rows;
+}
+
+struct db_in *
+payment_select_of_orders(struct db *db)
+{
+    return db_in(db, SAID " FROM $charge c WHERE c.order_id IN (*)");
+}
+
+void
+payment_see(struct charge_said *charge, struct db_statement *row)
+{
+    struct slice status = db_bytes(row, 6);
+    charge->n = db_i64(row, 0);
+    charge->id = db_id(row, 1);
+    charge->order = db_id(row, 2);
+    charge->amount = db_i64(row, 3);
+    charge->refunded = db_i64(row, 4);
+    charge->is_pending = slice_equal(status, slice_of("pending"));
+    charge->has_succeeded = slice_equal(status, slice_of("succeeded"));
+    charge->is_cancelled = slice_equal(status, slice_of("cancelled"));
+    verify_copy_text(charge->currency, sizeof charge->currency, db_bytes(row, 5));
+    verify_copy_text(charge->status, sizeof charge->status, status);
+    verify_copy_text(charge->method, sizeof charge->method, db_bytes(row, 7));
+}
+
+struct db_statement *
+payment_select_outside(struct db *db, int64_t below)
+{
+    struct db_statement *row =
+        db_statement(db, SAID ", c.refunding, c.came IS NOT NULL OR c.came_currency <> '',"
+                              " EXISTS (SELECT 1 FROM $due d WHERE d.owner = 'charge' AND d.due_key = c.id),"
+                              " EXISTS (SELECT 1 FROM $webhook w WHERE w.parked = c.id)"
+                              " FROM $charge c WHERE c.provider = 'http' AND c.n < ? ORDER BY c.n DESC LIMIT 1");
+    db_bind_i64(row, below);
+    return row;
+}
+
+void
+payment_see_outside(struct charge_outside *outside, struct db_statement *row)
+{
+    payment_see(&outside->charge, row);
+    outside->refunding = db_i64(row, 8);
+    outside->has_other_money = db_i64(row, 9) != 0;
+    outside->is_watched = db_i64(row, 10) != 0;
+    outside->has_notes = db_i64(row, 11) != 0;
+}
+
+struct db_statement *
+payment_select_count(struct db *db, const char *provider)
+{
+    struct db_statement *read = db_statement(db, "SELECT COUNT(*) FROM $charge WHERE provider = ?");
+    db_bind_text(read, slice_of(provider));
+    return read;
 }

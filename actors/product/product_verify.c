@@ -12,12 +12,13 @@
  *   One pass, PAGE products at a time. The first 20 faults are told, all are counted. A change by hand to another value that the actor
  *   would have taken, without the version, is not seen.
  */
-#include "product.h"
+#include "product_verify.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "product.h"
 #include "product_rules.h"
 
 struct proof {
@@ -103,4 +104,23 @@ product_verify(struct db *db, struct verify_report *report)
     struct proof proof = {.report = report};
     err code = prove_products(db, &proof);
     return code == ERR_ok ? prove_numbers(db, &proof) : code;
+}
+
+/* --- what others compare --- */
+
+#define CARDS "SELECT product, name, amount, currency, is_active, version FROM $product"
+
+struct db_statement *
+product_select_behind(struct db *db, struct slice product, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, CARDS " WHERE product > ? ORDER BY product LIMIT ?");
+    db_bind_text(rows, product);
+    db_bind_i64(rows, most);
+    return rows;
+}
+
+struct db_in *
+product_select(struct db *db)
+{
+    return db_in(db, CARDS " WHERE product IN (*)");
 }

@@ -303,6 +303,23 @@ menu_dropped(struct menu *menu)
 
 /* --- the proof --- */
 
+#define CARDS "SELECT product, name, amount, currency, is_active, version FROM $card"
+
+struct db_statement *
+menu_select_behind(struct db *db, struct slice product, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, CARDS " WHERE product > ? ORDER BY product LIMIT ?");
+    db_bind_text(rows, product);
+    db_bind_i64(rows, most);
+    return rows;
+}
+
+struct db_in *
+menu_select(struct db *db)
+{
+    return db_in(db, CARDS " WHERE product IN (*)");
+}
+
 static void
 check_row(struct verify_report *report, struct db_statement *row)
 {
@@ -333,14 +350,10 @@ check_row(struct verify_report *report, struct db_statement *row)
 err
 menu_verify(struct db *db, struct verify_report *report)
 {
-    struct db_statement *rows =
-        db_statement(db, "SELECT product, name, amount, currency, is_active, version FROM $card WHERE product > ?"
-                         " ORDER BY product LIMIT ?");
     uint8_t last[WIRE_NAME_MAX];
     struct slice after = slice_of("");
     for (int64_t count = RANGE; count == RANGE;) {
-        db_bind_text(rows, after);
-        db_bind_i64(rows, RANGE);
+        struct db_statement *rows = menu_select_behind(db, after, RANGE);
         err status = db_query(rows);
         if (status != ERR_ok) {
             return status;

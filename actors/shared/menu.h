@@ -97,4 +97,11 @@ menu_dropped(struct menu *menu);
 MUST_CHECK err
 menu_verify(struct db *db, struct verify_report *report);
 
+/* Up to `most` cards behind a product, in the order of the products, and those of the products that are added. Columns: product,
+ * name, amount, currency, is_active, version. */
+struct db_statement *
+menu_select_behind(struct db *db, struct slice product, int64_t most);
+struct db_in *
+menu_select(struct db *db);
+
 #endif

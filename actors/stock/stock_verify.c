@@ -14,7 +14,7 @@
  *           What somebody has said (a reason, the reference of a sale) and when it was may be anything. When a hold ends is proved
  *           while it is open.
  */
-#include "stock.h"
+#include "stock_verify.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stock.h"
 #include "stock_levels.h"
 #include "stock_state.h"
 #include "stock_store.h"
@@ -644,4 +645,29 @@ stock_verify(struct db *db, struct verify_report *report)
     free(proof.refilled.all);
     free(proof.produced.all);
     return status;
+}
+
+/* --- what others compare --- */
+
+#define PRODUCTIONS "SELECT production, product, quantity, state FROM $production"
+
+struct db_in *
+stock_select_holds(struct db *db)
+{
+    return db_in(db, "SELECT hold, product, quantity, state FROM $hold WHERE hold IN (*)");
+}
+
+struct db_in *
+stock_select_productions(struct db *db)
+{
+    return db_in(db, PRODUCTIONS " WHERE production IN (*)");
+}
+
+struct db_statement *
+stock_select_productions_behind(struct db *db, const struct id *after, int64_t most)
+{
+    struct db_statement *rows = db_statement(db, PRODUCTIONS " WHERE production > ? ORDER BY production LIMIT ?");
+    db_bind_id(rows, after);
+    db_bind_i64(rows, most);
+    return rows;
 }

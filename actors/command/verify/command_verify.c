@@ -28,6 +28,8 @@
 #include <stdio.h>
 
 #include "command/command_table.h"
+#include "dlq/dlq_verify.h"
+#include "dlq/letter/dlq_letter.h"
 #include "kit/base/clock.h"
 
 static void
@@ -89,19 +91,6 @@ check_stream(struct verify_survey *survey, struct verify_source *source, struct 
     return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
 }
 
-static err
-count(const struct verify_source *source, const char *sql, int64_t *rows, struct err_text *why)
-{
-    struct db_statement *read = db_statement(source->db, sql);
-    err code = db_query(read);
-    *rows = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
-    db_done(read);
-    if (code == ERR_ok) {
-        code = db_settle(source->db);
-    }
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
-}
-
 /* What is said at the end of an actor's line. */
 static err
 describe(const struct verify_source *source, char words[96], struct err_text *why)
@@ -110,16 +99,19 @@ describe(const struct verify_source *source, char words[96], struct err_text *wh
     int64_t second = 0;
     err code;
     if (source->proof->is_dlq) {
-        code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 1", &first, why);
+        code = verify_read_number(dlq_select_count(source->db, DLQ_DEAD), &first);
         if (code == ERR_ok) {
-            code = count(source, "SELECT COALESCE(SUM(letters), 0) FROM $tally WHERE state = 0", &second, why);
+            code = verify_read_number(dlq_select_count(source->db, DLQ_WAITING), &second);
         }
         snprintf(words, 96, "%lld dead, %lld waiting", (long long)first, (long long)second);
     } else {
-        code = count(source, "SELECT COUNT(*) FROM $parked", &first, why);
+        code = verify_read_number(db_statement(source->db, "SELECT COUNT(*) FROM $parked"), &first);
         snprintf(words, 96, "stream at %lld, %lld parked", (long long)source->head, (long long)first);
     }
-    return code;
+    if (code == ERR_ok) {
+        code = db_settle(source->db);
+    }
+    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
 }
 
 static err

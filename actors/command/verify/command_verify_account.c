@@ -15,47 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "command_verify_looks.h"
 #include "hash.h"
 #include "kit/base/sum.h"
 
 /* --- what order says --- */
-
-static bool
-is_one_of(struct slice word, const char *const *words)
-{
-    for (; *words != NULL; words++) {
-        if (slice_equal(word, slice_of(*words))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-#define MONEY_BACK 3 /* as in $order */
-
-void
-account_see_order(struct account *account, struct db_statement *row)
-{
-    static const char *const paid[] = {"received", "in_preparation", "ready", "completed", NULL};
-    struct slice status = db_bytes(row, 2);
-    account->n = db_i64(row, 0);
-    account->id = db_id(row, 1);
-    account->has_ended = slice_equal(db_bytes(row, 3), slice_of("ended"));
-    account->is_paying = slice_equal(db_bytes(row, 3), slice_of("paying"));
-    account->is_stuck = slice_equal(db_bytes(row, 3), slice_of("stuck"));
-    account->is_paid = is_one_of(status, paid);
-    account->round = db_i64(row, 4);
-    account->total = db_i64(row, 5);
-    account->charge = db_id(row, 7);
-    account->holds = db_i64(row, 8);
-    account->sold = db_i64(row, 9);
-    account->is_money_known = db_i64(row, 10) != 0;
-    verify_copy_text(account->method, sizeof account->method, db_bytes(row, 11));
-    account->is_back = db_i64(row, 10) == MONEY_BACK;
-    verify_copy_text(account->status, sizeof account->status, status);
-    verify_copy_text(account->currency, sizeof account->currency, db_bytes(row, 6));
-}
 
 /* Lines add up, however they are divided: of two lists of lines the sums are the same when the lists are. */
 static uint64_t
@@ -73,37 +36,31 @@ account_see_line(struct account *account, int shard, struct slice product, int64
 /* --- what payment says --- */
 
 void
-account_see_charge(struct account *account, struct db_statement *row)
+account_see_charge(struct account *account, const struct charge_said *charge)
 {
-    int64_t amount = db_i64(row, 2);
-    int64_t refunded = db_i64(row, 5);
-    struct id charge = db_id(row, 1);
-    if (id_equal(&charge, &account->charge)) {
-        bool never_came = slice_equal(db_bytes(row, 6), slice_of("unknown")); /* cancelled before it was asked for */
+    if (id_equal(&charge->id, &account->order.charge)) {
+        bool never_came = strcmp(charge->method, "unknown") == 0; /* cancelled before it was asked for */
         account->has_own = true;
-        account->has_own_ended = !slice_equal(db_bytes(row, 4), slice_of("pending"));
+        account->has_own_ended = !charge->is_pending;
         /* Of one that somebody has cancelled by hand no event tells: its order waits until its time is over. */
-        account->is_own_told = account->has_own_ended && !slice_equal(db_bytes(row, 4), slice_of("cancelled"));
+        account->is_own_told = account->has_own_ended && !charge->is_cancelled;
         /* Whoever was refused may have tried another method, for which there was no stock any more. */
-        bool is_by_method = slice_equal(db_bytes(row, 6), slice_of(account->method)) ||
-                            (account->has_own_ended && !slice_equal(db_bytes(row, 4), slice_of("succeeded")));
-        account->is_own =
-            never_came || (amount == account->total && slice_equal(db_bytes(row, 3), slice_of(account->currency)) && is_by_method);
+        bool is_by_method = strcmp(charge->method, account->order.method) == 0 || (account->has_own_ended && !charge->has_succeeded);
+        account->is_own = never_came || (charge->amount == account->order.total &&
+                                         strcmp(charge->currency, account->order.currency) == 0 && is_by_method);
     }
-    if (slice_equal(db_bytes(row, 4), slice_of("pending"))) {
-        account->pending_charges++;
-    }
-    if (!slice_equal(db_bytes(row, 4), slice_of("succeeded"))) {
+    account->pending_charges += charge->is_pending ? 1 : 0;
+    if (!charge->has_succeeded) {
         return;
     }
-    account->charged = sum_wrapped(account->charged, amount);
-    account->refunded = sum_wrapped(account->refunded, refunded);
-    if (refunded < amount || amount == 0) {
+    account->charged = sum_wrapped(account->charged, charge->amount);
+    account->refunded = sum_wrapped(account->refunded, charge->refunded);
+    if (charge->refunded < charge->amount || charge->amount == 0) {
         account->live_charges++;
-        account->free_charges += amount == 0 ? 1 : 0;
-        account->live_charge = db_id(row, 1);
-        account->live_amount = amount;
-        verify_copy_text(account->live_currency, sizeof account->live_currency, db_bytes(row, 3));
+        account->free_charges += charge->amount == 0 ? 1 : 0;
+        account->live_charge = charge->id;
+        account->live_amount = charge->amount;
+        memcpy(account->live_currency, charge->currency, sizeof account->live_currency);
     }
 }
 
@@ -141,24 +98,25 @@ static bool
 has_sold_what_it_says(const struct account *account)
 {
     for (int shard = 0; shard < ACCOUNT_SHARDS_MAX; shard++) {
-        if (((account->sold >> shard) & 1) != (account->committed[shard] != 0) ||
+        if (((account->order.sold >> shard) & 1) != (account->committed[shard] != 0) ||
             account->current[shard] != account->committed[shard]) {
             return false;
         }
     }
-    return account->sold >> ACCOUNT_SHARDS_MAX == 0;
+    return account->order.sold >> ACCOUNT_SHARDS_MAX == 0;
 }
 
 /* One charge of its price is paid, whatever part of it went back; or it knows that all of it did. */
 static bool
 is_charged_once(const struct account *account)
 {
-    bool is_its_own = id_equal(&account->live_charge, &account->charge) && strcmp(account->live_currency, account->currency) == 0;
-    if (account->pending_charges != 0 || account->is_back != (account->live_charges == 0)) {
+    bool is_its_own =
+        id_equal(&account->live_charge, &account->order.charge) && strcmp(account->live_currency, account->order.currency) == 0;
+    if (account->pending_charges != 0 || account->order.is_back != (account->live_charges == 0)) {
         return false;
     }
-    return account->is_back ? account->charged >= account->total
-                            : account->live_charges == 1 && account->live_amount == account->total && is_its_own;
+    return account->order.is_back ? account->charged >= account->order.total
+                                  : account->live_charges == 1 && account->live_amount == account->order.total && is_its_own;
 }
 
 static bool
@@ -167,25 +125,25 @@ is_uncharged(const struct account *account)
     return account->live_charges == account->free_charges && account->pending_charges == 0 && account->charged == account->refunded;
 }
 
-enum account_verdict
+enum verify_verdict
 account_judge(const struct account *account)
 {
-    if (account->n == 0) {
-        return ACCOUNT_AGREES; /* gone meanwhile: its charges will be found to have no order */
+    if (account->order.n == 0) {
+        return VERIFY_AGREES; /* gone meanwhile: its charges will be found to have no order */
     }
-    bool waits_in_vain = account->is_paying && account->has_own && account->is_own_told;
+    bool waits_in_vain = account->order.is_paying && account->has_own && account->is_own_told;
     if ((account->has_own && !account->is_own) || waits_in_vain) {
-        return ACCOUNT_DIFFERS;
+        return VERIFY_DIFFERS;
     }
-    if (!account->has_ended || account->has_stray) {
-        return ACCOUNT_UNDER_WAY;
+    if (!account->order.has_ended || account->has_stray) {
+        return VERIFY_UNDER_WAY;
     }
     bool units_agree =
-        account->open_holds == 0 && (account->is_paid || account->was_made ? is_sold(account) : account_is_unsold(account));
-    bool money_agrees =
-        (account->is_paid ? is_charged_once(account) : is_uncharged(account)) && (account->has_own || !account->is_money_known);
+        account->open_holds == 0 && (account->order.is_paid || account->was_made ? is_sold(account) : account_is_unsold(account));
+    bool money_agrees = (account->order.is_paid ? is_charged_once(account) : is_uncharged(account)) &&
+                        (account->has_own || !account->order.is_money_known);
     units_agree = units_agree && has_sold_what_it_says(account);
-    return units_agree && money_agrees ? ACCOUNT_AGREES : ACCOUNT_DIFFERS;
+    return units_agree && money_agrees ? VERIFY_AGREES : VERIFY_DIFFERS;
 }
 
 /* --- why it differs --- */
@@ -194,48 +152,50 @@ static void
 tell_units(const struct account *account, struct verify_survey *survey, const char *place, const char *order)
 {
     if (account->open_holds > 0) {
-        verify_fault(survey, place, "order %s is %s and its saga has ended, but units are still held for it", order, account->status);
-    } else if ((account->is_paid || account->was_made) && !is_sold(account)) {
+        verify_fault(survey, place, "order %s is %s and its saga has ended, but units are still held for it", order,
+                     account->order.status);
+    } else if ((account->order.is_paid || account->was_made) && !is_sold(account)) {
         verify_fault(survey, place, "order %s is %s, but the units that stock has sold for it are not its lines", order,
-                     account->status);
-    } else if (!account->is_paid && !account->was_made && !account_is_unsold(account)) {
+                     account->order.status);
+    } else if (!account->order.is_paid && !account->was_made && !account_is_unsold(account)) {
         verify_fault(survey, place, "order %s is %s before the kitchen had begun, but stock has sold units for it", order,
-                     account->status);
+                     account->order.status);
     } else if (!has_sold_what_it_says(account)) {
         verify_fault(survey, place, "order %s is %s, but stock has sold for it on other shards, or by other holds, than it says",
-                     order, account->status);
+                     order, account->order.status);
     }
 }
 
 static void
 tell_money(const struct account *account, struct verify_survey *survey, const char *place, const char *order)
 {
-    if (account->is_paying && account->has_own && account->is_own) {
+    if (account->order.is_paying && account->has_own && account->is_own) {
         verify_fault(survey, place, "order %s waits for its money, and was told how its charge has ended", order);
         return;
     }
-    if (!account->has_ended || (account->is_paid ? is_charged_once(account) : is_uncharged(account))) {
-        if (account->has_own ? !account->is_own : account->has_ended && account->is_money_known) {
-            verify_fault(survey, place, "order %s costs %" PRId64 " %s, to be paid by %s, but its charge %s", order, account->total,
-                         account->currency, account->method, account->has_own ? "is of another price or method" : "is not there");
+    if (!account->order.has_ended || (account->order.is_paid ? is_charged_once(account) : is_uncharged(account))) {
+        if (account->has_own ? !account->is_own : account->order.has_ended && account->order.is_money_known) {
+            verify_fault(survey, place, "order %s costs %" PRId64 " %s, to be paid by %s, but its charge %s", order,
+                         account->order.total, account->order.currency, account->order.method,
+                         account->has_own ? "is of another price or method" : "is not there");
         }
         return;
     }
     verify_fault(survey, place,
                  "order %s is %s and costs %" PRId64 " %s, but of its charges %" PRId64 " %s taken and not paid back and %" PRId64
                  " pending: %" PRId64 " charged, %" PRId64 " paid back%s",
-                 order, account->status, account->total, account->currency, account->live_charges,
+                 order, account->order.status, account->order.total, account->order.currency, account->live_charges,
                  account->live_charges == 1 ? "is" : "are", account->pending_charges, account->charged, account->refunded,
-                 account->live_charges == 1 && !id_equal(&account->live_charge, &account->charge) ? "; it is not the order's own"
-                                                                                                  : "");
+                 account->live_charges == 1 && !id_equal(&account->live_charge, &account->order.charge) ? "; it is not the order's own"
+                                                                                                        : "");
 }
 
 void
 account_tell(const struct account *account, struct verify_survey *survey, const char *place)
 {
     char order[ID_TEXT_SIZE];
-    id_format(&account->id, order);
-    if (account->has_ended) {
+    id_format(&account->order.id, order);
+    if (account->order.has_ended) {
         tell_units(account, survey, place, order);
     }
     tell_money(account, survey, place, order);

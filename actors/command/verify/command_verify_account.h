@@ -3,36 +3,21 @@
 #ifndef LARDER_COMMAND_VERIFY_ACCOUNT_H
 #define LARDER_COMMAND_VERIFY_ACCOUNT_H
 
-#include "command_verify_survey.h"
+#include "command_verify_comparison.h"
+#include "order/order_verify.h"
+#include "payment/payment_verify.h"
 
 #define ACCOUNT_SHARDS_MAX 4
-#define ACCOUNT_HOLD_ROUND_MAX 255
-
-enum account_verdict { ACCOUNT_AGREES, ACCOUNT_UNDER_WAY, ACCOUNT_TO_COME, ACCOUNT_DIFFERS };
 
 /* An order, and what the others have of it. Sums of lines are of the products' and quantities' hashes, for each shard. */
 struct account {
-    struct id id;
-    int64_t n; /* 0: there is no such order */
-    bool has_ended;
-    bool is_stuck; /* something could not be undone: there is a letter */
-    bool is_paid;
+    enum verify_verdict verdict;
+    struct order_said order;
     bool was_made; /* cancelled after the kitchen had begun */
-    bool is_back;  /* it knows that all its money went back */
-    int64_t round;
-    int64_t total;
-    char currency[4];
-    char status[17];
-    struct id charge;
     uint64_t wanted[ACCOUNT_SHARDS_MAX];
     uint64_t committed[ACCOUNT_SHARDS_MAX];
     uint64_t current[ACCOUNT_SHARDS_MAX]; /* of these, those of the rounds that the order says */
-    int64_t holds;                        /* a byte for each shard: that round */
-    int64_t sold;                         /* a bit for each shard */
-    bool is_money_known;
-    char method[17];
-    bool is_paying; /* it waits for its money */
-    bool has_own;   /* payment has the charge that the order says */
+    bool has_own;                         /* payment has the charge that the order says */
     bool has_own_ended;
     bool is_own_told; /* an event says how it has ended */
     bool is_own;      /* and it is of the order's price and method */
@@ -47,27 +32,15 @@ struct account {
     char live_currency[4];
     bool has_news;  /* events of payment that it could not apply yet */
     bool has_stray; /* money that it did not ask for is on its way back */
-    enum account_verdict verdict;
 };
-
-/* What account_see_order() reads of $order. */
-#define ACCOUNT_ORDER_COLUMNS "n, id, status, saga, round, total, currency, charge, holds, sold, money, method"
-
-void
-account_see_order(struct account *account, struct db_statement *row);
 
 void
 account_see_line(struct account *account, int shard, struct slice product, int64_t quantity);
 
-/* What account_see_charge() reads of $charge. */
-#define ACCOUNT_CHARGE_COLUMNS "order_id, id, amount, currency, status, refunded, method"
-
 void
-account_see_charge(struct account *account, struct db_statement *row);
+account_see_charge(struct account *account, const struct charge_said *charge);
 
-/* What account_see_hold() reads of $hold; `is_current`: it is of the round that the order says. */
-#define ACCOUNT_HOLD_COLUMNS "hold, product, quantity, state"
-
+/* A row of stock_select_holds(); `is_current`: it is of the round that the order says. */
 void
 account_see_hold(struct account *account, int shard, bool is_current, struct db_statement *row);
 
@@ -75,7 +48,7 @@ account_see_hold(struct account *account, int shard, bool is_current, struct db_
 bool
 account_is_unsold(const struct account *account);
 
-enum account_verdict
+enum verify_verdict
 account_judge(const struct account *account);
 
 /* Why it differs. */

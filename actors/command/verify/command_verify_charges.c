@@ -5,7 +5,7 @@
  *   looked for in, and an order is written before its charge is asked for: that needs no second look.
  *
  * STATE
- *   Reads only: $charge of payment, $order of order.
+ *   Reads only, what payment_verify.h and order_verify.h give.
  *
  * FAILURES
  *   Each is a sentence that names the charge and the order that there is not.
@@ -17,25 +17,18 @@
 #include <stdlib.h>
 
 #include "command_verify.h"
-#include "command_verify_looks.h"
+#include "command_verify_names.h"
 #include "kit/base/memory.h"
+#include "order/order_verify.h"
+#include "payment/payment_verify.h"
 
 #define CHUNK 512
-
-/* A charge that took money and kept it, or may still take some. */
-struct claim {
-    struct id id;
-    struct id order;
-    int64_t amount;
-    char currency[4];
-    char status[17];
-};
 
 struct proof {
     struct verify_survey *survey;
     const struct verify_source *order; /* NULL: never started */
     const struct verify_source *payment;
-    struct claim claims[CHUNK];
+    struct charge_said claims[CHUNK]; /* that took money and kept it, or may still take some */
     size_t count;
     struct verify_names orders; /* that there are, of those that the claims are for */
     int64_t told;
@@ -45,22 +38,14 @@ struct proof {
 static err
 read_claims(struct proof *proof, int64_t *after, int64_t *count)
 {
-    struct db_statement *rows = db_statement(proof->payment->db, "SELECT n, id, order_id, status, amount, refunded, currency"
-                                                                 " FROM $charge WHERE n > ? ORDER BY n LIMIT ?");
-    db_bind_i64(rows, *after);
-    db_bind_i64(rows, CHUNK);
+    struct db_statement *rows = payment_select_behind(proof->payment->db, *after, CHUNK);
     err code = db_query(rows);
     proof->count = 0;
     for (*count = 0; code == ERR_ok && db_next(rows); (*count)++) {
-        bool is_pending = slice_equal(db_bytes(rows, 3), slice_of("pending"));
-        bool is_paid = slice_equal(db_bytes(rows, 3), slice_of("succeeded")) && db_i64(rows, 4) > db_i64(rows, 5);
-        *after = db_i64(rows, 0);
-        if (is_pending || is_paid) {
-            struct claim *claim = &proof->claims[proof->count++];
-            *claim = (struct claim){.id = db_id(rows, 1), .order = db_id(rows, 2), .amount = db_i64(rows, 4)};
-            verify_copy_text(claim->status, sizeof claim->status, db_bytes(rows, 3));
-            verify_copy_text(claim->currency, sizeof claim->currency, db_bytes(rows, 6));
-        }
+        struct charge_said *claim = &proof->claims[proof->count];
+        payment_see(claim, rows);
+        *after = claim->n;
+        proof->count += claim->is_pending || (claim->has_succeeded && claim->amount > claim->refunded) ? 1 : 0;
     }
     return code;
 }
@@ -69,7 +54,7 @@ read_claims(struct proof *proof, int64_t *after, int64_t *count)
 static err
 find_orders(struct proof *proof)
 {
-    struct db_in *in = db_in(proof->order->db, "SELECT id FROM $order WHERE id IN (*)");
+    struct db_in *in = order_select_ids(proof->order->db);
     for (size_t i = 0; i < proof->count; i++) {
         db_in_id(in, &proof->claims[i].order);
     }
@@ -84,7 +69,7 @@ static void
 tell_claims(struct proof *proof)
 {
     for (size_t i = 0; i < proof->count; i++) {
-        const struct claim *claim = &proof->claims[i];
+        const struct charge_said *claim = &proof->claims[i];
         char charge[ID_TEXT_SIZE];
         char order[ID_TEXT_SIZE];
         if (verify_names_find(&proof->orders, &claim->order) != NULL) {

@@ -15,9 +15,7 @@
  *   Each is a sentence that names the event and the letter.
  *
  * LIMITS
- *   The rows are in memory, about 300 bytes each. Of each kind the first VERIFY_TOLD_MAX faults are told, all are counted. Of dead
- *   letters without a row VERIFY_SUSPECTS_MAX are looked at again; how many more there were is said, and is a fault when one of
- *   these is.
+ *   The rows are in memory, about 300 bytes each. Of each kind the first VERIFY_TOLD_MAX faults are told, all are counted.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +23,8 @@
 
 #include "kit/actor.h"
 #include "command_verify.h"
-#include "command_verify_looks.h"
+#include "command_verify_comparison.h"
+#include "dlq/dlq_verify.h"
 #include "dlq/letter/dlq_letter.h"
 #include "kit/base/memory.h"
 #include "wire.h"
@@ -57,6 +56,7 @@ struct rows {
 
 /* A dead letter whose row was not found. */
 struct suspect {
+    enum verify_verdict verdict;
     int64_t n;
     struct id letter;
     struct row_name name;
@@ -65,26 +65,8 @@ struct suspect {
 
 struct verify_rows {
     struct rows of[VERIFY_SOURCES_MAX]; /* as the survey's sources */
-    struct verify_suspects suspects;
+    struct verify_comparison comparison;
 };
-
-void
-verify_rows_create(struct verify_survey *survey)
-{
-    survey->rows = memory_new(1, sizeof *survey->rows);
-    survey->rows->suspects.size = sizeof(struct suspect);
-}
-
-void
-verify_rows_destroy(struct verify_survey *survey)
-{
-    for (size_t i = 0; i < VERIFY_SOURCES_MAX; i++) {
-        free(survey->rows->of[i].all);
-    }
-    verify_suspects_fini(&survey->rows->suspects);
-    free(survey->rows);
-    survey->rows = NULL;
-}
 
 /* --- names --- */
 
@@ -93,7 +75,7 @@ event_name(struct slice source, int64_t seq)
 {
     struct row_name name;
     memset(&name, 0, sizeof name);
-    verify_copy_name(name.source, source);
+    verify_copy_text(name.source, sizeof name.source, source);
     name.seq = seq;
     return name;
 }
@@ -261,8 +243,10 @@ see_letter(void *context, struct db_statement *read)
     if (row != NULL) {
         row->is_known = true;
     } else if (db_i64(read, 3) == DLQ_DEAD) {
-        verify_suspect(&owner->survey->rows->suspects,
-                       &(struct suspect){.n = db_i64(read, 0), .letter = db_id(read, 1), .name = name, .owner = owner->source});
+        verify_suspect(
+            &owner->survey->rows->comparison,
+            &(struct suspect){
+                .verdict = VERIFY_DIFFERS, .n = db_i64(read, 0), .letter = db_id(read, 1), .name = name, .owner = owner->source});
     }
     return ERR_ok;
 }
@@ -272,8 +256,7 @@ read_letters(struct verify_survey *survey, const struct verify_source *dlq, cons
 {
     return verify_walk(&(struct verify_walk){
         .db = dlq->db,
-        .sql = "SELECT n, id, kind, state, source, seq, row_owner, row_key FROM $letter WHERE destination = ? AND n > ?"
-               " ORDER BY n LIMIT ?",
+        .sql = dlq_walk_letters,
         .of = slice_of(owner->name),
         .see = see_letter,
         .context = &(struct reading){survey, owner, &survey->rows->of[owner - survey->sources]},
@@ -313,8 +296,7 @@ judge_rows(struct verify_survey *survey, const struct verify_source *owner)
 static err
 is_dead(const struct verify_source *dlq, const struct suspect *suspect, bool *is)
 {
-    struct db_statement *read = db_statement(dlq->db, "SELECT state FROM $letter WHERE n = ?");
-    db_bind_i64(read, suspect->n);
+    struct db_statement *read = dlq_select_state(dlq->db, suspect->n);
     err code = db_query(read);
     *is = code == ERR_ok && db_next(read) && db_i64(read, 0) == DLQ_DEAD;
     db_done(read);
@@ -340,69 +322,43 @@ has_row(const struct suspect *suspect, bool *has)
     return code;
 }
 
-static bool
-is_in_doubt(void *context)
-{
-    const struct verify_survey *survey = context;
-    return survey->rows->suspects.count > 0;
-}
-
-/* Drops those that are not suspect any more. New snapshots: the letters' first, then the rows'. */
+/* New snapshots: the letters' first, then the rows'. */
 static err
-look_again(void *context, struct err_text *why)
+look_again(void *context, void *all, size_t count, struct err_text *why)
 {
     const struct verify_survey *survey = context;
-    struct verify_suspects *all = &survey->rows->suspects;
-    struct suspect *suspects = all->all;
     const struct verify_source *dlq = survey->dlq;
-    size_t dead = 0;
-    for (size_t i = 0; i < all->count; i++) {
-        bool is = false;
-        err code = is_dead(dlq, &suspects[i], &is);
-        if (code != ERR_ok) {
-            return verify_unread(dlq, code, why);
-        }
-        if (is) {
-            suspects[dead++] = suspects[i];
-        }
+    struct suspect *suspects = all;
+    bool is = false;
+    err code = ERR_ok;
+    for (size_t i = 0; code == ERR_ok && i < count; i++) {
+        code = is_dead(dlq, &suspects[i], &is);
+        suspects[i].verdict = is ? VERIFY_DIFFERS : VERIFY_AGREES;
     }
-    db_rollback(dlq->db);
-    size_t left = 0;
-    for (size_t i = 0; i < dead; i++) {
-        bool has = false;
-        err code = has_row(&suspects[i], &has);
-        if (code != ERR_ok) {
-            return verify_unread(suspects[i].owner, code, why);
-        }
-        if (!has) {
-            suspects[left++] = suspects[i];
+    code = verify_end_snapshot(dlq, code, why);
+    for (size_t i = 0; code == ERR_ok && i < count; i++) {
+        if (suspects[i].verdict == VERIFY_DIFFERS) {
+            code = has_row(&suspects[i], &is);
+            suspects[i].verdict = is ? VERIFY_AGREES : VERIFY_DIFFERS;
+            code = code == ERR_ok ? ERR_ok : verify_unread(suspects[i].owner, code, why);
         }
     }
     for (size_t i = 0; i < survey->count; i++) {
         db_rollback(survey->sources[i].db);
     }
-    all->count = left;
-    return ERR_ok;
+    return code;
 }
 
 static void
-judge_suspects(struct verify_survey *survey)
+tell(void *context, const void *told)
 {
-    const struct verify_suspects *all = &survey->rows->suspects;
-    const struct suspect *suspects = all->all;
-    for (size_t i = 0; i < all->count; i++) {
-        char words[192];
-        char letter[ID_TEXT_SIZE];
-        describe(&suspects[i].name, words);
-        id_format(&suspects[i].letter, letter);
-        if (i >= VERIFY_TOLD_MAX) {
-            survey->faults++;
-        } else {
-            verify_fault(survey, "dlq/0", "letter %s is dead, but %s does not keep %s: replay it to close it", letter,
-                         suspects[i].owner->name, words);
-        }
-    }
-    verify_suspects_say_rest(all, survey, &(struct verify_rest){"dlq/0", "dead letters had no row", (int64_t)all->count});
+    const struct suspect *suspect = told;
+    char words[192];
+    char letter[ID_TEXT_SIZE];
+    describe(&suspect->name, words);
+    id_format(&suspect->letter, letter);
+    verify_fault(context, "dlq/0", "letter %s is dead, but %s does not keep %s: replay it to close it", letter, suspect->owner->name,
+                 words);
 }
 
 static err
@@ -422,6 +378,33 @@ read_all_letters(struct verify_survey *survey, const struct verify_source *dlq, 
     return code;
 }
 
+void
+verify_rows_create(struct verify_survey *survey)
+{
+    survey->rows = memory_new(1, sizeof *survey->rows);
+    survey->rows->comparison = (struct verify_comparison){
+        .survey = survey,
+        .place = "dlq/0",
+        .rest = "dead letters had no row",
+        .size = sizeof(struct suspect),
+        .looks_max = LOOK_ROUNDS,
+        .look_again = look_again,
+        .tell = tell,
+        .context = survey,
+    };
+}
+
+void
+verify_rows_destroy(struct verify_survey *survey)
+{
+    for (size_t i = 0; i < VERIFY_SOURCES_MAX; i++) {
+        free(survey->rows->of[i].all);
+    }
+    verify_comparison_fini(&survey->rows->comparison);
+    free(survey->rows);
+    survey->rows = NULL;
+}
+
 err
 verify_compare_letters(struct verify_survey *survey, struct err_text *why)
 {
@@ -430,11 +413,5 @@ verify_compare_letters(struct verify_survey *survey, struct err_text *why)
     for (size_t i = 0; code == ERR_ok && i < survey->count; i++) {
         judge_rows(survey, &survey->sources[i]);
     }
-    if (code == ERR_ok && dlq != NULL) {
-        code = verify_look_again(survey, &(struct verify_looks){LOOK_ROUNDS, is_in_doubt, look_again, survey}, why);
-    }
-    if (code == ERR_ok) {
-        judge_suspects(survey);
-    }
-    return code;
+    return code == ERR_ok ? verify_conclude(&survey->rows->comparison, why) : code;
 }

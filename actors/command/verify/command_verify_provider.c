@@ -8,7 +8,7 @@
  *   webhooks. What payment will still ask for by itself, or has a letter about, is no fault but to come.
  *
  * STATE
- *   Reads $charge, $due and $webhook of payment, the newest charges first, ASKED_MAX of them.
+ *   Reads what payment_verify.h gives, the newest charges first, ASKED_MAX of them.
  *
  * FAILURES
  *   Charges that nobody can be asked about are never passed over in silence: the simulated provider keeps no books, cash has none, and
@@ -29,6 +29,7 @@
 #include "command_verify.h"
 
 #include "kit/base/memory.h"
+#include "payment/payment_verify.h"
 
 #define ASKED_MAX 10000
 #define TEXT_MAX 4096
@@ -39,20 +40,6 @@
 enum { LOOKS = 4, PAUSE_MS = 250, TOLD_MAX = 20 };
 
 enum agreement { AGREED, TO_COME, NOT_SAID, DIFFERENT };
-
-/* A charge as payment has it. */
-struct claim {
-    struct id id;
-    int64_t n;
-    int64_t amount;
-    int64_t refunded;
-    int64_t refunding;
-    char currency[4];
-    char status[17];
-    bool has_other_money; /* it has a letter about that */
-    bool is_watched;      /* a due row will ask, or its letter */
-    bool has_notes;       /* refunds that were told wait */
-};
 
 /* What the provider says of it. */
 struct saying {
@@ -85,49 +72,19 @@ struct inquiry {
 static err
 count_of(struct inquiry *inquiry, const char *provider, int64_t *count, struct err_text *why)
 {
-    struct db_statement *read = db_statement(inquiry->payment->db, "SELECT COUNT(*) FROM $charge WHERE provider = ?");
-    db_bind_text(read, slice_of(provider));
-    err code = db_query(read);
-    *count = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
-    db_done(read);
+    err code = verify_read_number(payment_select_count(inquiry->payment->db, provider), count);
     return code == ERR_ok ? ERR_ok : verify_unread(inquiry->payment, code, why);
-}
-
-#define CLAIM_SQL                                                                                                             \
-    "SELECT c.n, c.id, c.amount, c.refunded, c.refunding, c.currency, c.status, c.came IS NOT NULL OR c.came_currency <> ''," \
-    " EXISTS (SELECT 1 FROM $due d WHERE d.owner = 'charge' AND d.due_key = c.id),"                                           \
-    " EXISTS (SELECT 1 FROM $webhook w WHERE w.parked = c.id) FROM $charge c "
-
-static void
-see_claim(struct claim *claim, struct db_statement *row)
-{
-    struct slice currency = db_bytes(row, 5);
-    struct slice status = db_bytes(row, 6);
-    *claim = (struct claim){
-        .n = db_i64(row, 0),
-        .id = db_id(row, 1),
-        .amount = db_i64(row, 2),
-        .refunded = db_i64(row, 3),
-        .refunding = db_i64(row, 4),
-        .has_other_money = db_i64(row, 7) != 0,
-        .is_watched = db_i64(row, 8) != 0,
-        .has_notes = db_i64(row, 9) != 0,
-    };
-    (void)snprintf(claim->currency, sizeof claim->currency, "%.*s", (int)currency.size, (const char *)currency.data);
-    (void)snprintf(claim->status, sizeof claim->status, "%.*s", (int)status.size, (const char *)status.data);
 }
 
 /* The newest below a number. */
 static err
-read_next(struct inquiry *inquiry, int64_t below, struct claim *claim, bool *found, struct err_text *why)
+read_next(struct inquiry *inquiry, int64_t below, struct charge_outside *claim, bool *found, struct err_text *why)
 {
-    struct db_statement *read =
-        db_statement(inquiry->payment->db, CLAIM_SQL "WHERE c.provider = 'http' AND c.n < ? ORDER BY c.n DESC LIMIT 1");
-    db_bind_i64(read, below);
+    struct db_statement *read = payment_select_outside(inquiry->payment->db, below);
     err code = db_query(read);
     *found = code == ERR_ok && db_next(read);
     if (*found) {
-        see_claim(claim, read);
+        payment_see_outside(claim, read);
     }
     db_done(read);
     db_rollback(inquiry->payment->db);
@@ -204,9 +161,9 @@ is_missing(const struct saying *saying)
 }
 
 static enum agreement
-compare_status(const struct claim *claim, const struct saying *saying)
+compare_status(const struct charge_outside *claim, const struct saying *saying)
 {
-    bool is_paid_here = strcmp(claim->status, "succeeded") == 0;
+    bool is_paid_here = claim->charge.has_succeeded;
     bool is_paid_there = saying->is_read && strcmp(saying->status, "succeeded") == 0;
     if (!saying->is_read && !is_missing(saying)) {
         return NOT_SAID;
@@ -218,32 +175,32 @@ compare_status(const struct claim *claim, const struct saying *saying)
 }
 
 static enum agreement
-compare(const struct claim *claim, const struct saying *saying)
+compare(const struct charge_outside *claim, const struct saying *saying)
 {
     enum agreement agreement = compare_status(claim, saying);
-    bool is_paid = strcmp(claim->status, "succeeded") == 0;
-    bool is_amount = (saying->amount < 0 || saying->amount == claim->amount) &&
-                     (saying->currency[0] == '\0' || strcmp(saying->currency, claim->currency) == 0);
+    bool is_paid = claim->charge.has_succeeded;
+    bool is_amount = (saying->amount < 0 || saying->amount == claim->charge.amount) &&
+                     (saying->currency[0] == '\0' || strcmp(saying->currency, claim->charge.currency) == 0);
     if (agreement != AGREED || !is_paid) {
         return agreement;
     }
     if (!is_amount) {
         return claim->has_other_money ? TO_COME : DIFFERENT;
     }
-    if (saying->refunded < 0 || saying->refunded == claim->refunded) {
+    if (saying->refunded < 0 || saying->refunded == claim->charge.refunded) {
         return AGREED;
     }
-    bool may_come = saying->refunded > claim->refunded && (claim->refunding > 0 || claim->has_notes);
+    bool may_come = saying->refunded > claim->charge.refunded && (claim->refunding > 0 || claim->has_notes);
     return may_come ? TO_COME : DIFFERENT;
 }
 
 static void
-tell(struct inquiry *inquiry, const struct claim *claim, const struct saying *saying)
+tell(struct inquiry *inquiry, const struct charge_outside *claim, const struct saying *saying)
 {
     char charge[ID_TEXT_SIZE];
     char amount[64] = "";
     char refunded[64] = "";
-    id_format(&claim->id, charge);
+    id_format(&claim->charge.id, charge);
     if (inquiry->different++ >= TOLD_MAX) {
         inquiry->survey->faults++;
         return;
@@ -255,18 +212,18 @@ tell(struct inquiry *inquiry, const struct claim *claim, const struct saying *sa
         (void)snprintf(refunded, sizeof refunded, ", %" PRId64 " paid back", saying->refunded);
     }
     verify_fault(inquiry->survey, inquiry->payment->name,
-                 "charge %s is %s, %" PRId64 " %s, %" PRId64 " paid back, but the provider says %s%s%s", charge, claim->status,
-                 claim->amount, claim->currency, claim->refunded, is_missing(saying) ? "that it does not know it" : saying->status,
-                 amount, refunded);
+                 "charge %s is %s, %" PRId64 " %s, %" PRId64 " paid back, but the provider says %s%s%s", charge, claim->charge.status,
+                 claim->charge.amount, claim->charge.currency, claim->charge.refunded,
+                 is_missing(saying) ? "that it does not know it" : saying->status, amount, refunded);
 }
 
 static void
-count(struct inquiry *inquiry, const struct claim *claim, const struct saying *saying, enum agreement agreement)
+count(struct inquiry *inquiry, const struct charge_outside *claim, const struct saying *saying, enum agreement agreement)
 {
     switch (agreement) {
     case AGREED:
         inquiry->agreed++;
-        inquiry->without_refunds += strcmp(claim->status, "succeeded") == 0 && saying->refunded < 0 ? 1 : 0;
+        inquiry->without_refunds += claim->charge.has_succeeded && saying->refunded < 0 ? 1 : 0;
         break;
     case TO_COME:
         inquiry->to_come++;
@@ -282,7 +239,7 @@ count(struct inquiry *inquiry, const struct claim *claim, const struct saying *s
 
 /* One charge, until it agrees or was looked at often enough. */
 static err
-look(struct inquiry *inquiry, struct claim *claim, struct err_text *why)
+look(struct inquiry *inquiry, struct charge_outside *claim, struct err_text *why)
 {
     struct saying saying = {.amount = -1, .refunded = -1};
     enum agreement agreement = NOT_SAID;
@@ -291,9 +248,9 @@ look(struct inquiry *inquiry, struct claim *claim, struct err_text *why)
     for (int i = 0; code == ERR_ok && i < LOOKS; i++) {
         if (i > 0) {
             (void)poll(NULL, 0, PAUSE_MS);
-            code = read_next(inquiry, claim->n + 1, claim, &found, why);
+            code = read_next(inquiry, claim->charge.n + 1, claim, &found, why);
         }
-        if (code == ERR_ok && !ask(inquiry, &claim->id, &saying)) {
+        if (code == ERR_ok && !ask(inquiry, &claim->charge.id, &saying)) {
             inquiry->unanswered++;
             inquiry->not_said++;
             return ERR_ok;
@@ -313,11 +270,11 @@ look(struct inquiry *inquiry, struct claim *claim, struct err_text *why)
 static err
 look_at_all(struct inquiry *inquiry, struct err_text *why)
 {
-    struct claim claim = {.n = INT64_MAX};
+    struct charge_outside claim = {.charge.n = INT64_MAX};
     bool found = true;
     err code = ERR_ok;
     for (int64_t i = 0; code == ERR_ok && found && i < ASKED_MAX && inquiry->unanswered < UNANSWERED_MAX; i++) {
-        code = read_next(inquiry, claim.n, &claim, &found, why);
+        code = read_next(inquiry, claim.charge.n, &claim, &found, why);
         if (code == ERR_ok && found) {
             code = look(inquiry, &claim, why);
         }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "command_verify.h"
+#include "dlq/dlq_verify.h"
 #include "kit/base/memory.h"
 #include "kit/stream/past.h"
 
@@ -71,8 +72,8 @@ mark_add(struct marks *marks, struct slice source, struct slice subscriber)
         return NULL;
     }
     struct mark *mark = &marks->all[marks->count++];
-    verify_copy_name(mark->source, source);
-    verify_copy_name(mark->subscriber, subscriber);
+    verify_copy_text(mark->source, sizeof mark->source, source);
+    verify_copy_text(mark->subscriber, sizeof mark->subscriber, subscriber);
     return mark;
 }
 
@@ -115,22 +116,11 @@ check_outbox(struct verify_survey *survey, const struct verify_source *source, i
     return code;
 }
 
-static err
-read_head(const struct verify_source *source, int64_t *head)
-{
-    struct db_statement *read = db_statement(source->db, "SELECT seq FROM $shard WHERE shard = ?");
-    db_bind_i64(read, source->shard);
-    err code = db_query(read);
-    *head = code == ERR_ok && db_next(read) ? db_i64(read, 0) : 0;
-    db_done(read);
-    return code;
-}
-
 err
 verify_read_positions(struct verify_survey *survey, const struct verify_source *source, struct err_text *why)
 {
     int64_t head = 0;
-    err code = read_head(source, &head);
+    err code = verify_read_head(source, &head);
     int64_t lowest = head;
     struct db_statement *read = db_statement(source->db, "SELECT subscriber, position, hosted FROM $position ORDER BY subscriber");
     if (code == ERR_ok) {
@@ -166,18 +156,16 @@ verify_read_hostings(struct verify_survey *survey, struct err_text *why)
     if (survey->dlq == NULL) {
         return ERR_ok;
     }
-    struct db_statement *read = db_statement(
-        survey->dlq->db,
-        "SELECT source, subscriber, position, copied, is_client, incarnation, ended FROM $hosting ORDER BY source, subscriber");
+    struct db_statement *read = dlq_select_hostings(survey->dlq->db);
     err code = db_query(read);
     while (code == ERR_ok && db_next(read)) {
         struct mark *mark = mark_add(&survey->marks->hostings, db_bytes(read, 0), db_bytes(read, 1));
         if (mark != NULL) {
-            bool is_client = db_i64(read, 4) != 0;
-            mark->hosted = db_i64(read, 3);
-            mark->incarnation = db_id(read, 5);
+            bool is_client = db_i64(read, 3) != 0;
+            mark->hosted = db_i64(read, 5);
+            mark->incarnation = db_id(read, 2);
             mark->is_standing = is_client && db_is_null(read, 6) && mark->hosted > 0;
-            mark->position = is_client ? mark->hosted : db_i64(read, 2); /* for a client the dlq itself is the subscriber */
+            mark->position = is_client ? mark->hosted : db_i64(read, 4); /* for a client the dlq itself is the subscriber */
         }
     }
     if (code == ERR_ok) {

@@ -76,11 +76,42 @@ verify_is_absent(const struct verify_survey *survey, const char *name)
     return false;
 }
 
-void
-verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text)
+err
+verify_end_snapshot(const struct verify_source *source, err code, struct err_text *why)
 {
-    snprintf(name, VERIFY_NAME_SIZE, "%.*s", (int)(text.size < VERIFY_NAME_SIZE ? text.size : VERIFY_NAME_SIZE - 1),
-             text.size == 0 ? "" : (const char *)text.data);
+    code = code == ERR_ok ? db_settle(source->db) : code;
+    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    db_rollback(source->db);
+    return code;
+}
+
+/* --- what every actor has --- */
+
+err
+verify_read_head(const struct verify_source *source, int64_t *head)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT seq FROM $shard WHERE shard = ?");
+    db_bind_i64(read, source->shard);
+    return verify_read_number(read, head);
+}
+
+err
+verify_read_cursor(const struct verify_source *source, const char *of, int64_t *position)
+{
+    struct db_statement *read = db_statement(source->db, "SELECT position FROM $cursor WHERE source = ?");
+    db_bind_text(read, slice_of(of));
+    return verify_read_number(read, position);
+}
+
+err
+verify_is_parked(const struct verify_source *source, struct slice key, bool *is)
+{
+    int64_t count = 0;
+    struct db_statement *read = db_statement(source->db, "SELECT COUNT(*) FROM $parked WHERE event_key = ?");
+    db_bind_text(read, key);
+    err code = verify_read_number(read, &count);
+    *is = count > 0;
+    return code;
 }
 
 /* --- databases --- */
@@ -158,7 +189,7 @@ open_source(struct verify_source *source, const struct settings *settings, bool 
 static void
 note_absent(struct verify_survey *survey, const struct verify_source *source)
 {
-    verify_copy_name(survey->absent[survey->absent_count++], slice_of(source->name));
+    memcpy(survey->absent[survey->absent_count++], source->name, sizeof source->name);
     survey->missing += source->proof->is_optional ? 0 : 1;
 }
 

@@ -76,7 +76,22 @@ verify_find(const struct verify_survey *survey, const char *name);
 bool
 verify_is_absent(const struct verify_survey *survey, const char *name);
 
-void
-verify_copy_name(char name[VERIFY_NAME_SIZE], struct slice text);
+/* The snapshot of a source ends, whatever was read in it. */
+MUST_CHECK err
+verify_end_snapshot(const struct verify_source *source, err code, struct err_text *why);
+
+/* --- what every actor has --- */
+
+/* Where its stream ends. */
+MUST_CHECK err
+verify_read_head(const struct verify_source *source, int64_t *head);
+
+/* How far it follows another. */
+MUST_CHECK err
+verify_read_cursor(const struct verify_source *source, const char *of, int64_t *position);
+
+/* Whether it has an event about this that it could not apply. */
+MUST_CHECK err
+verify_is_parked(const struct verify_source *source, struct slice key, bool *is);
 
 #endif
