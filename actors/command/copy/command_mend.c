@@ -5,8 +5,8 @@
  *   that agree with each other.
  *
  * STATE
- *   $shard, $outbox, $cursor, $position, $parked; $hosting and $kept of the dlq. Whoever follows from outside keeps the old
- *   incarnation, and is refused: an incident, because it may know events that are gone.
+ *   $shard, $outbox, $cursor, $position, $parked, and what dlq_mend.h writes. Whoever follows from outside keeps the old incarnation,
+ *   and is refused: an incident, because it may know events that are gone.
  *
  * FAILURES
  *   A cursor that belonged to another database than the one that was copied, or to another past of it, was an incident: restoring is
@@ -20,11 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kit/base/arena.h"
+#include "dlq/hosting/dlq_mend.h"
 #include "kit/stream/past.h"
-#include "wire.h"
-
-enum { PAGE_ROWS = 200 };
+#include "kit/stream/renewal.h"
 
 struct mending {
     struct installation *installation;
@@ -63,57 +61,6 @@ read_number(struct db_statement *read, int64_t missing, int64_t *number)
     return code;
 }
 
-/* --- headers of events that are kept --- */
-
-static struct slice
-with_incarnation(struct arena *arena, struct slice frame, const struct id *incarnation)
-{
-    struct wire_event_header header = {0};
-    struct err_text why;
-    if (wire_decode(&event_header_body, arena_copy(arena, frame), &header, &why) != ERR_ok) {
-        return arena_copy(arena, frame);
-    }
-    WIRE_SET(&header, event_header, incarnation, *incarnation);
-    return arena_encode(arena, &event_header_body, &header);
-}
-
-/* `source` NULL: the part's own outbox; otherwise what the dlq keeps of that source. */
-static err
-renew_headers(struct installation_part *part, const char *source, const struct id *incarnation)
-{
-    struct db_statement *read =
-        db_statement(part->db, source == NULL ? "SELECT seq, header FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?"
-                                              : "SELECT seq, header FROM $kept WHERE source = ? AND seq > ? ORDER BY seq LIMIT ?");
-    struct db_statement *write = db_statement(part->db, source == NULL ? "UPDATE $outbox SET header = ? WHERE seq = ?"
-                                                                       : "UPDATE $kept SET header = ? WHERE source = ? AND seq = ?");
-    struct arena arena = {0};
-    int64_t last = 0;
-    int64_t taken = PAGE_ROWS;
-    err code = ERR_ok;
-    while (code == ERR_ok && taken == PAGE_ROWS) {
-        if (source != NULL) {
-            db_bind_text(read, slice_of(source));
-        }
-        db_bind_i64(read, last);
-        db_bind_i64(read, PAGE_ROWS);
-        code = db_query(read);
-        for (taken = 0; code == ERR_ok && db_next(read); taken++) {
-            last = db_i64(read, 0);
-            db_bind_bytes(write, with_incarnation(&arena, db_bytes(read, 1), incarnation));
-            if (source != NULL) {
-                db_bind_text(write, slice_of(source));
-            }
-            db_bind_i64(write, last);
-            code = db_queue(write, 1);
-        }
-        db_done(read);
-        code = code == ERR_ok ? db_settle(part->db) : code;
-        arena_reset(&arena);
-    }
-    arena_fini(&arena);
-    return code;
-}
-
 /* --- the databases themselves --- */
 
 static err
@@ -123,23 +70,13 @@ renew_shard(const struct mending *mending, struct installation_part *part)
     db_bind_id(renew, new_incarnation(mending, part));
     db_bind_i64(renew, part->shard);
     err code = db_queue(renew, 1);
-    return code == ERR_ok ? renew_headers(part, NULL, new_incarnation(mending, part)) : code;
-}
-
-/* What the dlq keeps of a source. A client that is kept events for knows the old incarnation, and is refused. */
-static err
-renew_hostings(const struct mending *mending, const struct installation_part *source)
-{
-    if (mending->dlq == NULL) {
-        return ERR_ok;
-    }
-    struct db_statement *renew =
-        db_statement(mending->dlq->db, "UPDATE $hosting SET incarnation = ? WHERE source = ? AND incarnation = ?");
-    db_bind_id(renew, new_incarnation(mending, source));
-    db_bind_text(renew, slice_of(source->name));
-    db_bind_id(renew, &source->position.incarnation);
-    err code = db_queue(renew, DB_ANY_ROWS);
-    return code == ERR_ok ? renew_headers(mending->dlq, source->name, new_incarnation(mending, source)) : code;
+    return code != ERR_ok ? code
+                          : renewal_run(&(struct renewal){
+                                .db = part->db,
+                                .read = "SELECT seq, header FROM $outbox WHERE seq > ? ORDER BY seq LIMIT ?",
+                                .write = "UPDATE $outbox SET header = ? WHERE seq = ?",
+                                .incarnation = new_incarnation(mending, part),
+                            });
 }
 
 /* --- cursors --- */
@@ -196,13 +133,10 @@ find_kept(const struct mending *mending, const struct followed *followed, int64_
     if (code != ERR_ok || mending->dlq == NULL || followed->position >= *kept_from - 1) {
         return code;
     }
-    struct db_statement *copied =
-        db_statement(mending->dlq->db, "SELECT MIN(copied) FROM $hosting WHERE source = ? AND subscriber = ? AND position <= ?");
     int64_t hosted = 0;
-    db_bind_text(copied, slice_of(followed->source->name));
-    db_bind_text(copied, slice_of(followed->subscriber->name));
-    db_bind_i64(copied, followed->position);
-    code = read_number(copied, 0, &hosted);
+    code = read_number(dlq_select_copied(mending->dlq->db, slice_of(followed->source->name), slice_of(followed->subscriber->name),
+                                         followed->position),
+                       0, &hosted);
     *kept_from = hosted >= *kept_from - 1 ? followed->position + 1 : *kept_from;
     return code;
 }
@@ -325,11 +259,8 @@ mend_positions(const struct mending *mending, struct installation_part *source)
             code = lower_position(source, subscriber->name, "position", applied);
         }
         if (code == ERR_ok && mending->dlq != NULL) {
-            struct db_statement *hosting =
-                db_statement(mending->dlq->db, "SELECT copied FROM $hosting WHERE source = ? AND subscriber = ?");
-            db_bind_text(hosting, slice_of(source->name));
-            db_bind_text(hosting, slice_of(subscriber->name));
-            code = read_number(hosting, applied, &copied);
+            code = read_number(dlq_select_copied(mending->dlq->db, slice_of(source->name), slice_of(subscriber->name), INT64_MAX),
+                               applied, &copied);
         }
         if (code == ERR_ok) {
             code = lower_position(source, subscriber->name, "hosted", mending->dlq == NULL || copied < applied ? applied : copied);
@@ -372,7 +303,9 @@ static err
 renew_all(const struct mending *mending, struct installation_part *part)
 {
     err code = renew_shard(mending, part);
-    return code == ERR_ok ? renew_hostings(mending, part) : code;
+    return code != ERR_ok || mending->dlq == NULL
+               ? code
+               : dlq_mend_source(mending->dlq->db, slice_of(part->name), &part->position.incarnation, new_incarnation(mending, part));
 }
 
 err
