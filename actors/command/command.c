@@ -43,6 +43,12 @@ flag_at(const struct command_line *line, const char *flag)
 }
 
 bool
+command_has(const struct command_line *line, const char *flag)
+{
+    return flag_at(line, flag) >= 0;
+}
+
+bool
 command_take_switch(struct command_line *line, const char *flag)
 {
     bool is_there = false;
@@ -92,6 +98,22 @@ command_take_number(struct command_line *line, const char *flag, int64_t lo, int
 }
 
 err
+command_take(struct command_line *line, const struct command_option *options, struct err_text *why)
+{
+    err code = ERR_ok;
+    for (; code == ERR_ok && options->flag != NULL; options++) {
+        if (options->is_there != NULL) {
+            *options->is_there = command_take_switch(line, options->flag);
+        } else if (options->text != NULL) {
+            code = command_take_text(line, options->flag, options->text, why);
+        } else {
+            code = command_take_number(line, options->flag, options->lo, options->hi, options->number, why);
+        }
+    }
+    return code;
+}
+
+err
 command_settings(struct command_line *line, struct err_text *why)
 {
     err code = settings_init(&line->settings, why);
@@ -124,6 +146,20 @@ command_expect(const struct command_line *line, int least, int most, struct err_
         return err_say(why, ERR_wrong_setting, "\"%.60s\": not expected here", line->argv[most]);
     }
     return ERR_ok;
+}
+
+err
+command_rest(struct command_line *line, int least, int most, struct err_text *why)
+{
+    err code = command_settings(line, why);
+    return code == ERR_ok ? command_expect(line, least, most, why) : code;
+}
+
+err
+command_rest_checked(struct command_line *line, int least, int most, struct err_text *why)
+{
+    err code = command_settings_checked(line, why);
+    return code == ERR_ok ? command_expect(line, least, most, why) : code;
 }
 
 enum exit_status

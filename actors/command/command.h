@@ -28,7 +28,25 @@ struct command {
     const struct command *const *parts; /* instead of `run`: the commands that the next argument names; NULL at the end */
 };
 
-/* Whether `--flag` is there. */
+/* A flag, and where what it says goes: one of the three. */
+struct command_option {
+    const char *flag;
+    bool *is_there;
+    const char **text;
+    int64_t *number;
+    int64_t lo;
+    int64_t hi;
+};
+
+/* Takes all flags of a list, whose last one is NULL. */
+MUST_CHECK err
+command_take(struct command_line *line, const struct command_option *options, struct err_text *why);
+
+/* Whether `--flag` is there, and stays. */
+bool
+command_has(const struct command_line *line, const char *flag);
+
+/* Whether `--flag` was there. */
 bool
 command_take_switch(struct command_line *line, const char *flag);
 
@@ -49,6 +67,12 @@ command_settings_checked(struct command_line *line, struct err_text *why);
 /* Refuses unless `least` to `most` arguments are left. */
 MUST_CHECK err
 command_expect(const struct command_line *line, int least, int most, struct err_text *why);
+
+/* What comes behind a command's own flags: the settings, checked or not, and `least` to `most` arguments. */
+MUST_CHECK err
+command_rest(struct command_line *line, int least, int most, struct err_text *why);
+MUST_CHECK err
+command_rest_checked(struct command_line *line, int least, int most, struct err_text *why);
 
 /* Says on standard error what is wrong and where to read on; EXIT_USAGE for a wrong setting, EXIT_FAILED otherwise. */
 enum exit_status

@@ -282,39 +282,24 @@ run_plan(const struct command_line *line, const struct plan *plan)
 }
 
 static err
-take_numbers(struct command_line *line, struct plan *plan, struct err_text *why)
-{
-    err code = command_take_number(line, "--products", 1, 10000000, &plan->products, why);
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--seconds", 1, 3600, &plan->seconds, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--window", 1, LARDER_WINDOW, &plan->window, why);
-    }
-    return code == ERR_ok ? command_take_number(line, "--clients", 1, CLIENTS_MAX, &plan->clients, why) : code;
-}
-
-static err
 take_plan(struct command_line *line, struct plan *plan, struct err_text *why)
 {
     static const enum op ops[] = {OP_any_ping, OP_stock_get, OP_stock_take, OP_sales_show, OP_sales_checkout};
     const char *op_name = "any.ping";
-    plan->again = command_take_switch(line, "--again");
-    err code = take_numbers(line, plan, why);
+    const struct command_option options[] = {
+        {"--again", .is_there = &plan->again},
+        {"--products", .number = &plan->products, .lo = 1, .hi = 10000000},
+        {"--seconds", .number = &plan->seconds, .lo = 1, .hi = 3600},
+        {"--window", .number = &plan->window, .lo = 1, .hi = LARDER_WINDOW},
+        {"--clients", .number = &plan->clients, .lo = 1, .hi = CLIENTS_MAX},
+        {"--op", .text = &op_name},
+        {"--endpoint", .text = &plan->endpoint},
+        {"--product", .text = &plan->product},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
     if (code == ERR_ok) {
-        code = command_take_text(line, "--op", &op_name, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--endpoint", &plan->endpoint, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--product", &plan->product, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, why);
+        code = command_rest(line, 0, 0, why);
     }
     if (code == ERR_ok && !wire_is_name(slice_of(plan->product))) {
         code = err_say(why, ERR_wrong_setting, "--product: \"%.60s\" is no name of a product", plan->product);

@@ -82,10 +82,7 @@ ping_run(struct command_line *line)
     struct err_text why;
     err code = command_take_number(line, "--timeout-ms", 1, TIMEOUT_MS_MAX, &timeout_ms, &why);
     if (code == ERR_ok) {
-        code = command_settings(line, &why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, &why);
+        code = command_rest(line, 1, 1, &why);
     }
     struct larder_client *client = NULL;
     int shards = 0;
@@ -117,22 +114,17 @@ const struct command ping_command = {
 static err
 call_options(struct command_line *line, struct call *call, struct err_text *why)
 {
-    call->again = command_take_switch(line, "--again");
-    err code = command_take_text(line, "--endpoint", &call->endpoint, why);
+    const struct command_option options[] = {
+        {"--again", .is_there = &call->again},
+        {"--endpoint", .text = &call->endpoint},
+        {"--id", .text = &call->id_text},
+        {"--shard", .number = &call->shard, .lo = 0, .hi = 255},
+        {"--timeout-ms", .number = &call->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
     if (code == ERR_ok) {
-        code = command_take_text(line, "--id", &call->id_text, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--shard", 0, 255, &call->shard, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--timeout-ms", 1, TIMEOUT_MS_MAX, &call->timeout_ms, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 2, why);
+        code = command_rest(line, 1, 2, why);
     }
     if (code != ERR_ok) {
         return code;

@@ -18,10 +18,7 @@ static enum exit_status
 docs_run(struct command_line *line)
 {
     struct err_text why;
-    err code = command_settings(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, &why);
-    }
+    err code = command_rest(line, 1, 1, &why);
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }

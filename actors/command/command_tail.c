@@ -270,15 +270,16 @@ static enum exit_status
 tail_run(struct command_line *line)
 {
     static struct tail tail = {.left = -1};
-    tail.as_json = command_take_switch(line, "--json");
-    tail.shows_heads = command_take_switch(line, "--heads");
+    const struct command_option options[] = {
+        {"--json", .is_there = &tail.as_json},
+        {"--heads", .is_there = &tail.shows_heads},
+        {"--count", .number = &tail.left, .lo = 1, .hi = INT64_MAX},
+        {NULL},
+    };
     struct err_text why;
-    err code = command_take_number(line, "--count", 1, INT64_MAX, &tail.left, &why);
+    err code = command_take(line, options, &why);
     if (code == ERR_ok) {
-        code = command_settings(line, &why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, PREFIXES_MAX, &why);
+        code = command_rest(line, 0, PREFIXES_MAX, &why);
     }
     for (int i = 0; code == ERR_ok && i < line->argc; i++) {
         tail.shows_heads = tail.shows_heads || strcmp(line->argv[i], HEAD_TOPIC) == 0;

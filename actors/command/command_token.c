@@ -33,17 +33,14 @@ struct wanted {
 static err
 token_options(struct command_line *line, struct wanted *wanted, struct err_text *why)
 {
-    err code = command_take_text(line, "--role", &wanted->role, why);
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--user", &wanted->user, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--ttl", TTL_MS_MIN, TTL_MS_MAX, &wanted->ttl_ms, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    return code == ERR_ok ? command_expect(line, 0, 0, why) : code;
+    const struct command_option options[] = {
+        {"--role", .text = &wanted->role},
+        {"--user", .text = &wanted->user},
+        {"--ttl", .number = &wanted->ttl_ms, .lo = TTL_MS_MIN, .hi = TTL_MS_MAX},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
+    return code == ERR_ok ? command_rest(line, 0, 0, why) : code;
 }
 
 static err

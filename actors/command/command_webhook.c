@@ -55,29 +55,18 @@ struct posted {
 static err
 read_flags(struct command_line *line, struct telling *telling, struct err_text *why)
 {
-    err code = command_take_text(line, "--refund", &telling->refund, why);
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--id", &telling->webhook_id, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--reference", &telling->reference, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--reason", &telling->reason, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--amount", &telling->amount, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--currency", &telling->currency, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--url", &telling->url, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    return code == ERR_ok ? command_expect(line, 2, 2, why) : code;
+    const struct command_option options[] = {
+        {"--refund", .text = &telling->refund},
+        {"--id", .text = &telling->webhook_id},
+        {"--reference", .text = &telling->reference},
+        {"--reason", .text = &telling->reason},
+        {"--amount", .text = &telling->amount},
+        {"--currency", .text = &telling->currency},
+        {"--url", .text = &telling->url},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
+    return code == ERR_ok ? command_rest(line, 2, 2, why) : code;
 }
 
 static bool

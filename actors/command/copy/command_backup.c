@@ -322,10 +322,7 @@ backup_run(struct command_line *line)
 {
     static struct backup backup;
     struct err_text why;
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, &why);
-    }
+    err code = command_rest_checked(line, 1, 1, &why);
     if (code == ERR_ok) {
         backup.folder = line->argv[0];
         backup.settings = &line->settings;

@@ -294,10 +294,7 @@ restore_run(struct command_line *line)
     struct err_text why;
     int64_t began_us = clock_steady_us();
     restoring.are_copies = command_take_switch(line, "--copies");
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, &why);
-    }
+    err code = command_rest_checked(line, 1, 1, &why);
     if (code == ERR_ok) {
         restoring.folder = line->argv[0];
         restoring.settings = &line->settings;

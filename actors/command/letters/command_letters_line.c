@@ -155,10 +155,7 @@ letters_open(struct letters *letters, int least, int most, struct err_text *why)
 {
     int shards = 0;
     struct command_peers peers = {.settings = &letters->line->settings, .actor = "dlq"};
-    err code = command_settings(letters->line, why);
-    if (code == ERR_ok) {
-        code = command_expect(letters->line, least, most, why);
-    }
+    err code = command_rest(letters->line, least, most, why);
     letters->options = (struct larder_options){.timeout_ms = letters->timeout_ms, .attempt_ms = ATTEMPT_MS};
     return code == ERR_ok ? command_client_create(&peers, &letters->client, &shards, why) : code;
 }

@@ -370,17 +370,22 @@ replay_all(struct replay_order *order)
 /* --- the command line --- */
 
 static err
-take_times(struct replay_order *order, struct err_text *why)
+take_options(struct replay_order *order, struct err_text *why)
 {
     const char *wait = NULL;
-    struct command_line *line = order->letters.line;
-    err code = command_take_number(line, "--rate", 1, REPLAYS_RATE_MAX, &order->rate, why);
-    if (code == ERR_ok) {
-        code = command_take_number(line, "--canary", 1, REPLAYS_CANARY_MAX, &order->canary, why);
-    }
-    if (code == ERR_ok) {
-        code = command_take_text(line, "--wait", &wait, why);
-    }
+    const struct command_option options[] = {
+        {"--all", .is_there = &order->is_all},
+        {"--stop-on-failure", .is_there = &order->stops_on_failure},
+        {"--dry-run", .is_there = &order->is_dry_run},
+        {"--detach", .is_there = &order->is_detached},
+        /* --reason narrows a selection by the letters' reason; why it is replayed is said by --because. */
+        {"--because", .text = &order->letters.reason},
+        {"--rate", .number = &order->rate, .lo = 1, .hi = REPLAYS_RATE_MAX},
+        {"--canary", .number = &order->canary, .lo = 1, .hi = REPLAYS_CANARY_MAX},
+        {"--wait", .text = &wait},
+        {NULL},
+    };
+    err code = command_take(order->letters.line, options, why);
     if (code == ERR_ok && wait != NULL) {
         code = letters_duration("--wait", wait, &order->wait_ms, why);
     }
@@ -418,11 +423,6 @@ static err
 read_order(struct replay_order *order, struct command_line *line, struct err_text *why)
 {
     err code = letters_begin(&order->letters, line, why);
-    order->is_all = command_take_switch(line, "--all");
-    order->stops_on_failure = command_take_switch(line, "--stop-on-failure");
-    order->is_dry_run = command_take_switch(line, "--dry-run");
-    order->is_detached = command_take_switch(line, "--detach");
-    /* --reason narrows a selection by the letters' reason; why it is replayed is said by --because. */
     if (code == ERR_ok) {
         code = letters_take_filter(&order->letters, &order->filter, &order->has_filter, why);
     }
@@ -430,14 +430,11 @@ read_order(struct replay_order *order, struct command_line *line, struct err_tex
         code = letters_take_author(&order->letters, why);
     }
     if (code == ERR_ok) {
-        code = command_take_text(line, "--because", &order->letters.reason, why);
+        code = take_options(order, why);
     }
     if (code == ERR_ok && order->letters.reason != NULL &&
         (strlen(order->letters.reason) > 255 || !wire_is_utf8(slice_of(order->letters.reason)))) {
         code = err_say(why, ERR_wrong_setting, "--because: at most 255 bytes of UTF-8");
-    }
-    if (code == ERR_ok) {
-        code = take_times(order, why);
     }
     if (code == ERR_ok) {
         code = letters_open(&order->letters, 0, LETTERS_IDS_MAX, why);

@@ -122,10 +122,7 @@ list_run(struct command_line *line)
     static struct incidents_shown shown;
     struct err_text why;
     shown.with_resolved = command_take_switch(line, "--all");
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code == ERR_ok) {
         code = open_all(&shown.installation, line, &why);
     }
@@ -220,16 +217,15 @@ static err
 take_arguments(struct resolving *resolving, struct command_line *line, struct err_text *why)
 {
     resolving->author = getenv("USER");
-    resolving->is_said = command_take_switch(line, "--yes");
-    err code = command_take_text(line, "--reason", &resolving->reason, why);
+    const struct command_option options[] = {
+        {"--yes", .is_there = &resolving->is_said},
+        {"--reason", .text = &resolving->reason},
+        {"--author", .text = &resolving->author},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
     if (code == ERR_ok) {
-        code = command_take_text(line, "--author", &resolving->author, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings_checked(line, why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, why);
+        code = command_rest_checked(line, 1, 1, why);
     }
     if (code != ERR_ok) {
         return code;

@@ -26,13 +26,6 @@
 #define TIME_SIZE 32
 
 static err
-begin(struct command_line *line, int count, struct err_text *why)
-{
-    err code = command_settings_checked(line, why);
-    return code == ERR_ok ? command_expect(line, count, count, why) : code;
-}
-
-static err
 show(const struct settings *settings, struct err_text *why)
 {
     struct manifest manifest;
@@ -59,7 +52,7 @@ static enum exit_status
 show_run(struct command_line *line)
 {
     struct err_text why;
-    err code = begin(line, 0, &why);
+    err code = command_rest_checked(line, 0, 0, &why);
     code = code == ERR_ok ? show(&line->settings, &why) : code;
     return code == ERR_ok ? EXIT_DONE : command_complain(line, code, &why);
 }
@@ -86,7 +79,7 @@ give_up_run(struct command_line *line)
     char actor[MANIFEST_ACTOR_MAX + 1] = "";
     int shard = 0;
     err code = command_take_text(line, "--reason", &reason, &why);
-    code = code == ERR_ok ? begin(line, 1, &why) : code;
+    code = code == ERR_ok ? command_rest_checked(line, 1, 1, &why) : code;
     if (code == ERR_ok && reason[0] == '\0') {
         code = err_say(&why, ERR_wrong_setting, "--reason: must say why, for those who will ask");
     }

@@ -78,10 +78,7 @@ static enum exit_status
 migrate_run(struct command_line *line)
 {
     struct err_text why;
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code == ERR_ok) {
         code = migrate_all(&line->settings, &why);
     }

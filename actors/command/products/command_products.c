@@ -153,21 +153,22 @@ list_products(struct listing *listing, struct larder_client *client, struct err_
 static err
 take_listing(struct command_line *line, struct listing *listing, struct err_text *why)
 {
-    bool is_json = command_take_switch(line, "--json");
-    bool is_csv = command_take_switch(line, "--csv");
+    bool is_json = false;
+    bool is_csv = false;
+    const struct command_option options[] = {
+        {"--json", .is_there = &is_json},
+        {"--csv", .is_there = &is_csv},
+        {"--category", .text = &listing->category},
+        {"--timeout-ms", .number = &listing->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
     listing->shape = is_csv ? AS_CSV : is_json ? AS_JSON : AS_TABLE;
     if (is_json && is_csv) {
         return err_say(why, ERR_wrong_setting, "--csv: not together with --json");
     }
-    err code = command_take_text(line, "--category", &listing->category, why);
     if (code == ERR_ok) {
-        code = command_take_number(line, "--timeout-ms", 1, TIMEOUT_MS_MAX, &listing->timeout_ms, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, why);
+        code = command_rest(line, 0, 0, why);
     }
     if (code == ERR_ok && listing->category != NULL &&
         (strlen(listing->category) > 32 || !wire_is_name(slice_of(listing->category)))) {

@@ -555,16 +555,15 @@ static err
 take_load(struct command_line *line, struct load *load, struct err_text *why)
 {
     const char *format = NULL;
-    load->is_dry = command_take_switch(line, "--dry-run");
-    err code = command_take_text(line, "--format", &format, why);
+    const struct command_option options[] = {
+        {"--dry-run", .is_there = &load->is_dry},
+        {"--format", .text = &format},
+        {"--timeout-ms", .number = &load->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
+        {NULL},
+    };
+    err code = command_take(line, options, why);
     if (code == ERR_ok) {
-        code = command_take_number(line, "--timeout-ms", 1, TIMEOUT_MS_MAX, &load->timeout_ms, why);
-    }
-    if (code == ERR_ok) {
-        code = command_settings(line, why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, 1, why);
+        code = command_rest(line, 1, 1, why);
     }
     if (code != ERR_ok) {
         return code;

@@ -186,10 +186,7 @@ static enum exit_status
 demo_run(struct command_line *line)
 {
     struct err_text why;
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code == ERR_ok) {
         code = demo_fill_shop(&line->settings, &why);
     }

@@ -90,10 +90,7 @@ run_run(struct command_line *line)
 {
     int64_t began_us = clock_steady_us();
     struct err_text why;
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }
@@ -160,10 +157,7 @@ actor_run(struct command_line *line)
     int64_t shard = -1;
     err code = command_take_number(line, "--shard", 0, 255, &shard, &why);
     if (code == ERR_ok) {
-        code = command_settings_checked(line, &why);
-    }
-    if (code == ERR_ok) {
-        code = command_expect(line, 1, PROCESS_ACTORS_MAX, &why);
+        code = command_rest_checked(line, 1, PROCESS_ACTORS_MAX, &why);
     }
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
@@ -203,10 +197,7 @@ static enum exit_status
 gateway_run(struct command_line *line)
 {
     struct err_text why;
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code != ERR_ok) {
         return command_complain(line, code, &why);
     }

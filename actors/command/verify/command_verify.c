@@ -242,10 +242,7 @@ verify_run(struct command_line *line)
     struct err_text why;
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* faults are said between the lines, also into one file */
     survey.named_by = verify_place_named_by(line);
-    err code = command_settings_checked(line, &why);
-    if (code == ERR_ok) {
-        code = command_expect(line, 0, 0, &why);
-    }
+    err code = command_rest_checked(line, 0, 0, &why);
     if (code == ERR_ok) {
         code = verify_all(&survey, &line->settings, &why);
     }

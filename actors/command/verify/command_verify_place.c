@@ -33,18 +33,6 @@
 #define ANSWER_MS 1000
 
 static bool
-has_flag(const struct command_line *line, const char *flag)
-{
-    size_t size = strlen(flag);
-    for (int i = 0; i < line->argc && strcmp(line->argv[i], "--") != 0; i++) {
-        if (strncmp(line->argv[i], flag, size) == 0 && (line->argv[i][size] == '\0' || line->argv[i][size] == '=')) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool
 has_variable(const char *name)
 {
     const char *value = getenv(name);
@@ -54,7 +42,7 @@ has_variable(const char *name)
 const char *
 verify_place_named_by(const struct command_line *line)
 {
-    if (has_flag(line, "--db")) {
+    if (command_has(line, "--db")) {
         return "--db";
     }
     if (has_variable("LARDER_DB")) {
@@ -63,7 +51,7 @@ verify_place_named_by(const struct command_line *line)
     if (has_variable("DATABASE")) {
         return "DATABASE";
     }
-    return has_flag(line, "--data") ? "--data" : has_variable("LARDER_DATA") ? "LARDER_DATA" : NULL;
+    return command_has(line, "--data") ? "--data" : has_variable("LARDER_DATA") ? "LARDER_DATA" : NULL;
 }
 
 err
