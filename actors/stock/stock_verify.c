@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+#include "kit/base/memory.h"
 #include "stock.h"
 #include "stock_levels.h"
 #include "stock_state.h"
@@ -113,34 +115,18 @@ product_of(struct proof *proof, struct slice name)
 static void
 add_refill(struct refills *refills, const struct refill *refill)
 {
-    if (refills->count == refills->capacity) {
-        refills->capacity = refills->capacity == 0 ? 64 : refills->capacity * 2;
-        refills->all = realloc(refills->all, refills->capacity * sizeof *refills->all);
-        if (refills->all == NULL) {
-            abort();
-        }
-    }
+    refills->all = memory_grow(refills->all, &refills->capacity, refills->count + 1, sizeof *refills->all);
     refills->all[refills->count++] = *refill;
 }
 
 /* --- the ledger --- */
 
-static uint64_t
-hash(uint64_t hash, const void *data, size_t size)
-{
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++) {
-        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
-    }
-    return hash;
-}
-
 /* What was done to so many units of a hold; sums of it are the same whatever the order. */
 static uint64_t
 deed(const struct id *hold, char what, struct slice reference, int64_t units)
 {
-    uint64_t sum = hash(UINT64_C(14695981039346656037), hold->bytes, ID_SIZE);
-    sum = hash(hash(sum, &what, 1), reference.data, reference.size);
+    uint64_t sum = hash_number(hash_bytes(HASH_FIRST, hold->bytes, ID_SIZE), (uint8_t)what);
+    sum = hash_bytes(sum, reference.data, reference.size);
     return (sum ^ sum >> 29) * (uint64_t)units;
 }
 
