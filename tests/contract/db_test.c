@@ -732,6 +732,30 @@ ON_BOTH(writes_rows_with_every_choice_of_columns_that_are_null)
     db_close(&db);
 }
 
+/* A byte that a disk has lost can make bytes of a number, which the engine does not notice. */
+ON_BOTH(fails_where_a_column_is_not_what_it_can_be)
+{
+    struct db *db = open_made(place);
+    struct db_statement *read = db_statement(db, "SELECT words, n FROM $note");
+    put_note(db, 7, slice_of("seven"), slice_of(""));
+    expect(db, db_commit(db), ERR_ok);
+    for (int column = 0; column < 2; column++) {
+        expect(db, db_query(read), ERR_ok);
+        cr_assert(db_next(read));
+        if (column == 0) {
+            cr_expect_eq(db_i64(read, 0), 0);
+        } else {
+            cr_expect_eq(db_bytes(read, 1).size, 0);
+        }
+        expect(db, db_settle(db), ERR_db_bug);
+        cr_expect_not_null(strstr(db_error(db), column == 0 ? "column 1 is bytes" : "column 2 is a number"), "%s", db_error(db));
+        cr_expect_eq(db_commit(db), ERR_db_bug);
+        db_rollback(db);
+    }
+    cr_expect_eq(number_of(db, "SELECT n FROM $note"), 7);
+    db_close(&db);
+}
+
 /* A chunk's text may be what somebody else writes out by hand. */
 ON_BOTH(keeps_the_statements_of_rows_and_keys_apart)
 {

@@ -6,8 +6,8 @@
  *           what the caller must do. While it is set nothing more is sent. db->dead stands until db_reconnect().
  *           Results are copied out of the engine whole, so a read never stays open beside a write and db_next() cannot fail.
  *           The same text is the same statement, found by its hash.
- * FAILURES  Errors of the engine come from the drivers through db_fail(). A cell that is read as what it is not is our own bug and
- *           asserts. Out of memory aborts.
+ * FAILURES  Errors of the engine come from the drivers through db_fail(). A cell that is read as what it is not fails the transaction
+ *           as well, and reads as nothing: a file that is damaged may hold what a column never held. Out of memory aborts.
  * LIMITS    A result is in memory: read large tables in pages.
  */
 #include "db_driver.h"
@@ -323,21 +323,31 @@ cell_at(const struct db_statement *statement, int column)
     return &result->cells[result->next - (size_t)result->columns + (size_t)column];
 }
 
+static const struct db_cell *
+cell_of(struct db_statement *statement, int column, enum db_kind kind)
+{
+    const struct db_cell *cell = cell_at(statement, column);
+    if (cell->kind != kind && cell->kind != DB_NULL) {
+        (void)db_fail(statement->db, ERR_db_bug, "column %d is %s, which cannot be: the database is damaged: %.300s", column + 1,
+                      cell->kind == DB_I64 ? "a number" : "bytes", statement->sql);
+    }
+    return cell;
+}
+
 int64_t
 db_i64(struct db_statement *statement, int column)
 {
-    const struct db_cell *cell = cell_at(statement, column);
-    assert(cell->kind == DB_I64 || cell->kind == DB_NULL);
-    return cell->number;
+    const struct db_cell *cell = cell_of(statement, column, DB_I64);
+    return cell->kind == DB_I64 ? cell->number : 0;
 }
 
 struct slice
 db_bytes(struct db_statement *statement, int column)
 {
-    const struct db_cell *cell = cell_at(statement, column);
-    assert(cell->kind == DB_BYTES || cell->kind == DB_NULL);
+    const struct db_cell *cell = cell_of(statement, column, DB_BYTES);
     /* A result of nothing but empty values has no bytes to point into. */
-    return cell->size == 0 ? slice_of("") : (struct slice){statement->result.bytes + cell->number, cell->size};
+    return cell->kind != DB_BYTES || cell->size == 0 ? slice_of("")
+                                                     : (struct slice){statement->result.bytes + cell->number, cell->size};
 }
 
 struct id
