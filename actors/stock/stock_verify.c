@@ -203,13 +203,14 @@ see_configuration(struct proof *proof, struct level *product, const struct move 
     struct err_text why;
     bool is_good = wire_decode(&stock_done_body, move->answer, &done, &why) == ERR_ok &&
                    wire_list_next(&done.levels, &stock_level_body, &level) && slice_equal(level.product, move->product) &&
+                   WIRE_HAS(&level, stock_level, reorder_at) && WIRE_HAS(&level, stock_level, order_up_to) &&
                    WIRE_HAS(&level, stock_level, lot);
     if (!is_good) {
         fault_of(proof, product, "line %" PRId64 " is a configuration whose answer cannot be read", move->n);
         return;
     }
     if (level.on_hand != move->on_hand || level.reserved != move->reserved || level.incoming != move->incoming ||
-        level.version != move->version) {
+        level.available != move->on_hand - move->reserved || level.version != move->version) {
         fault_of(proof, product, "line %" PRId64 " was answered with other figures than it has", move->n);
     }
     product->shelf.reorder_at = level.reorder_at;
