@@ -2,7 +2,8 @@
 /*
  * PURPOSE
  *   The order actor: owns orders and their saga. An order is a durable coordinator between stock, payment and the kitchen: what it
- *   does next stands in order_saga.def, and order_steps.c is the small loop over it.
+ *   does next stands in order_saga.def, and order_move.c is the small loop over it. This file is its life, and the table of what
+ *   comes and which part handles it.
  *
  * MESSAGES
  *   order.place (order_place.c), order.advance, cancel, pay (order_change.c), order.get, list, kitchen, timeline (order_pages.c);
@@ -21,7 +22,6 @@
  */
 #include "order.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,245 +30,112 @@
 #include "order_state.h"
 #include "kit/settings/topology.h"
 
-/* --- what the parts share --- */
+/* --- what comes, and who handles it --- */
 
-/* n << 16 | kind << 8 | shard */
-void *
-order_context(enum order_ask_kind kind, int64_t n, int shard)
+static void
+want_card(struct order_actor *order, const struct item *item)
 {
-    uintptr_t bits = (uintptr_t)((uint64_t)n << 16 | (uint64_t)kind << 8 | (uint64_t)shard);
-    void *context = NULL;
-    memcpy(&context, &bits, sizeof context);
-    return context;
+    menu_want(order->menu, ((const struct wire_product_card *)item->body)->product);
 }
 
-enum order_ask_kind
-order_context_kind(const void *context)
+static err
+take_card(struct order_actor *order, struct item *item)
 {
-    return (enum order_ask_kind)((uintptr_t)context >> 8 & 0xff);
-}
-
-int64_t
-order_context_n(const void *context)
-{
-    return (int64_t)((uintptr_t)context >> 16);
-}
-
-int
-order_context_shard(const void *context)
-{
-    return (int)((uintptr_t)context & 0xff);
-}
-
-void
-order_touch(struct order_actor *order, struct order_row *row)
-{
-    if (row->is_touched) {
-        return;
-    }
-    if (order->touched_count == order->touched_capacity) {
-        order->touched_capacity = order->touched_capacity == 0 ? 256 : order->touched_capacity * 2;
-        struct order_row **grown = realloc(order->touched, order->touched_capacity * sizeof(struct order_row *));
-        if (grown == NULL) {
-            abort();
-        }
-        order->touched = grown;
-    }
-    order->touched[order->touched_count++] = row;
-    row->is_touched = true;
+    (void)menu_apply(order->menu, item->body);
+    return ERR_ok;
 }
 
 static void
-write_due(struct order_actor *order, struct order_row *row)
+want_key(struct order_actor *order, const struct item *item)
 {
-    struct slice key = {row->id.bytes, sizeof row->id.bytes};
-    if (row->due_ms == ORDER_DUE_UNKNOWN || row->due_ms == row->due_disk_ms) {
-        return;
-    }
-    if (row->due_ms == ORDER_DUE_NONE) {
-        batch_due_cancel(order->batch, ORDER_DUE_SAGA, key);
-    } else {
-        batch_due(order->batch, &(struct due){.owner = ORDER_DUE_SAGA, .key = key, .due_ms = row->due_ms, .attempts = row->attempts});
-    }
-    row->due_disk_ms = row->due_ms;
+    struct id id = order_key_of(item);
+    order_want(order, &id);
 }
 
-err
-order_flush(struct order_actor *order)
+/* What one kind of item needs of the database, before the batch is handled, and who handles it. */
+static const struct handler {
+    enum item_kind kind;
+    unsigned which;    /* its operation, its event, or why it was asked (enum order_ask_kind) */
+    const char *owner; /* ITEM_DUE: of the row, whose key is an id */
+    size_t about;      /* where its body has the id of the order that it is about; 0: there is none */
+    void (*want)(struct order_actor *order, const struct item *item); /* what else it needs; NULL: nothing */
+    err (*handle)(struct order_actor *order, struct item *item);
+} handlers[] = {
+    {ITEM_REQUEST, OP_order_place, NULL, 0, order_place_want, order_place},
+    {ITEM_REQUEST, OP_order_get, NULL, offsetof(struct wire_order_get, order), NULL, order_get},
+    {ITEM_REQUEST, OP_order_list, NULL, 0, NULL, order_list},
+    {ITEM_REQUEST, OP_order_kitchen, NULL, 0, NULL, order_kitchen},
+    {ITEM_REQUEST, OP_order_timeline, NULL, offsetof(struct wire_order_timeline, order), NULL, order_timeline},
+    {ITEM_REQUEST, OP_order_advance, NULL, offsetof(struct wire_order_advance, order), NULL, order_advance},
+    {ITEM_REQUEST, OP_order_cancel, NULL, offsetof(struct wire_order_cancel, order), NULL, order_cancel},
+    {ITEM_REQUEST, OP_order_pay, NULL, offsetof(struct wire_order_pay, order), NULL, order_pay},
+    {ITEM_EVENT, EVENT_product_changed, NULL, 0, want_card, take_card},
+    {ITEM_EVENT, EVENT_user_erased, NULL, 0, NULL, order_forget_customer},
+    {ITEM_EVENT, EVENT_payment_succeeded, NULL, offsetof(struct wire_payment_fact, order), NULL, order_handle_payment},
+    {ITEM_EVENT, EVENT_payment_failed, NULL, offsetof(struct wire_payment_fact, order), NULL, order_handle_payment},
+    {ITEM_EVENT, EVENT_payment_refunded, NULL, offsetof(struct wire_payment_fact, order), NULL, order_handle_payment},
+    {ITEM_EVENT, EVENT_payment_refund_failed, NULL, offsetof(struct wire_payment_fact, order), NULL, order_handle_payment},
+    {ITEM_DUE, 0, ORDER_DUE_SAGA, 0, want_key, order_handle_due},
+    {ITEM_DUE, 0, ORDER_DUE_PAID_BACK, 0, want_key, order_paid_back_due},
+    {ITEM_DUE, 0, ORDER_DUE_STRAY, 0, NULL, order_stray_due},
+    {ITEM_DUE, 0, ORDER_DUE_FORGET, 0, NULL, order_forget_customer},
+    {ITEM_REPLY, ASKS_STEP, NULL, 0, NULL, order_handle_step},
+    {ITEM_REPLY, ASKS_STRAY, NULL, 0, NULL, order_stray_reply},
+    {ITEM_REPLY, ASKS_MENU, NULL, 0, order_place_want_again, order_place_goes_on},
+};
+
+static unsigned
+which_of(const struct item *item)
 {
-    err code = ERR_ok;
-    for (size_t i = 0; i < order->touched_count; i++) {
-        struct order_row *row = order->touched[i];
-        if (row->is_new) {
-            order_store_insert(order->store, row);
+    switch (item->kind) {
+    case ITEM_REQUEST:
+        return item->op;
+    case ITEM_EVENT:
+        return item->event;
+    case ITEM_REPLY:
+        return order_context_kind(item->context);
+    case ITEM_DUE:
+    case ITEM_CALL:
+    case ITEM_WORK:
+    case ITEM_HEAD:
+        break;
+    }
+    return 0;
+}
+
+/* NULL: nobody, or it was answered when it was recalled. */
+static const struct handler *
+handler_of(const struct item *item)
+{
+    unsigned which = which_of(item);
+    if (item->kind == ITEM_REQUEST && item_outcome(item) != ERR_COUNT) {
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
+        const struct handler *handler = &handlers[i];
+        bool is_it = handler->kind == item->kind && handler->which == which;
+        if (is_it && (item->kind != ITEM_DUE || (slice_equal(item->owner, slice_of(handler->owner)) && item->key.size == ID_SIZE))) {
+            return handler;
         }
-        write_due(order, row);
     }
-    code = order_store_queue(order->store);
-    for (size_t i = 0; code == ERR_ok && i < order->touched_count; i++) {
-        struct order_row *row = order->touched[i];
-        if (!row->is_new) {
-            code = order_store_update(order->store, row, row->status != row->status_disk);
-        }
-        row->status_disk = row->status;
-        row->is_new = row->is_touched = false;
-    }
-    order->touched_count = 0;
-    return code == ERR_ok ? menu_queue(order->menu) : code;
-}
-
-void
-order_note(struct order_actor *order, struct order_row *row, const char *what, const char *outcome, const char *detail)
-{
-    order_store_add_note(order->store, &(struct order_note){.n = row->n,
-                                                            .k = ++row->entries,
-                                                            .time_ms = order->batch->now_ms,
-                                                            .what = what,
-                                                            .outcome = outcome,
-                                                            .status = row->status,
-                                                            .detail = slice_of(detail)});
-}
-
-void
-order_answer(struct order_actor *order, struct item *item, const struct order_row *row)
-{
-    struct wire_order body = order_row_body(row);
-    item_answer(order->batch, item, &body);
-}
-
-struct wire_order
-order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE])
-{
-    struct wire_order body = order_row_body(row);
-    struct order_secret_of of = {row->id, row->placed_ms};
-    if (!row->has_customer && order_secrets_write(order->secrets, &of, secret)) {
-        WIRE_SET(&body, order, secret, slice_of(secret));
-    }
-    return body;
-}
-
-void
-order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, const struct fingerprint *kept)
-{
-    char secret[ORDER_SECRET_SIZE];
-    struct wire_order body = item->op == OP_order_place ? order_placed(order, row, secret) : order_row_body(row);
-    order->frame.size = 0;
-    wire_encode(&order_body, &body, &order->frame);
-    uint8_t *frame = batch_alloc(order->batch, order->frame.size);
-    memcpy(frame, order->frame.data, order->frame.size);
-    item_replay(order->batch, item, kept, ERR_ok, (struct slice){frame, order->frame.size});
-}
-
-struct order_asker
-order_asker_of(const struct item *item)
-{
-    return (struct order_asker){.role = item->role, .has_user = item->has_user, .user = item->user};
-}
-
-/* The secret is compared for an order that is not there as well. */
-static bool
-has_secret(const struct order_actor *order, const struct item *item, const struct id *id, const struct order_row *row)
-{
-    struct order_secret_of of = {*id, row != NULL ? row->placed_ms : order->batch->now_ms};
-    return item->secret.size > 0 && order_secrets_is_right(order->secrets, &of, item->secret);
-}
-
-struct order_row *
-order_find_visible(struct order_actor *order, struct item *item, const struct id *id)
-{
-    struct order_row *row = order_cache_find(order->cache, id);
-    struct order_asker asker = order_asker_of(item);
-    bool is_bearer = has_secret(order, item, id, row);
-    char text[ID_TEXT_SIZE];
-    if (row != NULL && order_is_visible(&asker, row->has_customer ? &row->customer : NULL, is_bearer)) {
-        return row;
-    }
-    id_format(id, text);
-    item_refuse(order->batch, item, ERR_unknown_order, "there is no order %s", text);
     return NULL;
-}
-
-struct wire_problem
-order_problem(const struct order_row *row, const char *detail)
-{
-    struct wire_problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of(detail));
-    WIRE_SET(&problem, problem, order, row->id);
-    WIRE_SET(&problem, problem, status, slice_of(order_status_name(row->status)));
-    return problem;
-}
-
-/* --- what a batch needs --- */
-
-static void
-want_order(struct order_actor *order, const struct id *id)
-{
-    if (order_cache_find(order->cache, id) == NULL) {
-        order_store_want(order->store, id);
-    }
-}
-
-/* The order that a request is about. */
-static const struct id *
-order_of_request(const struct item *item)
-{
-    if (item->op == OP_order_get) {
-        return &((const struct wire_order_get *)item->body)->order;
-    }
-    if (item->op == OP_order_advance) {
-        return &((const struct wire_order_advance *)item->body)->order;
-    }
-    if (item->op == OP_order_cancel) {
-        return &((const struct wire_order_cancel *)item->body)->order;
-    }
-    if (item->op == OP_order_pay) {
-        return &((const struct wire_order_pay *)item->body)->order;
-    }
-    return item->op == OP_order_timeline ? &((const struct wire_order_timeline *)item->body)->order : NULL;
-}
-
-static void
-want_request(struct order_actor *order, const struct item *item)
-{
-    const struct id *id = order_of_request(item);
-    if (id != NULL) {
-        want_order(order, id);
-    }
-    if (item->op != OP_order_place) {
-        if (id != NULL && (wire_ops[item->op].traits & OP_WRITES) != 0) {
-            want_order(order, &item->id); /* which may be that of an order that was placed */
-        }
-        return;
-    }
-    if (batch_is_looked_up(order->batch, item)) {
-        want_order(order, &item->id); /* a first attempt need not look: its key makes it fail, and it comes again */
-    }
-    order_place_want(order, item);
-}
-
-static bool
-is_about_money(enum event_type event)
-{
-    return event == EVENT_payment_succeeded || event == EVENT_payment_failed || event == EVENT_payment_refunded ||
-           event == EVENT_payment_refund_failed;
 }
 
 static void
 want_item(struct order_actor *order, const struct item *item)
 {
-    struct id id;
-    if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT) {
-        want_request(order, item);
-    } else if (item->kind == ITEM_EVENT && item->event == EVENT_product_changed) {
-        menu_want(order->menu, ((const struct wire_product_card *)item->body)->product);
-    } else if (item->kind == ITEM_EVENT && is_about_money(item->event)) {
-        want_order(order, &((const struct wire_payment_fact *)item->body)->order);
-    } else if (item->kind == ITEM_DUE && item->key.size == sizeof id.bytes &&
-               (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA)) || slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK)))) {
-        memcpy(id.bytes, item->key.data, sizeof id.bytes);
-        want_order(order, &id);
-    } else if (item->kind == ITEM_REPLY && order_context_kind(item->context) == ASKS_MENU) {
-        order_place_want(order, item);
+    const struct handler *handler = handler_of(item);
+    if (handler == NULL) {
+        return;
+    }
+    if (handler->about != 0) {
+        order_want(order, (const struct id *)(const void *)((const char *)item->body + handler->about));
+    }
+    if (handler->about != 0 && item->kind == ITEM_REQUEST && (wire_ops[item->op].traits & OP_WRITES) != 0) {
+        order_want(order, &item->id); /* which may be that of an order that was placed */
+    }
+    if (handler->want != NULL) {
+        handler->want(order, item);
     }
 }
 
@@ -295,95 +162,22 @@ read_needs(struct order_actor *order)
     return code == ERR_ok ? order_store_read_forgotten(order->store, see_forgotten, order) : code;
 }
 
-/* --- the class --- */
-
-static err
-handle_request(struct order_actor *order, struct item *item)
-{
-    static err (*const handlers[OP_COUNT])(struct order_actor * order, struct item * item) = {
-        [OP_order_place] = order_place,     [OP_order_get] = order_get,           [OP_order_list] = order_list,
-        [OP_order_kitchen] = order_kitchen, [OP_order_advance] = order_advance,   [OP_order_cancel] = order_cancel,
-        [OP_order_pay] = order_pay,         [OP_order_timeline] = order_timeline,
-    };
-    if (item_outcome(item) != ERR_COUNT) {
-        return ERR_ok;
-    }
-    if (handlers[item->op] == NULL) {
-        item_refuse(order->batch, item, ERR_unknown_op, "%s is not done by order", wire_ops[item->op].name);
-        return ERR_ok;
-    }
-    return handlers[item->op](order, item);
-}
-
-static err
-handle_event(struct order_actor *order, struct item *item)
-{
-    if (item->event == EVENT_product_changed) {
-        (void)menu_apply(order->menu, item->body);
-        return ERR_ok;
-    }
-    if (item->event == EVENT_user_erased) {
-        return order_forget_customer(order, &((const struct wire_user_fact *)item->body)->user, item);
-    }
-    return is_about_money(item->event) ? order_handle_payment(order, item) : ERR_ok;
-}
-
-static err
-handle_due(struct order_actor *order, const struct item *item)
-{
-    struct id id;
-    if (slice_equal(item->owner, slice_of(ORDER_DUE_SAGA))) {
-        order_handle_due(order, item);
-        return ERR_ok;
-    }
-    if (slice_equal(item->owner, slice_of(ORDER_DUE_PAID_BACK))) {
-        order_paid_back_due(order, item);
-        return ERR_ok;
-    }
-    if (slice_equal(item->owner, slice_of(ORDER_DUE_STRAY))) {
-        return order_stray_due(order, item);
-    }
-    if (slice_equal(item->owner, slice_of(ORDER_DUE_FORGET)) && item->key.size == sizeof id.bytes) {
-        memcpy(id.bytes, item->key.data, sizeof id.bytes);
-        return order_forget_customer(order, &id, item);
-    }
-    log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
-    return ERR_ok;
-}
-
-static err
-handle_reply(struct order_actor *order, const struct item *item)
-{
-    switch (order_context_kind(item->context)) {
-    case ASKS_STEP:
-        return order_handle_step(order, item);
-    case ASKS_STRAY:
-        return order_stray_reply(order, item);
-    case ASKS_MENU:
-        return order_place_goes_on(order, item);
-    }
-    return ERR_internal;
-}
-
 static err
 handle_item(struct order_actor *order, struct item *item)
 {
-    switch (item->kind) {
-    case ITEM_REQUEST:
-        return handle_request(order, item);
-    case ITEM_EVENT:
-        return handle_event(order, item);
-    case ITEM_DUE:
-        return handle_due(order, item);
-    case ITEM_REPLY:
-        return handle_reply(order, item);
-    case ITEM_CALL:
-    case ITEM_WORK:
-    case ITEM_HEAD:
-        return ERR_ok;
+    const struct handler *handler = handler_of(item);
+    if (handler != NULL) {
+        return handler->handle(order, item);
     }
-    return ERR_internal;
+    if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT) {
+        item_refuse(order->batch, item, ERR_unknown_op, "%s is not done by order", wire_ops[item->op].name);
+    } else if (item->kind == ITEM_DUE) {
+        log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
+    }
+    return ERR_ok;
 }
+
+/* --- the batch --- */
 
 static err
 order_handle(void *state, struct batch *batch)
@@ -449,104 +243,6 @@ order_dropped(void *state)
     order_waiters_dropped(order->waiters);
     order_askings_dropped(order);
     menu_dropped(order->menu);
-}
-
-/* --- requests that are asked again --- */
-
-struct recalled {
-    struct order_actor *order;
-    struct order_answer *answers;
-    size_t count;
-};
-
-static void
-see_request(void *context, const struct order_answer *answer)
-{
-    struct recalled *recalled = context;
-    struct order_answer *kept = &recalled->answers[recalled->count++];
-    uint8_t *frame = batch_alloc(recalled->order->batch, answer->frame.size + 1);
-    *kept = *answer;
-    if (answer->frame.size > 0) {
-        memcpy(frame, answer->frame.data, answer->frame.size);
-    }
-    kept->frame = (struct slice){frame, answer->frame.size};
-    want_order(recalled->order, &answer->request);
-    if (answer->status == ERR_ok) {
-        want_order(recalled->order, &answer->order);
-    }
-}
-
-/* The order as it is now; nothing while the request is still under way. */
-static void
-replay_order(struct order_actor *order, struct item *item, const struct order_answer *answer)
-{
-    const struct order_row *row = order_cache_find(order->cache, &answer->order);
-    if (!item_is_of(item, &answer->fingerprint)) {
-        item_refuse_other(order->batch, item);
-        return;
-    }
-    if (row == NULL || (row->saga == SAGA_reserving && id_equal(&row->request, &answer->request))) {
-        return;
-    }
-    if (item->op == OP_order_place || order_find_visible(order, item, &answer->order) != NULL) {
-        order_answer_again(order, item, row, &answer->fingerprint);
-    }
-}
-
-/* What a request that has an answer under its id is told. Earlier versions let an order that was placed under it have the id as
- * well: it is then answered for itself. */
-static void
-replay(struct order_actor *order, struct item *item, const struct order_answer *answer)
-{
-    const struct order_row *placed = item->op == OP_order_place ? order_cache_find(order->cache, &item->id) : NULL;
-    if (placed != NULL && item_is_of(item, &placed->fingerprint) && !item_is_of(item, &answer->fingerprint)) {
-        return;
-    }
-    if (answer->status == ERR_ok) {
-        replay_order(order, item, answer);
-    } else {
-        err status = answer->status == ERR_COUNT ? ERR_internal : answer->status;
-        item_replay(order->batch, item, &answer->fingerprint, status, answer->frame);
-    }
-}
-
-static err
-order_recall(void *state, struct batch *batch)
-{
-    struct order_actor *order = state;
-    order->batch = batch;
-    struct recalled recalled = {.order = order, .answers = batch_alloc(batch, (batch->count + 1) * sizeof *recalled.answers)};
-    for (size_t i = 0; i < batch->count; i++) {
-        order_store_want_request(order->store, &batch->items[i].id);
-    }
-    err code = order_store_read_requests(order->store, see_request, &recalled);
-    if (code == ERR_ok) {
-        code = order_store_read(order->store, order->cache);
-    }
-    for (size_t k = 0; code == ERR_ok && k < recalled.count; k++) {
-        const struct order_answer *answer = &recalled.answers[k];
-        for (size_t i = 0; i < batch->count; i++) {
-            if (!id_equal(&batch->items[i].id, &answer->request)) {
-                continue;
-            }
-            replay(order, &batch->items[i], answer);
-        }
-    }
-    return code;
-}
-
-err
-order_guard_id(struct order_actor *order, struct item *item, bool *is_taken)
-{
-    struct batch *batch = order->batch;
-    struct batch alone = {.actor = batch->actor, .items = item, .count = 1, .now_ms = batch->now_ms};
-    *is_taken = order_cache_find(order->cache, &item->id) != NULL;
-    err code = *is_taken ? order_recall(order, &alone) : ERR_ok;
-    order->batch = batch;
-    if (code == ERR_ok && *is_taken && item_outcome(item) == ERR_COUNT) {
-        item_refuse_other(batch, item);
-    }
-    return code;
 }
 
 /* --- life --- */

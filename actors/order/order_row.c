@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static uint8_t *
 copy_bytes(struct slice bytes)
@@ -141,6 +142,12 @@ order_row_step_id(const struct order_row *row, int shard)
         return step; /* it is the hold's: a refusal of it is never tried again but by a new round */
     }
     return row->tries == 0 ? step : next_try(&step, row->tries);
+}
+
+enum saga_trigger
+order_row_trigger_of_payment(const struct order_row *row)
+{
+    return order_trigger_of_payment(row->status, strcmp(row->reason, "expired") == 0);
 }
 
 struct wire_order

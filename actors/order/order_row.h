@@ -112,6 +112,10 @@ order_row_step_id(const struct order_row *row, int shard);
 struct id
 order_row_hold(const struct order_row *row, int shard);
 
+/* What it means to it that its money has come: order_trigger_of_payment(). */
+enum saga_trigger
+order_row_trigger_of_payment(const struct order_row *row);
+
 /* As the wire has it; borrows from the row. */
 struct wire_order
 order_row_body(const struct order_row *row);

@@ -52,17 +52,15 @@ struct order_actor {
     size_t forgotten_count;
 };
 
-/* What an ask's context says; it must not point into the state. */
-enum order_ask_kind { ASKS_STEP, ASKS_STRAY, ASKS_MENU };
+/* --- order_batch.c --- */
 
-void *
-order_context(enum order_ask_kind kind, int64_t n, int shard);
-enum order_ask_kind
-order_context_kind(const void *context);
-int64_t
-order_context_n(const void *context);
-int
-order_context_shard(const void *context);
+/* Is read before the batch is handled, unless it lies in memory. */
+void
+order_want(struct order_actor *order, const struct id *id);
+
+/* The id that is the key of a due row. */
+struct id
+order_key_of(const struct item *item);
 
 /* The row is written at the end of the batch. */
 void
@@ -76,6 +74,56 @@ order_flush(struct order_actor *order);
 void
 order_note(struct order_actor *order, struct order_row *row, const char *what, const char *outcome, const char *detail);
 
+/* About a due row that was given up. */
+struct order_letter {
+    struct id id;
+    const char *type;  /* "order.paid_back" */
+    const char *owner; /* of the due row */
+    const struct id *due_key;
+    const struct id *order;
+    err reason;
+    const char *error;
+    int64_t attempts;
+    int64_t first_ms;
+    int64_t amount; /* at stake */
+    const char *currency;
+};
+
+void
+order_bury(struct order_actor *order, const struct order_letter *letter);
+
+/* --- order_ask.c --- */
+
+/* What an ask's context says; it must not point into the state. */
+enum order_ask_kind { ASKS_STEP, ASKS_STRAY, ASKS_MENU };
+
+void *
+order_context(enum order_ask_kind kind, int64_t n, int shard);
+enum order_ask_kind
+order_context_kind(const void *context);
+int64_t
+order_context_n(const void *context);
+int
+order_context_shard(const void *context);
+
+/* Asks what is not known and not being asked. */
+void
+order_ask(struct order_actor *order, struct order_row *row, struct slice traceparent);
+
+/* --- order_answers.c --- */
+
+struct order_asker
+order_asker_of(const struct item *item);
+
+/* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise: a wrong secret is told in the words of an
+ * order that is not there. */
+struct order_row *
+order_find_visible(struct order_actor *order, struct item *item, const struct id *id);
+
+/* A problem about an order. */
+struct wire_problem
+order_problem(const struct order_row *row, const char *detail);
+
 void
 order_answer(struct order_actor *order, struct item *item, const struct order_row *row);
 
@@ -84,28 +132,31 @@ order_answer(struct order_actor *order, struct item *item, const struct order_ro
 struct wire_order
 order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE]);
 
-/* Answers with the order as it is now, as one that was asked for before. */
-void
-order_answer_again(struct order_actor *order, struct item *item, const struct order_row *row, const struct fingerprint *kept);
+/* A refusal that is final for its id. */
+MUST_CHECK err
+order_keep_refusal(struct order_actor *order, const struct item *item);
+/* What was done to an order. */
+MUST_CHECK err
+order_keep_done(struct order_actor *order, const struct item *item, const struct order_row *row);
 
-/* An order of this batch, if the asker may see it; NULL, and refused as unknown, otherwise: a wrong secret is told in the words of an
- * order that is not there. */
-struct order_row *
-order_find_visible(struct order_actor *order, struct item *item, const struct id *id);
+/* Keeps the refusal of a round's reservation for those who ask again, and tells those who wait. */
+MUST_CHECK err
+order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct wire_problem *problem);
 
-struct order_asker
-order_asker_of(const struct item *item);
+/* As actor_class has it. */
+MUST_CHECK err
+order_recall(void *state, struct batch *batch);
 
-/* A problem about an order; what is not given is left out. */
 /* Whether the id of a request that is about an order is that of an order which was placed: then it is answered here. Versions that
  * allowed it have kept what was done. */
 MUST_CHECK err
 order_guard_id(struct order_actor *order, struct item *item, bool *is_taken);
 
-struct wire_problem
-order_problem(const struct order_row *row, const char *detail);
+/* The answer to who asks again for what began the order's round: waits while it is under way. */
+void
+order_answer_round(struct order_actor *order, struct item *item, struct order_row *row);
 
-/* --- order_steps.c: the saga --- */
+/* --- order_move.c: the saga --- */
 
 /* Something that moves it. */
 struct order_news {
@@ -130,21 +181,6 @@ order_set_status(struct order_actor *order, struct order_row *row, enum order_st
 void
 order_begin(struct order_actor *order, struct order_row *row, const struct item *cause);
 
-/* Asks what is not known and not being asked. */
-void
-order_ask(struct order_actor *order, struct order_row *row, struct slice traceparent);
-
-MUST_CHECK err
-order_handle_step(struct order_actor *order, const struct item *item);
-MUST_CHECK err
-order_handle_payment(struct order_actor *order, struct item *item);
-void
-order_handle_due(struct order_actor *order, const struct item *item);
-
-/* Sagas that were under way when the actor ended; some of them each time. */
-MUST_CHECK err
-order_resume(struct order_actor *order);
-
 /* --- order_stray.c --- */
 
 /* Money for a charge that its order does not take. */
@@ -154,9 +190,9 @@ order_stray_money(struct order_actor *order, struct order_row *row, const struct
 MUST_CHECK err
 order_stray_refund(struct order_actor *order, const struct item *item);
 MUST_CHECK err
-order_stray_reply(struct order_actor *order, const struct item *item);
+order_stray_reply(struct order_actor *order, struct item *item);
 MUST_CHECK err
-order_stray_due(struct order_actor *order, const struct item *item);
+order_stray_due(struct order_actor *order, struct item *item);
 
 /* --- order_paid_back.c --- */
 
@@ -167,8 +203,21 @@ order_paid_back(struct order_actor *order, struct order_row *row, const struct i
 void
 order_paid_back_end(struct order_actor *order, const struct order_row *row);
 /* Somebody asks for the letter. */
-void
-order_paid_back_due(struct order_actor *order, const struct item *item);
+MUST_CHECK err
+order_paid_back_due(struct order_actor *order, struct item *item);
+
+/* --- order_steps.c --- */
+
+MUST_CHECK err
+order_handle_step(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_handle_payment(struct order_actor *order, struct item *item);
+MUST_CHECK err
+order_handle_due(struct order_actor *order, struct item *item);
+
+/* Sagas that were under way when the actor ended; some of them each time. */
+MUST_CHECK err
+order_resume(struct order_actor *order);
 
 /* --- order_place.c --- */
 
@@ -176,24 +225,18 @@ MUST_CHECK err
 order_place(struct order_actor *order, struct item *item);
 /* product.get has answered. */
 MUST_CHECK err
-order_place_goes_on(struct order_actor *order, const struct item *item);
-/* What a batch needs of the menu, before it is handled. */
+order_place_goes_on(struct order_actor *order, struct item *item);
+/* What a batch needs of the menu for either, before it is handled. */
 void
 order_place_want(struct order_actor *order, const struct item *item);
+void
+order_place_want_again(struct order_actor *order, const struct item *item);
 void
 order_askings_committed(struct order_actor *order);
 void
 order_askings_dropped(struct order_actor *order);
 void
 order_askings_close(struct order_actor *order);
-
-/* The answer to who asks again for what began the order's round: waits while it is under way. */
-void
-order_answer_round(struct order_actor *order, struct item *item, struct order_row *row);
-
-/* Keeps the refusal of a round's reservation for those who ask again, and tells those who wait. */
-MUST_CHECK err
-order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct wire_problem *problem);
 
 /* --- order_change.c, order_pages.c --- */
 
@@ -203,11 +246,9 @@ MUST_CHECK err
 order_cancel(struct order_actor *order, struct item *item);
 MUST_CHECK err
 order_pay(struct order_actor *order, struct item *item);
-/* A refusal that is final for its id. */
+/* user.erased, or the due row of one who has more orders than a batch clears. */
 MUST_CHECK err
-order_keep_refusal(struct order_actor *order, const struct item *item);
-MUST_CHECK err
-order_forget_customer(struct order_actor *order, const struct id *customer, const struct item *cause);
+order_forget_customer(struct order_actor *order, struct item *item);
 
 MUST_CHECK err
 order_get(struct order_actor *order, struct item *item);

@@ -13,19 +13,21 @@
 #include <string.h>
 
 static const char *
-why_cancelled(const struct order_row *row)
+why_cancelled(const char *reason)
 {
-    if (strcmp(row->reason, "expired") == 0) {
-        return "it was not paid in time";
-    }
-    if (strcmp(row->reason, "by_customer") == 0) {
-        return "as you asked";
-    }
-    if (strcmp(row->reason, "by_employee") == 0) {
-        return "we are sorry, we had to give it up";
-    }
-    if (strcmp(row->reason, "out_of_stock") == 0) {
-        return "we are sorry, there is not enough left";
+    static const struct {
+        const char *reason;
+        const char *words;
+    } whys[] = {
+        {"expired", "it was not paid in time"},
+        {"by_customer", "as you asked"},
+        {"by_employee", "we are sorry, we had to give it up"},
+        {"out_of_stock", "we are sorry, there is not enough left"},
+    };
+    for (size_t i = 0; i < sizeof whys / sizeof whys[0]; i++) {
+        if (strcmp(reason, whys[i].reason) == 0) {
+            return whys[i].words;
+        }
     }
     return "we are sorry, it could not be done";
 }
@@ -53,7 +55,7 @@ order_tell(const struct order_row *row, char text[ORDER_TELL_SIZE])
         (void)snprintf(text, ORDER_TELL_SIZE, "Order %" PRId64 " was fetched. Enjoy your meal.", row->n);
         return;
     case ORDER_CANCELLED:
-        (void)snprintf(text, ORDER_TELL_SIZE, "Order %" PRId64 " was cancelled: %s.%s", row->n, why_cancelled(row),
+        (void)snprintf(text, ORDER_TELL_SIZE, "Order %" PRId64 " was cancelled: %s.%s", row->n, why_cancelled(row->reason),
                        row->money == MONEY_PAID ? " Your money goes back." : "");
         return;
     case ORDER_PAYMENT_FAILED:
@@ -63,13 +65,4 @@ order_tell(const struct order_row *row, char text[ORDER_TELL_SIZE])
         break;
     }
     text[0] = '\0';
-}
-
-void
-order_what(const char *name, char what[ORDER_WHAT_SIZE])
-{
-    (void)snprintf(what, ORDER_WHAT_SIZE, "%s", name);
-    for (char *at = what; *at != '\0'; at++) {
-        *at = *at == '.' ? '_' : *at;
-    }
 }

@@ -11,9 +11,4 @@
 void
 order_tell(const struct order_row *row, char text[ORDER_TELL_SIZE]);
 
-/* What a timeline calls an operation or an event: "stock.reserve" is stock_reserve. */
-#define ORDER_WHAT_SIZE 33
-void
-order_what(const char *name, char what[ORDER_WHAT_SIZE]);
-
 #endif

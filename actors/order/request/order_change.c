@@ -35,26 +35,6 @@ refuse_transition(struct order_actor *order, struct item *item, const struct ord
     item_refuse_with(order->batch, item, ERR_wrong_transition, &problem);
 }
 
-err
-order_keep_refusal(struct order_actor *order, const struct item *item)
-{
-    err status = item_outcome(item);
-    if (!batch_is_asked_again(order->batch, item) || err_disposition(status) != ERR_REFUSE || status == ERR_idempotency_mismatch) {
-        return ERR_ok;
-    }
-    struct order_answer answer = {
-        .request = item->id, .fingerprint = item->fingerprint, .status = status, .frame = item_answered_frame(item)};
-    return order_store_add_request(order->store, &answer);
-}
-
-static err
-keep_done(struct order_actor *order, const struct item *item, const struct order_row *row)
-{
-    struct order_answer answer = {
-        .request = item->id, .order = row->id, .fingerprint = item->fingerprint, .status = ERR_ok, .frame = slice_of("")};
-    return order_store_add_request(order->store, &answer);
-}
-
 /* --- advance --- */
 
 err
@@ -88,7 +68,7 @@ order_advance(struct order_actor *order, struct item *item)
     order_set_status(order, row, to, "", item);
     order_note(order, row, "order_advance", "ok", "");
     order_answer(order, item, row);
-    return keep_done(order, item, row);
+    return order_keep_done(order, item, row);
 }
 
 /* --- cancel --- */
@@ -122,7 +102,7 @@ order_cancel(struct order_actor *order, struct item *item)
         order_paid_back_end(order, row);
     }
     order_answer(order, item, row);
-    return keep_done(order, item, row);
+    return order_keep_done(order, item, row);
 }
 
 /* --- pay --- */
@@ -172,23 +152,24 @@ order_pay(struct order_actor *order, struct item *item)
     }
     (void)order_move(order, row, &(struct order_news){ON_pay, "order_pay", "ok", "", "", item});
     order_waiters_add(order->waiters, row->n, item_defer(order->batch, item));
-    return keep_done(order, item, row);
+    return order_keep_done(order, item, row);
 }
 
 /* --- forgetting --- */
 
 err
-order_forget_customer(struct order_actor *order, const struct id *customer, const struct item *cause)
+order_forget_customer(struct order_actor *order, struct item *item)
 {
+    struct id customer = item->kind == ITEM_EVENT ? ((const struct wire_user_fact *)item->body)->user : order_key_of(item);
     struct id ids[ORDER_FORGET_MAX];
     struct order_found found = {.ids = ids, .limit = ORDER_FORGET_MAX};
-    err code = order_store_find_of_customer(order->store, order->cache, customer, &found);
-    if (code == ERR_ok && cause->kind == ITEM_EVENT) {
-        code = order_store_add_forgotten(order->store, customer, order->batch->now_ms);
+    err code = order_store_find_of_customer(order->store, order->cache, &customer, &found);
+    if (code == ERR_ok && item->kind == ITEM_EVENT) {
+        code = order_store_add_forgotten(order->store, &customer, order->batch->now_ms);
     }
     for (size_t i = 0; code == ERR_ok && i < found.count; i++) {
         struct order_row *row = order_cache_find(order->cache, &ids[i]);
-        if (row == NULL || !row->has_customer || !id_equal(&row->customer, customer)) {
+        if (row == NULL || !row->has_customer || !id_equal(&row->customer, &customer)) {
             continue;
         }
         row->has_customer = false;
@@ -200,9 +181,9 @@ order_forget_customer(struct order_actor *order, const struct id *customer, cons
     }
     order->has_forgotten = order->has_forgotten || found.count > 0;
     if (code == ERR_ok && found.count == ORDER_FORGET_MAX) {
-        batch_due(order->batch, &(struct due){.owner = ORDER_DUE_FORGET,
-                                              .key = {customer->bytes, sizeof customer->bytes},
-                                              .due_ms = order->batch->now_ms});
+        batch_due(
+            order->batch,
+            &(struct due){.owner = ORDER_DUE_FORGET, .key = {customer.bytes, sizeof customer.bytes}, .due_ms = order->batch->now_ms});
     }
     return code;
 }

@@ -360,8 +360,8 @@ want_lines(struct order_actor *order, struct wire_list lines)
     }
 }
 
-static void
-want_asking(struct order_actor *order, const struct item *item)
+void
+order_place_want_again(struct order_actor *order, const struct item *item)
 {
     const struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
     struct wire_order_place place;
@@ -377,11 +377,10 @@ want_asking(struct order_actor *order, const struct item *item)
 void
 order_place_want(struct order_actor *order, const struct item *item)
 {
-    if (item->kind == ITEM_REPLY) {
-        want_asking(order, item);
-        return;
-    }
     const struct wire_order_place *place = item->body;
+    if (batch_is_looked_up(order->batch, item)) {
+        order_want(order, &item->id); /* a first attempt need not look: its key makes it fail, and it comes again */
+    }
     want_lines(order, place->lines);
     if (WIRE_HAS(place, order_place, customer)) {
         order_store_want_forgotten(order->store, &place->customer);
@@ -439,7 +438,7 @@ refuse_asking(struct order_actor *order, struct order_asking *asking, err code, 
 }
 
 err
-order_place_goes_on(struct order_actor *order, const struct item *item)
+order_place_goes_on(struct order_actor *order, struct item *item)
 {
     struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
     struct wire_order_place place;
@@ -475,64 +474,4 @@ order_place_goes_on(struct order_actor *order, const struct item *item)
         asking->is_answered = true;
     }
     return code;
-}
-
-/* --- those who ask again --- */
-
-struct found_answer {
-    struct order_actor *order;
-    struct item *item;
-};
-
-static void
-see_answer(void *context, const struct order_answer *answer)
-{
-    struct found_answer *found = context;
-    struct batch *batch = found->order->batch;
-    if (answer->status == ERR_ok) {
-        return;
-    }
-    uint8_t *frame = batch_alloc(batch, answer->frame.size + 1);
-    memcpy(frame, answer->frame.data, answer->frame.size);
-    item_replay(batch, found->item, &answer->fingerprint, answer->status, (struct slice){frame, answer->frame.size});
-}
-
-void
-order_answer_round(struct order_actor *order, struct item *item, struct order_row *row)
-{
-    if (row->saga == SAGA_reserving) {
-        order_waiters_add(order->waiters, row->n, item_defer(order->batch, item));
-        order_ask(order, row, item->traceparent);
-        return;
-    }
-    if (row->status == ORDER_CANCELLED && !batch_is_asked_again(order->batch, item)) {
-        struct found_answer found = {order, item};
-        order_store_want_request(order->store, &item->id);
-        err code = order_store_read_requests(order->store, see_answer, &found);
-        if (code != ERR_ok) {
-            item_refuse(order->batch, item, code, "the answer cannot be read now; ask again with the same id");
-        }
-        if (item_outcome(item) != ERR_COUNT) {
-            return;
-        }
-    }
-    order_answer_again(order, item, row, &item->fingerprint);
-}
-
-err
-order_refuse_round(struct order_actor *order, struct order_row *row, err code, const struct wire_problem *problem)
-{
-    struct wire_problem told = *problem;
-    WIRE_SET(&told, problem, order, row->id);
-    WIRE_SET(&told, problem, status, slice_of(order_status_name(ORDER_CANCELLED)));
-    order_waiters_refuse(order->waiters, order->batch, row->n, code, &told);
-    order->frame.size = 0;
-    wire_encode(&problem_body, &told, &order->frame);
-    struct order_answer answer = {.request = row->request,
-                                  .order = row->id,
-                                  .fingerprint = row->fingerprint,
-                                  .status = code,
-                                  .frame = wire_buffer_slice(&order->frame)};
-    bool is_place = id_equal(&row->request, &row->id);
-    return is_place ? order_store_add_request(order->store, &answer) : order_store_set_request(order->store, &answer);
 }

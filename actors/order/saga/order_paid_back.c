@@ -16,7 +16,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "kit/telemetry/log.h"
 
@@ -30,33 +29,19 @@ letter_of(const struct order_actor *order, const struct order_row *row)
 static void
 bury(struct order_actor *order, const struct order_row *row, int64_t attempts)
 {
-    struct wire_burial burial = {0};
-    struct wire_letter_attempt attempt = {0};
-    struct wire_list history = {0};
-    char key[ID_TEXT_SIZE];
     struct err_text error;
     (void)err_say(&error, ERR_ok, "it is %s, and all its money went back elsewhere", order_status_name(row->status));
-    id_format(&row->id, key);
-    order->list.size = 0;
-    WIRE_SET(&attempt, letter_attempt, time, order->batch->now_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(error.text));
-    wire_list_add(&history, &letter_attempt_body, &attempt, &order->list);
-    wire_list_end(&history, &order->list);
-    WIRE_SET(&burial, burial, letter, letter_of(order, row));
-    WIRE_SET(&burial, burial, kind, slice_of("saga"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_money_differs)));
-    WIRE_SET(&burial, burial, error, slice_of(error.text));
-    WIRE_SET(&burial, burial, attempts, attempts);
-    WIRE_SET(&burial, burial, first, order->batch->now_ms);
-    WIRE_SET(&burial, burial, last, order->batch->now_ms);
-    WIRE_SET(&burial, burial, history, history);
-    WIRE_SET(&burial, burial, key, slice_of(key));
-    WIRE_SET(&burial, burial, type, slice_of("order.paid_back"));
-    WIRE_SET(&burial, burial, owner, slice_of(ORDER_DUE_PAID_BACK));
-    WIRE_SET(&burial, burial, due_key, ((struct slice){row->id.bytes, sizeof row->id.bytes}));
-    WIRE_SET(&burial, burial, amount, row->total);
-    WIRE_SET(&burial, burial, currency, slice_of(row->currency));
-    batch_bury(order->batch, &burial);
+    order_bury(order, &(struct order_letter){.id = letter_of(order, row),
+                                             .type = "order.paid_back",
+                                             .owner = ORDER_DUE_PAID_BACK,
+                                             .due_key = &row->id,
+                                             .order = &row->id,
+                                             .reason = ERR_money_differs,
+                                             .error = error.text,
+                                             .attempts = attempts,
+                                             .first_ms = order->batch->now_ms,
+                                             .amount = row->total,
+                                             .currency = row->currency});
     batch_due(order->batch, &(struct due){.owner = ORDER_DUE_PAID_BACK,
                                           .key = {row->id.bytes, sizeof row->id.bytes},
                                           .due_ms = DUE_NEVER,
@@ -109,15 +94,10 @@ order_paid_back_end(struct order_actor *order, const struct order_row *row)
     batch_due_cancel(order->batch, ORDER_DUE_PAID_BACK, (struct slice){row->id.bytes, sizeof row->id.bytes});
 }
 
-void
-order_paid_back_due(struct order_actor *order, const struct item *item)
+err
+order_paid_back_due(struct order_actor *order, struct item *item)
 {
-    struct id id;
-    if (item->key.size != sizeof id.bytes) {
-        log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
-        return;
-    }
-    memcpy(id.bytes, item->key.data, sizeof id.bytes);
+    struct id id = order_key_of(item);
     const struct order_row *row = order_cache_find(order->cache, &id);
     if (row == NULL) {
         log_error("due_row_of_nothing", LOG_SLICE("owner", item->owner), LOG_ID("id", &id));
@@ -126,4 +106,5 @@ order_paid_back_due(struct order_actor *order, const struct item *item)
     } else {
         bury(order, row, item->attempts + 1);
     }
+    return ERR_ok;
 }

@@ -1,411 +1,23 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * PURPOSE   The saga's loop: something happens, the table says where that leads, and whom to ask there.
+ * PURPOSE   What happens to a saga: answers to what it asked, facts about its money, and time.
  *
- * MESSAGES  asks stock.reserve commit release return, and payment.charge cancel refund; follows payment.succeeded failed refunded
- *           refund_failed; emits order.placed and each other status; buries what is stuck
+ * MESSAGES  hears the answers of stock and payment; follows payment.succeeded failed refunded refund_failed
  *
- * STATE     A row of the table is on disk before anything it asks for is sent. What is asked has an id that follows from order, step
- *           and round (order_saga.h) and always the same body, so it may be asked as often as needed; nothing is remembered on disk of
- *           asks under way. An order whose saga has not ended has a due row: at the latest it is looked after then, and it is what a
- *           start finds it by.
+ * STATE     None beside the order's row. Which shards have answered is in memory alone: it can be asked again.
  *
- * FAILURES  An answer that may be better later is no answer: asked again after a pause that doubles, for ever. One that undoes
- *           something and is refused for good is stuck: a letter with the money at stake, tried again when somebody asks for it. So is
- *           one that is answered as a mismatch, which says of no step that it was not done.
+ * FAILURES  An answer that may be better later is no answer: asked again after a pause that doubles, for ever.
  *
  * LIMITS    RESUME_MAX sagas are asked anew at a time after a start.
  */
-#include "order/order_state.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/log_often.h"
-#include "order/order_text.h"
+#include "order/order_state.h"
 
-enum { HOLD_LONGER_MS = 300000, HOLD_AGAIN_MS = 900000, RESUME_MAX = 256, POLL_MS = 5000 };
-
-/* --- asking --- */
-
-static void
-reference_of(const struct order_row *row, char text[ID_TEXT_SIZE])
-{
-    id_format(&row->id, text);
-}
-
-/* The lines that lie on a shard. */
-static struct wire_list
-lines_of_shard(struct order_actor *order, const struct order_row *row, int shard)
-{
-    struct wire_list lines = {0};
-    struct wire_list left = row->lines;
-    struct wire_order_item item;
-    order->list.size = 0;
-    while (wire_list_next(&left, &order_item_body, &item)) {
-        if (wire_shard_of(item.product, order->shards) == shard) {
-            struct wire_stock_line line = {0};
-            WIRE_SET(&line, stock_line, product, item.product);
-            WIRE_SET(&line, stock_line, quantity, item.quantity);
-            wire_list_add(&lines, &stock_line_body, &line, &order->list);
-        }
-    }
-    wire_list_end(&lines, &order->list);
-    return lines;
-}
-
-static void
-ask_stock(struct order_actor *order, const struct order_row *row, struct ask ask)
-{
-    char reference[ID_TEXT_SIZE];
-    struct id hold = order_row_hold(row, ask.shard);
-    struct wire_stock_reserve reserve = {0};
-    struct wire_stock_commit commit = {0};
-    struct wire_stock_release release = {0};
-    struct wire_stock_return back = {0};
-    reference_of(row, reference);
-    ask.actor = "stock";
-    if (ask.op == OP_stock_reserve) {
-        bool is_first = row->saga == SAGA_reserving;
-        WIRE_SET(&reserve, stock_reserve, lines, lines_of_shard(order, row, ask.shard));
-        WIRE_SET(&reserve, stock_reserve, ttl_ms, is_first ? row->deadline_ms - row->changed_ms + HOLD_LONGER_MS : HOLD_AGAIN_MS);
-        WIRE_SET(&reserve, stock_reserve, reference, slice_of(reference));
-        ask.body = &reserve;
-    } else if (ask.op == OP_stock_commit) {
-        WIRE_SET(&commit, stock_commit, hold, hold);
-        WIRE_SET(&commit, stock_commit, reference, slice_of(reference));
-        ask.body = &commit;
-    } else if (ask.op == OP_stock_release) {
-        WIRE_SET(&release, stock_release, hold, hold);
-        WIRE_SET(&release, stock_release, reference, slice_of(reference));
-        ask.body = &release;
-    } else {
-        WIRE_SET(&back, stock_return, hold, hold);
-        WIRE_SET(&back, stock_return, reference, slice_of(reference));
-        ask.body = &back;
-    }
-    batch_ask(order->batch, &ask);
-}
-
-static void
-ask_payment(struct order_actor *order, const struct order_row *row, struct ask ask)
-{
-    struct wire_payment_charge charge = {0};
-    struct wire_payment_cancel cancel = {0};
-    struct wire_payment_refund refund = {0};
-    struct wire_money amount = {0};
-    ask.actor = "payment";
-    if (ask.op == OP_payment_charge) {
-        WIRE_SET(&amount, money, amount, row->total);
-        WIRE_SET(&amount, money, currency, slice_of(row->currency));
-        WIRE_SET(&charge, payment_charge, order, row->id);
-        WIRE_SET(&charge, payment_charge, amount, amount);
-        WIRE_SET(&charge, payment_charge, method, slice_of(row->method));
-        if (row->charge_round > 0) {
-            WIRE_SET(&charge, payment_charge, replaces, saga_step_id(&row->id, OP_payment_charge, row->charge_round - 1, 0));
-        }
-        ask.body = &charge;
-    } else if (ask.op == OP_payment_cancel) {
-        WIRE_SET(&cancel, payment_cancel, charge, row->charge);
-        WIRE_SET(&cancel, payment_cancel, order, row->id);
-        ask.body = &cancel;
-    } else {
-        WIRE_SET(&refund, payment_refund, charge, row->charge);
-        ask.body = &refund;
-    }
-    batch_ask(order->batch, &ask);
-}
-
-void
-order_ask(struct order_actor *order, struct order_row *row, struct slice traceparent)
-{
-    uint64_t left = order_row_asks(row) & ~row->known & ~row->asking;
-    for (int shard = 0; left != 0; shard++, left >>= 1) {
-        if ((left & 1) == 0) {
-            continue;
-        }
-        struct ask ask = {
-            .shard = shard,
-            .op = saga_steps[row->saga].op,
-            .id = order_row_step_id(row, shard),
-            .again = (row->again >> shard & 1) != 0,
-            .deadline_ms = order->batch->now_ms + order->settings->request_timeout_ms,
-            .traceparent = traceparent,
-            .context = order_context(ASKS_STEP, row->n, shard),
-        };
-        row->asking |= UINT64_C(1) << shard;
-        if (saga_steps[row->saga].whom == PAYMENT) {
-            ask_payment(order, row, ask);
-        } else {
-            ask_stock(order, row, ask);
-        }
-    }
-}
-
-/* --- letters --- */
-
-/* What is left to go back, where payment tells how much that is; all of it otherwise. */
-static int64_t
-at_stake(const struct order_row *row, const struct item *cause)
-{
-    if (cause->kind == ITEM_EVENT && cause->event == EVENT_payment_refund_failed) {
-        const struct wire_payment_fact *fact = cause->body;
-        return WIRE_HAS(fact, payment_fact, refunded) && fact->refunded < row->total ? row->total - fact->refunded : row->total;
-    }
-    if (cause->kind == ITEM_REPLY && cause->op == OP_payment_refund && cause->status == ERR_ok) {
-        return ((const struct wire_refund *)cause->body)->amount.amount;
-    }
-    return row->total;
-}
-
-static void
-bury(struct order_actor *order, const struct order_row *row, const struct order_news *news)
-{
-    int64_t amount = at_stake(row, news->cause);
-    struct wire_burial burial = {0};
-    struct wire_letter_attempt attempt = {0};
-    struct wire_list history = {0};
-    char key[ID_TEXT_SIZE];
-    char type[64];
-    struct err_text error;
-    reference_of(row, key);
-    (void)snprintf(type, sizeof type, "order.%s", saga_steps[row->back].name);
-    err reason = news->trigger == ON_fault ? ERR_idempotency_mismatch : ERR_compensation_failed;
-    (void)err_say(&error, reason, "%s: %s%s%s", news->what, news->outcome, news->detail[0] == '\0' ? "" : ": ", news->detail);
-    order->list.size = 0;
-    WIRE_SET(&attempt, letter_attempt, time, order->batch->now_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(error.text));
-    wire_list_add(&history, &letter_attempt_body, &attempt, &order->list);
-    wire_list_end(&history, &order->list);
-    WIRE_SET(&burial, burial, letter, batch_letter_id(order->batch, &row->id));
-    WIRE_SET(&burial, burial, kind, slice_of("saga"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(reason)));
-    WIRE_SET(&burial, burial, error, slice_of(error.text));
-    WIRE_SET(&burial, burial, attempts, row->tries + 1);
-    WIRE_SET(&burial, burial, first, row->changed_ms);
-    WIRE_SET(&burial, burial, last, order->batch->now_ms);
-    WIRE_SET(&burial, burial, history, history);
-    WIRE_SET(&burial, burial, key, slice_of(key));
-    WIRE_SET(&burial, burial, type, slice_of(type));
-    WIRE_SET(&burial, burial, owner, slice_of(ORDER_DUE_SAGA));
-    WIRE_SET(&burial, burial, due_key, ((struct slice){row->id.bytes, sizeof row->id.bytes}));
-    WIRE_SET(&burial, burial, amount, amount);
-    WIRE_SET(&burial, burial, currency, slice_of(row->currency));
-    batch_bury(order->batch, &burial);
-    log_error(news->trigger == ON_fault ? "order_step_is_not_known" : "order_cannot_be_undone", LOG_ID("saga", &row->id),
-              LOG_TEXT("step", saga_steps[row->back].name), LOG_I64("amount", amount), LOG_TEXT("currency", row->currency),
-              LOG_TEXT("error", error.text), LOG_TEXT("now", "its letter can be replayed"));
-}
-
-/* --- moving --- */
-
-static void
-emit(struct order_actor *order, const struct order_row *row, const struct item *cause)
-{
-    static const enum event_type events[ORDER_STATUS_COUNT] = {
-        [ORDER_PLACED] = EVENT_order_placed,       [ORDER_AWAITING_PAYMENT] = EVENT_order_awaiting_payment,
-        [ORDER_RECEIVED] = EVENT_order_received,   [ORDER_IN_PREPARATION] = EVENT_order_in_preparation,
-        [ORDER_READY] = EVENT_order_ready,         [ORDER_COMPLETED] = EVENT_order_completed,
-        [ORDER_CANCELLED] = EVENT_order_cancelled, [ORDER_PAYMENT_FAILED] = EVENT_order_payment_failed,
-    };
-    struct wire_order_fact fact = {0};
-    struct wire_money total = {0};
-    char key[ID_TEXT_SIZE];
-    char tell[ORDER_TELL_SIZE];
-    reference_of(row, key);
-    order_tell(row, tell);
-    WIRE_SET(&total, money, amount, row->total);
-    WIRE_SET(&total, money, currency, slice_of(row->currency));
-    WIRE_SET(&fact, order_fact, order, row->id);
-    WIRE_SET(&fact, order_fact, number, row->n);
-    WIRE_SET(&fact, order_fact, status, slice_of(order_status_name(row->status)));
-    if (row->has_customer) {
-        WIRE_SET(&fact, order_fact, customer, row->customer);
-    }
-    WIRE_SET(&fact, order_fact, total, total);
-    if (row->reason[0] != '\0') {
-        WIRE_SET(&fact, order_fact, reason, slice_of(row->reason));
-    }
-    WIRE_SET(&fact, order_fact, tell, slice_of(tell));
-    batch_emit(order->batch, events[row->status], slice_of(key), &fact, cause);
-}
-
-/* Good news has no reason. */
-static void
-change_status(struct order_actor *order, struct order_row *row, enum order_status status, const char *reason)
-{
-    bool is_bad = status == ORDER_CANCELLED || status == ORDER_PAYMENT_FAILED;
-    row->status = status;
-    row->changed_ms = order->batch->now_ms;
-    row->version++;
-    (void)snprintf(row->reason, sizeof row->reason, "%s", is_bad ? reason : "");
-}
-
-void
-order_set_status(struct order_actor *order, struct order_row *row, enum order_status status, const char *reason,
-                 const struct item *cause)
-{
-    change_status(order, row, status, reason);
-    order_touch(order, row);
-    emit(order, row, cause);
-}
-
-static void
-learn_money(struct order_row *row, enum saga_trigger trigger)
-{
-    if (trigger == ON_paid || trigger == ON_paid_late || trigger == ON_paid_unwanted) {
-        row->money = MONEY_PAID;
-    } else if (trigger == ON_unpaid) {
-        row->money = MONEY_FAILED;
-    } else if (trigger == ON_refunded) {
-        row->money = MONEY_REFUNDED;
-    }
-}
-
-/* When to look after a state that was just entered. */
-static int64_t
-due_of(const struct order_actor *order, const struct order_row *row)
-{
-    if (row->saga == SAGA_ended) {
-        return ORDER_DUE_NONE;
-    }
-    if (row->saga == SAGA_stuck) {
-        return DUE_NEVER;
-    }
-    if (saga_has_deadline(row->saga)) {
-        return row->deadline_ms;
-    }
-    bool is_set = row->due_ms > order->batch->now_ms && row->due_ms != DUE_NEVER;
-    return is_set ? row->due_ms : order->batch->now_ms + order_watchdog_ms(order->settings);
-}
-
-/* New ids for the holds of what is not sold yet. */
-static void
-begin_holds(struct order_row *row)
-{
-    uint64_t left = row->shards & ~(uint64_t)row->sold;
-    for (int shard = 0; left != 0; shard++, left >>= 1) {
-        if ((left & 1) != 0) {
-            order_row_set_hold_round(row, shard, row->round);
-        }
-    }
-}
-
-static void
-begin_charge(struct order_row *row)
-{
-    row->has_charge = true;
-    row->charge_round = row->round;
-    row->charge = saga_step_id(&row->id, OP_payment_charge, row->charge_round, 0);
-    row->money = MONEY_OPEN;
-    row->told = 0;
-}
-
-static void
-enter(struct order_actor *order, struct order_row *row, enum saga_state to, const struct order_news *news)
-{
-    enum saga_state from = row->saga;
-    bool is_after_reserve = saga_steps[from].op == OP_stock_reserve && saga_steps[to].op == OP_stock_release;
-    uint64_t nothing_held = is_after_reserve ? row->failed : 0; /* who has refused to hold has nothing to give back */
-    bool is_new_round = to == SAGA_reserving_again || news->trigger == ON_pay;
-    if (is_new_round) {
-        row->round++;
-    }
-    row->saga = to;
-    row->entered_ms = order->batch->now_ms;
-    row->known = nothing_held;
-    row->failed = row->asking = 0;
-    bool asks_anew = saga_steps[to].op == saga_steps[from].op || from == SAGA_stuck;
-    row->again = !is_new_round && asks_anew ? UINT64_MAX : 0; /* the same ids were asked for before */
-    row->is_told_away = false;
-    row->attempts = 0;
-    if (saga_steps[to].op == OP_stock_reserve) {
-        begin_holds(row);
-    } else if (to == SAGA_paying) {
-        begin_charge(row);
-    } else if (to == SAGA_stuck) {
-        row->back = from;
-        bury(order, row, news);
-    } else if (to == SAGA_ended && row->back != SAGA_STATE_COUNT) {
-        struct id letter = batch_letter_id(order->batch, &row->id);
-        batch_settle(order->batch, &letter);
-        row->back = SAGA_STATE_COUNT;
-    }
-    row->due_ms = due_of(order, row);
-}
-
-static void
-take(struct order_actor *order, struct order_row *row, const struct saga_edge *edge, const struct order_news *news)
-{
-    learn_money(row, edge->on);
-    if (edge->status != ORDER_STATUS_COUNT && edge->status != row->status) {
-        change_status(order, row, edge->status, edge->reason[0] == '\0' ? news->reason : edge->reason);
-    }
-    if (edge->to == SAGA_back) {
-        row->tries++;
-        row->told &= ~TOLD_REFUND_FAILED;
-        enter(order, row, row->back, news);
-    } else if (edge->to != edge->from) {
-        enter(order, row, edge->to, news);
-    } else if (!saga_has_deadline(row->saga)) {
-        row->attempts = 0;
-        row->due_ms = order->batch->now_ms + POLL_MS; /* it is known there; its outcome is asked for when nobody tells it */
-    }
-}
-
-/* Where nobody has to be asked it goes on from here; NULL when somebody has. What was free is back as it is. */
-static const struct saga_edge *
-passing(const struct order_row *row)
-{
-    bool asks_shards = saga_steps[row->saga].whom == UNSOLD || saga_steps[row->saga].whom == SOLD;
-    if (asks_shards && (order_row_asks(row) & ~row->known) == 0) {
-        return saga_edge(row->saga, ON_ok);
-    }
-    bool is_back = row->total == 0 || row->money == MONEY_REFUNDED;
-    return row->saga == SAGA_refunding && is_back ? saga_edge(row->saga, ON_refunded) : NULL;
-}
-
-bool
-order_move(struct order_actor *order, struct order_row *row, const struct order_news *news)
-{
-    const struct saga_edge *edge = saga_edge(row->saga, news->trigger);
-    enum order_status before = row->status;
-    if (edge == NULL || !order_can_happen(news->trigger, row->status)) {
-        return false;
-    }
-    while (edge != NULL) {
-        take(order, row, edge, news);
-        edge = edge->to != edge->from ? passing(row) : NULL;
-    }
-    order_touch(order, row);
-    if (news->what[0] != '\0') {
-        order_note(order, row, news->what, news->outcome, news->detail);
-    }
-    if (row->status != before) {
-        emit(order, row, news->cause);
-    }
-    if (before == ORDER_PLACED && row->status != ORDER_PLACED) {
-        char secret[ORDER_SECRET_SIZE];
-        bool is_place = id_equal(&row->request, &row->id);
-        struct wire_order body = is_place ? order_placed(order, row, secret) : order_row_body(row);
-        order_waiters_answer(order->waiters, order->batch, row->n, &body);
-    }
-    order_ask(order, row, news->cause->traceparent);
-    return true;
-}
-
-void
-order_begin(struct order_actor *order, struct order_row *row, const struct item *cause)
-{
-    row->saga = SAGA_reserving;
-    row->entered_ms = order->batch->now_ms;
-    row->due_ms = row->deadline_ms;
-    begin_holds(row);
-    order_touch(order, row);
-    emit(order, row, cause);
-    order_ask(order, row, cause->traceparent);
-}
+enum { RESUME_MAX = 256 };
 
 /* --- answers to what was asked --- */
 
@@ -422,11 +34,15 @@ detail_of(struct order_actor *order, const struct item *item)
     return text;
 }
 
+/* What a timeline calls an operation or an event: "stock.reserve" is stock_reserve. */
 static char *
 what_of(struct order_actor *order, const char *name)
 {
-    char *what = batch_alloc(order->batch, ORDER_WHAT_SIZE);
-    order_what(name, what);
+    size_t size = strlen(name) + 1;
+    char *what = batch_alloc(order->batch, size);
+    for (size_t i = 0; i < size; i++) {
+        what[i] = name[i] == '.' ? '_' : name[i];
+    }
     return what;
 }
 
@@ -490,7 +106,7 @@ decide_refusal(struct order_actor *order, struct order_row *row, const struct it
                               .cause = item};
     if (row->saga == SAGA_voiding && item->status == ERR_charge_closed) {
         bool is_back = row->money == MONEY_REFUNDED; /* it came while this was stuck, and went back by itself */
-        news.trigger = is_back ? ON_ok : order_trigger_of_payment(row->status, strcmp(row->reason, "expired") == 0);
+        news.trigger = is_back ? ON_ok : order_row_trigger_of_payment(row);
         go_on(order, row, &news);
         return ERR_ok;
     }
@@ -598,7 +214,7 @@ is_outdated(const struct order_row *row, const struct item *item, uint64_t bit)
 }
 
 err
-order_handle_step(struct order_actor *order, const struct item *item)
+order_handle_step(struct order_actor *order, struct item *item)
 {
     struct order_row *row = NULL;
     int shard = order_context_shard(item->context);
@@ -644,12 +260,6 @@ order_handle_step(struct order_actor *order, const struct item *item)
 
 /* --- facts about money --- */
 
-static bool
-is_expired(const struct order_row *row)
-{
-    return row->status == ORDER_CANCELLED && strcmp(row->reason, "expired") == 0;
-}
-
 /* What an event means here. */
 struct told_fact {
     int64_t bit;
@@ -665,8 +275,7 @@ judge_fact(const struct order_row *row, const struct item *item)
     bool is_ours = WIRE_HAS(fact, payment_fact, refund) && id_equal(&fact->refund, &refund);
     if (item->event == EVENT_payment_succeeded) {
         bool is_known = row->money == MONEY_PAID || row->money == MONEY_REFUNDED;
-        return (struct told_fact){TOLD_SUCCEEDED,
-                                  is_known ? SAGA_TRIGGER_COUNT : order_trigger_of_payment(row->status, is_expired(row)), is_known};
+        return (struct told_fact){TOLD_SUCCEEDED, is_known ? SAGA_TRIGGER_COUNT : order_row_trigger_of_payment(row), is_known};
     }
     if (item->event == EVENT_payment_failed) {
         return (struct told_fact){TOLD_FAILED, row->money == MONEY_OPEN ? ON_unpaid : SAGA_TRIGGER_COUNT, row->money == MONEY_FAILED};
@@ -773,18 +382,13 @@ look_after(struct order_actor *order, struct order_row *row)
     ask_anew(order, row);
 }
 
-void
-order_handle_due(struct order_actor *order, const struct item *item)
+err
+order_handle_due(struct order_actor *order, struct item *item)
 {
-    struct id id;
-    if (item->key.size != sizeof id.bytes) {
-        log_error("due_row_is_nonsense", LOG_SLICE("owner", item->owner));
-        return;
-    }
-    memcpy(id.bytes, item->key.data, sizeof id.bytes);
+    struct id id = order_key_of(item);
     struct order_row *row = order_cache_find(order->cache, &id);
     if (row == NULL || row->saga == SAGA_ended) {
-        return;
+        return ERR_ok;
     }
     row->due_ms = row->due_disk_ms = ORDER_DUE_NONE;
     row->attempts = item->attempts > row->attempts ? item->attempts : row->attempts;
@@ -795,6 +399,7 @@ order_handle_due(struct order_actor *order, const struct item *item)
     } else {
         look_after(order, row);
     }
+    return ERR_ok;
 }
 
 /* --- after a start --- */

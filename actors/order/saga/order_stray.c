@@ -15,7 +15,6 @@
 #include "order/order_state.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "kit/telemetry/log.h"
 
@@ -66,31 +65,17 @@ note(struct order_actor *order, const struct id *id, const char *what, const cha
 static void
 bury(struct order_actor *order, const struct order_stray *stray, const char *error)
 {
-    struct wire_burial burial = {0};
-    struct wire_letter_attempt attempt = {0};
-    struct wire_list history = {0};
-    char key[ID_TEXT_SIZE];
-    id_format(&stray->order, key);
-    order->list.size = 0;
-    WIRE_SET(&attempt, letter_attempt, time, order->batch->now_ms);
-    WIRE_SET(&attempt, letter_attempt, error, slice_of(error));
-    wire_list_add(&history, &letter_attempt_body, &attempt, &order->list);
-    wire_list_end(&history, &order->list);
-    WIRE_SET(&burial, burial, letter, batch_letter_id(order->batch, &stray->charge));
-    WIRE_SET(&burial, burial, kind, slice_of("saga"));
-    WIRE_SET(&burial, burial, reason, slice_of(err_symbol(ERR_compensation_failed)));
-    WIRE_SET(&burial, burial, error, slice_of(error));
-    WIRE_SET(&burial, burial, attempts, stray->tries + 1);
-    WIRE_SET(&burial, burial, first, order->batch->now_ms);
-    WIRE_SET(&burial, burial, last, order->batch->now_ms);
-    WIRE_SET(&burial, burial, history, history);
-    WIRE_SET(&burial, burial, key, slice_of(key));
-    WIRE_SET(&burial, burial, type, slice_of("order.stray_money"));
-    WIRE_SET(&burial, burial, owner, slice_of(ORDER_DUE_STRAY));
-    WIRE_SET(&burial, burial, due_key, ((struct slice){stray->charge.bytes, sizeof stray->charge.bytes}));
-    WIRE_SET(&burial, burial, amount, stray->amount);
-    WIRE_SET(&burial, burial, currency, slice_of(stray->currency));
-    batch_bury(order->batch, &burial);
+    order_bury(order, &(struct order_letter){.id = batch_letter_id(order->batch, &stray->charge),
+                                             .type = "order.stray_money",
+                                             .owner = ORDER_DUE_STRAY,
+                                             .due_key = &stray->charge,
+                                             .order = &stray->order,
+                                             .reason = ERR_compensation_failed,
+                                             .error = error,
+                                             .attempts = stray->tries + 1,
+                                             .first_ms = order->batch->now_ms,
+                                             .amount = stray->amount,
+                                             .currency = stray->currency});
     log_error("money_cannot_go_back", LOG_ID("order", &stray->order), LOG_ID("charge", &stray->charge),
               LOG_I64("amount", stray->amount), LOG_TEXT("currency", stray->currency), LOG_TEXT("error", error),
               LOG_TEXT("now", "its letter can be replayed"));
@@ -170,7 +155,7 @@ order_stray_refund(struct order_actor *order, const struct item *item)
 }
 
 err
-order_stray_reply(struct order_actor *order, const struct item *item)
+order_stray_reply(struct order_actor *order, struct item *item)
 {
     struct order_stray stray;
     bool found = false;
@@ -193,15 +178,11 @@ order_stray_reply(struct order_actor *order, const struct item *item)
 }
 
 err
-order_stray_due(struct order_actor *order, const struct item *item)
+order_stray_due(struct order_actor *order, struct item *item)
 {
-    struct id charge;
+    struct id charge = order_key_of(item);
     struct order_stray stray;
     bool found = false;
-    if (item->key.size != sizeof charge.bytes) {
-        return ERR_ok;
-    }
-    memcpy(charge.bytes, item->key.data, sizeof charge.bytes);
     err code = order_store_find_stray(order->store, &charge, &stray, &found);
     if (code != ERR_ok || !found || stray.state == STRAY_REFUNDED) {
         return code;
