@@ -278,7 +278,7 @@ attempt(struct actor *actor, struct record *records, size_t count, int64_t now_m
         code = settle_records(actor, &batch, records, count);
     }
     if (code == ERR_ok && actor->peers.outcalls != NULL) {
-        outcalls_write(actor->peers.outcalls, &batch);
+        outcalls_write(actor->peers.outcalls, actor->parts.due_rows, actor->parts.burials, &actor->arena, now_ms);
     }
     if (code == ERR_ok && actor->db == NULL && actor->arena.has_fault) {
         code = ERR_internal;

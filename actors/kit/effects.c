@@ -381,30 +381,13 @@ batch_letter_id(const struct batch *batch, const struct id *what)
 void
 batch_bury(struct batch *batch, const struct wire_burial *burial)
 {
-    struct actor *actor = batch->actor;
-    struct wire_burial whole = *burial;
-    WIRE_SET(&whole, burial, destination, slice_of(actor->name));
-    burials_add(actor->parts.burials, &actor->arena, &whole);
+    burials_add(batch->actor->parts.burials, &batch->actor->arena, burial);
 }
 
-/* A letter that the dlq has already is known to it by its id: the rest of the note only fills what a burial must have. */
 void
 batch_settle(struct batch *batch, const struct id *letter)
 {
-    struct actor *actor = batch->actor;
-    struct wire_burial note = {0};
-    WIRE_SET(&note, burial, letter, *letter);
-    WIRE_SET(&note, burial, kind, slice_of("call"));
-    WIRE_SET(&note, burial, destination, slice_of(actor->name));
-    WIRE_SET(&note, burial, reason, slice_of(err_symbol(ERR_ok)));
-    WIRE_SET(&note, burial, error, slice_of(""));
-    WIRE_SET(&note, burial, attempts, 1);
-    WIRE_SET(&note, burial, first, batch->now_ms);
-    WIRE_SET(&note, burial, last, batch->now_ms);
-    WIRE_SET(&note, burial, history, (struct wire_list){0});
-    WIRE_SET(&note, burial, key, slice_of(""));
-    WIRE_SET(&note, burial, settled, true);
-    burials_settle(actor->parts.burials, &actor->arena, letter, &note);
+    burials_settle(batch->actor->parts.burials, &batch->actor->arena, letter, batch->now_ms);
 }
 
 int64_t

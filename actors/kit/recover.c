@@ -61,7 +61,7 @@ actor_reopen(struct actor *actor, struct err_text *reason)
         code = due_rows_count_turns(actor->parts.due_rows);
     }
     if (code == ERR_ok && actor->peers.outcalls != NULL) {
-        code = outcalls_load(actor->peers.outcalls, actor);
+        code = outcalls_load(actor->peers.outcalls, actor->parts.due_rows, &actor->arena);
     }
     if (code == ERR_ok && db_is_writing(actor->db)) {
         code = shard_commit(&actor->shard, 0);

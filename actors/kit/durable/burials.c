@@ -35,6 +35,7 @@ struct queued {
 
 struct burials {
     struct db *db;
+    const char *actor;
     struct arena *arena;   /* of the batch under way */
     int64_t last_n;        /* given out, this batch included */
     int64_t last_on_disk;  /* as of the last commit */
@@ -63,6 +64,7 @@ burials_create(struct db *db, const char *actor)
     char labels[LABEL_SIZE];
     snprintf(labels, sizeof labels, "actor=\"%.64s\"", actor);
     burials->db = db;
+    burials->actor = actor;
     burials->waiting = metric(METRIC_GAUGE, "larder_burials_waiting", labels, "Letters that the dlq has not confirmed yet.");
     return burials;
 }
@@ -141,19 +143,40 @@ void
 burials_add(struct burials *burials, struct arena *arena, const struct wire_burial *burial)
 {
     struct queued *letter = letter_of(burials, &burial->letter);
+    struct wire_burial whole = *burial;
+    WIRE_SET(&whole, burial, destination, slice_of(burials->actor));
     burials->arena = arena;
-    letter->frame = encode(arena, burial);
+    letter->frame = encode(arena, &whole);
     letter->is_settled = letter->is_note = false;
 }
 
+/* A letter that the dlq has already is known to it by its id: the rest only fills what a burial must have. */
+static struct slice
+encode_note(const struct burials *burials, struct arena *arena, const struct id *id, int64_t now_ms)
+{
+    struct wire_burial note = {0};
+    WIRE_SET(&note, burial, letter, *id);
+    WIRE_SET(&note, burial, kind, slice_of("call"));
+    WIRE_SET(&note, burial, destination, slice_of(burials->actor));
+    WIRE_SET(&note, burial, reason, slice_of(err_symbol(ERR_ok)));
+    WIRE_SET(&note, burial, error, slice_of(""));
+    WIRE_SET(&note, burial, attempts, 1);
+    WIRE_SET(&note, burial, first, now_ms);
+    WIRE_SET(&note, burial, last, now_ms);
+    WIRE_SET(&note, burial, history, (struct wire_list){0});
+    WIRE_SET(&note, burial, key, slice_of(""));
+    WIRE_SET(&note, burial, settled, true);
+    return encode(arena, &note);
+}
+
 void
-burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note)
+burials_settle(struct burials *burials, struct arena *arena, const struct id *id, int64_t now_ms)
 {
     struct queued *letter = letter_of(burials, id);
     burials->arena = arena;
     letter->is_settled = true;
-    if (letter->frame.size == 0 && note != NULL) {
-        letter->frame = encode(arena, note);
+    if (letter->frame.size == 0) {
+        letter->frame = encode_note(burials, arena, id, now_ms);
         letter->is_note = true;
     }
 }

@@ -18,21 +18,20 @@
 
 struct burials;
 
-/* `actor` is a label of metrics, "stock/0". */
+/* `actor` is "stock/0": the destination of its letters. It must live as long. */
 struct burials *
 burials_create(struct db *db, const char *actor);
 extern const struct part burials_part;
 
 /* --- inside the batch --- */
 
-/* A letter; one of the same id that is not confirmed is replaced. Encoded at once. */
+/* A letter, to which the destination is added; one of the same id that is not confirmed is replaced. Encoded at once. */
 void
 burials_add(struct burials *burials, struct arena *arena, const struct wire_burial *burial);
 
-/* What the letter is about is finished after all: one that is not confirmed says so when it is. `note` (may be NULL) goes to the dlq
- * when there is none. */
+/* What the letter is about is finished after all: one that is not confirmed says so when it is. Otherwise a note goes to the dlq. */
 void
-burials_settle(struct burials *burials, struct arena *arena, const struct id *id, const struct wire_burial *note);
+burials_settle(struct burials *burials, struct arena *arena, const struct id *id, int64_t now_ms);
 
 /* --- sending --- */
 

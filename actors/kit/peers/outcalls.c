@@ -19,11 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kit/actor_internal.h"
 #include "kit/base/big_endian.h"
 #include "kit/base/clock.h"
 #include "kit/telemetry/log.h"
-#include "kit/telemetry/log_often.h"
+#include "kit/telemetry/metrics.h"
 
 enum { PAYLOAD_SIZE = 33, WORDS_SIZE = 400 };
 
@@ -168,12 +167,11 @@ outcalls_destroy(struct outcalls **outcalls)
 }
 
 err
-outcalls_load(struct outcalls *outcalls, struct actor *actor)
+outcalls_load(struct outcalls *outcalls, struct due_rows *due_rows, struct arena *arena)
 {
     struct due_row row;
     bool is_there = false;
-    err code =
-        due_rows_find(actor->parts.due_rows, &actor->arena, slice_of(OUTCALLS_OWNER), slice_of(outcalls->name), &row, &is_there);
+    err code = due_rows_find(due_rows, arena, slice_of(OUTCALLS_OWNER), slice_of(outcalls->name), &row, &is_there);
     if (code != ERR_ok || !is_there || row.payload.size != PAYLOAD_SIZE || outcalls->has_letter) {
         return code;
     }
@@ -424,7 +422,7 @@ outcalls_is_due(const struct outcalls *outcalls)
 }
 
 static void
-bury(struct outcalls *outcalls, struct batch *batch)
+bury(struct outcalls *outcalls, struct burials *burials, struct arena *arena, int64_t now_ms)
 {
     struct wire_list history = {0};
     struct wire_buffer elements = {0};
@@ -438,7 +436,7 @@ bury(struct outcalls *outcalls, struct batch *batch)
     }
     outcalls->told++;
     (void)snprintf(error, sizeof error, "%s; %" PRId64 " calls wait", outcalls->words, outcalls->waiting);
-    WIRE_SET(&attempt, letter_attempt, time, batch->now_ms);
+    WIRE_SET(&attempt, letter_attempt, time, now_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(outcalls->words));
     wire_list_add(&history, &letter_attempt_body, &attempt, &elements);
     wire_list_end(&history, &elements);
@@ -449,18 +447,18 @@ bury(struct outcalls *outcalls, struct batch *batch)
     WIRE_SET(&burial, burial, error, slice_of(error));
     WIRE_SET(&burial, burial, attempts, outcalls->told);
     WIRE_SET(&burial, burial, first, outcalls->since_ms);
-    WIRE_SET(&burial, burial, last, batch->now_ms);
+    WIRE_SET(&burial, burial, last, now_ms);
     WIRE_SET(&burial, burial, history, history);
     WIRE_SET(&burial, burial, key, slice_of(outcalls->name));
     WIRE_SET(&burial, burial, type, slice_of("outside.party"));
     WIRE_SET(&burial, burial, owner, slice_of(OUTCALLS_OWNER));
     WIRE_SET(&burial, burial, due_key, slice_of(outcalls->name));
-    batch_bury(batch, &burial);
+    burials_add(burials, arena, &burial);
     wire_buffer_fini(&elements);
 }
 
 void
-outcalls_write(struct outcalls *outcalls, struct batch *batch)
+outcalls_write(struct outcalls *outcalls, struct due_rows *due_rows, struct burials *burials, struct arena *arena, int64_t now_ms)
 {
     outcalls->writing = outcalls->party.version;
     outcalls->will_have_letter = outcalls->has_letter;
@@ -470,19 +468,20 @@ outcalls_write(struct outcalls *outcalls, struct batch *batch)
     outcalls->will_have_letter = outcalls->party.state != PARTY_UP;
     if (outcalls->will_have_letter) {
         uint8_t payload[PAYLOAD_SIZE];
-        bury(outcalls, batch);
+        bury(outcalls, burials, arena, now_ms);
         memcpy(payload, outcalls->letter.bytes, sizeof outcalls->letter.bytes);
         put_i64(payload + 16, outcalls->since_ms);
         put_i64(payload + 24, outcalls->told);
         payload[32] = (uint8_t)outcalls->party.state;
-        batch_due(batch, &(struct due){.owner = OUTCALLS_OWNER,
-                                       .key = slice_of(outcalls->name),
-                                       .due_ms = DUE_NEVER,
-                                       .attempts = outcalls->told,
-                                       .payload = {payload, sizeof payload}});
+        due_rows_set(due_rows, arena,
+                     &(struct due){.owner = OUTCALLS_OWNER,
+                                   .key = slice_of(outcalls->name),
+                                   .due_ms = DUE_NEVER,
+                                   .attempts = outcalls->told,
+                                   .payload = {payload, sizeof payload}});
     } else if (outcalls->has_letter) {
-        batch_settle(batch, &outcalls->letter);
-        batch_due_cancel(batch, OUTCALLS_OWNER, slice_of(outcalls->name));
+        burials_settle(burials, arena, &outcalls->letter, now_ms);
+        due_rows_cancel(due_rows, arena, OUTCALLS_OWNER, slice_of(outcalls->name));
     }
 }
 

@@ -9,7 +9,8 @@
 #ifndef LARDER_KIT_OUTCALLS_H
 #define LARDER_KIT_OUTCALLS_H
 
-#include "kit/actor.h"
+#include "kit/durable/burials.h"
+#include "kit/durable/due_rows.h"
 #include "outbound.h"
 #include "party.h"
 
@@ -26,7 +27,7 @@ outcalls_destroy(struct outcalls **outcalls);
 
 /* Whether a letter about the party is open from before. */
 MUST_CHECK err
-outcalls_load(struct outcalls *outcalls, struct actor *actor);
+outcalls_load(struct outcalls *outcalls, struct due_rows *due_rows, struct arena *arena);
 
 /* An epoll descriptor that is readable when outcalls_next() has something. */
 int
@@ -71,7 +72,7 @@ outcalls_is_due(const struct outcalls *outcalls);
 
 /* Opens, renews or closes the letter about the party. */
 void
-outcalls_write(struct outcalls *outcalls, struct batch *batch);
+outcalls_write(struct outcalls *outcalls, struct due_rows *due_rows, struct burials *burials, struct arena *arena, int64_t now_ms);
 void
 outcalls_committed(struct outcalls *outcalls);
 
