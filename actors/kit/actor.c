@@ -310,14 +310,8 @@ close_everything(struct actor *actor)
     }
     parts_destroy(&actor->parts.all);
     db_close(&actor->db);
-    while (actor->waiters_free != NULL) {
-        struct waiter *next = actor->waiters_free->next;
-        free(actor->waiters_free);
-        actor->waiters_free = next;
-    }
+    waiting_fini(&actor->waiting);
     effects_fini(&actor->effects);
-    free(actor->waiters_answered.elements);
-    free(actor->waiters_taken.elements);
     records_fini(&actor->records);
     arena_fini(&actor->arena);
     wire_buffer_fini(&actor->sockets.reply_header);

@@ -175,8 +175,28 @@ item_outcome(const struct item *item);
 struct waiter *
 item_defer(struct batch *batch, struct item *item);
 
-/* Answers as soon as this batch is committed; consumes the waiter. When the batch is dropped instead, its items come again and the
- * waiter still waits: who answers it keeps the pointer until committed(). */
+/* Memory for what has to be known when it is answered: all zero, and there for as long as it waits, also when the state is made anew.
+ * An ask may bear the waiter as its context, for the same reason. */
+void *
+waiter_keep(struct waiter *waiter, size_t size);
+void *
+waiter_kept(const struct waiter *waiter);
+
+/* It waits for something that has this number in the state, and is found by it. When the state is made anew, the kit refuses it
+ * (unavailable). */
+void
+batch_wait_for(struct batch *batch, struct waiter *waiter, int64_t what);
+
+/* One that waits for this and was not answered; NULL for none. */
+struct waiter *
+batch_waiter_of(const struct batch *batch, int64_t what);
+
+/* Whether a request of this id waits. */
+bool
+batch_is_waiting(const struct batch *batch, const struct id *request);
+
+/* Answers as soon as this batch is committed; consumes the waiter. When the batch is dropped instead, it waits as before, and the
+ * items come again. */
 void
 waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply);
 void

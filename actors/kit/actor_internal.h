@@ -28,6 +28,7 @@
 #include "kit/peers/unread.h"
 #include "kit/base/wakeup.h"
 #include "kit/stream/watches.h"
+#include "kit/peers/waiting.h"
 #include "kit/peers/works.h"
 
 struct item_outcome {
@@ -35,19 +36,6 @@ struct item_outcome {
     struct slice frame;
     bool is_replayed;
     struct waiter *waiter; /* deferred */
-};
-
-/* A request whose answer comes in a later batch. Kept in a pool; `message` holds its envelope from the commit on. */
-struct waiter {
-    struct waiter *next; /* free ones, or those that wait */
-    struct waiter *previous;
-    struct message message;
-    struct id id;
-    bool again;
-    bool is_replayed;
-    bool is_patient; /* nobody works on it: it is told when the state is lost or the actor ends */
-    enum op op;
-    struct fingerprint fingerprint;
 };
 
 /* Of a record that is a row because somebody asked to retry it: what is answered, beside what becomes of the row. */
@@ -86,12 +74,6 @@ struct records {
     size_t fold_size;
     bool is_forced;    /* every request counts as asked again */
     bool is_looked_up; /* ids of the batch have clashed: every request is looked up, all of them together */
-};
-
-struct waiter_answer {
-    struct waiter *waiter;
-    err status;
-    struct slice frame;
 };
 
 struct ask_queued {
@@ -244,10 +226,7 @@ struct actor {
     struct arena arena; /* everything of a batch lies in it */
     struct records records;
     struct effects effects;
-    struct list waiters_answered;
-    struct list waiters_taken; /* of this batch: back to the pool if it is dropped */
-    struct waiter *waiters_free;
-    struct waiter *waiters_waiting;
+    struct waiting waiting;
     struct actor_metrics metrics;
 };
 
@@ -454,9 +433,9 @@ replies_send(struct actor *actor, struct record *records, size_t count);
 void
 replies_send_one(struct actor *actor, struct record *record, const struct item_outcome *outcome);
 
-/* Answers one that waited; it goes back to the pool. */
+/* Tells one that waited what it is answered; it does not wait any more. */
 void
-replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer);
+replies_finish_waiter(struct actor *actor, struct waiter *waiter);
 
 /* Nobody works any more on what was asked under this id: who waits for it, if anybody does, is told ERR_internal. */
 void
@@ -468,7 +447,7 @@ replies_refuse_waiters(struct actor *actor);
 
 /* The state was lost: those are told whom nobody would answer any more. */
 void
-replies_refuse_patient(struct actor *actor);
+replies_refuse_lost(struct actor *actor);
 
 /* --- gather.c --- */
 

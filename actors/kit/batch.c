@@ -84,7 +84,7 @@ recall_answers(struct actor *actor, struct batch *batch)
 static void
 refuse_waiting(struct actor *actor, struct batch *batch, struct record *records, size_t count)
 {
-    for (const struct waiter *waiter = actor->waiters_waiting; waiter != NULL; waiter = waiter->next) {
+    for (const struct waiter *waiter = actor->waiting.first; waiter != NULL; waiter = waiter->next) {
         for (size_t i = 0; i < count; i++) {
             struct record *record = &records[i];
             if (is_write(record) && record->outcome.status == ERR_COUNT && id_equal(&record->item.id, &waiter->id)) {
@@ -329,9 +329,9 @@ conclude(struct actor *actor, struct record *records, size_t count)
         actor->class->committed(actor->state);
     }
     replies_send(actor, records, count);
-    const struct waiter_answer *answers = actor->waiters_answered.elements;
-    for (size_t i = 0; i < actor->waiters_answered.count; i++) {
-        replies_finish_waiter(actor, &answers[i]);
+    struct waiter *waiter = NULL;
+    while ((waiter = waiting_committed(&actor->waiting)) != NULL) {
+        replies_finish_waiter(actor, waiter);
     }
     parts_committed(&actor->parts.all);
     const struct ask_queued *asks = actor->effects.asks.elements;
@@ -346,7 +346,6 @@ conclude(struct actor *actor, struct record *records, size_t count)
         outcalls_committed(actor->peers.outcalls);
     }
     conclude_works(actor, records, count);
-    actor->waiters_answered.count = actor->waiters_taken.count = 0;
     effects_clear(&actor->effects);
     metric_add(actor->metrics.batches, 1);
 }
@@ -364,12 +363,7 @@ drop(struct actor *actor, struct record *records, size_t count)
     }
     drop_works(actor);
     actor->arena.has_fault = false;
-    struct waiter **taken = actor->waiters_taken.elements;
-    for (size_t i = 0; i < actor->waiters_taken.count; i++) {
-        taken[i]->next = actor->waiters_free;
-        actor->waiters_free = taken[i];
-    }
-    actor->waiters_answered.count = actor->waiters_taken.count = 0;
+    waiting_dropped(&actor->waiting);
     effects_clear(&actor->effects);
     for (size_t i = 0; i < count; i++) {
         records[i].outcome = records[i].given;

@@ -166,26 +166,31 @@ item_outcome(const struct item *item)
 struct waiter *
 item_defer(struct batch *batch, struct item *item)
 {
-    struct actor *actor = batch->actor;
-    struct waiter *waiter = actor->waiters_free;
-    if (waiter == NULL) {
-        waiter = calloc(1, sizeof *waiter);
-        if (waiter == NULL) {
-            abort();
-        }
-    } else {
-        actor->waiters_free = waiter->next;
-    }
-    waiter->next = waiter->previous = NULL;
+    struct waiter *waiter = waiting_begin(&batch->actor->waiting);
     waiter->id = item->id;
     waiter->again = item->again;
-    waiter->is_replayed = false;
-    waiter->is_patient = false;
     waiter->op = item->op;
     waiter->fingerprint = item->fingerprint;
     item->outcome->waiter = waiter;
-    *(struct waiter **)list_add(&actor->waiters_taken, sizeof waiter) = waiter;
     return waiter;
+}
+
+void
+batch_wait_for(struct batch *batch, struct waiter *waiter, int64_t what)
+{
+    waiting_for(&batch->actor->waiting, waiter, what);
+}
+
+struct waiter *
+batch_waiter_of(const struct batch *batch, int64_t what)
+{
+    return waiting_find(&batch->actor->waiting, what);
+}
+
+bool
+batch_is_waiting(const struct batch *batch, const struct id *request)
+{
+    return waiting_find_request(&batch->actor->waiting, request) != NULL;
 }
 
 /* A stored answer leaves with the one that is given here; it is part of the same transaction. */
@@ -193,8 +198,7 @@ static void
 answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct slice frame)
 {
     struct actor *actor = batch->actor;
-    struct waiter_answer *answer = list_add(&actor->waiters_answered, sizeof *answer);
-    *answer = (struct waiter_answer){.waiter = *waiter, .status = status, .frame = frame};
+    waiting_answer(&actor->waiting, *waiter, status, frame);
     bool is_final = status == ERR_ok || ((*waiter)->again && err_disposition(status) == ERR_REFUSE);
     if (batch_keeps_answers(actor) && is_final && (wire_ops[(*waiter)->op].traits & OP_WRITES) != 0) {
         answers_add(
@@ -218,24 +222,6 @@ waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struc
 {
     struct said said = say(batch, code, &problem_body, problem, false);
     answer_waiter(batch, waiter, said.status, said.frame);
-}
-
-void
-waiter_mark_replayed(struct waiter *waiter)
-{
-    waiter->is_replayed = true;
-}
-
-void
-waiter_mark_patient(struct waiter *waiter)
-{
-    waiter->is_patient = true;
-}
-
-const struct id *
-waiter_id(const struct waiter *waiter)
-{
-    return &waiter->id;
 }
 
 int64_t

@@ -172,16 +172,6 @@ turn(struct actor *actor)
     arena_reset(&actor->arena);
 }
 
-static bool
-is_anybody_waiting(const struct actor *actor)
-{
-    const struct waiter *waiter = actor->waiters_waiting;
-    while (waiter != NULL && waiter->is_patient) {
-        waiter = waiter->next;
-    }
-    return waiter != NULL;
-}
-
 /* The next run need not begin slowly. When it cannot be written down, it will. */
 static void
 note_clean_stop(struct actor *actor)
@@ -217,7 +207,7 @@ drain(struct actor *actor)
     bool is_waiting = true;
     while (actor_outcome(actor) == ACTOR_RUNNING && (is_waiting || is_anything_ready(actor)) && clock_steady_us() < until_us) {
         turn(actor);
-        is_waiting = is_anybody_waiting(actor);
+        is_waiting = waiting_is_worked_on(&actor->waiting);
         if (is_waiting && !is_anything_ready(actor)) {
             wakeup_wait(actor->sockets.wakeup_fd, 1);
         }

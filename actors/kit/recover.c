@@ -48,7 +48,7 @@ actor_reopen(struct actor *actor, struct err_text *reason)
     struct err_text why = {""};
     if (actor->state != NULL) {
         actor->class->close(&actor->state);
-        replies_refuse_patient(actor);
+        replies_refuse_lost(actor);
     }
     err code = actor->class->open(actor, &actor->state, &why);
     if (actor->db == NULL) {

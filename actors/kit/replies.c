@@ -86,20 +86,14 @@ replies_send_one(struct actor *actor, struct record *record, const struct item_o
                          .frame = outcome->frame});
 }
 
-/* The envelope goes over to the waiter, which joins those that wait. */
+/* The envelope goes over to the waiter. */
 static void
-start_waiting(struct actor *actor, struct record *record)
+start_waiting(struct record *record)
 {
     struct waiter *waiter = record->outcome.waiter;
     waiter->again = record->is_again;
     waiter->message = record->message;
     record->has_message = false;
-    waiter->previous = NULL;
-    waiter->next = actor->waiters_waiting;
-    if (waiter->next != NULL) {
-        waiter->next->previous = waiter;
-    }
-    actor->waiters_waiting = waiter;
 }
 
 void
@@ -112,7 +106,7 @@ replies_send(struct actor *actor, struct record *records, size_t count)
         }
         const struct item_outcome *answer = record_answer(record);
         if (answer->waiter != NULL) {
-            start_waiting(actor, record);
+            start_waiting(record);
         } else if (answer->status != ERR_COUNT) {
             replies_send_one(actor, record, answer);
         }
@@ -120,27 +114,17 @@ replies_send(struct actor *actor, struct record *records, size_t count)
 }
 
 void
-replies_finish_waiter(struct actor *actor, const struct waiter_answer *answer)
+replies_finish_waiter(struct actor *actor, struct waiter *waiter)
 {
-    struct waiter *waiter = answer->waiter;
     tell(actor, &waiter->message,
          &(struct reply){.id = &waiter->id,
                          .again = waiter->again,
                          .is_replayed = waiter->is_replayed,
                          .op = waiter->op,
-                         .status = answer->status,
-                         .frame = answer->frame});
+                         .status = waiter->status,
+                         .frame = waiter->frame});
     message_fini(&waiter->message);
-    if (waiter->previous != NULL) {
-        waiter->previous->next = waiter->next;
-    } else {
-        actor->waiters_waiting = waiter->next;
-    }
-    if (waiter->next != NULL) {
-        waiter->next->previous = waiter->previous;
-    }
-    waiter->next = actor->waiters_free;
-    actor->waiters_free = waiter;
+    waiting_end(&actor->waiting, waiter);
 }
 
 static struct slice
@@ -151,16 +135,20 @@ encode_problem(struct actor *actor, const char *detail)
     return arena_encode(&actor->arena, &problem_body, &problem);
 }
 
+static void
+refuse_waiter(struct actor *actor, struct waiter *waiter, err status, struct slice frame)
+{
+    waiter->status = status;
+    waiter->frame = frame;
+    replies_finish_waiter(actor, waiter);
+}
+
 void
 replies_refuse_waiter(struct actor *actor, const struct id *id, const char *detail)
 {
-    struct waiter *waiter = actor->waiters_waiting;
-    while (waiter != NULL && !id_equal(&waiter->id, id)) {
-        waiter = waiter->next;
-    }
+    struct waiter *waiter = waiting_find_request(&actor->waiting, id);
     if (waiter != NULL) {
-        replies_finish_waiter(
-            actor, &(struct waiter_answer){.waiter = waiter, .status = ERR_internal, .frame = encode_problem(actor, detail)});
+        refuse_waiter(actor, waiter, ERR_internal, encode_problem(actor, detail));
     }
 }
 
@@ -168,21 +156,19 @@ void
 replies_refuse_waiters(struct actor *actor)
 {
     struct slice frame = encode_problem(actor, "the actor ends; ask again with the same id");
-    while (actor->waiters_waiting != NULL) {
-        replies_finish_waiter(actor,
-                              &(struct waiter_answer){.waiter = actor->waiters_waiting, .status = ERR_unavailable, .frame = frame});
+    while (actor->waiting.first != NULL) {
+        refuse_waiter(actor, actor->waiting.first, ERR_unavailable, frame);
     }
 }
 
 void
-replies_refuse_patient(struct actor *actor)
+replies_refuse_lost(struct actor *actor)
 {
     struct slice frame = encode_problem(actor, "the actor lost its database for a moment; ask again");
-    struct waiter *next = NULL;
-    for (struct waiter *waiter = actor->waiters_waiting; waiter != NULL; waiter = next) {
-        next = waiter->next;
-        if (waiter->is_patient) {
-            replies_finish_waiter(actor, &(struct waiter_answer){.waiter = waiter, .status = ERR_unavailable, .frame = frame});
-        }
+    struct waiter *waiter = waiting_first_lost(actor->waiting.first);
+    while (waiter != NULL) {
+        struct waiter *next = waiter->next;
+        refuse_waiter(actor, waiter, ERR_unavailable, frame);
+        waiter = waiting_first_lost(next);
     }
 }

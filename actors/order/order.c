@@ -12,7 +12,7 @@
  * STATE
  *   The tables of order_schema.c. Orders under way lie in memory as well: a batch first reads those that it will need and that are not
  *   there, in one statement, changes them in memory, and writes each changed row once at its end. A batch that is rolled back drops
- *   all of them. Requests that wait outlive that (order_waiters.c).
+ *   all of them. Requests that wait for an order's reservation do so under its number.
  *
  * FAILURES
  *   An error of the database ends the batch; the kit comes again with each item alone.
@@ -93,7 +93,7 @@ which_of(const struct item *item)
     case ITEM_EVENT:
         return item->event;
     case ITEM_REPLY:
-        return order_context_kind(item->context);
+        return order_ask_kind_of(item);
     case ITEM_DUE:
     case ITEM_CALL:
     case ITEM_WORK:
@@ -224,8 +224,6 @@ static void
 order_committed(void *state)
 {
     struct order_actor *order = state;
-    order_waiters_committed(order->waiters);
-    order_askings_committed(order);
     menu_committed(order->menu);
     order_cache_trim(order->cache);
     order->is_scrub_wanted = order->is_scrub_wanted || order->has_forgotten;
@@ -240,8 +238,6 @@ order_dropped(void *state)
     order->has_forgotten = false;
     order_cache_clear(order->cache);
     order_store_dropped(order->store);
-    order_waiters_dropped(order->waiters);
-    order_askings_dropped(order);
     menu_dropped(order->menu);
 }
 
@@ -255,8 +251,6 @@ order_close(void **state)
     if (order == NULL) {
         return;
     }
-    order_askings_close(order);
-    order_waiters_destroy(&order->waiters);
     order_secrets_destroy(&order->secrets);
     order_cache_destroy(&order->cache);
     menu_destroy(&order->menu);
@@ -286,7 +280,6 @@ order_open(struct actor *actor, void **state, struct err_text *why)
     order->store = order_store_create(actor_db(actor), shards);
     order->cache = order_cache_create();
     order->menu = menu_create(actor_db(actor));
-    order->waiters = order_waiters_create();
     order->secrets = order_secrets_create(actor_db(actor));
     *state = order;
     err code = order_secrets_load(order->secrets);

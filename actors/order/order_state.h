@@ -10,7 +10,6 @@
 #include "order/request/order_secret.h"
 #include "order_standing.h"
 #include "order_store.h"
-#include "order/request/order_waiters.h"
 
 /* Owners of due rows; keys are the order's id, the charge's, the customer's, the order's. */
 #define ORDER_DUE_SAGA "saga"
@@ -20,8 +19,6 @@
 
 #define ORDER_FORGET_MAX 128 /* orders of a customer that one batch clears */
 
-struct order_asking;
-
 struct order_actor {
     struct actor *actor;
     const struct settings *settings;
@@ -29,10 +26,7 @@ struct order_actor {
     struct order_store *store;
     struct order_cache *cache;
     struct menu *menu;
-    struct order_waiters *waiters;
     struct order_secrets *secrets;
-    struct order_asking *askings; /* places that wait for product */
-    uint64_t last_token;
     struct wire_buffer list; /* of the answer, or of the ask, that is being made */
     struct wire_buffer frame;
 
@@ -94,13 +88,13 @@ order_bury(struct order_actor *order, const struct order_letter *letter);
 
 /* --- order_ask.c --- */
 
-/* What an ask's context says; it must not point into the state. */
+/* Why something was asked. The context of a step and of a stray charge says which, by its number; that of product.get is the waiter. */
 enum order_ask_kind { ASKS_STEP, ASKS_STRAY, ASKS_MENU };
 
 void *
 order_context(enum order_ask_kind kind, int64_t n, int shard);
 enum order_ask_kind
-order_context_kind(const void *context);
+order_ask_kind_of(const struct item *reply);
 int64_t
 order_context_n(const void *context);
 int
@@ -131,6 +125,12 @@ order_answer(struct order_actor *order, struct item *item, const struct order_ro
  * nowhere. */
 struct wire_order
 order_placed(const struct order_actor *order, const struct order_row *row, char secret[ORDER_SECRET_SIZE]);
+
+/* All who wait to be told what became of its reservation. */
+void
+order_answer_waiters(struct order_actor *order, const struct order_row *row, const struct wire_order *reply);
+void
+order_refuse_waiters(struct order_actor *order, const struct order_row *row, err code, const struct wire_problem *problem);
 
 /* A refusal that is final for its id. */
 MUST_CHECK err
@@ -231,12 +231,6 @@ void
 order_place_want(struct order_actor *order, const struct item *item);
 void
 order_place_want_again(struct order_actor *order, const struct item *item);
-void
-order_askings_committed(struct order_actor *order);
-void
-order_askings_dropped(struct order_actor *order);
-void
-order_askings_close(struct order_actor *order);
 
 /* --- order_change.c, order_pages.c --- */
 

@@ -12,8 +12,7 @@
  *
  * STATE
  *   The copy of the menu (menu.h), which is all that its database has beside the kit's tables: no answer is kept here, and a batch
- *   in which product told nothing writes nothing. One entry per request that waits for stock: the waiter and how many units were
- *   asked for (sales_waits.h).
+ *   in which product told nothing writes nothing. With each request that waits for stock is kept how many units were asked for.
  *
  * FAILURES
  *   A refusal of stock is passed on with its code, its body and its mark of a stored answer. Stock away or silent: the kit says
@@ -30,14 +29,11 @@
 #include "kit/telemetry/log.h"
 #include "shared/menu.h"
 #include "sales_rules.h"
-#include "sales_waits.h"
 #include "kit/settings/topology.h"
 
 struct sales {
     int shards;
-    struct actor *actor;
     struct menu *menu;
-    struct sales_waits *waits;
     struct wire_buffer lines; /* the list of the request that is being made */
 };
 
@@ -45,16 +41,15 @@ struct sales {
 static void
 ask_stock(struct sales *sales, struct batch *batch, struct item *item, struct ask ask, const struct wire_stock_line *line)
 {
-    struct sale *sale = sales_waits_begin(sales->waits);
-    sale->waiter = item_defer(batch, item);
-    sale->quantity = line->quantity;
+    struct waiter *waiter = item_defer(batch, item);
+    *(int64_t *)waiter_keep(waiter, sizeof line->quantity) = line->quantity;
     ask.actor = "stock";
     ask.shard = wire_shard_of(line->product, sales->shards);
     ask.id = item->id;
     ask.again = item->again;
     ask.deadline_ms = item->deadline_ms;
     ask.traceparent = item->traceparent;
-    ask.context = sale;
+    ask.context = waiter;
     batch_ask(batch, &ask);
 }
 
@@ -114,10 +109,11 @@ answer_show(struct sales *sales, struct batch *batch, const struct item *reply, 
 }
 
 static void
-answer_checkout(struct batch *batch, const struct item *reply, struct waiter **waiter, int64_t quantity)
+answer_checkout(struct batch *batch, const struct item *reply, struct waiter **waiter)
 {
     struct wire_sales_receipt receipt;
-    if (!sales_receipt_of(waiter_id(*waiter), quantity, reply->body, &receipt)) {
+    const int64_t *quantity = waiter_kept(*waiter);
+    if (!sales_receipt_of(waiter_id(*waiter), *quantity, reply->body, &receipt)) {
         refuse_nonsense(batch, reply, waiter);
         return;
     }
@@ -127,8 +123,7 @@ answer_checkout(struct batch *batch, const struct item *reply, struct waiter **w
 static void
 handle_reply(struct sales *sales, struct batch *batch, const struct item *reply)
 {
-    struct sale *sale = reply->context;
-    struct waiter *waiter = sale->waiter;
+    struct waiter *waiter = reply->context;
     if (reply->replayed) {
         waiter_mark_replayed(waiter);
     }
@@ -137,9 +132,8 @@ handle_reply(struct sales *sales, struct batch *batch, const struct item *reply)
     } else if (reply->op == OP_stock_get) {
         answer_show(sales, batch, reply, &waiter);
     } else {
-        answer_checkout(batch, reply, &waiter, sale->quantity);
+        answer_checkout(batch, reply, &waiter);
     }
-    sales_waits_end(sales->waits, sale);
 }
 
 static void
@@ -210,17 +204,13 @@ sales_handle(void *state, struct batch *batch)
 static void
 sales_committed(void *state)
 {
-    struct sales *sales = state;
-    menu_committed(sales->menu);
-    sales_waits_committed(sales->waits);
+    menu_committed(((struct sales *)state)->menu);
 }
 
 static void
 sales_dropped(void *state)
 {
-    struct sales *sales = state;
-    menu_dropped(sales->menu);
-    sales_waits_dropped(sales->waits);
+    menu_dropped(((struct sales *)state)->menu);
 }
 
 /* A checkout that is asked again is asked again of stock: nothing is kept here. */
@@ -241,9 +231,7 @@ sales_open(struct actor *actor, void **state, struct err_text *why)
         abort();
     }
     sales->shards = topology_shards(actor_settings(actor), "stock");
-    sales->actor = actor;
     sales->menu = menu_create(actor_db(actor));
-    sales->waits = sales_waits_create();
     *state = sales;
     return ERR_ok;
 }
@@ -257,7 +245,6 @@ sales_close(void **state)
         return;
     }
     menu_destroy(&sales->menu);
-    sales_waits_leave(&sales->waits, actor_outcome(sales->actor) != ACTOR_RUNNING);
     wire_buffer_fini(&sales->lines);
     free(sales);
 }

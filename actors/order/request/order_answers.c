@@ -90,6 +90,24 @@ answer_again(struct order_actor *order, struct item *item, const struct order_ro
     item_replay(order->batch, item, kept, ERR_ok, (struct slice){frame, order->frame.size});
 }
 
+void
+order_answer_waiters(struct order_actor *order, const struct order_row *row, const struct wire_order *reply)
+{
+    struct waiter *waiter = NULL;
+    while ((waiter = batch_waiter_of(order->batch, row->n)) != NULL) {
+        waiter_answer(order->batch, &waiter, reply);
+    }
+}
+
+void
+order_refuse_waiters(struct order_actor *order, const struct order_row *row, err code, const struct wire_problem *problem)
+{
+    struct waiter *waiter = NULL;
+    while ((waiter = batch_waiter_of(order->batch, row->n)) != NULL) {
+        waiter_refuse(order->batch, &waiter, code, problem);
+    }
+}
+
 /* --- what is kept --- */
 
 err
@@ -118,7 +136,7 @@ order_refuse_round(struct order_actor *order, struct order_row *row, err code, c
     struct wire_problem told = *problem;
     WIRE_SET(&told, problem, order, row->id);
     WIRE_SET(&told, problem, status, slice_of(order_status_name(ORDER_CANCELLED)));
-    order_waiters_refuse(order->waiters, order->batch, row->n, code, &told);
+    order_refuse_waiters(order, row, code, &told);
     order->frame.size = 0;
     wire_encode(&problem_body, &told, &order->frame);
     struct order_answer answer = {.request = row->request,
@@ -250,7 +268,7 @@ void
 order_answer_round(struct order_actor *order, struct item *item, struct order_row *row)
 {
     if (row->saga == SAGA_reserving) {
-        order_waiters_add(order->waiters, row->n, item_defer(order->batch, item));
+        batch_wait_for(order->batch, item_defer(order->batch, item), row->n);
         order_ask(order, row, item->traceparent);
         return;
     }

@@ -151,7 +151,7 @@ order_pay(struct order_actor *order, struct item *item)
         (void)snprintf(row->method, sizeof row->method, "%.*s", (int)pay->method.size, (const char *)pay->method.data);
     }
     (void)order_move(order, row, &(struct order_news){ON_pay, "order_pay", "ok", "", "", item});
-    order_waiters_add(order->waiters, row->n, item_defer(order->batch, item));
+    batch_wait_for(order->batch, item_defer(order->batch, item), row->n);
     return order_keep_done(order, item, row);
 }
 

@@ -23,19 +23,14 @@
 
 #include "kit/telemetry/log.h"
 
-/* A place that waits for product. Outlives the batch, but not the state: the ask knows it by its token. */
+/* What is known of a place that waits for product. */
 struct order_asking {
-    struct order_asking *next;
-    uint64_t token;
-    struct waiter *waiter;
-    struct id id;
     struct order_asker asker;
     struct fingerprint fingerprint;
     int64_t deadline_ms;
     bool again;
-    bool is_new;      /* by the batch under way */
-    bool is_answered; /* by the batch under way */
-    struct wire_buffer frame;
+    size_t frame_size;
+    uint8_t frame[];
 };
 
 /* A line as it is being placed. */
@@ -236,66 +231,10 @@ begin(struct order_actor *order, struct placing *placing, struct order_row **pla
 
 /* --- places that wait for product --- */
 
-static struct order_asking *
-find_asking(struct order_actor *order, uint64_t token)
-{
-    struct order_asking *asking = order->askings;
-    while (asking != NULL && asking->token != token) {
-        asking = asking->next;
-    }
-    return asking;
-}
-
 static void
-free_asking(struct order_asking *asking)
+ask_product(struct order_actor *order, struct waiter *waiter, struct slice product, struct slice traceparent)
 {
-    wire_buffer_fini(&asking->frame);
-    free(asking);
-}
-
-static void
-settle_askings(struct order_actor *order, bool is_on_disk)
-{
-    struct order_asking **at = &order->askings;
-    while (*at != NULL) {
-        struct order_asking *asking = *at;
-        bool is_gone = is_on_disk ? asking->is_answered : asking->is_new;
-        asking->is_new = asking->is_answered = false;
-        if (is_gone) {
-            *at = asking->next;
-            free_asking(asking);
-        } else {
-            at = &asking->next;
-        }
-    }
-}
-
-void
-order_askings_committed(struct order_actor *order)
-{
-    settle_askings(order, true);
-}
-
-void
-order_askings_dropped(struct order_actor *order)
-{
-    settle_askings(order, false);
-}
-
-void
-order_askings_close(struct order_actor *order)
-{
-    while (order->askings != NULL) {
-        struct order_asking *asking = order->askings;
-        order->askings = asking->next;
-        waiter_mark_patient(asking->waiter);
-        free_asking(asking);
-    }
-}
-
-static void
-ask_product(struct order_actor *order, const struct order_asking *asking, struct slice product, struct slice traceparent)
-{
+    const struct order_asking *asking = waiter_kept(waiter);
     struct wire_product_get get = {0};
     char step[WIRE_NAME_MAX + 16];
     (void)snprintf(step, sizeof step, "menu/%.*s", (int)product.size, (const char *)product.data);
@@ -303,39 +242,30 @@ ask_product(struct order_actor *order, const struct order_asking *asking, struct
     batch_ask(order->batch, &(struct ask){
                                 .actor = "product",
                                 .op = OP_product_get,
-                                .id = id_derive(&asking->id, step),
+                                .id = id_derive(waiter_id(waiter), step),
                                 .deadline_ms = asking->deadline_ms,
                                 .traceparent = traceparent,
                                 .body = &get,
-                                .context = order_context(ASKS_MENU, (int64_t)asking->token, 0),
+                                .context = waiter,
                             });
 }
 
 static void
 wait_for_product(struct order_actor *order, struct item *item, struct slice product)
 {
-    for (const struct order_asking *other = order->askings; other != NULL; other = other->next) {
-        if (id_equal(&other->id, &item->id) && !other->is_answered) {
-            item_refuse(order->batch, item, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
-            return;
-        }
+    if (batch_is_waiting(order->batch, &item->id)) {
+        item_refuse(order->batch, item, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
+        return;
     }
-    struct order_asking *asking = calloc(1, sizeof *asking);
-    if (asking == NULL) {
-        abort();
-    }
-    asking->token = ++order->last_token;
-    asking->waiter = item_defer(order->batch, item);
-    asking->id = item->id;
+    struct waiter *waiter = item_defer(order->batch, item);
+    struct order_asking *asking = waiter_keep(waiter, sizeof *asking + item->frame.size);
     asking->asker = order_asker_of(item);
     asking->fingerprint = item->fingerprint;
     asking->deadline_ms = item->deadline_ms;
     asking->again = batch_is_asked_again(order->batch, item);
-    asking->is_new = true;
-    wire_buffer_append(&asking->frame, item->frame.data, item->frame.size);
-    asking->next = order->askings;
-    order->askings = asking;
-    ask_product(order, asking, product, item->traceparent);
+    asking->frame_size = item->frame.size;
+    memcpy(asking->frame, item->frame.data, item->frame.size);
+    ask_product(order, waiter, product, item->traceparent);
 }
 
 /* --- the request --- */
@@ -363,13 +293,13 @@ want_lines(struct order_actor *order, struct wire_list lines)
 void
 order_place_want_again(struct order_actor *order, const struct item *item)
 {
-    const struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
+    const struct order_asking *asking = waiter_kept(item->context);
     struct wire_order_place place;
     struct err_text why;
     if (item->status == ERR_ok) {
         menu_want(order->menu, ((const struct wire_product_card *)item->body)->product);
     }
-    if (asking != NULL && wire_decode(&order_place_body, wire_buffer_slice(&asking->frame), &place, &why) == ERR_ok) {
+    if (wire_decode(&order_place_body, (struct slice){asking->frame, asking->frame_size}, &place, &why) == ERR_ok) {
         want_lines(order, place.lines);
     }
 }
@@ -415,17 +345,17 @@ order_place(struct order_actor *order, struct item *item)
     }
     code = begin(order, &placing, &row);
     if (code == ERR_ok) {
-        order_waiters_add(order->waiters, row->n, item_defer(order->batch, item));
+        batch_wait_for(order->batch, item_defer(order->batch, item), row->n);
     }
     return code;
 }
 
-/* The answer goes to the waiter of the asking; a final one is kept when it was asked for again. */
+/* A final refusal is kept when it was asked for again. */
 static err
-refuse_asking(struct order_actor *order, struct order_asking *asking, err code, const struct wire_problem *problem)
+refuse_asking(struct order_actor *order, struct waiter *waiter, err code, const struct wire_problem *problem)
 {
-    struct waiter *waiter = asking->waiter;
-    asking->is_answered = true;
+    const struct order_asking *asking = waiter_kept(waiter);
+    struct id request = *waiter_id(waiter);
     waiter_refuse(order->batch, &waiter, code, problem);
     if (!asking->again || err_disposition(code) != ERR_REFUSE) {
         return ERR_ok;
@@ -433,45 +363,42 @@ refuse_asking(struct order_actor *order, struct order_asking *asking, err code, 
     order->frame.size = 0;
     wire_encode(&problem_body, problem, &order->frame);
     struct order_answer answer = {
-        .request = asking->id, .fingerprint = asking->fingerprint, .status = code, .frame = wire_buffer_slice(&order->frame)};
+        .request = request, .fingerprint = asking->fingerprint, .status = code, .frame = wire_buffer_slice(&order->frame)};
     return order_store_add_request(order->store, &answer);
 }
 
 err
 order_place_goes_on(struct order_actor *order, struct item *item)
 {
-    struct order_asking *asking = find_asking(order, (uint64_t)order_context_n(item->context));
+    struct waiter *waiter = item->context;
+    const struct order_asking *asking = waiter_kept(waiter);
     struct wire_order_place place;
     struct err_text why;
     struct order_row *row = NULL;
     if (item->status == ERR_ok) {
         (void)menu_apply(order->menu, item->body);
     }
-    if (asking == NULL || asking->is_answered) {
-        return ERR_ok; /* the state was opened anew since it was asked */
-    }
     if (item->status != ERR_ok) {
-        return refuse_asking(order, asking, item->status, item->body);
+        return refuse_asking(order, waiter, item->status, item->body);
     }
-    err code = wire_decode(&order_place_body, wire_buffer_slice(&asking->frame), &place, &why);
+    err code = wire_decode(&order_place_body, (struct slice){asking->frame, asking->frame_size}, &place, &why);
     if (code != ERR_ok) {
         return code;
     }
     struct placing placing = {
-        .id = asking->id, .place = &place, .asker = asking->asker, .fingerprint = asking->fingerprint, .cause = item};
+        .id = *waiter_id(waiter), .place = &place, .asker = asking->asker, .fingerprint = asking->fingerprint, .cause = item};
     code = check(order, &placing);
     if (code != ERR_ok && placing.missing.size > 0) {
-        ask_product(order, asking, placing.missing, item->traceparent);
+        ask_product(order, waiter, placing.missing, item->traceparent);
         return ERR_ok;
     }
     if (code != ERR_ok) {
         struct wire_problem problem = problem_of(&placing);
-        return refuse_asking(order, asking, code, &problem);
+        return refuse_asking(order, waiter, code, &problem);
     }
     code = begin(order, &placing, &row);
     if (code == ERR_ok) {
-        order_waiters_add(order->waiters, row->n, asking->waiter);
-        asking->is_answered = true;
+        batch_wait_for(order->batch, waiter, row->n);
     }
     return code;
 }

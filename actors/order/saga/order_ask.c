@@ -28,9 +28,9 @@ order_context(enum order_ask_kind kind, int64_t n, int shard)
 }
 
 enum order_ask_kind
-order_context_kind(const void *context)
+order_ask_kind_of(const struct item *reply)
 {
-    return (enum order_ask_kind)((uintptr_t)context >> 8 & 0xff);
+    return reply->op == OP_product_get ? ASKS_MENU : (enum order_ask_kind)((uintptr_t)reply->context >> 8 & 0xff);
 }
 
 int64_t

@@ -253,7 +253,7 @@ order_move(struct order_actor *order, struct order_row *row, const struct order_
         char secret[ORDER_SECRET_SIZE];
         bool is_place = id_equal(&row->request, &row->id);
         struct wire_order body = is_place ? order_placed(order, row, secret) : order_row_body(row);
-        order_waiters_answer(order->waiters, order->batch, row->n, &body);
+        order_answer_waiters(order, row, &body);
     }
     order_ask(order, row, news->cause->traceparent);
     return true;

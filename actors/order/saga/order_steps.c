@@ -80,7 +80,7 @@ ask_later(struct order_actor *order, struct order_row *row, const struct item *i
     if (row->saga == SAGA_reserving) {
         struct wire_problem problem =
             order_problem(row, "the order is kept; it is not known yet whether its units are: ask again with the same id");
-        order_waiters_refuse(order->waiters, order->batch, row->n, ERR_unavailable, &problem);
+        order_refuse_waiters(order, row, ERR_unavailable, &problem);
     }
 }
 
@@ -194,7 +194,7 @@ stand_still(struct order_actor *order, struct order_row *row, const struct item 
 {
     if (row->saga == SAGA_reserving) {
         struct wire_problem problem = order_problem(row, "the order is kept, but its reservation is not known: somebody has to look");
-        order_waiters_refuse(order->waiters, order->batch, row->n, ERR_internal, &problem);
+        order_refuse_waiters(order, row, ERR_internal, &problem);
     }
     go_on(order, row,
           &(struct order_news){.trigger = ON_fault,
