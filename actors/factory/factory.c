@@ -16,7 +16,7 @@
  *   $production, $shelf and $secret (factory_schema.c); each change of a production's openness, its shelf's row and its event are one
  *   transaction. An open production of the built-in factory always has its due row "production", one of an outside factory its due row
  *   "call": set before the call to a moment behind the call's time-out, so that a process that ends in the middle calls again.
- *   In memory: the last n and the secret, read again after a rollback; and requests that wait for stock.
+ *   In memory: the last n and the secret, read again after a rollback.
  *
  * FAILURES
  *   An outside factory that does not accept is called again with back-off; an accepted call without a callback is repeated after a
@@ -47,16 +47,6 @@
 
 #define PAGE_DEFAULT 100
 
-/* A factory.produce that waits for stock's level. The waiter is what the ask carries: it outlives a state that is opened anew, this
- * does not. */
-struct asked {
-    struct asked *next;
-    struct waiter *waiter;
-    int64_t quantity; /* 0: as much as is missing */
-    bool is_new;      /* made by the batch under way, and gone when that is dropped */
-    bool is_answered; /* by the batch under way, and not when that is dropped */
-};
-
 /* --- what is kept in memory --- */
 
 static void
@@ -65,50 +55,6 @@ forget_memory(struct factory *factory)
     factory->has_last_n = false;
     factory->has_secret = false;
     sodium_memzero(factory->secret, sizeof factory->secret);
-}
-
-/* The batch before this one was committed, or had nothing to commit. */
-static void
-settle_asked(struct factory *factory)
-{
-    struct asked **at = &factory->asked;
-    while (*at != NULL) {
-        struct asked *asked = *at;
-        asked->is_new = false;
-        if (asked->is_answered) {
-            *at = asked->next;
-            free(asked);
-        } else {
-            at = &asked->next;
-        }
-    }
-}
-
-static void
-drop_asked(struct factory *factory)
-{
-    struct asked **at = &factory->asked;
-    while (*at != NULL) {
-        struct asked *asked = *at;
-        asked->is_answered = false;
-        if (asked->is_new) {
-            *at = asked->next;
-            free(asked);
-        } else {
-            at = &asked->next;
-        }
-    }
-}
-
-/* NULL when the state was opened anew since it was asked. */
-static struct asked *
-find_asked(struct factory *factory, const struct waiter *waiter)
-{
-    struct asked *asked = factory->asked;
-    while (asked != NULL && asked->waiter != waiter) {
-        asked = asked->next;
-    }
-    return asked;
 }
 
 /* --- words --- */
@@ -179,33 +125,11 @@ handle_event(struct factory *factory, struct batch *batch, struct item *item)
 
 /* --- requests --- */
 
-/* Two waiters of one id would both leave an answer to be stored under it. */
-static bool
-is_under_way(const struct factory *factory, const struct id *id)
-{
-    const struct asked *asked = factory->asked;
-    while (asked != NULL && (asked->is_answered || !id_equal(waiter_id(asked->waiter), id))) {
-        asked = asked->next;
-    }
-    return asked != NULL;
-}
-
 static void
 ask_for_level(struct factory *factory, struct batch *batch, struct item *item, struct slice product, int64_t quantity)
 {
-    if (is_under_way(factory, &item->id)) {
-        item_refuse(batch, item, ERR_unavailable, "an earlier attempt is under way; ask again with the same id");
-        return;
-    }
-    struct asked *asked = calloc(1, sizeof *asked);
-    if (asked == NULL) {
-        abort();
-    }
-    asked->waiter = item_defer(batch, item);
-    asked->quantity = quantity;
-    asked->is_new = true;
-    asked->next = factory->asked;
-    factory->asked = asked;
+    struct waiter *waiter = item_defer(batch, item);
+    *(int64_t *)waiter_keep(waiter, sizeof quantity) = quantity;
     struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, product);
     batch_ask(batch, &(struct ask){
@@ -217,7 +141,7 @@ ask_for_level(struct factory *factory, struct batch *batch, struct item *item, s
                          .deadline_ms = item->deadline_ms,
                          .traceparent = item->traceparent,
                          .body = &get,
-                         .context = asked->waiter,
+                         .context = waiter,
                      });
 }
 
@@ -404,14 +328,6 @@ handle_request(struct factory *factory, struct batch *batch, struct item *item)
 /* --- the level that was asked for --- */
 
 static void
-refuse_forgotten(struct batch *batch, struct waiter *waiter)
-{
-    struct wire_problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of("the factory lost its database while it asked stock; ask again with the same id"));
-    waiter_refuse(batch, &waiter, ERR_unavailable, &problem);
-}
-
-static void
 refuse_asked(struct batch *batch, const struct item *reply, struct waiter *waiter)
 {
     struct wire_problem problem = {0};
@@ -434,13 +350,14 @@ refuse_full(struct batch *batch, const struct wire_stock_level *level, struct wa
 }
 
 static err
-handle_level(struct factory *factory, struct batch *batch, const struct item *reply, const struct asked *asked)
+handle_level(struct factory *factory, struct batch *batch, const struct item *reply)
 {
     const struct wire_stock_level *level = reply->body;
-    struct waiter *waiter = asked->waiter;
+    struct waiter *waiter = reply->context;
+    int64_t quantity = *(const int64_t *)waiter_kept(waiter); /* 0: as much as is missing */
     struct factory_level known = factory_level_of_stock(level);
     known.refused = 1; /* who orders by hand gets a lot, also for a full shelf */
-    int64_t amount = asked->quantity > 0 ? asked->quantity : factory_amount(&known);
+    int64_t amount = quantity > 0 ? quantity : factory_amount(&known);
     struct factory_shelf shelf;
     struct factory_production production;
     bool is_open = false;
@@ -467,17 +384,11 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
 static err
 handle_reply(struct factory *factory, struct batch *batch, const struct item *reply)
 {
-    struct asked *asked = find_asked(factory, reply->context);
-    if (asked == NULL) {
-        refuse_forgotten(batch, reply->context);
-        return ERR_ok;
-    }
-    asked->is_answered = true;
     if (reply->status != ERR_ok) {
-        refuse_asked(batch, reply, asked->waiter);
+        refuse_asked(batch, reply, reply->context);
         return ERR_ok;
     }
-    return handle_level(factory, batch, reply, asked);
+    return handle_level(factory, batch, reply);
 }
 
 /* --- the class --- */
@@ -507,7 +418,6 @@ static err
 factory_handle(void *state, struct batch *batch)
 {
     struct factory *factory = state;
-    settle_asked(factory);
     for (size_t i = 0; i < batch->count; i++) {
         err code = handle_item(factory, batch, &batch->items[i]);
         if (code != ERR_ok) {
@@ -520,9 +430,7 @@ factory_handle(void *state, struct batch *batch)
 static void
 factory_dropped(void *state)
 {
-    struct factory *factory = state;
-    forget_memory(factory);
-    drop_asked(factory);
+    forget_memory(state);
 }
 
 static err
@@ -551,11 +459,6 @@ factory_close(void **state)
     *state = NULL;
     if (factory == NULL) {
         return;
-    }
-    while (factory->asked != NULL) {
-        struct asked *asked = factory->asked;
-        factory->asked = asked->next;
-        free(asked);
     }
     forget_memory(factory);
     wire_buffer_fini(&factory->page);

@@ -12,13 +12,10 @@
 #define OWNER_PRODUCTION "production"
 #define OWNER_CALL "call"
 
-struct asked;
-
 struct factory {
     struct actor *actor;
     const struct settings *settings;
     struct factory_store store;
-    struct asked *asked;
     struct wire_buffer page;
     bool has_last_n;
     int64_t last_n;
