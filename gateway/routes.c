@@ -39,18 +39,18 @@ static const struct route_page pages[ROUTE_COUNT] = {
 #include "routes.def"
 };
 
-static const bool laters[ROUTE_COUNT] = {
-#define LATER(route) [ROUTE_##route] = true,
+static const bool traits[TRAIT_COUNT][ROUTE_COUNT] = {
+#define TRAIT(route, trait) [TRAIT_##trait][ROUTE_##route] = true,
 #include "routes.def"
 };
 
-static const bool secrets[ROUTE_COUNT] = {
-#define SECRET(route) [ROUTE_##route] = true,
+static const char *const flags[ROUTE_COUNT] = {
+#define MADE_UNLESS(route, field) [ROUTE_##route] = #field,
 #include "routes.def"
 };
 
-static const bool peers[ROUTE_COUNT] = {
-#define PEER(route) [ROUTE_##route] = true,
+static const struct route_accepted accepted[ROUTE_COUNT] = {
+#define ACCEPTED(route, field, word) [ROUTE_##route] = {#field, #word},
 #include "routes.def"
 };
 
@@ -138,21 +138,22 @@ routes_page(const struct route *route)
 }
 
 bool
-routes_is_later(const struct route *route)
+routes_has(const struct route *route, enum route_trait trait)
 {
-    return laters[route - routes];
+    return traits[trait][route - routes];
 }
 
-bool
-routes_takes_secret(const struct route *route)
+const char *
+routes_made_unless(const struct route *route)
 {
-    return secrets[route - routes];
+    return flags[route - routes];
 }
 
-bool
-routes_tells_peer(const struct route *route)
+const struct route_accepted *
+routes_accepted(const struct route *route)
 {
-    return peers[route - routes];
+    const struct route_accepted *how = &accepted[route - routes];
+    return how->field != NULL ? how : NULL;
 }
 
 void

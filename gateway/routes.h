@@ -18,6 +18,19 @@ enum route_work { WORK_FORWARD, WORK_LIVE, WORK_READY, WORK_METRICS };
 enum route_input { INPUT_QUERY, INPUT_JSON, INPUT_RAW, INPUT_NONE };
 enum route_reply { REPLY_BODY, REPLY_TAGGED, REPLY_LEVEL, REPLY_PAGE, REPLY_LIST };
 
+/* What routes.def says of each. */
+enum route_trait {
+    TRAIT_LATER,
+    TRAIT_PERSONAL,
+    TRAIT_JUDGED,
+    TRAIT_PEER,
+    TRAIT_SECRET,
+    TRAIT_SIGNED,
+    TRAIT_CREATES,
+    TRAIT_SPREAD,
+    TRAIT_COUNT
+};
+
 enum route_number {
 #define ROUTE(name, method, pattern, role, op, success, input, names, reply, location, doc) ROUTE_##name,
 #define PROBE(name, pattern, work, doc) ROUTE_##name,
@@ -44,6 +57,12 @@ struct route {
 struct route_page {
     const char *cursor;
     const char *element;
+};
+
+/* How a reply says that what was asked is not done yet. */
+struct route_accepted {
+    const char *field;
+    const char *word;
 };
 
 /* A segment of the path as it stands in the address. */
@@ -75,17 +94,16 @@ routes_match(enum route_method method, struct slice path, struct route_match *ma
 const struct route_page *
 routes_page(const struct route *route);
 
-/* Whether a request of this route is kept for later when its actor is away. */
 bool
-routes_is_later(const struct route *route);
+routes_has(const struct route *route, enum route_trait trait);
 
-/* Whether who shows the secret of an order may ask, whatever his role. */
-bool
-routes_takes_secret(const struct route *route);
+/* The flag of the request with which nothing is made; NULL when there is none. */
+const char *
+routes_made_unless(const struct route *route);
 
-/* Whether the actor is told from which address it is asked. */
-bool
-routes_tells_peer(const struct route *route);
+/* NULL when what was answered is always done. */
+const struct route_accepted *
+routes_accepted(const struct route *route);
 
 /* The value of an Allow header, e.g. "GET, HEAD, OPTIONS"; terminated. */
 void

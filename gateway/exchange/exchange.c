@@ -8,9 +8,9 @@
  *   the reply becomes JSON, or a problem document.
  *
  * MESSAGES
- *   Every operation of routes.def. A list of levels asks one shard after the other until its page is full. A request that may be done
- *   later goes to the dlq as dlq.hand_over under its own id: one that asks for it (Prefer: respond-async), and, of the routes that
- *   are LATER, one whose actor is not there. It was validated before like any other, and 202 is answered with its letter.
+ *   Every operation of routes.def. A list that is spread asks one shard after the other until its page is full. A request that may be
+ *   done later goes to the dlq as dlq.hand_over under its own id: one that asks for it (Prefer: respond-async), and, of the routes
+ *   that are LATER, one whose actor is not there. It was validated before like any other, and 202 is answered with its letter.
  *
  * STATE
  *   One request. Its id is derived from the Idempotency-Key, the route and who asks, or new; everything that it causes carries that
@@ -29,64 +29,30 @@
 #include "exchange.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "answer.h"
+#include "field.h"
 #include "kit/base/clock.h"
 #include "intake.h"
 #include "key.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics_page.h"
-#include "problem.h"
 #include "readiness.h"
 
 #define BUFFER_KEPT_MAX ((size_t)64 * 1024)
-#define PAGE_LIMIT_DEFAULT 100
 #define PRINCIPAL_SIZE (AUTH_NAME_SIZE + 24)
 #define SECRET_MAX 64
-#define LETTER_LOCATION "/v1/letters/{id}"
-#define REQUEST_LOCATION "/v1/requests/{request}"
 
 static void
 run_as_asked(struct exchange *exchange);
 static void
 forward(struct exchange *exchange, int shard);
+static void
+ask_next_shard(struct exchange *exchange);
 static bool
 keep_for_later(struct exchange *exchange);
-
-/* --- answers --- */
-
-void
-exchange_answer(struct exchange *exchange, int status, enum exchange_content content)
-{
-    exchange->is_waiting = false;
-    exchange->answer.status = status;
-    exchange->answer.content = content;
-}
-
-static void
-answer_problem(struct exchange *exchange, err code, const struct wire_problem *problem)
-{
-    err told = problem_public(code);
-    exchange->out.size = 0;
-    exchange->link.size = 0;
-    exchange->answer.is_later = err_http(told) == 503;
-    problem_write(told, problem, &exchange->id, &exchange->out);
-    exchange_answer(exchange, err_http(told), CONTENT_PROBLEM);
-}
-
-void
-exchange_refuse(struct exchange *exchange, err code, const char *detail)
-{
-    struct wire_problem problem = {0};
-    WIRE_SET(&problem, problem, detail, slice_of(detail));
-    answer_problem(exchange, code, &problem);
-}
-
-const char *
-exchange_route_name(const struct exchange *exchange)
-{
-    return exchange->match.route != NULL ? exchange->match.route->name : "none";
-}
 
 /* --- the address --- */
 
@@ -129,14 +95,14 @@ exchange_open(struct exchange *exchange, enum route_method method)
         exchange->match.methods = 1U << METHOD_GET | 1U << METHOD_POST | 1U << METHOD_PUT | 1U << METHOD_PATCH | 1U << METHOD_DELETE;
     }
     if (exchange->match.methods == 0) {
-        exchange_refuse(exchange, ERR_not_found, "this address is none of the gateway's");
+        answer_refuse(exchange, ERR_not_found, "this address is none of the gateway's");
         return;
     }
     routes_allow(exchange->match.methods, exchange->answer.allow);
     if (method == METHOD_OPTIONS) {
-        exchange_answer(exchange, 204, CONTENT_NONE);
+        answer_give(exchange, 204, CONTENT_NONE);
     } else {
-        exchange_refuse(exchange, ERR_method_not_allowed, "the Allow header says which methods this address takes");
+        answer_refuse(exchange, ERR_method_not_allowed, "the Allow header says which methods this address takes");
     }
 }
 
@@ -147,7 +113,7 @@ static struct slice
 secret_of(const struct exchange *exchange)
 {
     struct slice given = exchange->head.secret;
-    if (given.size == 0 || !routes_takes_secret(exchange->match.route)) {
+    if (given.size == 0 || !routes_has(exchange->match.route, TRAIT_SECRET)) {
         return (struct slice){0};
     }
     bool is_text = given.size <= SECRET_MAX;
@@ -169,12 +135,12 @@ judge_role(struct exchange *exchange)
     }
     if (asker->role == ROLE_ANONYMOUS) {
         (void)snprintf(detail, sizeof detail, "Authorization: this needs the token of a person whose role is %s or more%s", wanted,
-                       routes_takes_secret(exchange->match.route) ? ", or Order-Secret: that of a guest's order" : "");
-        exchange_refuse(exchange, ERR_unauthenticated, detail);
+                       routes_has(exchange->match.route, TRAIT_SECRET) ? ", or Order-Secret: that of a guest's order" : "");
+        answer_refuse(exchange, ERR_unauthenticated, detail);
         return;
     }
     (void)snprintf(detail, sizeof detail, "the token's role is %s, and this needs %s or more", role_name(asker->role), wanted);
-    exchange_refuse(exchange, ERR_forbidden, detail);
+    answer_refuse(exchange, ERR_forbidden, detail);
 }
 
 /* A token that is shown is verified wherever it is shown. False: it is answered already, or waits for the keys. */
@@ -184,7 +150,7 @@ judge_token(struct exchange *exchange)
     struct err_text why;
     if (exchange->head.authorizations > 1) {
         exchange->answer.is_bad_token = true;
-        exchange_refuse(exchange, ERR_unauthenticated, "Authorization: comes more than once");
+        answer_refuse(exchange, ERR_unauthenticated, "Authorization: comes more than once");
         return false;
     }
     switch (auth_judge(exchange->auth, exchange->head.authorization, &exchange->waiter, &exchange->asker, &why)) {
@@ -192,10 +158,10 @@ judge_token(struct exchange *exchange)
         return true;
     case AUTH_REFUSED:
         exchange->answer.is_bad_token = true;
-        exchange_refuse(exchange, ERR_unauthenticated, why.text);
+        answer_refuse(exchange, ERR_unauthenticated, why.text);
         break;
     case AUTH_AWAY:
-        exchange_refuse(exchange, ERR_unavailable, why.text);
+        answer_refuse(exchange, ERR_unavailable, why.text);
         break;
     case AUTH_WAITS:
         exchange->is_waiting = true;
@@ -229,13 +195,6 @@ keys_came(struct auth_waiter *waiter)
 
 /* --- its identity --- */
 
-/* A factory's callback and a provider's webhook show in another way who sent them, and need no key. */
-static bool
-is_of_people(enum op op)
-{
-    return strcmp(wire_ops[op].owner, "factory") != 0 && strcmp(wire_ops[op].owner, "payment") != 0;
-}
-
 static err
 read_identity(struct exchange *exchange, struct err_text *why)
 {
@@ -249,7 +208,7 @@ read_identity(struct exchange *exchange, struct err_text *why)
             return failed;
         }
         /* by such a key somebody else's order came back, or somebody else's sale was told as his own */
-        if (exchange->asker.role == ROLE_ANONYMOUS && is_of_people(route->op) && !key_is_uuid(&key)) {
+        if (exchange->asker.role == ROLE_ANONYMOUS && !routes_has(route, TRAIT_SIGNED) && !key_is_uuid(&key)) {
             return err_say(why, ERR_invalid_field,
                            "Idempotency-Key: must be a UUID of version 4 or 7 here, as all who show no token share one space of keys");
         }
@@ -271,27 +230,15 @@ read_identity(struct exchange *exchange, struct err_text *why)
 static bool
 find_product(const struct wire_body *body, const union json_any *request, struct slice *product)
 {
-    for (size_t i = 0; i < body->field_count; i++) {
-        const struct wire_field *field = &body->fields[i];
-        const char *value = (const char *)request + field->offset;
-        if ((request->has >> i & 1U) == 0) {
-            continue;
-        }
-        if (field->kind == WIRE_NAME && strcmp(field->name, "product") == 0) {
-            *product = *(const struct slice *)(const void *)value;
-            return true;
-        }
-        if (field->kind == WIRE_LIST && field->element == &stock_line_body) {
-            struct wire_list lines = *(const struct wire_list *)(const void *)value;
-            struct wire_stock_line line;
-            if (!wire_list_next(&lines, &stock_line_body, &line)) {
-                return false;
-            }
-            *product = line.product;
-            return true;
-        }
+    const struct slice *named = field_value(body, request, slice_of("product"));
+    const struct wire_list *lines = field_value(body, request, slice_of("lines"));
+    struct wire_list left = lines != NULL ? *lines : (struct wire_list){0};
+    struct wire_stock_line line;
+    if (named == NULL && !wire_list_next(&left, &stock_line_body, &line)) {
+        return false;
     }
-    return false;
+    *product = named != NULL ? *named : line.product;
+    return true;
 }
 
 static err
@@ -301,7 +248,7 @@ find_shard(const struct exchange *exchange, int *shard, struct err_text *why)
     int shards = upstream_shards(exchange->upstream, op->owner);
     struct slice product;
     *shard = 0;
-    if (exchange->match.route->op == OP_stock_list) {
+    if (routes_has(exchange->match.route, TRAIT_SPREAD)) {
         *shard = exchange->cursor.shard;
         return *shard < shards ? ERR_ok : err_say(why, ERR_invalid_field, "cursor: is not one that was given out here");
     }
@@ -315,238 +262,7 @@ find_shard(const struct exchange *exchange, int *shard, struct err_text *why)
     return ERR_ok;
 }
 
-/* --- translating the answer --- */
-
-static void
-put_link_character(struct exchange *exchange, uint8_t character)
-{
-    char text[4];
-    if (character > 0x20 && character < 0x7f && strchr("<>\"\\", character) == NULL) {
-        wire_buffer_append(&exchange->link, &character, 1);
-        return;
-    }
-    (void)snprintf(text, sizeof text, "%%%02X", character);
-    wire_buffer_append(&exchange->link, text, 3);
-}
-
-static void
-put_link(struct exchange *exchange, const char *text)
-{
-    wire_buffer_append(&exchange->link, text, strlen(text));
-}
-
-/* Link: the same address and query with another cursor. */
-static void
-write_link(struct exchange *exchange)
-{
-    struct slice query = intake_query(exchange);
-    struct slice pair;
-    exchange->link.size = 0;
-    put_link(exchange, "<");
-    for (size_t i = 0; i < exchange->path_size; i++) {
-        put_link_character(exchange, exchange->uri.data[i]);
-    }
-    put_link(exchange, "?cursor=");
-    page_cursor_write(&exchange->page.last, &exchange->link);
-    while (intake_next_pair(&query, &pair)) {
-        if (pair.size >= 7 && memcmp(pair.data, "cursor=", 7) == 0) {
-            continue;
-        }
-        put_link(exchange, "&");
-        for (size_t i = 0; i < pair.size; i++) {
-            put_link_character(exchange, pair.data[i]);
-        }
-    }
-    put_link(exchange, ">; rel=\"next\"");
-}
-
-/* Goes on with the next shard while the page has room. */
-static bool
-ask_next_shard(struct exchange *exchange)
-{
-    int shards = upstream_shards(exchange->upstream, "stock");
-    struct wire_stock_list *request = &exchange->request.stock_list_value;
-    if (exchange->match.route->op != OP_stock_list || exchange->page.has_more || exchange->page.last.shard + 1 >= shards) {
-        return false;
-    }
-    int64_t room = (WIRE_HAS(request, stock_list, limit) ? request->limit : PAGE_LIMIT_DEFAULT) - exchange->page.count;
-    exchange->page.last.shard++;
-    exchange->page.last.size = 0;
-    if (room <= 0) {
-        exchange->page.has_more = true;
-        return false;
-    }
-    struct wire_stock_list next = {0};
-    WIRE_SET(&next, stock_list, limit, room);
-    exchange->frame.size = 0;
-    wire_encode(&stock_list_body, &next, &exchange->frame);
-    forward(exchange, exchange->page.last.shard);
-    return true;
-}
-
-static void
-answer_page(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
-{
-    page_add(&exchange->page, routes_page(exchange->match.route), body, reply, &exchange->out);
-    if (ask_next_shard(exchange)) {
-        return;
-    }
-    page_end(&exchange->page, &exchange->out);
-    if (exchange->page.has_more && routes_page(exchange->match.route) != NULL) {
-        write_link(exchange);
-    }
-    exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
-}
-
-static void
-write_location(struct exchange *exchange, const char *from, const struct wire_body *body, const union json_any *reply)
-{
-    char *out = exchange->answer.location;
-    const char *out_end = out + EXCHANGE_LOCATION_MAX - PAGE_TEXT_MAX - 1;
-    while (*from != 0 && out < out_end) {
-        if (*from != '{') {
-            *out++ = *from++;
-            continue;
-        }
-        struct slice field = {(const uint8_t *)from + 1, strcspn(from, "}") - 1};
-        size_t size = page_field_text(body, reply, field, out);
-        if (size == 0 && exchange->match.parameter_count > 0 && slice_equal(field, exchange->match.parameters[0].name)) {
-            struct slice raw = exchange->match.parameters[0].raw;
-            size = raw.size < PAGE_TEXT_MAX ? raw.size : PAGE_TEXT_MAX;
-            memcpy(out, raw.data, size);
-        }
-        out += size;
-        from += field.size + 2;
-    }
-    *out = 0;
-}
-
-/* Whether the client has this version already: one of its tags is ours, or it takes any. */
-static bool
-is_known_to_client(const struct exchange *exchange)
-{
-    struct slice tags = exchange->head.if_none_match;
-    size_t size = strlen(exchange->answer.etag);
-    if (tags.size == 0 || exchange->match.route->method != METHOD_GET || size == 0) {
-        return false;
-    }
-    return (tags.size == 1 && tags.data[0] == '*') || memmem(tags.data, tags.size, exchange->answer.etag, size) != NULL;
-}
-
-static int64_t
-version_of(const struct wire_body *body, const void *reply)
-{
-    size_t i = 0;
-    while (i < body->field_count && strcmp(body->fields[i].name, "version") != 0) {
-        i++;
-    }
-    assert(i < body->field_count);
-    return *(const int64_t *)(const void *)((const char *)reply + body->fields[i].offset);
-}
-
-/* The reply with its version as ETag. */
-static void
-answer_tagged(struct exchange *exchange, const struct wire_body *body, const void *reply)
-{
-    (void)snprintf(exchange->answer.etag, EXCHANGE_ETAG_MAX, "\"%lld\"", (long long)version_of(body, reply));
-    if (is_known_to_client(exchange)) {
-        exchange_answer(exchange, 304, CONTENT_NONE);
-        return;
-    }
-    json_write(body, reply, &exchange->out);
-    exchange_answer(exchange, exchange->match.route->success, CONTENT_JSON);
-}
-
-/* A replay that was only to be looked at is not made, so there is nothing at any Location. */
-static bool
-is_dry_run(const struct exchange *exchange)
-{
-    const struct wire_dlq_start *start = &exchange->request.dlq_start_value;
-    return exchange->match.route->op == OP_dlq_start && WIRE_HAS(start, dlq_start, dry_run) && start->dry_run;
-}
-
-/* The status of what was done; of a webhook that has to wait for its charge it is 202. */
-static int
-success_of(const struct exchange *exchange, const union json_any *reply)
-{
-    if (is_dry_run(exchange)) {
-        return 200;
-    }
-    bool is_parked =
-        exchange->match.route->op == OP_payment_webhook && slice_equal(reply->payment_noted_value.outcome, slice_of("parked"));
-    return is_parked ? 202 : exchange->match.route->success;
-}
-
-static void
-answer_reply(struct exchange *exchange, const struct wire_body *body, const union json_any *reply)
-{
-    const struct route *route = exchange->match.route;
-    struct wire_stock_level level;
-    if (route->reply == REPLY_PAGE || route->reply == REPLY_LIST) {
-        answer_page(exchange, body, reply);
-        return;
-    }
-    if (route->reply == REPLY_LEVEL) {
-        struct wire_list levels = reply->stock_done_value.levels;
-        if (wire_list_next(&levels, &stock_level_body, &level)) {
-            answer_tagged(exchange, &stock_level_body, &level);
-            return;
-        }
-    }
-    if (route->location[0] != 0 && !is_dry_run(exchange)) {
-        write_location(exchange, route->location, body, reply);
-    }
-    if (route->reply == REPLY_TAGGED) {
-        answer_tagged(exchange, body, reply);
-        return;
-    }
-    json_write(body, reply, &exchange->out);
-    exchange_answer(exchange, success_of(exchange, reply), CONTENT_JSON);
-}
-
-/* In the gateway's own words. A request of a LATER route has failed twice by the time that the dlq is not there either. */
-static void
-refuse_here(struct exchange *exchange, const struct upstream_reply *reply)
-{
-    char detail[ERR_TEXT_MAX];
-    if (exchange->call.op != OP_dlq_hand_over || exchange->head.prefers_async) {
-        exchange_refuse(exchange, reply->status, reply->why);
-        return;
-    }
-    (void)snprintf(detail, sizeof detail, "%s/%d is not there, and it cannot be kept for later: %s",
-                   wire_ops[exchange->match.route->op].owner, exchange->shard, reply->why);
-    exchange_refuse(exchange, reply->status, detail);
-}
-
-static void
-answer_refusal(struct exchange *exchange, const struct upstream_reply *reply)
-{
-    struct err_text why;
-    struct wire_problem problem;
-    if (reply->why != NULL) {
-        refuse_here(exchange, reply);
-        return;
-    }
-    if (wire_decode(&problem_body, reply->body, &problem, &why) != ERR_ok) {
-        log_error("unreadable_problem", LOG_TEXT("route", exchange_route_name(exchange)), LOG_TEXT("why", why.text),
-                  LOG_ID("req", &exchange->id));
-        answer_problem(exchange, reply->status, NULL);
-        return;
-    }
-    answer_problem(exchange, reply->status, &problem);
-}
-
-/* 202: the request is on the dlq's disk, and its letter says what becomes of it. Who may not read letters is shown where he reads
- * it. */
-static void
-answer_kept(struct exchange *exchange, const union json_any *letter)
-{
-    exchange->answer.is_async_applied = exchange->head.prefers_async;
-    exchange->out.size = 0;
-    json_write(&letter_body, letter, &exchange->out);
-    write_location(exchange, exchange->asker.role >= ROLE_ADMIN ? LETTER_LOCATION : REQUEST_LOCATION, &letter_body, letter);
-    exchange_answer(exchange, 202, CONTENT_JSON);
-}
+/* --- what the actor said --- */
 
 static void
 replied(struct upstream_call *call, const struct upstream_reply *reply)
@@ -565,11 +281,11 @@ replied(struct upstream_call *call, const struct upstream_reply *reply)
     } else if (wire_decode(body, reply->body, &value, &why) != ERR_ok) {
         log_error("unreadable_body", LOG_TEXT("route", exchange_route_name(exchange)), LOG_TEXT("why", why.text),
                   LOG_ID("req", &exchange->id));
-        exchange_refuse(exchange, ERR_internal, "the actor's answer could not be read");
+        answer_refuse(exchange, ERR_internal, "the actor's answer could not be read");
     } else if (call->op == OP_dlq_hand_over) {
         answer_kept(exchange, &value);
-    } else {
-        answer_reply(exchange, body, &value);
+    } else if (!answer_reply(exchange, body, &value)) {
+        ask_next_shard(exchange);
     }
     if (exchange_is_answered(exchange)) {
         exchange->answered(exchange);
@@ -598,12 +314,12 @@ ask(struct exchange *exchange, enum op op, int shard, const struct wire_buffer *
     call->done = replied;
     assert(call->peer >= 0);
     if (call->timeout_ms <= 0) {
-        exchange_refuse(exchange, ERR_deadline_exceeded, "the time for this request is over");
+        answer_refuse(exchange, ERR_deadline_exceeded, "the time for this request is over");
         return;
     }
     err failed = upstream_send(exchange->upstream, call, &why);
     if (failed != ERR_ok) {
-        exchange_refuse(exchange, failed, why.text);
+        answer_refuse(exchange, failed, why.text);
     } else {
         exchange->is_waiting = true;
     }
@@ -627,12 +343,29 @@ encode(struct exchange *exchange, const struct wire_body *body, const void *sour
     }
     (void)wire_fault_say(&why, ERR_internal);
     if (wire_fault()->kind == WIRE_FAULT_SIZE && (wire_fault()->field == NULL || wire_fault()->field->kind == WIRE_BYTES)) {
-        exchange_refuse(exchange, ERR_too_large, why.text);
+        answer_refuse(exchange, ERR_too_large, why.text);
         return false;
     }
     log_error("cannot_be_said", LOG_TEXT("body", body->name), LOG_TEXT("reason", why.text), LOG_ID("req", &exchange->id));
-    exchange_refuse(exchange, ERR_internal, err_words(ERR_internal));
+    answer_refuse(exchange, ERR_internal, err_words(ERR_internal));
     return false;
+}
+
+/* From its start, for as many elements as the page has room. */
+static void
+ask_next_shard(struct exchange *exchange)
+{
+    const struct wire_body *body = wire_ops[exchange->match.route->op].request;
+    union json_any request;
+    struct err_text why;
+    char room[32];
+    (void)snprintf(room, sizeof room, "%" PRId64, exchange->page.room);
+    json_reader_begin(&exchange->reader, body, &request, NULL);
+    err failed = json_reader_text(&exchange->reader, slice_of("limit"), slice_of(room), &why);
+    assert(failed == ERR_ok);
+    if (encode(exchange, body, &request, &exchange->frame)) {
+        forward(exchange, exchange->page.last.shard);
+    }
 }
 
 /* Gives what stands in `frame` to the dlq, to be done under the same id when its actor is there. */
@@ -669,12 +402,11 @@ can_be_kept(const struct exchange *exchange)
 static err
 judge_async(const struct exchange *exchange, struct err_text *why)
 {
-    const char *owner = wire_ops[exchange->match.route->op].owner;
-    bool is_own = strcmp(owner, "order") == 0 || strcmp(owner, "payment") == 0;
-    if (strcmp(owner, "user") == 0) {
+    const struct route *route = exchange->match.route;
+    if (routes_has(route, TRAIT_PERSONAL)) {
         return err_say(why, ERR_not_implemented, "Prefer: respond-async is not taken here, as nothing personal is kept for later");
     }
-    if (exchange->match.route->input == INPUT_RAW || (is_own && exchange->asker.role < ROLE_OPERATOR)) {
+    if (route->input == INPUT_RAW || (routes_has(route, TRAIT_JUDGED) && exchange->asker.role < ROLE_OPERATOR)) {
         return err_say(why, ERR_not_implemented, "Prefer: respond-async is not taken here, as it is judged by who asks and when");
     }
     return ERR_ok;
@@ -684,7 +416,7 @@ judge_async(const struct exchange *exchange, struct err_text *why)
 static bool
 keep_for_later(struct exchange *exchange)
 {
-    if (exchange->call.op == OP_dlq_hand_over || !routes_is_later(exchange->match.route) || !can_be_kept(exchange)) {
+    if (exchange->call.op == OP_dlq_hand_over || !routes_has(exchange->match.route, TRAIT_LATER) || !can_be_kept(exchange)) {
         return false;
     }
     hand_over(exchange);
@@ -709,7 +441,7 @@ run_request(struct exchange *exchange)
         failed = judge_async(exchange, &why);
     }
     if (failed != ERR_ok) {
-        exchange_refuse(exchange, failed, why.text);
+        answer_refuse(exchange, failed, why.text);
         return;
     }
     exchange->page.last.shard = shard;

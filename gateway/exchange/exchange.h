@@ -114,14 +114,6 @@ exchange_address(struct exchange *exchange, struct slice uri);
 void
 exchange_run(struct exchange *exchange);
 
-/* Answers with a problem document. */
-void
-exchange_refuse(struct exchange *exchange, err code, const char *detail);
-
-/* Answers with what stands in `out`. */
-void
-exchange_answer(struct exchange *exchange, int status, enum exchange_content content);
-
 static inline bool
 exchange_is_answered(const struct exchange *exchange)
 {
@@ -129,8 +121,11 @@ exchange_is_answered(const struct exchange *exchange)
 }
 
 /* "none" when no address matched; for labels. */
-const char *
-exchange_route_name(const struct exchange *exchange);
+static inline const char *
+exchange_route_name(const struct exchange *exchange)
+{
+    return exchange->match.route != NULL ? exchange->match.route->name : "none";
+}
 
 /* Forgets the request, also one under way, and keeps the buffers. */
 void

@@ -15,6 +15,7 @@
  */
 #include "intake.h"
 
+#include "field.h"
 #include "shared/demo.h"
 
 #define WEBHOOK_MAX 65536
@@ -133,23 +134,12 @@ is_blank(struct slice text)
     return true;
 }
 
-static bool
-has_field(const struct wire_body *body, const char *name)
-{
-    for (size_t i = 0; i < body->field_count; i++) {
-        if (strcmp(body->fields[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* If-Match is the version that the client has seen; only an operation that takes one can promise to look at it. */
 static err
 read_if_match(struct exchange *exchange, struct err_text *why)
 {
     struct slice tag = exchange->head.if_match;
-    if (!has_field(wire_ops[exchange->match.route->op].request, "version")) {
+    if (field_find(wire_ops[exchange->match.route->op].request, slice_of("version")) == NULL) {
         return err_say(why, ERR_not_implemented, "If-Match: is not looked at here, so it is refused rather than ignored");
     }
     if (tag.size > 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"') {
@@ -168,7 +158,7 @@ static err
 read_if_none_match(struct exchange *exchange, struct err_text *why)
 {
     struct slice tag = exchange->head.if_none_match;
-    if (exchange->match.route->op != OP_product_put) {
+    if (!routes_has(exchange->match.route, TRAIT_CREATES)) {
         return err_say(why, ERR_not_implemented, "If-None-Match: is not looked at here, so it is refused rather than ignored");
     }
     if (tag.size != 1 || tag.data[0] != '*' ||

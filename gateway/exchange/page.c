@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "base64url.h"
+#include "field.h"
 
 #define CURSOR_SIZE_MAX (PAGE_TEXT_MAX + 4) /* "255:" before the text */
 
@@ -67,28 +68,25 @@ size_t
 page_field_text(const struct wire_body *body, const void *source, struct slice name, char text[PAGE_TEXT_MAX])
 {
     char id_text[ID_TEXT_SIZE];
-    for (size_t i = 0; i < body->field_count; i++) {
-        const struct wire_field *field = &body->fields[i];
-        const char *value = (const char *)source + field->offset;
-        if (!slice_equal(slice_of(field->name), name) || (*(const uint64_t *)source >> i & 1U) == 0) {
-            continue;
-        }
-        if (field->kind == WIRE_I64) {
-            return (size_t)snprintf(text, PAGE_TEXT_MAX, "%lld", (long long)*(const int64_t *)(const void *)value);
-        }
-        if (field->kind == WIRE_ID) {
-            id_format((const struct id *)(const void *)value, id_text);
-            memcpy(text, id_text, ID_TEXT_SIZE - 1);
-            return ID_TEXT_SIZE - 1;
-        }
-        const struct slice *bytes = (const struct slice *)(const void *)value;
-        if (field->kind != WIRE_NAME || bytes->size > PAGE_TEXT_MAX) {
-            return 0;
-        }
-        memcpy(text, bytes->data, bytes->size);
-        return bytes->size;
+    const void *value = field_value(body, source, name);
+    if (value == NULL) {
+        return 0;
     }
-    return 0;
+    unsigned kind = field_find(body, name)->kind;
+    if (kind == WIRE_I64) {
+        return (size_t)snprintf(text, PAGE_TEXT_MAX, "%lld", (long long)*(const int64_t *)value);
+    }
+    if (kind == WIRE_ID) {
+        id_format(value, id_text);
+        memcpy(text, id_text, ID_TEXT_SIZE - 1);
+        return ID_TEXT_SIZE - 1;
+    }
+    const struct slice *bytes = value;
+    if (kind != WIRE_NAME || bytes->size > PAGE_TEXT_MAX) {
+        return 0;
+    }
+    memcpy(text, bytes->data, bytes->size);
+    return bytes->size;
 }
 
 void

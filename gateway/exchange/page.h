@@ -20,6 +20,7 @@ struct page_cursor {
 struct page {
     struct page_cursor last; /* the last element written */
     int64_t count;
+    int64_t room; /* for elements of the next shard */
     bool has_more;
 };
 

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "answer.h"
 #include "kit/telemetry/beat.h"
 #include "kit/telemetry/metrics_page.h"
 #include "kit/settings/topology.h"
@@ -54,7 +55,7 @@ say(struct exchange *exchange, int status, const char *json)
 {
     exchange->out.size = 0;
     wire_buffer_append(&exchange->out, json, strlen(json));
-    exchange_answer(exchange, status, CONTENT_JSON);
+    answer_give(exchange, status, CONTENT_JSON);
 }
 
 /* An away dlq stops nobody, and a donut shop without the restaurant's actors is whole. */
@@ -209,12 +210,12 @@ run_metrics(struct exchange *exchange)
     const struct settings *settings = exchange->state->settings;
     if (strcmp(settings->metrics, "public") == 0) {
         exchange->metrics = metrics_page_take();
-        exchange_answer(exchange, 200, CONTENT_METRICS);
+        answer_give(exchange, 200, CONTENT_METRICS);
         return;
     }
     (void)snprintf(words, sizeof words, "/metrics is served at %.64s:%d; LARDER_METRICS=public serves it here as well", settings->bind,
                    topology_gateway_probe_port(settings));
-    exchange_refuse(exchange, ERR_not_found, words);
+    answer_refuse(exchange, ERR_not_found, words);
 }
 
 void

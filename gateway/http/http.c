@@ -32,7 +32,7 @@
 #include "kit/telemetry/beat.h"
 #include "kit/base/clock.h"
 #include "door.h"
-#include "exchange/exchange.h"
+#include "exchange/answer.h"
 #include "head_scan.h"
 #include "kit/http/http_server.h"
 #include "kit/telemetry/log.h"
@@ -276,7 +276,7 @@ on_refusal(void *context, struct http_request *from, err code, const char *reaso
         turn_away(http, AWAY_FRAMING, reason);
     }
     request->exchange.answer.allow[0] = 0;
-    exchange_refuse(&request->exchange, code, reason);
+    answer_refuse(&request->exchange, code, reason);
     send_answer(request);
 }
 
@@ -329,7 +329,7 @@ pass_door(struct request *request, const struct head_scan *scan)
     }
     turn_away(request->http, failed == ERR_misdirected ? AWAY_HOST : AWAY_ORIGIN, why.text);
     request->exchange.answer.allow[0] = 0;
-    exchange_refuse(&request->exchange, failed, why.text);
+    answer_refuse(&request->exchange, failed, why.text);
     return false;
 }
 
@@ -338,7 +338,7 @@ refuse_type(struct request *request)
 {
     const char *words = "Content-Type: must be application/json";
     turn_away(request->http, AWAY_TYPE, words);
-    exchange_refuse(&request->exchange, ERR_unsupported_media_type, words);
+    answer_refuse(&request->exchange, ERR_unsupported_media_type, words);
 }
 
 /* Supervisors ask in need above all, so that their question is answered on a connection that is one too many. */
@@ -359,7 +359,7 @@ on_head(void *context, struct http_request *from)
     exchange_address(exchange, from->head.path);
     exchange_open(exchange, method_of(&from->head));
     request->is_opened = true;
-    if (!exchange_is_answered(exchange) && routes_tells_peer(exchange->match.route)) {
+    if (!exchange_is_answered(exchange) && routes_has(exchange->match.route, TRAIT_PEER)) {
         http_request_peer(from, exchange->peer);
     }
     head_scan_read(&scan, &from->head);
