@@ -68,7 +68,7 @@ build/config.mk: Makefile build/llhttp/llhttp.h
 # --- flags ---
 
 CC := gcc
-INCLUDES := -Iproto/tables -Iproto/codec -Iproto/client -Iactors -Igateway
+INCLUDES := -Iproto/tables -Iproto/codec -Iproto/json -Iproto/client -Iactors -Igateway
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wswitch-enum -Wformat=2 \
   -Wcast-qual -Wundef -Werror
 CFLAGS := -std=c17 -D_GNU_SOURCE -DLARDER_VERSION='"$(VERSION)"' -g $(WARNINGS) $(INCLUDES) $(CFLAGS_PKG)
