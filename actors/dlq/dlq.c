@@ -32,6 +32,7 @@
 
 #include "dlq_schema.h"
 #include "dlq_state.h"
+#include "kit/base/memory.h"
 
 /* --- requests --- */
 
@@ -210,10 +211,7 @@ dlq_close(void **state)
 static err
 dlq_open(struct actor *actor, void **state, struct err_text *why)
 {
-    struct dlq *dlq = calloc(1, sizeof *dlq);
-    if (dlq == NULL) {
-        abort();
-    }
+    struct dlq *dlq = memory_new(1, sizeof *dlq);
     dlq->actor = actor;
     dlq->settings = actor_settings(actor);
     *state = dlq;

@@ -15,6 +15,7 @@
 #include "dlq_state.h"
 #include "kit/telemetry/metrics.h"
 #include "kit/base/sum.h"
+#include "kit/base/memory.h"
 
 enum { VALUES_MAX = 64 };
 
@@ -37,10 +38,7 @@ struct dlq_meters {
 struct dlq_meters *
 dlq_meters_create(void)
 {
-    struct dlq_meters *meters = calloc(1, sizeof *meters);
-    if (meters == NULL) {
-        abort();
-    }
+    struct dlq_meters *meters = memory_new(1, sizeof *meters);
     for (enum dlq_state state = 0; state < DLQ_STATE_COUNT; state++) {
         char labels[64];
         (void)snprintf(labels, sizeof labels, "state=\"%s\"", dlq_state_name(state));

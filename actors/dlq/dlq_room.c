@@ -21,6 +21,7 @@
 
 #include "dlq_state.h"
 #include "kit/telemetry/log.h"
+#include "kit/base/memory.h"
 
 #define BYTES_PER_MIB (INT64_C(1024) * 1024)
 
@@ -72,12 +73,9 @@ make(const struct dlq_room *room)
 struct dlq_room *
 dlq_room_create(const struct settings *settings, const struct actor *actor)
 {
-    struct dlq_room *room = calloc(1, sizeof *room);
+    struct dlq_room *room = memory_new(1, sizeof *room);
     struct db_config config;
     struct err_text why;
-    if (room == NULL) {
-        abort();
-    }
     room->letters_max = settings->letters_max;
     room->size = settings->reserve_mib * BYTES_PER_MIB;
     err code = settings_db(settings, "dlq", actor_shard(actor), &config, &why);

@@ -18,6 +18,7 @@
 
 #include <stdio.h>
 
+#include "kit/base/backoff.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 
@@ -139,9 +140,8 @@ static void
 back_off(struct batch *batch, struct hosting *hosting)
 {
     struct hosting_values *now = &hosting->now;
-    int64_t pause_ms = RETRY_FIRST_MS << (now->failures < 5 ? now->failures : 5);
     now->failures++;
-    now->retry_ms = batch->now_ms + (pause_ms < RETRY_MAX_MS ? pause_ms : RETRY_MAX_MS);
+    now->retry_ms = batch->now_ms + backoff_doubled_ms(RETRY_FIRST_MS, RETRY_MAX_MS, now->failures);
 }
 
 static err

@@ -16,6 +16,7 @@
 
 #include "kit/settings/topology.h"
 #include "kit/telemetry/metrics.h"
+#include "kit/base/memory.h"
 
 /* --- what is known --- */
 
@@ -42,10 +43,7 @@ host_find_source(struct dlq_hosts *hosts, struct slice name)
 static struct host_source *
 add_source(struct dlq_hosts *hosts, struct slice name)
 {
-    struct host_source *source = calloc(1, sizeof *source);
-    if (source == NULL) {
-        abort();
-    }
+    struct host_source *source = memory_new(1, sizeof *source);
     dlq_copy(source->name, sizeof source->name, name);
     if (!dlq_split(source->name, source->actor, &source->shard)) {
         source->actor[0] = '\0';
@@ -107,10 +105,7 @@ host_find(struct dlq_hosts *hosts, const struct host_source *source, struct slic
 static struct hosting *
 link_hosting(struct dlq_hosts *hosts, struct host_source *source, const struct dlq_hosting_row *row)
 {
-    struct hosting *hosting = calloc(1, sizeof *hosting);
-    if (hosting == NULL) {
-        abort();
-    }
+    struct hosting *hosting = memory_new(1, sizeof *hosting);
     hosting->source = source;
     hosting->now.row = *row;
     hosting->now.given = row->copied;
@@ -262,10 +257,7 @@ load(struct dlq *dlq)
 static err
 hostings_open(struct dlq *dlq)
 {
-    struct dlq_hosts *hosts = calloc(1, sizeof *hosts);
-    if (hosts == NULL) {
-        abort();
-    }
+    struct dlq_hosts *hosts = memory_new(1, sizeof *hosts);
     dlq->hosts = hosts;
     hosts->subscribers =
         metric(METRIC_GAUGE, "larder_dlq_hosted_subscribers", "", "Subscribers that are behind and are kept events for.");

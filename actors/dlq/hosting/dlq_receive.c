@@ -10,6 +10,8 @@
  */
 #include "dlq_host.h"
 
+#include "kit/base/memory.h"
+
 #include <stdlib.h>
 
 static void
@@ -78,10 +80,7 @@ void
 receive_wait(struct dlq *dlq, struct batch *batch, struct item *item, struct hosting *hosting, int64_t after)
 {
     const struct wire_dlq_receive *body = item->body;
-    struct receive *receive = calloc(1, sizeof *receive);
-    if (receive == NULL) {
-        abort();
-    }
+    struct receive *receive = memory_new(1, sizeof *receive);
     *receive = (struct receive){.next = dlq->hosts->receives,
                                 .hosting = hosting,
                                 .waiter = item_defer(batch, item),

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 
 #include "kit/telemetry/log.h"
+#include "kit/base/memory.h"
 
 /* --- dlq.receive --- */
 
@@ -151,10 +152,7 @@ begin_session(struct dlq *dlq, struct batch *batch, struct hosting *hosting, con
 static struct host_asked *
 defer(struct dlq *dlq, struct batch *batch, struct item *item, struct slice source, struct slice name)
 {
-    struct host_asked *asked = calloc(1, sizeof *asked);
-    if (asked == NULL) {
-        abort();
-    }
+    struct host_asked *asked = memory_new(1, sizeof *asked);
     asked->waiter = item_defer(batch, item);
     asked->is_new = true;
     dlq_copy(asked->source, sizeof asked->source, source);

@@ -11,6 +11,8 @@
  */
 #include "dlq_asking.h"
 
+#include "kit/base/memory.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -28,16 +30,6 @@ struct askings {
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
-
-static void *
-allocate(size_t size)
-{
-    void *made = calloc(1, size);
-    if (made == NULL) {
-        abort();
-    }
-    return made;
-}
 
 static void
 destroy(struct asking *asking)
@@ -81,7 +73,7 @@ askings_get(void)
     (void)pthread_once(&key_once, make_key);
     struct askings *askings = pthread_getspecific(key);
     if (askings == NULL) {
-        askings = allocate(sizeof *askings);
+        askings = memory_new(1, sizeof *askings);
         if (pthread_setspecific(key, askings) != 0) {
             abort();
         }
@@ -118,14 +110,7 @@ touch(struct askings *askings, struct asking *asking)
     if (asking->is_touched) {
         return;
     }
-    if (askings->touched_count == askings->touched_capacity) {
-        askings->touched_capacity = askings->touched_capacity == 0 ? 64 : askings->touched_capacity * 2;
-        struct asking **grown = realloc(askings->touched, askings->touched_capacity * sizeof(struct asking *));
-        if (grown == NULL) {
-            abort();
-        }
-        askings->touched = grown;
-    }
+    askings->touched = memory_grow(askings->touched, &askings->touched_capacity, askings->touched_count + 1, sizeof(struct asking *));
     askings->touched[askings->touched_count++] = asking;
     asking->is_touched = true;
 }
@@ -134,7 +119,7 @@ struct asking *
 askings_add(struct askings *askings, const struct dlq_letter *letter, enum asking_verb verb)
 {
     assert(askings_find(askings, letter->n) == NULL);
-    struct asking *asking = allocate(sizeof *asking);
+    struct asking *asking = memory_new(1, sizeof *asking);
     asking->n = letter->n;
     asking->letter = letter->id;
     asking->attempts = letter->attempts;
@@ -149,7 +134,7 @@ askings_add(struct askings *askings, const struct dlq_letter *letter, enum askin
 void
 askings_add_caller(struct askings *askings, struct asking *asking, struct waiter *waiter, struct slice author, struct slice reason)
 {
-    struct asking_caller *caller = allocate(sizeof *caller);
+    struct asking_caller *caller = memory_new(1, sizeof *caller);
     caller->waiter = waiter;
     caller->is_new = true;
     (void)snprintf(caller->author, sizeof caller->author, "%.*s", (int)author.size, (const char *)author.data);
@@ -162,12 +147,10 @@ askings_add_caller(struct askings *askings, struct asking *asking, struct waiter
 void
 asking_set_edit(struct asking *asking, struct slice body, const char *diff)
 {
-    asking->body = allocate(body.size + 1);
+    asking->body = memory_room(body.size + 1);
     memcpy(asking->body, body.data, body.size);
     asking->body_size = body.size;
-    size_t size = strlen(diff) + 1;
-    asking->diff = allocate(size);
-    memcpy(asking->diff, diff, size);
+    asking->diff = memory_text(diff);
 }
 
 void

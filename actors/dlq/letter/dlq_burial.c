@@ -14,6 +14,7 @@
 #include "dlq_asking.h"
 #include "dlq_rules.h"
 #include "dlq/dlq_state.h"
+#include "kit/base/memory.h"
 
 struct burying {
     const struct wire_burial *burials;
@@ -294,10 +295,7 @@ dlq_handle_bury(struct dlq *dlq, struct batch *batch, struct item *item)
         return ERR_ok;
     }
     /* Too large for the batch's memory when many such messages share it. A letter is there or opened, so there is one for each. */
-    burying.known = malloc(burying.count * sizeof *burying.known);
-    if (burying.known == NULL) {
-        abort();
-    }
+    burying.known = memory_room(burying.count * sizeof *burying.known);
     code = bury_all(dlq, batch, item, &burying);
     free(burying.known);
     return code;

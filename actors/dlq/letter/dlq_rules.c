@@ -9,6 +9,8 @@
  */
 #include "dlq_rules.h"
 
+#include "kit/base/memory.h"
+
 #include <stdlib.h>
 
 /* Names of fields that count units, in the order in which they are looked for. */
@@ -63,10 +65,7 @@ is_body_of(const struct wire_burial *burial, enum event_type type)
         return true;
     }
     struct err_text ignored;
-    void *target = malloc(wire_events[type].body->size);
-    if (target == NULL) {
-        abort();
-    }
+    void *target = memory_room(wire_events[type].body->size);
     err code = wire_decode(wire_events[type].body, burial->body, target, &ignored);
     free(target);
     return code != ERR_malformed;
@@ -186,10 +185,7 @@ add_list(const struct wire_field *field, const void *values, struct dlq_value *v
 {
     struct wire_list list;
     memcpy(&list, (const uint8_t *)values + field->offset, sizeof list);
-    void *element = malloc(field->element->size);
-    if (element == NULL) {
-        abort();
-    }
+    void *element = memory_room(field->element->size);
     while (wire_list_next(&list, field->element, element)) {
         add_values(field->element, element, value);
     }
@@ -248,10 +244,7 @@ dlq_rules_value(const struct wire_body *body, struct slice frame)
     if (body == NULL) {
         return value;
     }
-    void *values = malloc(body->size);
-    if (values == NULL) {
-        abort();
-    }
+    void *values = memory_room(body->size);
     if (wire_decode(body, frame, values, &ignored) == ERR_ok) {
         add_values(body, values, &value);
     }

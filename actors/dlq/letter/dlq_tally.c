@@ -16,7 +16,9 @@
 
 #include <stdlib.h>
 
+#include "hash.h"
 #include "kit/base/sum.h"
+#include "kit/base/memory.h"
 
 #define NOT_SHOWN SIZE_MAX
 
@@ -41,23 +43,10 @@ struct dlq_tally {
     int64_t letters[DLQ_STATE_COUNT];
 };
 
-static void *
-resized(void *array, size_t count, size_t size)
-{
-    void *memory = realloc(array, count * size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
 struct dlq_tally *
 dlq_tally_create(struct db *db)
 {
-    struct dlq_tally *tally = calloc(1, sizeof *tally);
-    if (tally == NULL) {
-        abort();
-    }
+    struct dlq_tally *tally = memory_new(1, sizeof *tally);
     tally->db = db;
     return tally;
 }
@@ -78,20 +67,14 @@ dlq_tally_destroy(struct dlq_tally **tally)
 
 /* --- groups --- */
 
-static uint64_t
-hash_text(uint64_t hash, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        hash = (hash ^ (uint8_t)*text) * UINT64_C(1099511628211);
-    }
-    return (hash ^ 0xffU) * UINT64_C(1099511628211);
-}
-
+/* Each text with its end, so that no two of them run into one another. */
 static uint64_t
 hash_of(const struct dlq_count *key)
 {
-    uint64_t hash = (UINT64_C(14695981039346656037) ^ (uint64_t)key->state) * UINT64_C(1099511628211);
-    return hash_text(hash_text(hash_text(hash, key->destination), key->reason), key->currency);
+    uint64_t hash = hash_number(HASH_FIRST, (uint64_t)key->state);
+    hash = hash_bytes(hash, key->destination, strlen(key->destination) + 1);
+    hash = hash_bytes(hash, key->reason, strlen(key->reason) + 1);
+    return hash_bytes(hash, key->currency, strlen(key->currency) + 1);
 }
 
 static bool
@@ -119,15 +102,12 @@ make_room(struct dlq_tally *tally)
         return;
     }
     tally->capacity = tally->capacity == 0 ? 64 : tally->capacity * 2;
-    tally->groups = resized(tally->groups, tally->capacity, sizeof *tally->groups);
-    tally->shown = resized(tally->shown, tally->capacity, sizeof *tally->shown);
-    tally->changed = resized(tally->changed, tally->capacity, sizeof *tally->changed);
+    tally->groups = memory_resize(tally->groups, tally->capacity * sizeof *tally->groups);
+    tally->shown = memory_resize(tally->shown, tally->capacity * sizeof *tally->shown);
+    tally->changed = memory_resize(tally->changed, tally->capacity * sizeof *tally->changed);
     free(tally->table);
     tally->table_size = tally->capacity * 2;
-    tally->table = calloc(tally->table_size, sizeof *tally->table);
-    if (tally->table == NULL) {
-        abort();
-    }
+    tally->table = memory_new(tally->table_size, sizeof *tally->table);
     for (size_t i = 0; i < tally->count; i++) {
         *place_of(tally, &tally->groups[i].now) = i + 1;
     }

@@ -18,6 +18,7 @@
 
 #include "kit/base/clock.h"
 #include "kit/base/sum.h"
+#include "kit/base/memory.h"
 
 enum { SHARES_MAX = 100, RUNS_MAX = 16, SLICE_MS = 15 };
 
@@ -51,10 +52,7 @@ struct dry_runs {
 static err
 runs_open(struct dlq *dlq)
 {
-    dlq->dry_runs = calloc(1, sizeof *dlq->dry_runs);
-    if (dlq->dry_runs == NULL) {
-        abort();
-    }
+    dlq->dry_runs = memory_new(1, sizeof *dlq->dry_runs);
     return ERR_ok;
 }
 
@@ -199,10 +197,7 @@ dry_runs_begin(struct dlq *dlq, struct batch *batch, struct item *item, const st
     struct dry_runs *runs = dlq->dry_runs;
     struct wire_letter_filter filter;
     struct err_text why = {""};
-    struct dry_run *run = calloc(1, sizeof *run);
-    if (run == NULL) {
-        abort();
-    }
+    struct dry_run *run = memory_new(1, sizeof *run);
     run->row = *row;
     run->row.state = REPLAY_DRY_RUN;
     bool is_read = wire_decode(&letter_filter_body, (struct slice){run->row.filter, run->row.filter_size}, &filter, &why) == ERR_ok;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "kit/telemetry/log.h"
+#include "kit/base/memory.h"
 
 enum { BEHIND_MAX = 3, TICK_MS = 50 };
 
@@ -36,10 +37,7 @@ forget_runs(struct dlq_runs *replays)
 static err
 runs_open(struct dlq *dlq)
 {
-    dlq->replays = calloc(1, sizeof *dlq->replays);
-    if (dlq->replays == NULL) {
-        abort();
-    }
+    dlq->replays = memory_new(1, sizeof *dlq->replays);
     dlq->replays->stopped = metric(METRIC_COUNTER, "larder_replays_stopped_total", "", "Replays that a failure has ended.");
     return ERR_ok;
 }
@@ -65,10 +63,7 @@ runs_dropped(struct dlq *dlq)
 struct run *
 runs_add(struct dlq_runs *replays, const struct replay_row *row)
 {
-    struct run *run = calloc(1, sizeof *run);
-    if (run == NULL) {
-        abort();
-    }
+    struct run *run = memory_new(1, sizeof *run);
     run->row = *row;
     run->allowance = 1000;
     struct run **at = &replays->first;

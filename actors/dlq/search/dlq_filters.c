@@ -14,6 +14,8 @@
  */
 #include "dlq_filters.h"
 
+#include "kit/base/memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -58,10 +60,7 @@ struct numbers {
 struct dlq_filters *
 dlq_filters_create(struct db *db, const struct dlq_zones *zones, struct dlq_finder *finder, const char *columns)
 {
-    struct dlq_filters *filters = calloc(1, sizeof *filters);
-    if (filters == NULL) {
-        abort();
-    }
+    struct dlq_filters *filters = memory_new(1, sizeof *filters);
     filters->db = db;
     filters->zones = zones;
     filters->finder = finder;

@@ -15,6 +15,8 @@
  */
 #include "dlq_finder.h"
 
+#include "kit/base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,13 +56,7 @@ struct dlq_finder {
 static void
 append(struct entries *entries, const struct id *what, int64_t n)
 {
-    if (entries->count == entries->capacity) {
-        entries->capacity = entries->capacity == 0 ? 1024 : entries->capacity * 2;
-        entries->list = realloc(entries->list, entries->capacity * sizeof *entries->list);
-        if (entries->list == NULL) {
-            abort();
-        }
-    }
+    entries->list = memory_grow(entries->list, &entries->capacity, entries->count + 1, sizeof *entries->list);
     entries->list[entries->count++] = (struct entry){.what = *what, .n = n};
 }
 
@@ -112,10 +108,7 @@ tabulate(struct dlq_finder *finder, size_t room)
             finder->table_size *= 2;
         }
         free(finder->table);
-        finder->table = malloc(finder->table_size * sizeof *finder->table);
-        if (finder->table == NULL) {
-            abort();
-        }
+        finder->table = memory_room(finder->table_size * sizeof *finder->table);
     }
     memset(finder->table, 0, finder->table_size * sizeof *finder->table);
     for (size_t i = 0; i < finder->young.count; i++) {
@@ -145,10 +138,7 @@ key_id(struct slice key)
 struct dlq_finder *
 dlq_finder_create(struct db *db)
 {
-    struct dlq_finder *finder = calloc(1, sizeof *finder);
-    if (finder == NULL) {
-        abort();
-    }
+    struct dlq_finder *finder = memory_new(1, sizeof *finder);
     finder->db = db;
     finder->generation = GENERATION;
     return finder;
@@ -337,13 +327,7 @@ is_in(const struct dlq_range *range, int64_t n)
 static void
 remember(struct dlq_finder *finder, size_t *count, int64_t n)
 {
-    if (*count == finder->found_capacity) {
-        finder->found_capacity = finder->found_capacity == 0 ? 1024 : finder->found_capacity * 2;
-        finder->found = realloc(finder->found, finder->found_capacity * sizeof *finder->found);
-        if (finder->found == NULL) {
-            abort();
-        }
-    }
+    finder->found = memory_grow(finder->found, &finder->found_capacity, *count + 1, sizeof *finder->found);
     finder->found[(*count)++] = n;
 }
 

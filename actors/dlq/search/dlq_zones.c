@@ -13,6 +13,8 @@
  */
 #include "dlq_zones.h"
 
+#include "kit/base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,28 +46,10 @@ struct dlq_zones {
     size_t changed_capacity;
 };
 
-static void *
-grow(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (count <= *capacity) {
-        return array;
-    }
-    size_t wanted = *capacity * 2 > count ? *capacity * 2 : count + 64;
-    void *grown = realloc(array, wanted * size);
-    if (grown == NULL) {
-        abort();
-    }
-    *capacity = wanted;
-    return grown;
-}
-
 struct dlq_zones *
 dlq_zones_create(struct db *db)
 {
-    struct dlq_zones *zones = calloc(1, sizeof *zones);
-    if (zones == NULL) {
-        abort();
-    }
+    struct dlq_zones *zones = memory_new(1, sizeof *zones);
     zones->db = db;
     return zones;
 }
@@ -86,7 +70,7 @@ dlq_zones_destroy(struct dlq_zones **zones)
 static void
 extend(struct dlq_zones *zones, size_t number)
 {
-    zones->zones = grow(zones->zones, &zones->capacity, number + 1, sizeof *zones->zones);
+    zones->zones = memory_grow(zones->zones, &zones->capacity, number + 1, sizeof *zones->zones);
     while (zones->count <= number) {
         int64_t opened_ms = zones->count == 0 ? 0 : zones->zones[zones->count - 1].opened_ms;
         struct zone *zone = &zones->zones[zones->count++];
@@ -231,7 +215,7 @@ dlq_zones_note(struct dlq_zones *zones, const struct dlq_letter *letter)
         (zones->changed_count > zones->changed_sent && zones->changed[zones->changed_count - 1] == number)) {
         return;
     }
-    zones->changed = grow(zones->changed, &zones->changed_capacity, zones->changed_count + 1, sizeof *zones->changed);
+    zones->changed = memory_grow(zones->changed, &zones->changed_capacity, zones->changed_count + 1, sizeof *zones->changed);
     zones->changed[zones->changed_count++] = number;
 }
 
