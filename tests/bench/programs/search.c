@@ -24,7 +24,7 @@
 #include "dlq/letter/dlq_tally.h"
 #include "kit/base/clock.h"
 
-enum { MESSAGE = 256, MESSAGES = 4, CHUNK = 51200, KEYS = 100000, RARE = 10, ROUNDS_MAX = 101, CHUNKS_MAX = 1024 };
+enum { MESSAGE = 256, MESSAGES = 4, CHUNK = 10240, KEYS = 100000, RARE = 10, ROUNDS_MAX = 101, CHUNKS_MAX = 1024 };
 
 #define COLUMNS                                                                                                                   \
     "n, id, state, kind, reason, error, destination, letter_key, type, source, seq, seq_to, row_owner, row_key, attempts, first," \
@@ -488,7 +488,7 @@ main(int argc, char **argv)
     double last[CONTENDERS];
     for (size_t i = 0; i < CONTENDERS; i++) {
         size_t count = stages[i].rate_count < CHUNKS_MAX ? stages[i].rate_count : CHUNKS_MAX;
-        size_t tail = count < 5 ? count : 5;
+        size_t tail = count < 10 ? count : 10;
         last[i] = median(&stages[i].rates[count - tail], tail);
         whole[i] = median(stages[i].rates, count);
     }
