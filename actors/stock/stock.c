@@ -22,68 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "stock_schema.h"
 #include "stock_state.h"
-
-/* --- what the parts share --- */
-
-bool
-stock_is_here(const struct stock *stock, struct slice product)
-{
-    return stock->of == 1 || wire_shard_of(product, stock->of) == stock->shard;
-}
-
-struct slice
-stock_keep(struct stock *stock, struct slice bytes)
-{
-    if (bytes.size == 0) {
-        return (struct slice){0};
-    }
-    uint8_t *kept = batch_alloc(stock->batch, bytes.size);
-    memcpy(kept, bytes.data, bytes.size);
-    return (struct slice){kept, bytes.size};
-}
-
-struct held *
-stock_held(struct stock *stock, const struct id *id)
-{
-    struct held *held = id_index_get(&stock->holds, id);
-    if (held == NULL) {
-        held = batch_alloc(stock->batch, sizeof *held);
-        *held = (struct held){.id = *id, .next = stock->held};
-        stock->held = held;
-        id_index_add(&stock->holds, id, held);
-    }
-    return held;
-}
-
-struct known_production *
-stock_known_production(struct stock *stock, const struct id *id)
-{
-    struct known_production *known = id_index_get(&stock->productions, id);
-    if (known == NULL) {
-        known = batch_alloc(stock->batch, sizeof *known);
-        *known = (struct known_production){.id = *id, .next = stock->known_productions};
-        stock->known_productions = known;
-        id_index_add(&stock->productions, id, known);
-    }
-    return known;
-}
-
-struct wire_stock_done
-stock_done_of(struct wire_list levels, const struct id *hold, int64_t expires_ms)
-{
-    struct wire_stock_done done = {0};
-    WIRE_SET(&done, stock_done, levels, levels);
-    if (hold != NULL) {
-        WIRE_SET(&done, stock_done, hold, *hold);
-    }
-    if (expires_ms > 0) {
-        WIRE_SET(&done, stock_done, expires, expires_ms);
-    }
-    return done;
-}
 
 /* --- what a batch needs --- */
 
@@ -114,15 +56,31 @@ want_lines(struct stock *stock, struct wire_list lines)
 }
 
 static void
-want_take(struct stock *stock, const struct item *item)
+want_lines_of(void *state, struct item *item, const void *field)
 {
-    want_lines(stock, ((const struct wire_stock_take *)item->body)->lines);
+    (void)item;
+    want_lines(state, *(const struct wire_list *)field);
 }
 
 static void
-want_reserve(struct stock *stock, const struct item *item)
+want_product_of(void *state, struct item *item, const void *field)
 {
-    const struct wire_stock_reserve *reserve = item->body;
+    (void)item;
+    want_product(state, *(const struct slice *)field);
+}
+
+static void
+want_hold_of(void *state, struct item *item, const void *field)
+{
+    (void)item;
+    want_hold(state, field);
+}
+
+static void
+want_reserve(void *state, struct item *item, const void *field)
+{
+    struct stock *stock = state;
+    const struct wire_stock_reserve *reserve = field;
     want_lines(stock, reserve->lines);
     if (WIRE_HAS(reserve, stock_reserve, replaces)) {
         want_hold(stock, &reserve->replaces);
@@ -133,71 +91,22 @@ want_reserve(struct stock *stock, const struct item *item)
     }
 }
 
-static void
-want_extend(struct stock *stock, const struct item *item)
-{
-    want_hold(stock, &((const struct wire_stock_extend *)item->body)->hold);
-}
-
-static void
-want_commit(struct stock *stock, const struct item *item)
-{
-    want_hold(stock, &((const struct wire_stock_commit *)item->body)->hold);
-}
-
-static void
-want_release(struct stock *stock, const struct item *item)
-{
-    want_hold(stock, &((const struct wire_stock_release *)item->body)->hold);
-}
-
-static void
-want_return(struct stock *stock, const struct item *item)
-{
-    want_hold(stock, &((const struct wire_stock_return *)item->body)->hold);
-}
-
-static void
-want_adjust(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_adjust *)item->body)->product);
-}
-
-static void
-want_count(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_count *)item->body)->product);
-}
-
-static void
-want_configure(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_configure *)item->body)->product);
-}
-
-static void
-want_get(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_get *)item->body)->product);
-}
-
-static void
-want_moves(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_moves *)item->body)->product);
-}
-
-static void
-want_holds(struct stock *stock, const struct item *item)
-{
-    want_product(stock, ((const struct wire_stock_holds *)item->body)->product);
-}
-
-static void
-want_found(struct stock *stock, const struct item *item)
-{
-    want_hold(stock, &((const struct wire_stock_find_hold *)item->body)->hold);
-}
+static const struct dispatch requests[OP_COUNT] = {
+    [OP_stock_take] = {want_lines_of, offsetof(struct wire_stock_take, lines), stock_decide_take},
+    [OP_stock_reserve] = {want_reserve, 0, stock_decide_reserve},
+    [OP_stock_extend] = {want_hold_of, offsetof(struct wire_stock_extend, hold), stock_decide_extend},
+    [OP_stock_commit] = {want_hold_of, offsetof(struct wire_stock_commit, hold), stock_decide_commit},
+    [OP_stock_release] = {want_hold_of, offsetof(struct wire_stock_release, hold), stock_decide_release},
+    [OP_stock_return] = {want_hold_of, offsetof(struct wire_stock_return, hold), stock_decide_return},
+    [OP_stock_adjust] = {want_product_of, offsetof(struct wire_stock_adjust, product), stock_decide_adjust},
+    [OP_stock_count] = {want_product_of, offsetof(struct wire_stock_count, product), stock_decide_count},
+    [OP_stock_configure] = {want_product_of, offsetof(struct wire_stock_configure, product), stock_decide_configure},
+    [OP_stock_get] = {want_product_of, offsetof(struct wire_stock_get, product), stock_decide_get},
+    [OP_stock_list] = {.handle = stock_answer_list},
+    [OP_stock_moves] = {want_product_of, offsetof(struct wire_stock_moves, product), stock_answer_moves},
+    [OP_stock_holds] = {want_product_of, offsetof(struct wire_stock_holds, product), stock_answer_holds},
+    [OP_stock_hold] = {want_hold_of, offsetof(struct wire_stock_find_hold, hold), stock_answer_hold},
+};
 
 static void
 want_fact(struct stock *stock, const struct item *item)
@@ -230,21 +139,14 @@ want_due(struct stock *stock, const struct item *item)
 static void
 want_all(struct stock *stock)
 {
-    static void (*const wants[OP_COUNT])(struct stock * stock, const struct item *item) = {
-        [OP_stock_take] = want_take,     [OP_stock_reserve] = want_reserve, [OP_stock_extend] = want_extend,
-        [OP_stock_commit] = want_commit, [OP_stock_release] = want_release, [OP_stock_adjust] = want_adjust,
-        [OP_stock_count] = want_count,   [OP_stock_get] = want_get,         [OP_stock_configure] = want_configure,
-        [OP_stock_moves] = want_moves,   [OP_stock_holds] = want_holds,     [OP_stock_hold] = want_found,
-        [OP_stock_return] = want_return,
-    };
     for (size_t i = 0; i < stock->batch->count; i++) {
-        const struct item *item = &stock->batch->items[i];
+        struct item *item = &stock->batch->items[i];
         if (item->kind == ITEM_EVENT) {
             want_fact(stock, item);
         } else if (item->kind == ITEM_DUE) {
             want_due(stock, item);
-        } else if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT && wants[item->op] != NULL) {
-            wants[item->op](stock, item);
+        } else if (item->kind == ITEM_REQUEST) {
+            dispatch_want(requests, stock, item);
         }
     }
 }
@@ -300,130 +202,52 @@ read_all(struct stock *stock)
     return stock_store_read_levels(stock->store, stock->levels);
 }
 
-/* --- pages --- */
+/* --- the class --- */
 
-static err
-answer_list(struct stock *stock, struct item *item)
+/* When an item of a batch has its turn. */
+enum turn {
+    TURN_PAGE,   /* before anything is decided: it shows what is committed */
+    TURN_FACT,   /* an alarm of this batch knows of every fact that it says is applied */
+    TURN_CHANGE, /* in the order in which they came */
+    TURN_COUNT
+};
+
+static enum turn
+turn_of(const struct item *item)
 {
-    struct wire_stock_levels page;
-    err status = stock_store_page_levels(stock->store, item->body, &stock->elements, &page);
-    if (status == ERR_ok) {
-        item_answer(stock->batch, item, &page);
+    if (item->kind == ITEM_EVENT) {
+        return TURN_FACT;
     }
-    return status;
+    bool is_page = item->kind == ITEM_REQUEST && (wire_ops[item->op].traits & OP_WRITES) == 0 && item->op != OP_stock_get;
+    return is_page ? TURN_PAGE : TURN_CHANGE;
 }
 
 static err
-answer_moves(struct stock *stock, struct item *item)
+handle_item(struct stock *stock, struct item *item)
 {
-    const struct wire_stock_moves *ask = item->body;
-    const struct level *level = stock_levels_find(stock->levels, ask->product);
-    if (level == NULL) {
-        stock_refuse_product(stock, stock_is_here(stock, ask->product) ? ERR_unknown_product : ERR_wrong_shard, ask->product);
-        return ERR_ok;
+    stock_begin(stock, item);
+    if (item->kind == ITEM_REQUEST) {
+        return dispatch_handle(requests, stock, item);
     }
-    struct wire_stock_ledger page;
-    err status = stock_store_page_moves(stock->store, ask, level->shelf.last_move, &stock->elements, &page);
-    if (status == ERR_ok) {
-        item_answer(stock->batch, item, &page);
+    if (item->kind == ITEM_EVENT) {
+        stock_decide_event(stock, item);
+    } else if (item->kind == ITEM_DUE) {
+        stock_decide_due(stock, item);
     }
-    return status;
-}
-
-static err
-answer_holds(struct stock *stock, struct item *item)
-{
-    const struct wire_stock_holds *ask = item->body;
-    if (stock_levels_find(stock->levels, ask->product) == NULL) {
-        stock_refuse_product(stock, stock_is_here(stock, ask->product) ? ERR_unknown_product : ERR_wrong_shard, ask->product);
-        return ERR_ok;
-    }
-    struct wire_stock_hold_page page;
-    err status = stock_store_page_holds(stock->store, ask, &stock->elements, &page);
-    if (status == ERR_unknown_hold) {
-        item_refuse(stock->batch, item, status, "stock_holds.after: there is no such hold of %.*s", (int)ask->product.size,
-                    (const char *)ask->product.data);
-        return ERR_ok;
-    }
-    if (status == ERR_ok) {
-        item_answer(stock->batch, item, &page);
-    }
-    return status;
-}
-
-static err
-answer_hold(struct stock *stock, struct item *item)
-{
-    const struct wire_stock_find_hold *ask = item->body;
-    const struct held *held = stock_held(stock, &ask->hold);
-    if (WIRE_HAS(ask, stock_find_hold, product) && !stock_is_here(stock, ask->product)) {
-        stock_refuse_product(stock, ERR_wrong_shard, ask->product);
-        return ERR_ok;
-    }
-    if (!held->exists) {
-        stock_refuse_hold(stock, ERR_unknown_hold, &ask->hold);
-        return ERR_ok;
-    }
-    struct wire_list lines = {0};
-    for (size_t i = 0; i < held->line_count; i++) {
-        struct wire_stock_held_line line = {0};
-        WIRE_SET(&line, stock_held_line, product, held->lines[i].product);
-        WIRE_SET(&line, stock_held_line, quantity, held->lines[i].quantity);
-        if (held->lines[i].quantity > 0) {
-            wire_list_add(&lines, &stock_held_line_body, &line, &stock->elements);
-        }
-    }
-    wire_list_end(&lines, &stock->elements);
-    struct wire_stock_held reply = {0};
-    WIRE_SET(&reply, stock_held, hold, held->id);
-    WIRE_SET(&reply, stock_held, state, slice_of(hold_state_word(held->state)));
-    WIRE_SET(&reply, stock_held, expires, held->expires_ms);
-    WIRE_SET(&reply, stock_held, lines, lines);
-    if (held->reference.size > 0) {
-        WIRE_SET(&reply, stock_held, reference, held->reference);
-    }
-    item_answer(stock->batch, item, &reply);
     return ERR_ok;
 }
 
-/* Before anything is decided, so that they show nothing that is not committed. */
 static err
-answer_pages(struct stock *stock)
+handle_all(struct stock *stock)
 {
-    static err (*const answers[OP_COUNT])(struct stock * stock, struct item * item) = {[OP_stock_list] = answer_list,
-                                                                                       [OP_stock_moves] = answer_moves,
-                                                                                       [OP_stock_holds] = answer_holds,
-                                                                                       [OP_stock_hold] = answer_hold};
     err status = ERR_ok;
-    for (size_t i = 0; status == ERR_ok && i < stock->batch->count; i++) {
-        struct item *item = &stock->batch->items[i];
-        if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT && answers[item->op] != NULL) {
-            stock_begin(stock, item);
-            stock->elements.size = 0;
-            status = answers[item->op](stock, item);
+    for (enum turn turn = TURN_PAGE; turn < TURN_COUNT; turn++) {
+        for (size_t i = 0; i < stock->batch->count && status == ERR_ok; i++) {
+            struct item *item = &stock->batch->items[i];
+            status = turn_of(item) == turn ? handle_item(stock, item) : ERR_ok;
         }
     }
     return status;
-}
-
-/* --- the class --- */
-
-static void
-decide_all(struct stock *stock)
-{
-    for (size_t i = 0; i < stock->batch->count; i++) {
-        if (stock->batch->items[i].kind == ITEM_EVENT) {
-            stock_decide_event(stock, &stock->batch->items[i]);
-        }
-    }
-    for (size_t i = 0; i < stock->batch->count; i++) {
-        struct item *item = &stock->batch->items[i];
-        if (item->kind == ITEM_REQUEST && item_outcome(item) == ERR_COUNT) {
-            stock_decide_request(stock, item);
-        } else if (item->kind == ITEM_DUE) {
-            stock_decide_due(stock, item);
-        }
-    }
 }
 
 static err
@@ -439,12 +263,11 @@ stock_handle(void *state, struct batch *batch)
     want_all(stock);
     err status = read_all(stock);
     if (status == ERR_ok) {
-        status = answer_pages(stock);
+        status = handle_all(stock);
     }
     if (status != ERR_ok) {
         return status;
     }
-    decide_all(stock);
     if (stock->is_broken) {
         log_error("rows_do_not_agree", LOG_TEXT("now", "a hold and its level do not fit together: larder verify names them"));
         return ERR_db_bug;

@@ -15,82 +15,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-/* --- refusing --- */
-
-void
-stock_begin(struct stock *stock, struct item *item)
-{
-    stock->item = item;
-    stock->line = 0;
-    stock->marked_count = 0;
-    stock->stamp++;
-}
-
-/* The tombstone of a refusal that was told to somebody who had asked before. */
-static void
-remember_refusal(struct stock *stock, err code, struct slice product)
-{
-    struct move move = {
-        .request = stock->item->id,
-        .kind = MOVE_REFUSED,
-        .product = product,
-        .time_ms = stock->batch->now_ms,
-        .fingerprint = stock->item->fingerprint,
-        .reason = slice_of(err_symbol(code)),
-        .answer = item_answered_frame(stock->item),
-    };
-    stock_store_add_move(stock->store, &move);
-}
-
-static void
-refuse(struct stock *stock, err code, struct wire_problem *problem, const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-/* `problem` holds what there is to say beside the sentence. */
-static void
-refuse(struct stock *stock, err code, struct wire_problem *problem, const char *format, ...)
-{
-    char detail[ERR_TEXT_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(detail, sizeof detail, format, arguments);
-    va_end(arguments);
-    WIRE_SET(problem, problem, detail, slice_of(detail));
-    item_refuse_with(stock->batch, stock->item, code, problem);
-    /* Another shard may do it: that is no answer about the request itself. */
-    bool is_final = code != ERR_wrong_shard && (wire_ops[stock->item->op].traits & OP_WRITES) != 0;
-    if (is_final && batch_is_asked_again(stock->batch, stock->item)) {
-        remember_refusal(stock, code, WIRE_HAS(problem, problem, product) ? problem->product : slice_of(""));
-    }
-}
-
-static struct wire_problem
-problem_of(struct slice product)
-{
-    struct wire_problem problem = {0};
-    if (product.size > 0) {
-        WIRE_SET(&problem, problem, product, product);
-    }
-    return problem;
-}
-
-void
-stock_refuse_product(struct stock *stock, err code, struct slice product)
-{
-    struct wire_problem problem = problem_of(product);
-    refuse(stock, code, &problem, "%.*s: %s", (int)product.size, (const char *)product.data, err_words(code));
-}
-
-void
-stock_refuse_hold(struct stock *stock, err code, const struct id *hold)
-{
-    struct wire_problem problem = {0};
-    char text[ID_TEXT_SIZE];
-    id_format(hold, text);
-    refuse(stock, code, &problem, "hold %s: %s", text, err_words(code));
-}
+/* --- guards --- */
 
 static bool
 guard_shard(struct stock *stock, struct slice product)
@@ -207,7 +133,6 @@ static void
 answer_done(struct stock *stock, const struct id *hold, int64_t expires_ms, bool with_configuration)
 {
     struct wire_list levels = {0};
-    stock->elements.size = 0;
     for (size_t i = 0; i < stock->marked_count; i++) {
         const struct level *level = stock->marked[i];
         if (level->asked > 0) {
@@ -291,21 +216,22 @@ guard_units(struct stock *stock)
     }
     int64_t available = shelf_available(&missing->shelf) + missing->freed;
     struct slice product = level_product(missing);
-    struct wire_problem problem = problem_of(product);
+    struct wire_problem problem = stock_problem_of(product);
     WIRE_SET(&problem, problem, asked, missing->asked);
     WIRE_SET(&problem, problem, available, available);
     WIRE_SET(&problem, problem, version, missing->shelf.version);
-    refuse(stock, ERR_out_of_stock, &problem, "%.*s: %" PRId64 " asked for, %" PRId64 " available", (int)product.size,
-           (const char *)product.data, missing->asked, available);
+    stock_refuse(stock, ERR_out_of_stock, &problem, "%.*s: %" PRId64 " asked for, %" PRId64 " available", (int)product.size,
+                 (const char *)product.data, missing->asked, available);
     return false;
 }
 
-static void
-decide_take(struct stock *stock, const void *body)
+err
+stock_decide_take(void *state, struct item *item)
 {
-    const struct wire_stock_take *take = body;
+    struct stock *stock = state;
+    const struct wire_stock_take *take = item->body;
     if (!sum_lines(stock, take->lines) || !guard_units(stock)) {
-        return;
+        return ERR_ok;
     }
     struct move move = {.kind = MOVE_TAKE, .reference = take->reference};
     for (size_t i = 0; i < stock->marked_count; i++) {
@@ -313,6 +239,7 @@ decide_take(struct stock *stock, const void *body)
     }
     settle_alarms(stock);
     answer_done(stock, NULL, 0, false);
+    return ERR_ok;
 }
 
 /* --- holds --- */
@@ -411,7 +338,7 @@ guard_replaced(struct stock *stock, const struct held *replaced)
 {
     if (id_equal(&replaced->id, &stock->item->id)) {
         struct wire_problem problem = {0};
-        refuse(stock, ERR_invalid_field, &problem, "stock_reserve.replaces: is the id of this very request");
+        stock_refuse(stock, ERR_invalid_field, &problem, "stock_reserve.replaces: is the id of this very request");
         return false;
     }
     if (!replaced->exists) {
@@ -427,22 +354,23 @@ guard_replaced(struct stock *stock, const struct held *replaced)
     return true;
 }
 
-static void
-decide_reserve(struct stock *stock, const void *body)
+err
+stock_decide_reserve(void *state, struct item *item)
 {
-    const struct wire_stock_reserve *reserve = body;
+    struct stock *stock = state;
+    const struct wire_stock_reserve *reserve = item->body;
     struct held *held = stock_held(stock, &stock->item->id);
     struct held *replaced = WIRE_HAS(reserve, stock_reserve, replaces) ? stock_held(stock, &reserve->replaces) : NULL;
     if (held->exists) {
         stock_refuse_hold(stock, ERR_hold_closed, &held->id);
-        return;
+        return ERR_ok;
     }
     if (!sum_lines(stock, reserve->lines)) {
-        return;
+        return ERR_ok;
     }
     size_t product_count = stock->marked_count;
     if ((replaced != NULL && !guard_replaced(stock, replaced)) || !guard_units(stock)) {
-        return;
+        return ERR_ok;
     }
     if (replaced != NULL) {
         free_replaced(stock, replaced, reserve->reference);
@@ -461,6 +389,7 @@ decide_reserve(struct stock *stock, const void *body)
     set_hold_due(stock, held);
     settle_alarms(stock);
     answer_done(stock, &held->id, held->expires_ms, false);
+    return ERR_ok;
 }
 
 /* The hold, if it may be committed or extended. */
@@ -476,16 +405,17 @@ guard_hold(struct stock *stock, const struct id *id)
     return NULL;
 }
 
-static void
-decide_extend(struct stock *stock, const void *body)
+err
+stock_decide_extend(void *state, struct item *item)
 {
-    const struct wire_stock_extend *extend = body;
+    struct stock *stock = state;
+    const struct wire_stock_extend *extend = item->body;
     if (WIRE_HAS(extend, stock_extend, product) && !guard_shard(stock, extend->product)) {
-        return;
+        return ERR_ok;
     }
     struct held *held = guard_hold(stock, &extend->hold);
     if (held == NULL) {
-        return;
+        return ERR_ok;
     }
     held->expires_ms = stock->batch->now_ms + extend->ttl_ms;
     held->is_changed = true;
@@ -496,18 +426,20 @@ decide_extend(struct stock *stock, const void *body)
     }
     set_hold_due(stock, held);
     answer_done(stock, &held->id, held->expires_ms, false);
+    return ERR_ok;
 }
 
-static void
-decide_commit(struct stock *stock, const void *body)
+err
+stock_decide_commit(void *state, struct item *item)
 {
-    const struct wire_stock_commit *commit = body;
+    struct stock *stock = state;
+    const struct wire_stock_commit *commit = item->body;
     if (WIRE_HAS(commit, stock_commit, product) && !guard_shard(stock, commit->product)) {
-        return;
+        return ERR_ok;
     }
     struct held *held = guard_hold(stock, &commit->hold);
     if (held == NULL) {
-        return;
+        return ERR_ok;
     }
     mark_hold(stock, held, false);
     struct move move = {.kind = MOVE_COMMIT, .has_hold = true, .hold = held->id, .reference = commit->reference};
@@ -517,6 +449,7 @@ decide_commit(struct stock *stock, const void *body)
     close_hold(stock, held, HOLD_COMMITTED);
     settle_alarms(stock);
     answer_done(stock, &held->id, 0, false);
+    return ERR_ok;
 }
 
 /* Puts the units of an open hold back. */
@@ -550,17 +483,18 @@ note_done_before(struct stock *stock, enum move_kind kind, const struct held *he
     stock_store_add_move(stock->store, &move);
 }
 
-static void
-decide_release(struct stock *stock, const void *body)
+err
+stock_decide_release(void *state, struct item *item)
 {
-    const struct wire_stock_release *release = body;
+    struct stock *stock = state;
+    const struct wire_stock_release *release = item->body;
     if (WIRE_HAS(release, stock_release, product) && !guard_shard(stock, release->product)) {
-        return;
+        return ERR_ok;
     }
     struct held *held = stock_held(stock, &release->hold);
     if (held->exists && hold_can_release(held->state) != ERR_ok) {
         stock_refuse_hold(stock, ERR_hold_closed, &held->id);
-        return;
+        return ERR_ok;
     }
     if (!held->exists) {
         bury_hold(stock, held, release->reference);
@@ -571,6 +505,7 @@ decide_release(struct stock *stock, const void *body)
         note_done_before(stock, MOVE_RELEASE, held, release->product, release->reference);
     }
     answer_done(stock, &held->id, 0, false);
+    return ERR_ok;
 }
 
 /* --- what is on the shelf --- */
@@ -589,11 +524,11 @@ static void
 refuse_change(struct stock *stock, err code, struct slice product)
 {
     const struct shelf *shelf = shelf_of(stock, product);
-    struct wire_problem problem = problem_of(product);
+    struct wire_problem problem = stock_problem_of(product);
     WIRE_SET(&problem, problem, available, shelf_available(shelf));
     WIRE_SET(&problem, problem, version, shelf->version);
-    refuse(stock, code, &problem, "%.*s: %" PRId64 " on hand, %" PRId64 " of them reserved, version %" PRId64 ": %s",
-           (int)product.size, (const char *)product.data, shelf->on_hand, shelf->reserved, shelf->version, err_words(code));
+    stock_refuse(stock, code, &problem, "%.*s: %" PRId64 " on hand, %" PRId64 " of them reserved, version %" PRId64 ": %s",
+                 (int)product.size, (const char *)product.data, shelf->on_hand, shelf->reserved, shelf->version, err_words(code));
 }
 
 /* One change of one product that is created when it is not there. */
@@ -629,77 +564,84 @@ take_back(struct stock *stock, struct held *held, struct slice reference)
     return true;
 }
 
-static void
-decide_return(struct stock *stock, const void *body)
+err
+stock_decide_return(void *state, struct item *item)
 {
-    const struct wire_stock_return *returned = body;
+    struct stock *stock = state;
+    const struct wire_stock_return *returned = item->body;
     if (WIRE_HAS(returned, stock_return, product) && !guard_shard(stock, returned->product)) {
-        return;
+        return ERR_ok;
     }
     struct held *held = stock_held(stock, &returned->hold);
     if (!held->exists) {
         stock_refuse_hold(stock, ERR_unknown_hold, &held->id);
-        return;
+        return ERR_ok;
     }
     if (hold_can_return(held->state) != ERR_ok) {
         struct wire_problem problem = {0};
         char text[ID_TEXT_SIZE];
         id_format(&held->id, text);
-        refuse(stock, ERR_hold_closed, &problem, "hold %s is %s: its units have not left", text, hold_state_word(held->state));
-        return;
+        stock_refuse(stock, ERR_hold_closed, &problem, "hold %s is %s: its units have not left", text, hold_state_word(held->state));
+        return ERR_ok;
     }
     if (held->state == HOLD_RETURNED) {
         note_done_before(stock, MOVE_RETURN, held, returned->product, returned->reference);
     } else if (!take_back(stock, held, returned->reference)) {
-        return;
+        return ERR_ok;
     }
     answer_done(stock, &held->id, 0, false);
+    return ERR_ok;
 }
 
-static void
-decide_adjust(struct stock *stock, const void *body)
+err
+stock_decide_adjust(void *state, struct item *item)
 {
-    const struct wire_stock_adjust *adjust = body;
+    struct stock *stock = state;
+    const struct wire_stock_adjust *adjust = item->body;
     if (!guard_shard(stock, adjust->product)) {
-        return;
+        return ERR_ok;
     }
     if (adjust->delta == 0) {
-        struct wire_problem problem = problem_of(adjust->product);
-        refuse(stock, ERR_invalid_field, &problem, "stock_adjust.delta: must not be 0");
-        return;
+        struct wire_problem problem = stock_problem_of(adjust->product);
+        stock_refuse(stock, ERR_invalid_field, &problem, "stock_adjust.delta: must not be 0");
+        return ERR_ok;
     }
     err status = shelf_can_adjust(shelf_of(stock, adjust->product), adjust->delta);
     if (status != ERR_ok) {
         refuse_change(stock, status, adjust->product);
-        return;
+        return ERR_ok;
     }
     struct move move = {.kind = MOVE_ADJUST, .reason = adjust->reason, .reference = adjust->reference};
     change_one(stock, adjust->product, &move, adjust->delta);
+    return ERR_ok;
 }
 
-static void
-decide_count(struct stock *stock, const void *body)
+err
+stock_decide_count(void *state, struct item *item)
 {
-    const struct wire_stock_count *count = body;
+    struct stock *stock = state;
+    const struct wire_stock_count *count = item->body;
     if (!guard_shard(stock, count->product)) {
-        return;
+        return ERR_ok;
     }
     const struct shelf *shelf = shelf_of(stock, count->product);
     err status = shelf_can_count(shelf, count->counted, WIRE_HAS(count, stock_count, version) ? &count->version : NULL);
     if (status != ERR_ok) {
         refuse_change(stock, status, count->product);
-        return;
+        return ERR_ok;
     }
     struct move move = {.kind = MOVE_COUNT, .reason = count->reason, .reference = count->reference};
     change_one(stock, count->product, &move, count->counted - shelf->on_hand);
+    return ERR_ok;
 }
 
-static void
-decide_configure(struct stock *stock, const void *body)
+err
+stock_decide_configure(void *state, struct item *item)
 {
-    const struct wire_stock_configure *configure = body;
+    struct stock *stock = state;
+    const struct wire_stock_configure *configure = item->body;
     if (!guard_shard(stock, configure->product)) {
-        return;
+        return ERR_ok;
     }
     struct level *level = mark(stock, stock_levels_add(stock->levels, configure->product));
     level->asked = 1;
@@ -720,38 +662,25 @@ decide_configure(struct stock *stock, const void *body)
     /* The ledger does not keep configurations: this answer is kept whole. */
     move.answer = item_answered_frame(stock->item);
     stock_store_add_move(stock->store, &move);
+    return ERR_ok;
 }
 
-static void
-decide_get(struct stock *stock, const void *body)
+err
+stock_decide_get(void *state, struct item *item)
 {
-    const struct wire_stock_get *get = body;
+    struct stock *stock = state;
+    const struct wire_stock_get *get = item->body;
     if (!guard_shard(stock, get->product)) {
-        return;
+        return ERR_ok;
     }
     const struct level *level = stock_levels_find(stock->levels, get->product);
     if (level == NULL) {
         stock_refuse_product(stock, ERR_unknown_product, get->product);
-        return;
+        return ERR_ok;
     }
     struct wire_stock_level shown = stock_levels_show(level_product(level), &level->shelf, true);
     item_answer(stock->batch, stock->item, &shown);
-}
-
-void
-stock_decide_request(struct stock *stock, struct item *item)
-{
-    static void (*const decisions[OP_COUNT])(struct stock * stock, const void *body) = {
-        [OP_stock_take] = decide_take,     [OP_stock_reserve] = decide_reserve, [OP_stock_extend] = decide_extend,
-        [OP_stock_commit] = decide_commit, [OP_stock_release] = decide_release, [OP_stock_adjust] = decide_adjust,
-        [OP_stock_count] = decide_count,   [OP_stock_get] = decide_get,         [OP_stock_configure] = decide_configure,
-        [OP_stock_return] = decide_return,
-    };
-    if (decisions[item->op] == NULL) {
-        return;
-    }
-    stock_begin(stock, item);
-    decisions[item->op](stock, item->body);
+    return ERR_ok;
 }
 
 /* --- facts of the factory --- */
@@ -791,7 +720,6 @@ stock_decide_event(struct stock *stock, struct item *item)
     if (!is_fact || !stock_is_here(stock, fact->product)) {
         return;
     }
-    stock_begin(stock, item);
     struct known_production *known = stock_known_production(stock, &fact->production);
     struct production_step step = production_step(known->state, known->quantity, fact_told(item->event), fact->quantity);
     if (step.next == known->state) {
@@ -845,7 +773,6 @@ repeat_alarm(struct stock *stock, struct slice product)
 void
 stock_decide_due(struct stock *stock, struct item *item)
 {
-    stock_begin(stock, item);
     if (slice_equal(item->owner, slice_of(STOCK_DUE_HOLD)) && item->key.size == ID_SIZE) {
         struct id id;
         memcpy(id.bytes, item->key.data, ID_SIZE);

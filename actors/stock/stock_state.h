@@ -41,11 +41,7 @@ struct stock {
     size_t marked_count;
 };
 
-/* The batch's copy of a hold or a production; made, as one that does not exist, when it is not there. */
-struct held *
-stock_held(struct stock *stock, const struct id *id);
-struct known_production *
-stock_known_production(struct stock *stock, const struct id *id);
+/* --- stock_batch.c --- */
 
 /* Whether the product lives on this shard. */
 bool
@@ -55,31 +51,73 @@ stock_is_here(const struct stock *stock, struct slice product);
 struct slice
 stock_keep(struct stock *stock, struct slice bytes);
 
+/* The batch's copy of a hold or a production; made, as one that does not exist, when it is not there. */
+struct held *
+stock_held(struct stock *stock, const struct id *id);
+struct known_production *
+stock_known_production(struct stock *stock, const struct id *id);
+
 /* Says the answer of a change. `expires_ms` is 0 and `hold` NULL when there are none. */
 struct wire_stock_done
 stock_done_of(struct wire_list levels, const struct id *hold, int64_t expires_ms);
 
-/* --- stock_decide.c: in this order for each item --- */
-
-/* Decides a request that changes something, or stock.get. */
-void
-stock_decide_request(struct stock *stock, struct item *item);
-void
-stock_decide_event(struct stock *stock, struct item *item);
-void
-stock_decide_due(struct stock *stock, struct item *item);
-
-/* Begins with an item whose answer is found otherwise, and refuses it. */
+/* What follows is about this item. */
 void
 stock_begin(struct stock *stock, struct item *item);
+
+/* Refuses it; `problem` holds what there is to say beside the sentence. */
+void
+stock_refuse(struct stock *stock, err code, struct wire_problem *problem, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+struct wire_problem
+stock_problem_of(struct slice product);
 void
 stock_refuse_product(struct stock *stock, err code, struct slice product);
 void
 stock_refuse_hold(struct stock *stock, err code, const struct id *hold);
 
+/* --- stock_decide.c: requests that change something, and stock.get --- */
+
+MUST_CHECK err
+stock_decide_take(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_reserve(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_extend(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_commit(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_release(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_return(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_adjust(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_count(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_configure(void *state, struct item *item);
+MUST_CHECK err
+stock_decide_get(void *state, struct item *item);
+
+void
+stock_decide_event(struct stock *stock, struct item *item);
+void
+stock_decide_due(struct stock *stock, struct item *item);
+
 /* Publishes each level that this batch changed. */
 void
 stock_tell_changes(struct stock *stock);
+
+/* --- stock_pages.c --- */
+
+MUST_CHECK err
+stock_answer_list(void *state, struct item *item);
+MUST_CHECK err
+stock_answer_moves(void *state, struct item *item);
+MUST_CHECK err
+stock_answer_holds(void *state, struct item *item);
+MUST_CHECK err
+stock_answer_hold(void *state, struct item *item);
 
 /* --- stock_recall.c --- */
 
