@@ -25,7 +25,7 @@ static void
 judge(struct product_actor *product, struct judged *judged)
 {
     const struct wire_product_row *row = &judged->row;
-    struct batch *batch = product->cards.batch;
+    struct batch *batch = product->batch;
     judged->entry = NULL;
     judged->said = (struct product_said){
         .product = row->product,
@@ -88,11 +88,12 @@ add_result(struct product_actor *product, struct wire_product_loaded *loaded, co
     (*count)++;
 }
 
-void
-product_handle_load(struct product_actor *product, struct item *item)
+err
+product_handle_load(void *state, struct item *item)
 {
+    struct product_actor *product = state;
     const struct wire_product_load *load = item->body;
-    struct batch *batch = product->cards.batch;
+    struct batch *batch = product->batch;
     struct wire_list rows = load->rows;
     struct judged *judged = batch_alloc(batch, (rows.count + 1) * sizeof *judged);
     struct wire_product_loaded loaded = {0};
@@ -118,4 +119,5 @@ product_handle_load(struct product_actor *product, struct item *item)
     }
     wire_list_end(&loaded.results, &product->list);
     item_answer(batch, item, &loaded);
+    return ERR_ok;
 }
