@@ -26,7 +26,7 @@
 
 #include <sodium.h>
 
-#include "kit/telemetry/log.h"
+#include "kit/dispatch.h"
 #include "user_schema.h"
 #include "user_state.h"
 #include "user_token.h"
@@ -45,25 +45,26 @@ refuse_unknown(struct batch *batch, struct item *item)
 }
 
 static void
-answer_card(struct user_actor *actor, struct batch *batch, struct item *item, struct user_person *person)
+answer_card(struct user_actor *actor, struct item *item, struct user_person *person)
 {
     if (!user_people_open(actor, person)) {
-        item_refuse(batch, item, ERR_internal, "what is kept of this person cannot be opened");
+        item_refuse(actor->batch, item, ERR_internal, "what is kept of this person cannot be opened");
         return;
     }
     struct wire_user_card card = user_people_card(person);
-    item_answer(batch, item, &card);
+    item_answer(actor->batch, item, &card);
 }
 
 static err
-handle_get(struct user_actor *actor, struct batch *batch, struct item *item)
+handle_get(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_get *body = item->body;
     struct user_asker asker = {.role = item->role, .has_user = item->has_user, .user = item->user};
     struct user_person person;
     bool found = false;
     if (item->role < ROLE_CUSTOMER) {
-        item_refuse(batch, item, ERR_forbidden, "people are seen by themselves and by employees");
+        item_refuse(actor->batch, item, ERR_forbidden, "people are seen by themselves and by employees");
         return ERR_ok;
     }
     err code = user_rules_may_see(&asker, &body->user) ? user_store_find(&actor->store, &body->user, &person.row, &found) : ERR_ok;
@@ -71,16 +72,17 @@ handle_get(struct user_actor *actor, struct batch *batch, struct item *item)
         return code;
     }
     if (found) {
-        answer_card(actor, batch, item, &person);
+        answer_card(actor, item, &person);
     } else {
-        refuse_unknown(batch, item);
+        refuse_unknown(actor->batch, item);
     }
     return ERR_ok;
 }
 
 static err
-handle_find(struct user_actor *actor, struct batch *batch, struct item *item)
+handle_find(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_find *body = item->body;
     bool has_email = WIRE_HAS(body, user_find, email);
     bool has_cpf = WIRE_HAS(body, user_find, cpf);
@@ -88,15 +90,15 @@ handle_find(struct user_actor *actor, struct batch *batch, struct item *item)
     struct user_person person;
     bool found = false;
     if (item->role < ROLE_EMPLOYEE) {
-        item_refuse(batch, item, ERR_forbidden, "people are looked for by employees");
+        item_refuse(actor->batch, item, ERR_forbidden, "people are looked for by employees");
         return ERR_ok;
     }
     if (has_email == has_cpf) {
-        item_refuse(batch, item, ERR_invalid_field, "user_find: an email or a cpf is needed, and not both");
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_find: an email or a cpf is needed, and not both");
         return ERR_ok;
     }
     if (has_cpf && !user_rules_cpf(body->cpf, digits)) {
-        item_refuse(batch, item, ERR_invalid_field, "user_find.cpf: this is no CPF");
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_find.cpf: this is no CPF");
         return ERR_ok;
     }
     err code = user_people_find(actor, has_email ? body->email : (struct slice){0}, has_cpf ? slice_of(digits) : (struct slice){0},
@@ -105,15 +107,15 @@ handle_find(struct user_actor *actor, struct batch *batch, struct item *item)
         return code;
     }
     if (found) {
-        answer_card(actor, batch, item, &person);
+        answer_card(actor, item, &person);
     } else {
-        refuse_unknown(batch, item);
+        refuse_unknown(actor->batch, item);
     }
     return ERR_ok;
 }
 
 static err
-answer_page(struct user_actor *actor, struct batch *batch, struct item *item, int64_t after)
+answer_page(struct user_actor *actor, struct item *item, int64_t after)
 {
     const struct wire_user_list *body = item->body;
     int64_t limit = WIRE_HAS(body, user_list, limit) ? body->limit : PAGE_DEFAULT;
@@ -141,19 +143,20 @@ answer_page(struct user_actor *actor, struct batch *batch, struct item *item, in
     wire_list_end(&list, &actor->page);
     WIRE_SET(&page, user_page, users, list);
     WIRE_SET(&page, user_page, has_more, has_more);
-    item_answer(batch, item, &page);
+    item_answer(actor->batch, item, &page);
     sodium_memzero(actor->page.data, actor->page.size);
     return ERR_ok;
 }
 
 static err
-handle_list(struct user_actor *actor, struct batch *batch, struct item *item)
+handle_list(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_list *body = item->body;
     struct user_row last = {0};
     bool found = true;
     if (item->role < ROLE_EMPLOYEE) {
-        item_refuse(batch, item, ERR_forbidden, "people are listed by employees");
+        item_refuse(actor->batch, item, ERR_forbidden, "people are listed by employees");
         return ERR_ok;
     }
     err code = WIRE_HAS(body, user_list, after) ? user_store_find(&actor->store, &body->after, &last, &found) : ERR_ok;
@@ -161,66 +164,41 @@ handle_list(struct user_actor *actor, struct batch *batch, struct item *item)
         return code;
     }
     if (!found) {
-        item_refuse(batch, item, ERR_unknown_user, "user_list.after: there is no such person");
+        item_refuse(actor->batch, item, ERR_unknown_user, "user_list.after: there is no such person");
         return ERR_ok;
     }
-    return answer_page(actor, batch, item, last.n);
+    return answer_page(actor, item, last.n);
 }
 
 /* --- the class --- */
 
-static err
-handle_request(struct user_actor *actor, struct batch *batch, struct item *item)
-{
-    if (item->op == OP_user_register) {
-        return user_handle_register(actor, batch, item);
-    }
-    if (item->op == OP_user_get) {
-        return handle_get(actor, batch, item);
-    }
-    if (item->op == OP_user_find) {
-        return handle_find(actor, batch, item);
-    }
-    if (item->op == OP_user_list) {
-        return handle_list(actor, batch, item);
-    }
-    if (item->op == OP_user_change) {
-        return user_handle_change(actor, batch, item);
-    }
-    if (item->op == OP_user_sign_in) {
-        return user_token_handle_sign_in(actor, batch, item);
-    }
-    if (item->op == OP_user_issue) {
-        return user_token_handle_issue(actor, batch, item);
-    }
-    if (item->op == OP_user_keys) {
-        return user_token_handle_keys(actor, batch, item);
-    }
-    if (item->op == OP_user_erase) {
-        return user_handle_erase(actor, batch, item);
-    }
-    if (item->op == OP_user_erasure) {
-        return user_handle_erasure(actor, batch, item);
-    }
-    item_refuse(batch, item, ERR_unknown_op, "%s is not done here", wire_ops[item->op].name);
-    return ERR_ok;
-}
+static const struct dispatch requests[OP_COUNT] = {
+    [OP_user_register] = {.handle = user_handle_register},
+    [OP_user_get] = {.handle = handle_get},
+    [OP_user_find] = {.handle = handle_find},
+    [OP_user_list] = {.handle = handle_list},
+    [OP_user_change] = {.handle = user_handle_change},
+    [OP_user_sign_in] = {.handle = user_token_handle_sign_in},
+    [OP_user_issue] = {.handle = user_token_handle_issue},
+    [OP_user_keys] = {.handle = user_token_handle_keys},
+    [OP_user_erase] = {.handle = user_handle_erase},
+    [OP_user_erasure] = {.handle = user_handle_erasure},
+};
 
 static err
-handle_work(struct user_actor *actor, struct batch *batch, const struct item *item)
+handle_work(struct user_actor *actor, const struct item *item)
 {
     const struct user_work *work = item->context;
     struct user_caller caller = work->caller;
     if (item->status == ERR_overloaded || item->status == ERR_deadline_exceeded) {
-        user_refuse(batch, &caller, item->status, "too many passwords were to be looked at before this one");
+        user_refuse(actor->batch, &caller, item->status, "too many passwords were to be looked at before this one");
         return ERR_ok;
     }
     if (item->status != ERR_ok) {
-        user_refuse(batch, &caller, item->status, "the database could not do it now; ask again with the same id");
+        user_refuse(actor->batch, &caller, item->status, "the database could not do it now; ask again with the same id");
         return ERR_ok;
     }
-    return work->kind == USER_WORK_HASH ? user_handle_hashed(actor, batch, work, &caller)
-                                        : user_token_handle_verified(actor, batch, work, &caller);
+    return work->kind == USER_WORK_HASH ? user_handle_hashed(actor, work, &caller) : user_token_handle_verified(actor, work, &caller);
 }
 
 static err
@@ -228,6 +206,7 @@ user_handle(void *state, struct batch *batch)
 {
     struct user_actor *actor = state;
     err code = ERR_ok;
+    actor->batch = batch;
     actor->is_erasing = false;
     if (!actor->has_numbers) {
         code = user_store_last(&actor->store, &actor->last_n, &actor->last_request);
@@ -236,9 +215,9 @@ user_handle(void *state, struct batch *batch)
     for (size_t i = 0; code == ERR_ok && i < batch->count; i++) {
         struct item *item = &batch->items[i];
         if (item->kind == ITEM_REQUEST) {
-            code = handle_request(actor, batch, item);
+            code = dispatch_handle(requests, actor, item);
         } else if (item->kind == ITEM_WORK) {
-            code = handle_work(actor, batch, item);
+            code = handle_work(actor, item);
         }
     }
     return code;

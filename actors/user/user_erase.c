@@ -20,56 +20,24 @@
 #include "kit/telemetry/log.h"
 #include "user_state.h"
 
-/* --- the proof --- */
-
 err
-user_read_erasure(struct user_actor *actor, const struct user_row *row, struct wire_user_erasure *proof, bool *found)
+user_handle_erasure(void *state, struct item *item)
 {
-    struct user_erasure_row kept;
-    struct wire_list list = {0};
-    err code = user_store_find_erasure(&actor->store, row->n, &kept, found);
-    if (code != ERR_ok || !*found) {
-        return code;
-    }
-    *proof = (struct wire_user_erasure){0};
-    actor->page.size = 0;
-    wire_buffer_append(&actor->page, kept.reason, kept.reason_size);
-    size_t reason_size = kept.reason_size;
-    for (int i = 0; user_people_field_name(i) != NULL; i++) {
-        if ((kept.fields & (INT64_C(1) << i)) != 0) {
-            struct wire_user_erased_field field = {0};
-            WIRE_SET(&field, user_erased_field, field, slice_of(user_people_field_name(i)));
-            wire_list_add(&list, &user_erased_field_body, &field, &actor->page);
-        }
-    }
-    wire_list_end(&list, &actor->page);
-    WIRE_SET(proof, user_erasure, user, row->id);
-    WIRE_SET(proof, user_erasure, erased, kept.erased_ms);
-    WIRE_SET(proof, user_erasure, fields, list);
-    WIRE_SET(proof, user_erasure, event, kept.event_seq);
-    if (reason_size > 0) {
-        WIRE_SET(proof, user_erasure, reason, ((struct slice){actor->page.data, reason_size}));
-    }
-    return ERR_ok;
-}
-
-err
-user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *item)
-{
+    struct user_actor *actor = state;
     const struct wire_user_get *body = item->body;
-    struct user_caller caller = user_caller_of(actor, batch, item);
+    struct user_caller caller = user_caller_of(actor, item);
     struct user_row row;
     struct wire_user_erasure proof;
     bool found = false;
     if (item->role < ROLE_CUSTOMER) {
-        item_refuse(batch, item, ERR_forbidden, "people are seen by themselves and by employees");
+        item_refuse(actor->batch, item, ERR_forbidden, "people are seen by themselves and by employees");
         return ERR_ok;
     }
     err code = user_rules_may_see(&caller.asker, &body->user) ? user_store_find(&actor->store, &body->user, &row, &found) : ERR_ok;
     if (code == ERR_ok && found) {
-        code = user_read_erasure(actor, &row, &proof, &found);
+        code = user_proof_read(actor, &row, &proof, &found);
         if (code == ERR_ok && !found) {
-            item_refuse(batch, item, ERR_not_found, "this person is not erased");
+            item_refuse(actor->batch, item, ERR_not_found, "this person is not erased");
             return ERR_ok;
         }
     }
@@ -77,9 +45,9 @@ user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *
         return code;
     }
     if (found) {
-        item_answer(batch, item, &proof);
+        item_answer(actor->batch, item, &proof);
     } else {
-        item_refuse(batch, item, ERR_unknown_user, "%s", err_words(ERR_unknown_user));
+        item_refuse(actor->batch, item, ERR_unknown_user, "%s", err_words(ERR_unknown_user));
     }
     return ERR_ok;
 }
@@ -87,19 +55,21 @@ user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *
 /* --- erasing --- */
 
 static err
-erase(struct user_actor *actor, struct batch *batch, const struct item *item, struct user_person *person)
+erase(struct user_actor *actor, const struct item *item, struct user_person *person)
 {
     const struct wire_user_erase *body = item->body;
     struct user_row *row = &person->row;
     struct user_hashes none = {0};
-    struct user_erasure_row proof = {
-        .n = row->n, .erased_ms = batch->now_ms, .fields = user_people_fields(person), .event_seq = batch_next_seq(batch)};
+    struct user_erasure_row proof = {.n = row->n,
+                                     .erased_ms = actor->batch->now_ms,
+                                     .fields = user_people_fields(person),
+                                     .event_seq = batch_next_seq(actor->batch)};
     if (WIRE_HAS(body, user_erase, reason)) {
         proof.reason_size = body->reason.size;
         memcpy(proof.reason, body->reason.data, body->reason.size);
     }
     row->sealed_size = 0;
-    row->erased_ms = row->changed_ms = batch->now_ms;
+    row->erased_ms = row->changed_ms = actor->batch->now_ms;
     row->version++;
     err code = user_store_add_traces(&actor->store, row->n, &actor->traces);
     if (code == ERR_ok) {
@@ -121,27 +91,28 @@ erase(struct user_actor *actor, struct batch *batch, const struct item *item, st
     struct wire_user_fact fact = {0};
     id_format(&row->id, key);
     WIRE_SET(&fact, user_fact, user, row->id);
-    WIRE_SET(&fact, user_fact, time, batch->now_ms);
-    batch_emit(batch, EVENT_user_erased, slice_of(key), &fact, item);
+    WIRE_SET(&fact, user_fact, time, actor->batch->now_ms);
+    batch_emit(actor->batch, EVENT_user_erased, slice_of(key), &fact, item);
     actor->is_erasing = true;
     return ERR_ok;
 }
 
 err
-user_handle_erase(struct user_actor *actor, struct batch *batch, struct item *item)
+user_handle_erase(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_erase *body = item->body;
-    struct user_caller caller = user_caller_of(actor, batch, item);
+    struct user_caller caller = user_caller_of(actor, item);
     struct user_person person;
     bool is_done = false;
     bool found = false;
     if (!user_rules_may_change(&caller.asker, &body->user)) {
         bool may_see = user_rules_may_see(&caller.asker, &body->user) || item->role < ROLE_CUSTOMER;
-        item_refuse(batch, item, may_see ? ERR_forbidden : ERR_unknown_user, "%s",
+        item_refuse(actor->batch, item, may_see ? ERR_forbidden : ERR_unknown_user, "%s",
                     may_see ? "people are erased by themselves or by admins" : err_words(ERR_unknown_user));
         return ERR_ok;
     }
-    err code = user_recall(actor, batch, &caller, &is_done);
+    err code = user_recall(actor, &caller, &is_done);
     if (code != ERR_ok || is_done) {
         return code;
     }
@@ -150,13 +121,13 @@ user_handle_erase(struct user_actor *actor, struct batch *batch, struct item *it
         return code;
     }
     if (!found) {
-        return user_refused(actor, batch, &caller, NULL, ERR_unknown_user);
+        return user_refused(actor, &caller, NULL, ERR_unknown_user);
     }
     if (person.row.erased_ms == 0) {
         (void)user_people_open(actor, &person); /* what cannot be opened can be erased all the same */
-        code = erase(actor, batch, item, &person);
+        code = erase(actor, item, &person);
     }
-    return code == ERR_ok ? user_done(actor, batch, &caller, &person.row) : code;
+    return code == ERR_ok ? user_done(actor, &caller, &person.row) : code;
 }
 
 /* --- files --- */

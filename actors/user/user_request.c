@@ -102,12 +102,12 @@ mark_request(const struct user_actor *actor, const struct item *item, uint8_t ma
 }
 
 struct user_caller
-user_caller_of(const struct user_actor *actor, struct batch *batch, struct item *item)
+user_caller_of(const struct user_actor *actor, struct item *item)
 {
     struct user_caller caller = {.item = item,
                                  .request = item->id,
                                  .op = item->op,
-                                 .is_again = batch_is_asked_again(batch, item),
+                                 .is_again = batch_is_asked_again(actor->batch, item),
                                  .asker = {.role = item->role, .has_user = item->has_user, .user = item->user}};
     if ((wire_ops[item->op].traits & OP_WRITES) != 0) {
         mark_request(actor, item, caller.marks);
@@ -183,34 +183,34 @@ ref_of(const struct user_row *row, int64_t version)
 }
 
 err
-user_done(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_row *row)
+user_done(struct user_actor *actor, const struct user_caller *caller, const struct user_row *row)
 {
     if (caller->op == OP_user_erase) {
         struct wire_user_erasure proof;
         bool found = false;
-        err code = user_read_erasure(actor, row, &proof, &found);
+        err code = user_proof_read(actor, row, &proof, &found);
         if (code != ERR_ok) {
             return code;
         }
-        user_answer(batch, caller, &proof);
+        user_answer(actor->batch, caller, &proof);
     } else {
         struct wire_user_ref ref = ref_of(row, row->version);
-        user_answer(batch, caller, &ref);
+        user_answer(actor->batch, caller, &ref);
     }
     return keep(actor, caller, row, ERR_ok);
 }
 
 err
-user_refused(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_row *row, err code)
+user_refused(struct user_actor *actor, const struct user_caller *caller, const struct user_row *row, err code)
 {
-    user_refuse(batch, caller, code, err_words(code));
+    user_refuse(actor->batch, caller, code, err_words(code));
     return row == NULL ? ERR_ok : keep(actor, caller, row, code);
 }
 
 /* --- asked again --- */
 
 static err
-say_again(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_request_row *kept)
+say_again(struct user_actor *actor, const struct user_caller *caller, const struct user_request_row *kept)
 {
     struct user_row row;
     bool found = false;
@@ -219,19 +219,19 @@ say_again(struct user_actor *actor, struct batch *batch, const struct user_calle
         return code == ERR_ok ? ERR_internal : code;
     }
     if (kept->status != ERR_ok) {
-        user_refuse(batch, caller, kept->status, err_words(kept->status));
+        user_refuse(actor->batch, caller, kept->status, err_words(kept->status));
     } else if (kept->op == OP_user_erase) {
         struct wire_user_erasure proof;
-        code = user_read_erasure(actor, &row, &proof, &found);
+        code = user_proof_read(actor, &row, &proof, &found);
         if (code != ERR_ok || !found) {
             return code == ERR_ok ? ERR_internal : code;
         }
-        user_answer(batch, caller, &proof);
+        user_answer(actor->batch, caller, &proof);
     } else {
         struct wire_user_ref ref = ref_of(&row, kept->version);
-        user_answer(batch, caller, &ref);
+        user_answer(actor->batch, caller, &ref);
     }
-    mark_replayed(batch, caller);
+    mark_replayed(actor->batch, caller);
     return ERR_ok;
 }
 
@@ -271,7 +271,7 @@ is_of(struct user_actor *actor, const struct user_caller *caller, const struct u
 }
 
 err
-user_recall(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, bool *is_done)
+user_recall(struct user_actor *actor, const struct user_caller *caller, bool *is_done)
 {
     struct user_request_row kept;
     bool is_same = false;
@@ -281,8 +281,8 @@ user_recall(struct user_actor *actor, struct batch *batch, const struct user_cal
     }
     code = is_of(actor, caller, &kept, &is_same);
     if (code == ERR_ok && !is_same) {
-        user_refuse(batch, caller, ERR_idempotency_mismatch, "this id was used before for another request");
+        user_refuse(actor->batch, caller, ERR_idempotency_mismatch, "this id was used before for another request");
         return ERR_ok;
     }
-    return code == ERR_ok ? say_again(actor, batch, caller, &kept) : code;
+    return code == ERR_ok ? say_again(actor, caller, &kept) : code;
 }

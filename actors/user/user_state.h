@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /* What the parts of the user actor share: user.c (dispatch, reading), user_people.c (sealing and opening persons), user_write.c
- * (register, change), user_erase.c, user_token.c (keys, sign-in), user_work.c (passwords), user_request.c (who asked, and what became
- * of it). Not for others. */
+ * (register, change), user_erase.c, user_proof.c, user_token.c (keys, sign-in), user_work.c (passwords), user_request.c (who asked,
+ * and what became of it). Not for others. */
 #ifndef LARDER_USER_STATE_H
 #define LARDER_USER_STATE_H
 
@@ -17,6 +17,7 @@
 struct user_actor {
     struct actor *actor;
     const struct settings *settings;
+    struct batch *batch; /* under way */
     struct user_store store;
     struct user_secret secret;
     bool has_key;
@@ -79,6 +80,12 @@ user_people_find(struct user_actor *actor, struct slice email, struct slice cpf,
 uint64_t
 user_people_subject(struct slice email, struct slice cpf);
 
+/* --- user_proof.c --- */
+
+/* The proof of an erasure; the list is in actor->page. False: there is none. */
+MUST_CHECK err
+user_proof_read(struct user_actor *actor, const struct user_row *row, struct wire_user_erasure *proof, bool *found);
+
 /* --- user_request.c --- */
 
 /* Who is to be answered: a request of this batch, or one whose work is done. */
@@ -94,7 +101,7 @@ struct user_caller {
 };
 
 struct user_caller
-user_caller_of(const struct user_actor *actor, struct batch *batch, struct item *item);
+user_caller_of(const struct user_actor *actor, struct item *item);
 
 void
 user_answer(struct batch *batch, const struct user_caller *caller, const void *reply);
@@ -103,13 +110,13 @@ user_refuse(struct batch *batch, const struct user_caller *caller, err code, con
 
 /* Answers a writing request that was done or refused before. */
 MUST_CHECK err
-user_recall(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, bool *is_done);
+user_recall(struct user_actor *actor, const struct user_caller *caller, bool *is_done);
 
 /* Says and keeps what became of a writing request; `row` is the person it is about, NULL for none. */
 MUST_CHECK err
-user_done(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_row *row);
+user_done(struct user_actor *actor, const struct user_caller *caller, const struct user_row *row);
 MUST_CHECK err
-user_refused(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct user_row *row, err code);
+user_refused(struct user_actor *actor, const struct user_caller *caller, const struct user_row *row, err code);
 
 /* --- user_work.c --- */
 
@@ -136,13 +143,13 @@ user_work_start(struct batch *batch, const struct user_caller *caller, struct sl
 /* --- user_write.c --- */
 
 MUST_CHECK err
-user_handle_register(struct user_actor *actor, struct batch *batch, struct item *item);
+user_handle_register(void *state, struct item *item);
 MUST_CHECK err
-user_handle_change(struct user_actor *actor, struct batch *batch, struct item *item);
+user_handle_change(void *state, struct item *item);
 
 /* The password of a registration or a change is hashed. */
 MUST_CHECK err
-user_handle_hashed(struct user_actor *actor, struct batch *batch, const struct user_work *work, struct user_caller *caller);
+user_handle_hashed(struct user_actor *actor, const struct user_work *work, struct user_caller *caller);
 
 /* --- user_retime.c --- */
 
@@ -152,13 +159,9 @@ user_retime(const struct retiming *retiming, struct due_row *row);
 /* --- user_erase.c --- */
 
 MUST_CHECK err
-user_handle_erase(struct user_actor *actor, struct batch *batch, struct item *item);
+user_handle_erase(void *state, struct item *item);
 MUST_CHECK err
-user_handle_erasure(struct user_actor *actor, struct batch *batch, struct item *item);
-
-/* The proof of an erasure; the list is in actor->page. False: there is none. */
-MUST_CHECK err
-user_read_erasure(struct user_actor *actor, const struct user_row *row, struct wire_user_erasure *proof, bool *found);
+user_handle_erasure(void *state, struct item *item);
 
 /* Cuts what files still hold of what was deleted; later, when somebody reads. */
 void

@@ -79,11 +79,12 @@ user_token_read_retired(struct db *db, struct user_retired_key *keys, size_t *co
 }
 
 err
-user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct item *item)
+user_token_handle_keys(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     err code = load_key(actor);
     if (code == ERR_internal) {
-        item_refuse(batch, item, code, "the key that signs tokens cannot be read");
+        item_refuse(actor->batch, item, code, "the key that signs tokens cannot be read");
         return ERR_ok;
     }
     struct user_retired_key retired[USER_RETIRED_MAX];
@@ -107,26 +108,25 @@ user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct ite
     }
     wire_list_end(&list, &actor->page);
     WIRE_SET(&set, user_key_set, keys, list);
-    item_answer(batch, item, &set);
+    item_answer(actor->batch, item, &set);
     return ERR_ok;
 }
 
 /* --- tokens --- */
 
 static err
-give_token(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, struct token_claims *claims,
-           int64_t ttl_ms)
+give_token(struct user_actor *actor, const struct user_caller *caller, struct token_claims *claims, int64_t ttl_ms)
 {
     char token[TOKEN_MAX + 1];
-    claims->issued_ms = batch->now_ms / 1000 * 1000;
-    claims->expires_ms = (batch->now_ms + ttl_ms) / 1000 * 1000;
+    claims->issued_ms = actor->batch->now_ms / 1000 * 1000;
+    claims->expires_ms = (actor->batch->now_ms + ttl_ms) / 1000 * 1000;
     err code = load_key(actor);
     if (code == ERR_ok) {
         code = token_sign(&actor->key, claims, token);
     }
     if (code == ERR_internal) {
         log_error("token_not_signed", LOG_ID("req", &caller->request));
-        user_refuse(batch, caller, ERR_internal, "the token could not be signed");
+        user_refuse(actor->batch, caller, ERR_internal, "the token could not be signed");
         return ERR_ok;
     }
     if (code != ERR_ok) {
@@ -139,28 +139,29 @@ give_token(struct user_actor *actor, struct batch *batch, const struct user_call
     if (claims->has_user) {
         WIRE_SET(&session, user_session, user, claims->user);
     }
-    user_answer(batch, caller, &session);
+    user_answer(actor->batch, caller, &session);
     sodium_memzero(token, sizeof token);
     return ERR_ok;
 }
 
 err
-user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct item *item)
+user_token_handle_issue(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_issue *issue = item->body;
     struct user_caller caller = {.item = item, .request = item->id};
     enum role role = role_find(issue->role);
     struct token_claims claims = {.role = role, .has_user = WIRE_HAS(issue, user_issue, user), .user = issue->user};
     if (item->role != ROLE_OPERATOR) {
-        item_refuse(batch, item, ERR_forbidden, "tokens are given without a password to operators alone");
+        item_refuse(actor->batch, item, ERR_forbidden, "tokens are given without a password to operators alone");
         return ERR_ok;
     }
     if (role == ROLE_COUNT || role == ROLE_ANONYMOUS) {
-        item_refuse(batch, item, ERR_invalid_field, "user_issue.role: customer, employee, admin or operator");
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_issue.role: customer, employee, admin or operator");
         return ERR_ok;
     }
     if (role == ROLE_CUSTOMER && !claims.has_user) {
-        item_refuse(batch, item, ERR_invalid_field, "user_issue.user: missing; a customer's token has to say whose it is");
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_issue.user: missing; a customer's token has to say whose it is");
         return ERR_ok;
     }
     struct user_row row = {0};
@@ -170,19 +171,20 @@ user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct it
         return code;
     }
     if (!found || row.erased_ms > 0) {
-        item_refuse(batch, item, found ? ERR_user_erased : ERR_unknown_user, "%s",
+        item_refuse(actor->batch, item, found ? ERR_user_erased : ERR_unknown_user, "%s",
                     err_words(found ? ERR_user_erased : ERR_unknown_user));
         return ERR_ok;
     }
     int64_t ttl_ms = WIRE_HAS(issue, user_issue, ttl_ms) ? issue->ttl_ms : actor->settings->token_ttl_ms;
-    return give_token(actor, batch, &caller, &claims, ttl_ms);
+    return give_token(actor, &caller, &claims, ttl_ms);
 }
 
 /* --- signing in --- */
 
 err
-user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct item *item)
+user_token_handle_sign_in(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_sign_in *body = item->body;
     bool has_email = WIRE_HAS(body, user_sign_in, email);
     bool has_cpf = WIRE_HAS(body, user_sign_in, cpf);
@@ -190,7 +192,7 @@ user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct 
     struct user_person person;
     bool found = false;
     if (has_email == has_cpf) {
-        item_refuse(batch, item, ERR_invalid_field, "user_sign_in: an email or a cpf is needed, and not both");
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_sign_in: an email or a cpf is needed, and not both");
         return ERR_ok;
     }
     struct slice email = has_email ? body->email : (struct slice){0};
@@ -199,19 +201,18 @@ user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct 
     if (code != ERR_ok) {
         return code;
     }
-    struct user_caller caller = user_caller_of(actor, batch, item);
+    struct user_caller caller = user_caller_of(actor, item);
     caller.subject = user_people_subject(email, has_cpf && cpf.size == 0 ? body->cpf : cpf);
     char hash[USER_PASSWORD_HASH_SIZE] = "";
     bool has_password = found && user_people_open(actor, &person) && WIRE_HAS(&person.data, user_register, password);
     struct slice kept = has_password ? person.data.password : slice_of(NOBODYS_HASH);
     memcpy(hash, kept.data, kept.size < sizeof hash ? kept.size : sizeof hash - 1);
-    user_work_start(batch, &caller, body->password, hash, has_password ? person.row.n : 0);
+    user_work_start(actor->batch, &caller, body->password, hash, has_password ? person.row.n : 0);
     return ERR_ok;
 }
 
 err
-user_token_handle_verified(struct user_actor *actor, struct batch *batch, const struct user_work *work,
-                           const struct user_caller *caller)
+user_token_handle_verified(struct user_actor *actor, const struct user_work *work, const struct user_caller *caller)
 {
     struct user_row row = {0};
     bool found = false;
@@ -220,9 +221,9 @@ user_token_handle_verified(struct user_actor *actor, struct batch *batch, const 
         return code;
     }
     if (!work->is_done || !found || row.erased_ms > 0) {
-        user_refuse(batch, caller, ERR_wrong_credentials, err_words(ERR_wrong_credentials));
+        user_refuse(actor->batch, caller, ERR_wrong_credentials, err_words(ERR_wrong_credentials));
         return ERR_ok;
     }
     struct token_claims claims = {.role = row.role, .has_user = true, .user = row.id};
-    return give_token(actor, batch, caller, &claims, actor->settings->token_ttl_ms);
+    return give_token(actor, caller, &claims, actor->settings->token_ttl_ms);
 }

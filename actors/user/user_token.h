@@ -21,15 +21,14 @@ MUST_CHECK err
 user_token_read_retired(struct db *db, struct user_retired_key *keys, size_t *count);
 
 MUST_CHECK err
-user_token_handle_keys(struct user_actor *actor, struct batch *batch, struct item *item);
+user_token_handle_keys(void *state, struct item *item);
 MUST_CHECK err
-user_token_handle_issue(struct user_actor *actor, struct batch *batch, struct item *item);
+user_token_handle_issue(void *state, struct item *item);
 MUST_CHECK err
-user_token_handle_sign_in(struct user_actor *actor, struct batch *batch, struct item *item);
+user_token_handle_sign_in(void *state, struct item *item);
 
 /* The password of a sign-in is compared. */
 MUST_CHECK err
-user_token_handle_verified(struct user_actor *actor, struct batch *batch, const struct user_work *work,
-                           const struct user_caller *caller);
+user_token_handle_verified(struct user_actor *actor, const struct user_work *work, const struct user_caller *caller);
 
 #endif

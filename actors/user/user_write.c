@@ -109,7 +109,7 @@ set_password(struct wire_user_register *data, const char *hash)
 }
 
 static err
-finish_register(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, struct wish *wish, const char *hash)
+finish_register(struct user_actor *actor, const struct user_caller *caller, struct wish *wish, const char *hash)
 {
     struct user_row other;
     bool found = false;
@@ -118,13 +118,13 @@ finish_register(struct user_actor *actor, struct batch *batch, const struct user
         return code;
     }
     if (found) {
-        return user_refused(actor, batch, caller, &other, ERR_user_exists);
+        return user_refused(actor, caller, &other, ERR_user_exists);
     }
     struct user_person person = {.row = {.n = ++actor->last_n,
                                          .id = id_derive(&caller->request, "user"),
                                          .role = wish->role == ROLE_COUNT ? ROLE_CUSTOMER : wish->role,
-                                         .created_ms = batch->now_ms,
-                                         .changed_ms = batch->now_ms,
+                                         .created_ms = actor->batch->now_ms,
+                                         .changed_ms = actor->batch->now_ms,
                                          .version = 1}};
     uint8_t hashes[2][USER_HASH_SIZE];
     struct user_hashes names;
@@ -132,17 +132,18 @@ finish_register(struct user_actor *actor, struct batch *batch, const struct user
     user_people_seal(actor, &person, &wish->data, hashes, &names);
     code = user_store_insert(&actor->store, &person.row, &names);
     sodium_memzero(person.key, sizeof person.key);
-    return code == ERR_ok ? user_done(actor, batch, caller, &person.row) : code;
+    return code == ERR_ok ? user_done(actor, caller, &person.row) : code;
 }
 
 err
-user_handle_register(struct user_actor *actor, struct batch *batch, struct item *item)
+user_handle_register(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_register *body = item->body;
-    struct user_caller caller = user_caller_of(actor, batch, item);
+    struct user_caller caller = user_caller_of(actor, item);
     struct wish wish = {.data = *body};
     bool is_done = false;
-    err code = user_recall(actor, batch, &caller, &is_done);
+    err code = user_recall(actor, &caller, &is_done);
     if (code != ERR_ok || is_done) {
         return code;
     }
@@ -151,19 +152,19 @@ user_handle_register(struct user_actor *actor, struct batch *batch, struct item 
         fault = "an email or a cpf is needed";
     }
     if (fault != NULL) {
-        item_refuse(batch, item, ERR_invalid_field, "user_register.%s", fault);
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_register.%s", fault);
         return ERR_ok;
     }
     if (wish.role != ROLE_COUNT && wish.role != ROLE_CUSTOMER && !user_rules_may_give(&caller.asker, wish.role)) {
-        item_refuse(batch, item, ERR_forbidden, "roles but customer are given by admins");
+        item_refuse(actor->batch, item, ERR_forbidden, "roles but customer are given by admins");
         return ERR_ok;
     }
     if (!WIRE_HAS(body, user_register, password)) {
-        return finish_register(actor, batch, &caller, &wish, NULL);
+        return finish_register(actor, &caller, &wish, NULL);
     }
     caller.subject = user_people_subject(WIRE_HAS(body, user_register, email) ? body->email : (struct slice){0},
                                          WIRE_HAS(body, user_register, cpf) ? wish.data.cpf : (struct slice){0});
-    user_work_start(batch, &caller, body->password, NULL, 0);
+    user_work_start(actor->batch, &caller, body->password, NULL, 0);
     return ERR_ok;
 }
 
@@ -208,7 +209,7 @@ is_same(const struct wire_user_register *a, const struct wire_user_register *b)
 }
 
 static err
-write_change(struct user_actor *actor, struct batch *batch, struct user_person *person, const struct wish *wish, const char *hash)
+write_change(struct user_actor *actor, struct user_person *person, const struct wish *wish, const char *hash)
 {
     struct wire_user_register data = person->data;
     enum role role = wish->role == ROLE_COUNT ? person->row.role : wish->role;
@@ -220,14 +221,13 @@ write_change(struct user_actor *actor, struct batch *batch, struct user_person *
     struct user_hashes names;
     person->row.role = role;
     person->row.version++;
-    person->row.changed_ms = batch->now_ms;
+    person->row.changed_ms = actor->batch->now_ms;
     user_people_seal(actor, person, &data, hashes, &names);
     return user_store_update(&actor->store, &person->row, &names);
 }
 
 static err
-finish_change(struct user_actor *actor, struct batch *batch, const struct user_caller *caller, const struct wire_user_change *change,
-              const char *hash)
+finish_change(struct user_actor *actor, const struct user_caller *caller, const struct wire_user_change *change, const char *hash)
 {
     struct wish wish = {.data = data_of_change(change)};
     struct user_person person;
@@ -239,80 +239,81 @@ finish_change(struct user_actor *actor, struct batch *batch, const struct user_c
         return code;
     }
     if (!found || person.row.erased_ms > 0) {
-        return user_refused(actor, batch, caller, found ? &person.row : NULL, found ? ERR_user_erased : ERR_unknown_user);
+        return user_refused(actor, caller, found ? &person.row : NULL, found ? ERR_user_erased : ERR_unknown_user);
     }
     if (WIRE_HAS(change, user_change, version) && change->version != person.row.version) {
-        return user_refused(actor, batch, caller, &person.row, ERR_version_conflict);
+        return user_refused(actor, caller, &person.row, ERR_version_conflict);
     }
     code = find_other(actor, &wish.data, person.row.n, &other, &found);
     if (code != ERR_ok) {
         return code;
     }
     if (found) {
-        return user_refused(actor, batch, caller, &other, ERR_user_exists);
+        return user_refused(actor, caller, &other, ERR_user_exists);
     }
     if (!user_people_open(actor, &person)) {
-        user_refuse(batch, caller, ERR_internal, "what is kept of this person cannot be opened");
+        user_refuse(actor->batch, caller, ERR_internal, "what is kept of this person cannot be opened");
         return ERR_ok;
     }
-    code = write_change(actor, batch, &person, &wish, hash);
-    return code == ERR_ok ? user_done(actor, batch, caller, &person.row) : code;
+    code = write_change(actor, &person, &wish, hash);
+    return code == ERR_ok ? user_done(actor, caller, &person.row) : code;
 }
 
 err
-user_handle_change(struct user_actor *actor, struct batch *batch, struct item *item)
+user_handle_change(void *state, struct item *item)
 {
+    struct user_actor *actor = state;
     const struct wire_user_change *body = item->body;
-    struct user_caller caller = user_caller_of(actor, batch, item);
+    struct user_caller caller = user_caller_of(actor, item);
     struct wish wish = {.data = data_of_change(body)};
     bool is_done = false;
     if (!user_rules_may_change(&caller.asker, &body->user)) {
         bool may_see = user_rules_may_see(&caller.asker, &body->user) || item->role < ROLE_CUSTOMER;
-        item_refuse(batch, item, may_see ? ERR_forbidden : ERR_unknown_user, "%s",
+        item_refuse(actor->batch, item, may_see ? ERR_forbidden : ERR_unknown_user, "%s",
                     may_see ? "people are changed by themselves or by admins" : err_words(ERR_unknown_user));
         return ERR_ok;
     }
-    err code = user_recall(actor, batch, &caller, &is_done);
+    err code = user_recall(actor, &caller, &is_done);
     if (code != ERR_ok || is_done) {
         return code;
     }
     const char *fault = read_wish(&wish);
     if (fault != NULL) {
-        item_refuse(batch, item, ERR_invalid_field, "user_change.%s", fault);
+        item_refuse(actor->batch, item, ERR_invalid_field, "user_change.%s", fault);
         return ERR_ok;
     }
     if (wish.role != ROLE_COUNT && !user_rules_may_give(&caller.asker, wish.role)) {
-        item_refuse(batch, item, ERR_forbidden, "roles are given by admins");
+        item_refuse(actor->batch, item, ERR_forbidden, "roles are given by admins");
         return ERR_ok;
     }
     if (!WIRE_HAS(body, user_change, password)) {
-        return finish_change(actor, batch, &caller, body, NULL);
+        return finish_change(actor, &caller, body, NULL);
     }
     caller.subject = id_hash(&body->user);
-    user_work_start(batch, &caller, body->password, NULL, 0);
+    user_work_start(actor->batch, &caller, body->password, NULL, 0);
     return ERR_ok;
 }
 
 /* --- the second half --- */
 
 err
-user_handle_hashed(struct user_actor *actor, struct batch *batch, const struct user_work *work, struct user_caller *caller)
+user_handle_hashed(struct user_actor *actor, const struct user_work *work, struct user_caller *caller)
 {
     struct err_text why;
     bool is_done = false;
-    err code = user_recall(actor, batch, caller, &is_done);
+    err code = user_recall(actor, caller, &is_done);
     if (code != ERR_ok || is_done) {
         return code;
     }
     if (!work->is_done) {
-        user_refuse(batch, caller, ERR_overloaded, "there is no memory to hash a password now; try again later");
+        user_refuse(actor->batch, caller, ERR_overloaded, "there is no memory to hash a password now; try again later");
         return ERR_ok;
     }
     struct slice frame = {work->frame, work->frame_size};
     if (caller->op == OP_user_change) {
         struct wire_user_change change;
         code = wire_decode(&user_change_body, frame, &change, &why);
-        return code == ERR_ok ? finish_change(actor, batch, caller, &change, work->hash) : ERR_internal;
+        return code == ERR_ok ? finish_change(actor, caller, &change, work->hash) : ERR_internal;
     }
     struct wish wish = {.role = ROLE_COUNT};
     code = wire_decode(&user_register_body, frame, &wish.data, &why);
@@ -320,5 +321,5 @@ user_handle_hashed(struct user_actor *actor, struct batch *batch, const struct u
         return ERR_internal;
     }
     (void)read_wish(&wish);
-    return finish_register(actor, batch, caller, &wish, work->hash);
+    return finish_register(actor, caller, &wish, work->hash);
 }
