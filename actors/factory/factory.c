@@ -42,6 +42,7 @@
 #include "factory_schema.h"
 #include "factory_state.h"
 #include "factory_store.h"
+#include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "kit/settings/topology.h"
 
@@ -93,7 +94,7 @@ answer(struct batch *batch, struct item *item, const struct factory_production *
 /* --- alarms --- */
 
 static err
-handle_alarm(struct factory *factory, struct batch *batch, const struct item *item)
+handle_alarm(struct factory *factory, const struct item *item)
 {
     const struct wire_stock_alarm *alarm = item->body;
     struct factory_shelf shelf;
@@ -111,14 +112,14 @@ handle_alarm(struct factory *factory, struct batch *batch, const struct item *it
         return ERR_ok;
     }
     struct wish wish = {alarm->product, amount, id_derive(&item->id, "production"), item};
-    return factory_begin(factory, batch, &wish, &production);
+    return factory_begin(factory, &wish, &production);
 }
 
 static err
-handle_event(struct factory *factory, struct batch *batch, struct item *item)
+handle_event(struct factory *factory, struct item *item)
 {
     if (item->event == EVENT_stock_out || item->event == EVENT_stock_low) {
-        return handle_alarm(factory, batch, item);
+        return handle_alarm(factory, item);
     }
     return ERR_ok;
 }
@@ -126,28 +127,29 @@ handle_event(struct factory *factory, struct batch *batch, struct item *item)
 /* --- requests --- */
 
 static void
-ask_for_level(struct factory *factory, struct batch *batch, struct item *item, struct slice product, int64_t quantity)
+ask_for_level(struct factory *factory, struct item *item, struct slice product, int64_t quantity)
 {
-    struct waiter *waiter = item_defer(batch, item);
+    struct waiter *waiter = item_defer(factory->batch, item);
     *(int64_t *)waiter_keep(waiter, sizeof quantity) = quantity;
     struct wire_stock_get get = {0};
     WIRE_SET(&get, stock_get, product, product);
-    batch_ask(batch, &(struct ask){
-                         .actor = "stock",
-                         .shard = wire_shard_of(product, topology_shards(factory->settings, "stock")),
-                         .op = OP_stock_get,
-                         .id = item->id,
-                         .again = item->again,
-                         .deadline_ms = item->deadline_ms,
-                         .traceparent = item->traceparent,
-                         .body = &get,
-                         .context = waiter,
-                     });
+    batch_ask(factory->batch, &(struct ask){
+                                  .actor = "stock",
+                                  .shard = wire_shard_of(product, topology_shards(factory->settings, "stock")),
+                                  .op = OP_stock_get,
+                                  .id = item->id,
+                                  .again = item->again,
+                                  .deadline_ms = item->deadline_ms,
+                                  .traceparent = item->traceparent,
+                                  .body = &get,
+                                  .context = waiter,
+                              });
 }
 
 static err
-handle_produce(struct factory *factory, struct batch *batch, struct item *item)
+handle_produce(void *state, struct item *item)
 {
+    struct factory *factory = state;
     const struct wire_factory_produce *produce = item->body;
     struct slice product = demo_sku_of(WIRE_HAS(produce, factory_produce, product) ? produce->product : (struct slice){0});
     int64_t quantity = WIRE_HAS(produce, factory_produce, quantity) ? produce->quantity : 0;
@@ -159,23 +161,24 @@ handle_produce(struct factory *factory, struct batch *batch, struct item *item)
         return code;
     }
     if (!is_open && (quantity == 0 || !shelf.is_known)) {
-        ask_for_level(factory, batch, item, product, quantity);
+        ask_for_level(factory, item, product, quantity);
         return ERR_ok;
     }
     if (!is_open) {
         struct wish wish = {product, quantity, id_derive(&item->id, "production"), item};
-        code = factory_begin(factory, batch, &wish, &production);
+        code = factory_begin(factory, &wish, &production);
         if (code != ERR_ok) {
             return code;
         }
     }
-    answer(batch, item, &production);
+    answer(factory->batch, item, &production);
     return ERR_ok;
 }
 
 static err
-handle_get(struct factory *factory, struct batch *batch, struct item *item)
+handle_get(void *state, struct item *item)
 {
+    struct factory *factory = state;
     const struct wire_factory_get *get = item->body;
     struct factory_production production;
     bool found = false;
@@ -184,17 +187,17 @@ handle_get(struct factory *factory, struct batch *batch, struct item *item)
         return code;
     }
     if (found) {
-        answer(batch, item, &production);
+        answer(factory->batch, item, &production);
     } else {
         char text[ID_TEXT_SIZE];
         id_format(&get->id, text);
-        item_refuse(batch, item, ERR_unknown_production, "there is no production %s", text);
+        item_refuse(factory->batch, item, ERR_unknown_production, "there is no production %s", text);
     }
     return ERR_ok;
 }
 
 static err
-answer_page(struct factory *factory, struct batch *batch, struct item *item, int64_t before)
+answer_page(struct factory *factory, struct item *item, int64_t before)
 {
     const struct wire_factory_list *list = item->body;
     struct slice product = WIRE_HAS(list, factory_list, product) ? demo_sku_of(list->product) : (struct slice){0};
@@ -218,16 +221,17 @@ answer_page(struct factory *factory, struct batch *batch, struct item *item, int
     struct wire_productions reply = {0};
     WIRE_SET(&reply, productions, productions, page);
     WIRE_SET(&reply, productions, has_more, count > limit);
-    item_answer(batch, item, &reply);
+    item_answer(factory->batch, item, &reply);
     return ERR_ok;
 }
 
 static err
-handle_list(struct factory *factory, struct batch *batch, struct item *item)
+handle_list(void *state, struct item *item)
 {
+    struct factory *factory = state;
     const struct wire_factory_list *list = item->body;
     if (!WIRE_HAS(list, factory_list, before)) {
-        return answer_page(factory, batch, item, INT64_MAX);
+        return answer_page(factory, item, INT64_MAX);
     }
     struct factory_production last;
     bool found = false;
@@ -236,15 +240,16 @@ handle_list(struct factory *factory, struct batch *batch, struct item *item)
         return code;
     }
     if (!found) {
-        item_refuse(batch, item, ERR_unknown_production, "factory_list.before: there is no such production");
+        item_refuse(factory->batch, item, ERR_unknown_production, "factory_list.before: there is no such production");
         return ERR_ok;
     }
-    return answer_page(factory, batch, item, last.n);
+    return answer_page(factory, item, last.n);
 }
 
 static err
-handle_callback(struct factory *factory, struct batch *batch, struct item *item)
+handle_callback(void *state, struct item *item)
 {
+    struct factory *factory = state;
     const struct wire_factory_callback *callback = item->body;
     struct factory_production production;
     uint8_t hash[FACTORY_HASH_SIZE];
@@ -255,26 +260,27 @@ handle_callback(struct factory *factory, struct batch *batch, struct item *item)
         return code;
     }
     if (!found) {
-        item_refuse(batch, item, ERR_unknown_capability, "no production was given this callback");
+        item_refuse(factory->batch, item, ERR_unknown_capability, "no production was given this callback");
         return ERR_ok;
     }
     if (factory_status_is_open(production.status)) {
-        code = factory_finish(factory, batch, &production, item);
+        code = factory_finish(factory, &production, item);
         if (code == ERR_ok) {
-            code = factory_close_letter(factory, batch, &production.id);
+            code = factory_close_letter(factory, &production.id);
         }
         if (code != ERR_ok) {
             return code;
         }
-        factory_cancel_due(batch, &production);
+        factory_cancel_due(factory->batch, &production);
     }
-    answer(batch, item, &production);
+    answer(factory->batch, item, &production);
     return ERR_ok;
 }
 
 static err
-handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
+handle_cancel(void *state, struct item *item)
 {
+    struct factory *factory = state;
     const struct wire_factory_cancel *cancel = item->body;
     struct factory_production production;
     bool found = false;
@@ -283,7 +289,7 @@ handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
         return code;
     }
     if (!found || !factory_status_is_open(production.status)) {
-        item_refuse(batch, item, found ? ERR_production_closed : ERR_unknown_production, "%s",
+        item_refuse(factory->batch, item, found ? ERR_production_closed : ERR_unknown_production, "%s",
                     found ? "it was produced or given up before" : "there is no such production");
         return ERR_ok;
     }
@@ -291,37 +297,15 @@ handle_cancel(struct factory *factory, struct batch *batch, struct item *item)
     production.status = FACTORY_FAILED;
     (void)err_say(&production.error, ERR_ok, "%.*s", has_reason ? (int)cancel->reason.size : 9,
                   has_reason ? (const char *)cancel->reason.data : "cancelled");
-    code = factory_end(factory, batch, &production, item);
+    code = factory_end(factory, &production, item);
     if (code == ERR_ok) {
-        code = factory_close_letter(factory, batch, &production.id);
+        code = factory_close_letter(factory, &production.id);
     }
     if (code != ERR_ok) {
         return code;
     }
-    factory_cancel_due(batch, &production);
-    answer(batch, item, &production);
-    return ERR_ok;
-}
-
-static err
-handle_request(struct factory *factory, struct batch *batch, struct item *item)
-{
-    if (item->op == OP_factory_produce) {
-        return handle_produce(factory, batch, item);
-    }
-    if (item->op == OP_factory_get) {
-        return handle_get(factory, batch, item);
-    }
-    if (item->op == OP_factory_list) {
-        return handle_list(factory, batch, item);
-    }
-    if (item->op == OP_factory_callback) {
-        return handle_callback(factory, batch, item);
-    }
-    if (item->op == OP_factory_cancel) {
-        return handle_cancel(factory, batch, item);
-    }
-    item_refuse(batch, item, ERR_unknown_op, "%s is not done by the factory", wire_ops[item->op].name);
+    factory_cancel_due(factory->batch, &production);
+    answer(factory->batch, item, &production);
     return ERR_ok;
 }
 
@@ -350,7 +334,7 @@ refuse_full(struct batch *batch, const struct wire_stock_level *level, struct wa
 }
 
 static err
-handle_level(struct factory *factory, struct batch *batch, const struct item *reply)
+handle_level(struct factory *factory, const struct item *reply)
 {
     const struct wire_stock_level *level = reply->body;
     struct waiter *waiter = reply->context;
@@ -366,47 +350,53 @@ handle_level(struct factory *factory, struct batch *batch, const struct item *re
         return code;
     }
     if (!is_open && amount == 0) {
-        refuse_full(batch, level, waiter);
+        refuse_full(factory->batch, level, waiter);
         return ERR_ok;
     }
     if (!is_open) {
         struct wish wish = {level->product, amount, id_derive(waiter_id(waiter), "production"), reply};
-        code = factory_begin(factory, batch, &wish, &production);
+        code = factory_begin(factory, &wish, &production);
         if (code != ERR_ok) {
             return code;
         }
     }
     struct wire_production body = production_body_of(&production);
-    waiter_answer(batch, &waiter, &body);
+    waiter_answer(factory->batch, &waiter, &body);
     return ERR_ok;
 }
 
 static err
-handle_reply(struct factory *factory, struct batch *batch, const struct item *reply)
+handle_reply(struct factory *factory, const struct item *reply)
 {
     if (reply->status != ERR_ok) {
-        refuse_asked(batch, reply, reply->context);
+        refuse_asked(factory->batch, reply, reply->context);
         return ERR_ok;
     }
-    return handle_level(factory, batch, reply);
+    return handle_level(factory, reply);
 }
 
 /* --- the class --- */
 
+static const struct dispatch requests[OP_COUNT] = {
+    [OP_factory_produce] = {.handle = handle_produce}, [OP_factory_get] = {.handle = handle_get},
+    [OP_factory_list] = {.handle = handle_list},       [OP_factory_callback] = {.handle = handle_callback},
+    [OP_factory_cancel] = {.handle = handle_cancel},
+};
+
 static err
-handle_item(struct factory *factory, struct batch *batch, struct item *item)
+handle_item(struct factory *factory, struct item *item)
 {
     switch (item->kind) {
     case ITEM_REQUEST:
-        return handle_request(factory, batch, item);
+        return dispatch_handle(requests, factory, item);
     case ITEM_EVENT:
-        return handle_event(factory, batch, item);
+        return handle_event(factory, item);
     case ITEM_DUE:
-        return factory_handle_due(factory, batch, item);
+        return factory_handle_due(factory, item);
     case ITEM_REPLY:
-        return handle_reply(factory, batch, item);
+        return handle_reply(factory, item);
     case ITEM_CALL:
-        return factory_handle_outcome(factory, batch, item);
+        return factory_handle_outcome(factory, item);
     case ITEM_WORK:
     case ITEM_HEAD:
         return ERR_ok;
@@ -418,8 +408,9 @@ static err
 factory_handle(void *state, struct batch *batch)
 {
     struct factory *factory = state;
+    factory->batch = batch;
     for (size_t i = 0; i < batch->count; i++) {
-        err code = handle_item(factory, batch, &batch->items[i]);
+        err code = handle_item(factory, &batch->items[i]);
         if (code != ERR_ok) {
             return code;
         }

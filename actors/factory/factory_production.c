@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#include "factory_message.h"
+#include <sodium.h>
+
 #include "kit/telemetry/log.h"
 
 static err
@@ -55,6 +56,32 @@ factory_cancel_due(struct batch *batch, const struct factory_production *product
 }
 
 static err
+load_secret(struct factory *factory)
+{
+    if (factory->has_secret) {
+        return ERR_ok;
+    }
+    bool found = false;
+    err code = factory_store_find_secret(&factory->store, factory->secret, &found);
+    if (code == ERR_ok && !found) {
+        randombytes_buf(factory->secret, sizeof factory->secret);
+        code = factory_store_insert_secret(&factory->store, factory->secret);
+    }
+    factory->has_secret = code == ERR_ok;
+    return code;
+}
+
+err
+factory_capability(struct factory *factory, const struct id *production, char capability[FACTORY_CAPABILITY_SIZE])
+{
+    err code = load_secret(factory);
+    if (code == ERR_ok) {
+        factory_capability_of(factory->secret, production, capability);
+    }
+    return code;
+}
+
+static err
 insert(struct factory *factory, const struct factory_production *production)
 {
     if (!factory_is_outside(factory)) {
@@ -62,18 +89,17 @@ insert(struct factory *factory, const struct factory_production *production)
     }
     char capability[FACTORY_CAPABILITY_SIZE];
     uint8_t hash[FACTORY_HASH_SIZE];
-    err code = factory_load_secret(factory);
+    err code = factory_capability(factory, &production->id, capability);
     if (code != ERR_ok) {
         return code;
     }
-    factory_capability_of(factory->secret, &production->id, capability);
     factory_capability_hash(slice_of(capability), hash);
     return factory_store_insert(&factory->store, production, hash);
 }
 
 /* Opens a production, on a shelf that has none open. A wish that was granted before is found again by its id. */
 err
-factory_begin(struct factory *factory, struct batch *batch, const struct wish *wish, struct factory_production *production)
+factory_begin(struct factory *factory, const struct wish *wish, struct factory_production *production)
 {
     bool found = false;
     err code = factory_store_find(&factory->store, &wish->id, production, &found);
@@ -90,8 +116,8 @@ factory_begin(struct factory *factory, struct batch *batch, const struct wish *w
         .id = wish->id,
         .quantity = wish->quantity,
         .status = FACTORY_ORDERED,
-        .ordered_at_ms = batch->now_ms,
-        .due_at_ms = outside ? 0 : batch->now_ms + factory->settings->lead_time_ms,
+        .ordered_at_ms = factory->batch->now_ms,
+        .due_at_ms = outside ? 0 : factory->batch->now_ms + factory->settings->lead_time_ms,
     };
     memcpy(production->product, wish->product.data, wish->product.size);
     code = insert(factory, production);
@@ -99,16 +125,16 @@ factory_begin(struct factory *factory, struct batch *batch, const struct wish *w
         return code;
     }
     factory->last_n = production->n;
-    struct factory_shelf shelf = {.open_production = production->n, .last_seq = batch_next_seq(batch)};
+    struct factory_shelf shelf = {.open_production = production->n, .last_seq = batch_next_seq(factory->batch)};
     code = factory_store_put_shelf(&factory->store, wish->product, &shelf);
     if (code != ERR_ok) {
         return code;
     }
-    emit(batch, EVENT_factory_ordered, production, wish->cause);
+    emit(factory->batch, EVENT_factory_ordered, production, wish->cause);
     if (outside) {
-        factory_set_due(batch, OWNER_CALL, production, batch->now_ms);
+        factory_set_due(factory->batch, OWNER_CALL, production, factory->batch->now_ms);
     } else {
-        factory_set_due(batch, OWNER_PRODUCTION, production, production->due_at_ms);
+        factory_set_due(factory->batch, OWNER_PRODUCTION, production, production->due_at_ms);
     }
     log_debug("production_ordered", LOG_ID("req", &wish->cause->id), LOG_ID("production", &production->id),
               LOG_SLICE("product", wish->product), LOG_I64("quantity", production->quantity));
@@ -117,7 +143,7 @@ factory_begin(struct factory *factory, struct batch *batch, const struct wish *w
 
 /* Ends an open production, whose status says how: its units are to be put on the shelf, or will not come. */
 err
-factory_end(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
+factory_end(struct factory *factory, struct factory_production *production, const struct item *cause)
 {
     struct factory_shelf shelf;
     struct slice product = slice_of(production->product);
@@ -125,7 +151,7 @@ factory_end(struct factory *factory, struct batch *batch, struct factory_product
     if (code != ERR_ok) {
         return code;
     }
-    production->done_at_ms = batch->now_ms;
+    production->done_at_ms = factory->batch->now_ms;
     code = factory_store_update(&factory->store, production);
     if (code != ERR_ok) {
         return code;
@@ -133,24 +159,24 @@ factory_end(struct factory *factory, struct batch *batch, struct factory_product
     if (shelf.open_production == production->n) {
         shelf.open_production = 0;
     }
-    shelf.last_seq = batch_next_seq(batch);
+    shelf.last_seq = batch_next_seq(factory->batch);
     code = factory_store_put_shelf(&factory->store, product, &shelf);
     if (code != ERR_ok) {
         return code;
     }
     bool is_produced = production->status == FACTORY_PRODUCED;
-    emit(batch, is_produced ? EVENT_factory_produced : EVENT_factory_failed, production, cause);
+    emit(factory->batch, is_produced ? EVENT_factory_produced : EVENT_factory_failed, production, cause);
     log_debug(is_produced ? "production_produced" : "production_failed", LOG_ID("req", &cause->id),
               LOG_ID("production", &production->id), LOG_SLICE("product", product), LOG_I64("quantity", production->quantity));
     return ERR_ok;
 }
 
 err
-factory_finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause)
+factory_finish(struct factory *factory, struct factory_production *production, const struct item *cause)
 {
     production->status = FACTORY_PRODUCED;
     production->error.text[0] = '\0';
-    return factory_end(factory, batch, production, cause);
+    return factory_end(factory, production, cause);
 }
 
 /* The shelf of a product, and its open production if it has one. */

@@ -5,6 +5,7 @@
 #define LARDER_FACTORY_STATE_H
 
 #include "kit/actor.h"
+#include "factory_message.h"
 #include "factory_rules.h"
 #include "factory_store.h"
 
@@ -15,6 +16,7 @@
 struct factory {
     struct actor *actor;
     const struct settings *settings;
+    struct batch *batch; /* under way */
     struct factory_store store;
     struct wire_buffer page;
     bool has_last_n;
@@ -31,19 +33,30 @@ struct wish {
     const struct item *cause;
 };
 
+/* Whether productions are made by an outside factory. */
+static inline bool
+factory_is_outside(const struct factory *factory)
+{
+    return factory->settings->factory_url[0] != '\0';
+}
+
 /* --- factory_production.c --- */
+
+/* What a production's callback has to show, made of the secret, which is made when there is none. */
+MUST_CHECK err
+factory_capability(struct factory *factory, const struct id *production, char capability[FACTORY_CAPABILITY_SIZE]);
 
 /* Opens a production, on a shelf that has none open. A wish that was granted before is found again by its id. */
 MUST_CHECK err
-factory_begin(struct factory *factory, struct batch *batch, const struct wish *wish, struct factory_production *production);
+factory_begin(struct factory *factory, const struct wish *wish, struct factory_production *production);
 
 /* Ends an open production, whose status says how: its units are to be put on the shelf, or will not come. */
 MUST_CHECK err
-factory_end(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause);
+factory_end(struct factory *factory, struct factory_production *production, const struct item *cause);
 
 /* Ends it as produced. */
 MUST_CHECK err
-factory_finish(struct factory *factory, struct batch *batch, struct factory_production *production, const struct item *cause);
+factory_finish(struct factory *factory, struct factory_production *production, const struct item *cause);
 
 /* The shelf of a product, and its open production if it has one. */
 MUST_CHECK err
@@ -59,25 +72,17 @@ factory_cancel_due(struct batch *batch, const struct factory_production *product
 
 /* --- factory_outside.c --- */
 
-/* Whether productions are made by an outside factory. */
-bool
-factory_is_outside(const struct factory *factory);
-
-/* The key of the callbacks' addresses, made when there is none. */
-MUST_CHECK err
-factory_load_secret(struct factory *factory);
-
 /* A production's time has come: to be done, or to be called for. */
 MUST_CHECK err
-factory_handle_due(struct factory *factory, struct batch *batch, const struct item *item);
+factory_handle_due(struct factory *factory, const struct item *item);
 
 /* A production ends while its due row "call" is there: a letter about it is closed. Before factory_cancel_due(). */
 MUST_CHECK err
-factory_close_letter(struct factory *factory, struct batch *batch, const struct id *production);
+factory_close_letter(struct factory *factory, const struct id *production);
 
 /* A call has ended. */
 MUST_CHECK err
-factory_handle_outcome(struct factory *factory, struct batch *batch, const struct item *item);
+factory_handle_outcome(struct factory *factory, const struct item *item);
 
 /* --- factory_retime.c --- */
 
