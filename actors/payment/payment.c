@@ -31,98 +31,20 @@
 
 #include <sodium.h>
 
+#include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "payment_schema.h"
 #include "payment_state.h"
 
 #define NO_CURRENCY "XXX" /* ISO 4217: no currency */
 
-/* --- words --- */
-
-struct wire_charge
-payment_tell_charge(const struct payment_claim *claim)
-{
-    struct wire_charge body = {0};
-    struct wire_money money = {0};
-    struct wire_money came = {0};
-    WIRE_SET(&money, money, amount, claim->amount);
-    WIRE_SET(&money, money, currency, slice_of(claim->currency));
-    WIRE_SET(&body, charge, id, claim->id);
-    WIRE_SET(&body, charge, number, claim->n);
-    WIRE_SET(&body, charge, order, claim->order);
-    WIRE_SET(&body, charge, amount, money);
-    WIRE_SET(&body, charge, method, slice_of(payment_method_name(claim->method)));
-    WIRE_SET(&body, charge, provider, slice_of(payment_provider_name(claim->provider)));
-    WIRE_SET(&body, charge, status, slice_of(payment_status_name(claim->status)));
-    WIRE_SET(&body, charge, refunded, claim->refunded);
-    if (!id_is_zero(&claim->replaces)) {
-        WIRE_SET(&body, charge, replaces, claim->replaces);
-    }
-    if (claim->reference.size > 0) {
-        WIRE_SET(&body, charge, reference, claim->reference);
-    }
-    if (claim->reason.size > 0) {
-        WIRE_SET(&body, charge, reason, claim->reason);
-    }
-    if (payment_is_money_told(&claim->came)) {
-        WIRE_SET(&came, money, amount, claim->came.amount == MONEY_NOT_TOLD ? claim->amount : claim->came.amount);
-        WIRE_SET(&came, money, currency, slice_of(claim->came.currency[0] == '\0' ? claim->currency : claim->came.currency));
-        WIRE_SET(&body, charge, came, came);
-    }
-    if (claim->attempts > 0) {
-        WIRE_SET(&body, charge, attempts, claim->attempts);
-    }
-    WIRE_SET(&body, charge, created, claim->created_ms);
-    WIRE_SET(&body, charge, changed, claim->changed_ms);
-    return body;
-}
-
-struct wire_refund
-payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback)
-{
-    struct wire_refund body = {0};
-    struct wire_money money = {0};
-    WIRE_SET(&money, money, amount, payback->amount);
-    WIRE_SET(&money, money, currency, slice_of(claim->currency));
-    WIRE_SET(&body, refund, id, payback->id);
-    WIRE_SET(&body, refund, charge, payback->charge);
-    WIRE_SET(&body, refund, order, claim->order);
-    WIRE_SET(&body, refund, amount, money);
-    WIRE_SET(&body, refund, status, slice_of(payment_status_name(payback->status)));
-    if (payback->reason.size > 0) {
-        WIRE_SET(&body, refund, reason, payback->reason);
-    }
-    if (payback->reference.size > 0) {
-        WIRE_SET(&body, refund, reference, payback->reference);
-    }
-    if (payback->is_elsewhere) {
-        WIRE_SET(&body, refund, is_elsewhere, true);
-    }
-    if (payback->attempts > 0) {
-        WIRE_SET(&body, refund, attempts, payback->attempts);
-    }
-    WIRE_SET(&body, refund, created, payback->created_ms);
-    WIRE_SET(&body, refund, changed, payback->changed_ms);
-    return body;
-}
+/* --- saying --- */
 
 static void
 answer(struct payment *payment, struct item *item, const struct payment_claim *claim)
 {
     struct wire_charge body = payment_tell_charge(claim);
     item_answer(payment->batch, item, &body);
-}
-
-bool
-payment_is_staff(const struct item *item)
-{
-    return item->role >= ROLE_EMPLOYEE;
-}
-
-static void
-refuse_role(struct payment *payment, struct item *item)
-{
-    item_refuse(payment->batch, item, ERR_forbidden, "%s is not for everybody", wire_ops[item->op].name);
 }
 
 static void
@@ -195,13 +117,10 @@ answer_known(struct payment *payment, struct item *item, struct payment_claim_sl
 }
 
 static err
-handle_charge(struct payment *payment, struct item *item)
+handle_charge(void *state, struct item *item)
 {
+    struct payment *payment = state;
     const struct wire_payment_charge *ask = item->body;
-    if (!payment_is_staff(item)) {
-        refuse_role(payment, item);
-        return ERR_ok;
-    }
     const char *wrong = judge_charge(payment, ask);
     if (wrong != NULL) {
         item_refuse(payment->batch, item, ERR_invalid_field, "%s", wrong);
@@ -244,14 +163,11 @@ remember_cancelled(struct payment *payment, struct item *item)
 
 /* Calls about it go on where it may have been taken: a late success has to be seen. */
 static err
-handle_cancel(struct payment *payment, struct item *item)
+handle_cancel(void *state, struct item *item)
 {
+    struct payment *payment = state;
     const struct wire_payment_cancel *ask = item->body;
     struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
-    if (!payment_is_staff(item)) {
-        refuse_role(payment, item);
-        return ERR_ok;
-    }
     if (slot == NULL) {
         remember_cancelled(payment, item);
         return payment_apply_parked(payment, payment_book_claim(&payment->book, &ask->charge), item);
@@ -297,14 +213,11 @@ find_amount(const struct payment_claim *claim, const struct wire_payment_refund 
 }
 
 static err
-handle_refund(struct payment *payment, struct item *item)
+handle_refund(void *state, struct item *item)
 {
+    struct payment *payment = state;
     const struct wire_payment_refund *ask = item->body;
     int64_t amount = 0;
-    if (!payment_is_staff(item)) {
-        refuse_role(payment, item);
-        return ERR_ok;
-    }
     struct payment_payback_slot *slot = payment_book_payback(&payment->book, &item->id);
     if (slot != NULL) {
         answer_refund(payment, item, &slot->payback);
@@ -346,16 +259,15 @@ handle_refund(struct payment *payment, struct item *item)
 /* --- by hand --- */
 
 static err
-handle_confirm(struct payment *payment, struct item *item)
+handle_confirm(void *state, struct item *item)
 {
+    struct payment *payment = state;
     const struct wire_payment_confirm *ask = item->body;
     struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
     bool is_approved = !WIRE_HAS(ask, payment_confirm, approved) || ask->approved;
     enum payment_status wanted = is_approved ? PAYMENT_SUCCEEDED : PAYMENT_FAILED;
     struct payment_words words = {.reference = slice_of(""), .reason = slice_of(is_approved ? "" : "it was not paid at the counter")};
-    if (!payment_is_staff(item)) {
-        refuse_role(payment, item);
-    } else if (slot == NULL) {
+    if (slot == NULL) {
         refuse_unknown(payment, item, &ask->charge);
     } else if (slot->claim.provider != PAYMENT_BY_HAND) {
         item_refuse(payment->batch, item, ERR_invalid_field, "payment_confirm.charge: is not paid by hand");
@@ -370,31 +282,34 @@ handle_confirm(struct payment *payment, struct item *item)
 
 /* --- a batch --- */
 
-static err
-want_charge(struct payment *payment, const struct item *item)
+static void
+want_charge(void *state, struct item *item, const void *field)
 {
-    const struct wire_payment_charge *ask = item->body;
+    struct payment *payment = state;
+    const struct wire_payment_charge *ask = field;
     if (batch_is_looked_up(payment->batch, item)) {
         payment_book_want_claim(&payment->book, &item->id);
     }
     if (WIRE_HAS(ask, payment_charge, replaces)) {
         payment_book_want_claim(&payment->book, &ask->replaces);
     }
-    return payment_book_want_parked(&payment->book, &item->id);
+    payment_book_want_parked(&payment->book, &item->id);
 }
 
-static err
-want_webhook(struct payment *payment, struct item *item, size_t number)
+static void
+want_webhook(void *state, struct item *item, const void *field)
 {
+    struct payment *payment = state;
     struct payment_note *note = payment_read_webhook(payment, item);
     bool is_refund = false;
-    payment->notes[number] = note;
+    (void)field;
+    payment->notes[item - payment->batch->items] = note;
     if (note == NULL) {
-        return ERR_ok;
+        return;
     }
     payment_book_want_told(&payment->book, &note->told);
     if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
-        return ERR_ok;
+        return;
     }
     payment_book_want_claim(&payment->book, &note->charge);
     if (!id_is_zero(&note->refund)) {
@@ -403,98 +318,88 @@ want_webhook(struct payment *payment, struct item *item, size_t number)
     if (is_refund) {
         payment_book_want_refunds_of(&payment->book, &note->charge);
     }
-    return payment_book_want_parked(&payment->book, &note->charge);
+    payment_book_want_parked(&payment->book, &note->charge);
 }
 
-static err
-want_request(struct payment *payment, struct item *item, size_t number)
+static void
+want_shown(void *state, struct item *item, const void *field)
 {
-    if (item->op == OP_payment_charge) {
-        return want_charge(payment, item);
-    }
-    if (item->op == OP_payment_webhook) {
-        return want_webhook(payment, item, number);
-    }
-    if (item->op == OP_payment_cancel) {
-        payment_book_want_claim(&payment->book, &((const struct wire_payment_cancel *)item->body)->charge);
-        return payment_book_want_parked(&payment->book, &((const struct wire_payment_cancel *)item->body)->charge);
-    }
-    if (item->op == OP_payment_refund) {
-        if (batch_is_looked_up(payment->batch, item)) {
-            payment_book_want_payback(&payment->book, &item->id);
-        }
-        payment_book_want_claim(&payment->book, &((const struct wire_payment_refund *)item->body)->charge);
-        return payment_book_want_parked(&payment->book, &((const struct wire_payment_refund *)item->body)->charge);
-    }
-    if (item->op == OP_payment_confirm) {
-        payment_book_want_claim(&payment->book, &((const struct wire_payment_confirm *)item->body)->charge);
-    } else if (item->op == OP_payment_get) {
-        payment_book_want_claim(&payment->book, &((const struct wire_payment_get *)item->body)->charge);
-    } else if (item->op == OP_payment_refunds) {
-        payment_book_want_claim(&payment->book, &((const struct wire_payment_refunds *)item->body)->charge);
-    }
-    return ERR_ok;
+    (void)item;
+    payment_book_want_claim(&((struct payment *)state)->book, field);
 }
 
-static err
+static void
+want_changed(void *state, struct item *item, const void *field)
+{
+    struct payment *payment = state;
+    if (item->op == OP_payment_refund && batch_is_looked_up(payment->batch, item)) {
+        payment_book_want_payback(&payment->book, &item->id);
+    }
+    payment_book_want_claim(&payment->book, field);
+    payment_book_want_parked(&payment->book, field);
+}
+
+static const struct dispatch requests[OP_COUNT] = {
+    [OP_payment_charge] = {want_charge, 0, handle_charge},
+    [OP_payment_cancel] = {want_changed, offsetof(struct wire_payment_cancel, charge), handle_cancel},
+    [OP_payment_refund] = {want_changed, offsetof(struct wire_payment_refund, charge), handle_refund},
+    [OP_payment_confirm] = {want_shown, offsetof(struct wire_payment_confirm, charge), handle_confirm},
+    [OP_payment_webhook] = {want_webhook, 0, payment_handle_webhook},
+    [OP_payment_get] = {want_shown, offsetof(struct wire_payment_get, charge), payment_read},
+    [OP_payment_refunds] = {want_shown, offsetof(struct wire_payment_refunds, charge), payment_read},
+    [OP_payment_list] = {.handle = payment_read},
+};
+
+static void
 want_by_id(struct payment *payment, bool is_refund, const struct id *id)
 {
     if (is_refund) {
         payment_book_want_payback(&payment->book, id);
-        return ERR_ok;
+    } else {
+        payment_book_want_claim(&payment->book, id);
+        payment_book_want_parked(&payment->book, id);
     }
-    payment_book_want_claim(&payment->book, id);
-    return payment_book_want_parked(&payment->book, id);
 }
 
-static err
+static void
 want_due(struct payment *payment, const struct item *item)
 {
     struct id id;
     memcpy(id.bytes, item->key.data, ID_SIZE);
     if (slice_equal(item->owner, slice_of(OWNER_NOTE))) {
         payment_book_want_note(&payment->book, &id);
-        return ERR_ok;
+    } else {
+        want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
     }
-    return want_by_id(payment, slice_equal(item->owner, slice_of(OWNER_REFUND)), &id);
 }
 
-static err
+static void
 want_all(struct payment *payment)
 {
-    err code = ERR_ok;
-    for (size_t i = 0; i < payment->batch->count && code == ERR_ok; i++) {
+    for (size_t i = 0; i < payment->batch->count; i++) {
         struct item *item = &payment->batch->items[i];
-        payment->notes[i] = NULL;
         if (item->kind == ITEM_REQUEST) {
-            code = want_request(payment, item, i);
+            dispatch_want(requests, payment, item);
         } else if (item->kind == ITEM_DUE && item->key.size == ID_SIZE) {
-            code = want_due(payment, item);
+            want_due(payment, item);
         } else if (item->kind == ITEM_CALL) {
-            code = want_by_id(payment, payment_call_is_refund(item), &item->context_id);
+            want_by_id(payment, payment_call_is_refund(item), &item->context_id);
         } else if (item->kind == ITEM_REPLY) {
             payment_want_of_reader(payment, item);
         }
     }
-    return code;
 }
 
+/* What changes something is the staff's, but what a provider signs. */
 static err
-handle_request(struct payment *payment, struct item *item, const struct payment_note *note)
+handle_request(struct payment *payment, struct item *item)
 {
-    static err (*const handlers[OP_COUNT])(struct payment * payment, struct item * item) = {
-        [OP_payment_charge] = handle_charge,   [OP_payment_cancel] = handle_cancel, [OP_payment_refund] = handle_refund,
-        [OP_payment_confirm] = handle_confirm, [OP_payment_get] = payment_read,     [OP_payment_list] = payment_read,
-        [OP_payment_refunds] = payment_read,
-    };
-    if (item->op == OP_payment_webhook) {
-        return note == NULL ? ERR_ok : payment_handle_webhook(payment, item, note);
-    }
-    if (handlers[item->op] == NULL) {
-        item_refuse(payment->batch, item, ERR_unknown_op, "%s is not done by payment", wire_ops[item->op].name);
+    bool is_staffs = (wire_ops[item->op].traits & OP_WRITES) != 0 && item->op != OP_payment_webhook;
+    if (is_staffs && !payment_is_staff(item)) {
+        item_refuse(payment->batch, item, ERR_forbidden, "%s is not for everybody", wire_ops[item->op].name);
         return ERR_ok;
     }
-    return handlers[item->op](payment, item);
+    return dispatch_handle(requests, payment, item);
 }
 
 static err
@@ -508,11 +413,11 @@ handle_due(struct payment *payment, const struct item *item)
 }
 
 static err
-handle_item(struct payment *payment, struct item *item, const struct payment_note *note)
+handle_item(struct payment *payment, struct item *item)
 {
     switch (item->kind) {
     case ITEM_REQUEST:
-        return handle_request(payment, item, note);
+        return handle_request(payment, item);
     case ITEM_DUE:
         return handle_due(payment, item);
     case ITEM_CALL:
@@ -533,13 +438,13 @@ payment_handle(void *state, struct batch *batch)
     struct payment *payment = state;
     payment->batch = batch;
     payment->notes = batch_alloc(batch, (batch->count + 1) * sizeof *payment->notes);
-    payment_book_begin(&payment->book, batch);
-    err code = want_all(payment);
+    err code = payment_book_begin(&payment->book, batch);
     if (code == ERR_ok) {
+        want_all(payment);
         code = payment_book_read(&payment->book);
     }
     for (size_t i = 0; i < batch->count && code == ERR_ok; i++) {
-        code = handle_item(payment, &batch->items[i], payment->notes[i]);
+        code = handle_item(payment, &batch->items[i]);
     }
     return code == ERR_ok ? payment_book_write(&payment->book) : code;
 }

@@ -20,7 +20,18 @@ static char is_there; /* what the index of webhooks points to */
 
 /* --- life --- */
 
-void
+static err
+load_marks(struct payment_book *book)
+{
+    if (book->has_marks) {
+        return ERR_ok;
+    }
+    err code = payment_store_marks(book->store, &book->marks);
+    book->has_marks = code == ERR_ok;
+    return code;
+}
+
+err
 payment_book_begin(struct payment_book *book, struct batch *batch)
 {
     book->batch = batch;
@@ -33,6 +44,7 @@ payment_book_begin(struct payment_book *book, struct batch *batch)
     book->payback_tail = &book->first_payback;
     book->first_written = NULL;
     book->disputed = NULL;
+    return load_marks(book);
 }
 
 void
@@ -58,17 +70,6 @@ payment_book_keep(struct payment_book *book, struct slice bytes)
     uint8_t *kept = batch_alloc(book->batch, bytes.size);
     memcpy(kept, bytes.data, bytes.size);
     return (struct slice){kept, bytes.size};
-}
-
-static err
-load_marks(struct payment_book *book)
-{
-    if (book->has_marks) {
-        return ERR_ok;
-    }
-    err code = payment_store_marks(book->store, &book->marks);
-    book->has_marks = code == ERR_ok;
-    return code;
 }
 
 /* --- slots --- */
@@ -173,15 +174,13 @@ payment_book_want_told(struct payment_book *book, const struct id *told)
     payment_store_want_told(book->store, told);
 }
 
-err
+void
 payment_book_want_parked(struct payment_book *book, const struct id *charge)
 {
-    err code = load_marks(book);
-    if (code == ERR_ok && book->marks.parked > 0) {
+    if (book->marks.parked > 0) {
         payment_store_want_parked(book->store, charge);
         payment_store_want_refunds_of(book->store, charge);
     }
-    return code;
 }
 
 static void
@@ -217,10 +216,7 @@ see_payback_wanted(void *context, const struct payment_payback *payback)
     struct payment_book *book = context;
     see_payback(book, payback);
     payment_book_want_claim(book, &payback->charge);
-    if (book->marks.parked > 0) {
-        payment_store_want_parked(book->store, &payback->charge);
-        payment_store_want_refunds_of(book->store, &payback->charge);
-    }
+    payment_book_want_parked(book, &payback->charge);
 }
 
 static void
@@ -276,10 +272,7 @@ see_disputed(void *context, const struct payment_note *note)
 err
 payment_book_read(struct payment_book *book)
 {
-    err code = load_marks(book);
-    if (code == ERR_ok) {
-        code = payment_store_read_notes(book->store, see_disputed, book);
-    }
+    err code = payment_store_read_notes(book->store, see_disputed, book);
     if (code == ERR_ok) {
         code = payment_store_read_refunds(book->store, see_payback_wanted, book);
     }

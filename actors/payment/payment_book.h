@@ -58,7 +58,7 @@ struct payment_book {
     struct payment_marks marks; /* with this batch's rows */
 };
 
-void
+MUST_CHECK err
 payment_book_begin(struct payment_book *book, struct batch *batch);
 
 /* What was counted did not happen: the marks are read again. */
@@ -83,7 +83,7 @@ void
 payment_book_want_note(struct payment_book *book, const struct id *told);
 
 /* Webhooks that wait for this charge, and its refunds when there are any; costs nothing while none waits. */
-MUST_CHECK err
+void
 payment_book_want_parked(struct payment_book *book, const struct id *charge);
 MUST_CHECK err
 payment_book_read(struct payment_book *book);

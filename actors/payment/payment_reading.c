@@ -247,8 +247,9 @@ payment_readers_close(struct payment *payment)
 /* --- the requests --- */
 
 err
-payment_read(struct payment *payment, struct item *item)
+payment_read(void *state, struct item *item)
 {
+    struct payment *payment = state;
     struct reading reading = {.item = item, .op = item->op};
     if (item->op == OP_payment_list) {
         reading.list = *(const struct wire_payment_list *)item->body;

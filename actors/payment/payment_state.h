@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What the parts of payment share: payment.c (messages), payment_money.c (what becomes of charges and refunds), payment_provider.c
- * (calls to the provider), payment_webhook.c (what it tells by itself), payment_told.c (what that means here), payment_reading.c (who
- * reads what). Not for others. */
+/* What the parts of payment share: payment.c (messages), payment_answer.c (how charges and refunds are told), payment_reading.c (who
+ * reads what), payment_money.c (what becomes of charges and refunds), payment_provider.c (calls to the provider), payment_webhook.c
+ * (what it tells by itself), payment_told.c (what that means here). Not for others. */
 #ifndef LARDER_PAYMENT_STATE_H
 #define LARDER_PAYMENT_STATE_H
 
@@ -43,15 +43,19 @@ struct payment_words {
     struct money_told money;
 };
 
-/* --- payment.c --- */
+static inline bool
+payment_is_staff(const struct item *item)
+{
+    return item->role >= ROLE_EMPLOYEE;
+}
+
+/* --- payment_answer.c --- */
 
 /* As the wire has them; they borrow. */
 struct wire_charge
 payment_tell_charge(const struct payment_claim *claim);
 struct wire_refund
 payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback);
-bool
-payment_is_staff(const struct item *item);
 
 /* --- payment_reading.c --- */
 
@@ -59,7 +63,7 @@ struct payment_reader;
 
 /* payment.get, payment.list, payment.refunds. */
 MUST_CHECK err
-payment_read(struct payment *payment, struct item *item);
+payment_read(void *state, struct item *item);
 /* Order has answered. */
 MUST_CHECK err
 payment_read_on(struct payment *payment, const struct item *item);
@@ -136,7 +140,7 @@ struct payment_note *
 payment_read_webhook(struct payment *payment, struct item *item);
 
 MUST_CHECK err
-payment_handle_webhook(struct payment *payment, struct item *item, const struct payment_note *note);
+payment_handle_webhook(void *state, struct item *item);
 
 /* A due row OWNER_TOLD has come. */
 MUST_CHECK err

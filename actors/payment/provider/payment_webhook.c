@@ -210,8 +210,10 @@ take(struct payment *payment, struct item *item, struct payment_note *note)
 }
 
 err
-payment_handle_webhook(struct payment *payment, struct item *item, const struct payment_note *note)
+payment_handle_webhook(void *state, struct item *item)
 {
+    struct payment *payment = state;
+    const struct payment_note *note = payment->notes[item - payment->batch->items];
     struct payment_note kept = *note;
     bool is_refund = false;
     if (payment_book_is_told(&payment->book, &note->told)) {
