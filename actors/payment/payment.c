@@ -41,9 +41,9 @@
 /* --- saying --- */
 
 static void
-answer(struct payment *payment, struct item *item, const struct payment_claim *claim)
+answer(struct payment *payment, struct item *item, const struct payment_charge *charge)
 {
-    struct wire_charge body = payment_tell_charge(claim);
+    struct wire_charge body = payment_tell_charge(charge);
     item_answer(payment->batch, item, &body);
 }
 
@@ -56,9 +56,9 @@ refuse_unknown(struct payment *payment, struct item *item, const struct id *char
 }
 
 static bool
-is_remembered_only(const struct payment_claim *claim)
+is_remembered_only(const struct payment_charge *charge)
 {
-    return claim->method == PAYMENT_NO_METHOD;
+    return charge->method == PAYMENT_NO_METHOD;
 }
 
 /* --- charge --- */
@@ -75,8 +75,8 @@ judge_charge(struct payment *payment, const struct wire_payment_charge *ask)
         return "payment_charge.amount: currency must be three capital letters";
     }
     if (WIRE_HAS(ask, payment_charge, replaces)) {
-        const struct payment_claim_slot *replaced = payment_book_claim(&payment->book, &ask->replaces);
-        if (replaced != NULL && !id_equal(&replaced->claim.order, &ask->order)) {
+        const struct payment_charge_slot *replaced = payment_book_charge(&payment->book, &ask->replaces);
+        if (replaced != NULL && !id_equal(&replaced->charge.order, &ask->order)) {
             return "payment_charge.replaces: is the charge of another order";
         }
     }
@@ -84,36 +84,36 @@ judge_charge(struct payment *payment, const struct wire_payment_charge *ask)
 }
 
 static void
-fill_claim(struct payment_claim *claim, const struct wire_payment_charge *ask)
+fill_charge(struct payment_charge *charge, const struct wire_payment_charge *ask)
 {
-    claim->order = ask->order;
-    claim->amount = ask->amount.amount;
-    claim->method = payment_method_find(ask->method);
-    memcpy(claim->currency, ask->amount.currency.data, 3);
-    claim->currency[3] = '\0';
+    charge->order = ask->order;
+    charge->amount = ask->amount.amount;
+    charge->method = payment_method_find(ask->method);
+    memcpy(charge->currency, ask->amount.currency.data, 3);
+    charge->currency[3] = '\0';
     if (WIRE_HAS(ask, payment_charge, replaces)) {
-        claim->replaces = ask->replaces;
+        charge->replaces = ask->replaces;
     }
 }
 
 /* It was cancelled before it came, or it is here and its answer is not. */
 static void
-answer_known(struct payment *payment, struct item *item, struct payment_claim_slot *slot)
+answer_known(struct payment *payment, struct item *item, struct payment_charge_slot *slot)
 {
     const struct wire_payment_charge *ask = item->body;
-    struct payment_claim *claim = &slot->claim;
-    bool is_late = is_remembered_only(claim);
-    bool is_same = id_equal(&claim->order, &ask->order) &&
-                   (is_late || (claim->amount == ask->amount.amount && claim->method == payment_method_find(ask->method)));
+    struct payment_charge *charge = &slot->charge;
+    bool is_late = is_remembered_only(charge);
+    bool is_same = id_equal(&charge->order, &ask->order) &&
+                   (is_late || (charge->amount == ask->amount.amount && charge->method == payment_method_find(ask->method)));
     if (!is_same) {
         item_refuse(payment->batch, item, ERR_idempotency_mismatch, "this id is the charge of another order or amount");
         return;
     }
     if (is_late) {
-        fill_claim(claim, ask);
+        fill_charge(charge, ask);
         slot->is_changed = true;
     }
-    answer(payment, item, claim);
+    answer(payment, item, charge);
 }
 
 static err
@@ -126,20 +126,20 @@ handle_charge(void *state, struct item *item)
         item_refuse(payment->batch, item, ERR_invalid_field, "%s", wrong);
         return ERR_ok;
     }
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &item->id);
+    struct payment_charge_slot *slot = payment_book_charge(&payment->book, &item->id);
     if (slot != NULL) {
         answer_known(payment, item, slot);
         return ERR_ok;
     }
-    slot = payment_book_add_claim(&payment->book, &item->id);
-    fill_claim(&slot->claim, ask);
-    slot->claim.provider = payment_provider_of(payment, slot->claim.method);
+    slot = payment_book_add_charge(&payment->book, &item->id);
+    fill_charge(&slot->charge, ask);
+    slot->charge.provider = payment_provider_of(payment, slot->charge.method);
     err code = payment_apply_parked(payment, slot, item);
-    if (code == ERR_ok && slot->claim.status == PAYMENT_PENDING && !payment_is_money_told(&slot->claim.came)) {
+    if (code == ERR_ok && slot->charge.status == PAYMENT_PENDING && !payment_is_money_told(&slot->charge.came)) {
         code = payment_start_charge(payment, slot, item);
     }
     if (code == ERR_ok) {
-        answer(payment, item, &slot->claim);
+        answer(payment, item, &slot->charge);
     }
     return code;
 }
@@ -151,14 +151,14 @@ static void
 remember_cancelled(struct payment *payment, struct item *item)
 {
     const struct wire_payment_cancel *ask = item->body;
-    struct payment_claim_slot *slot = payment_book_add_claim(&payment->book, &ask->charge);
-    slot->claim.order = ask->order;
-    memcpy(slot->claim.currency, NO_CURRENCY, sizeof NO_CURRENCY);
-    slot->claim.method = PAYMENT_NO_METHOD;
-    slot->claim.provider = PAYMENT_BY_HAND;
-    slot->claim.status = PAYMENT_CANCELLED;
-    slot->claim.reason = slice_of("cancelled before it came");
-    answer(payment, item, &slot->claim);
+    struct payment_charge_slot *slot = payment_book_add_charge(&payment->book, &ask->charge);
+    slot->charge.order = ask->order;
+    memcpy(slot->charge.currency, NO_CURRENCY, sizeof NO_CURRENCY);
+    slot->charge.method = PAYMENT_NO_METHOD;
+    slot->charge.provider = PAYMENT_BY_HAND;
+    slot->charge.status = PAYMENT_CANCELLED;
+    slot->charge.reason = slice_of("cancelled before it came");
+    answer(payment, item, &slot->charge);
 }
 
 /* Calls about it go on where it may have been taken: a late success has to be seen. */
@@ -167,49 +167,49 @@ handle_cancel(void *state, struct item *item)
 {
     struct payment *payment = state;
     const struct wire_payment_cancel *ask = item->body;
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
+    struct payment_charge_slot *slot = payment_book_charge(&payment->book, &ask->charge);
     if (slot == NULL) {
         remember_cancelled(payment, item);
-        return payment_apply_parked(payment, payment_book_claim(&payment->book, &ask->charge), item);
+        return payment_apply_parked(payment, payment_book_charge(&payment->book, &ask->charge), item);
     }
-    if (!id_equal(&slot->claim.order, &ask->order)) {
+    if (!id_equal(&slot->charge.order, &ask->order)) {
         refuse_unknown(payment, item, &ask->charge);
         return ERR_ok;
     }
-    if (slot->claim.status == PAYMENT_SUCCEEDED) {
+    if (slot->charge.status == PAYMENT_SUCCEEDED) {
         item_refuse(payment->batch, item, ERR_charge_closed, "it is paid");
         return ERR_ok;
     }
-    if (slot->claim.status == PAYMENT_PENDING) {
-        slot->claim.status = PAYMENT_CANCELLED;
-        slot->claim.changed_ms = payment->batch->now_ms;
+    if (slot->charge.status == PAYMENT_PENDING) {
+        slot->charge.status = PAYMENT_CANCELLED;
+        slot->charge.changed_ms = payment->batch->now_ms;
         slot->is_changed = true;
     }
-    answer(payment, item, &slot->claim);
+    answer(payment, item, &slot->charge);
     return ERR_ok;
 }
 
 /* --- refund --- */
 
 static void
-answer_refund(struct payment *payment, struct item *item, const struct payment_payback *payback)
+answer_refund(struct payment *payment, struct item *item, const struct payment_refund *refund)
 {
-    const struct payment_claim_slot *of = payment_book_claim(&payment->book, &payback->charge);
+    const struct payment_charge_slot *of = payment_book_charge(&payment->book, &refund->charge);
     if (of == NULL) {
         item_refuse(payment->batch, item, ERR_internal, "the refund's charge is gone: larder verify names it");
         return;
     }
-    struct wire_refund body = payment_tell_refund(&of->claim, payback);
+    struct wire_refund body = payment_tell_refund(&of->charge, refund);
     item_answer(payment->batch, item, &body);
 }
 
 /* How much is to be paid back; false: it cannot be. A charge over nothing can be paid back, as nothing. */
 static bool
-find_amount(const struct payment_claim *claim, const struct wire_payment_refund *ask, int64_t *amount)
+find_amount(const struct payment_charge *charge, const struct wire_payment_refund *ask, int64_t *amount)
 {
-    int64_t left = payment_left(claim->amount, claim->refunded, claim->refunding);
+    int64_t left = payment_left(charge->amount, charge->refunded, charge->refunding);
     *amount = WIRE_HAS(ask, payment_refund, amount) ? ask->amount : left;
-    return claim->status == PAYMENT_SUCCEEDED && *amount <= left && (*amount > 0 || claim->amount == 0);
+    return charge->status == PAYMENT_SUCCEEDED && *amount <= left && (*amount > 0 || charge->amount == 0);
 }
 
 static err
@@ -218,40 +218,40 @@ handle_refund(void *state, struct item *item)
     struct payment *payment = state;
     const struct wire_payment_refund *ask = item->body;
     int64_t amount = 0;
-    struct payment_payback_slot *slot = payment_book_payback(&payment->book, &item->id);
+    struct payment_refund_slot *slot = payment_book_refund(&payment->book, &item->id);
     if (slot != NULL) {
-        answer_refund(payment, item, &slot->payback);
+        answer_refund(payment, item, &slot->refund);
         return ERR_ok;
     }
-    struct payment_claim_slot *of = payment_book_claim(&payment->book, &ask->charge);
+    struct payment_charge_slot *of = payment_book_charge(&payment->book, &ask->charge);
     if (of == NULL) {
         refuse_unknown(payment, item, &ask->charge);
         return ERR_ok;
     }
-    if (payment_has_told_refund(of) && of->claim.status == PAYMENT_SUCCEEDED) {
+    if (payment_has_told_refund(of) && of->charge.status == PAYMENT_SUCCEEDED) {
         item_refuse(payment->batch, item, ERR_unavailable,
                     "a refund of this charge was told by the provider, and whether it is one of ours is not known yet; ask again");
         return ERR_ok;
     }
     bool is_rest = !WIRE_HAS(ask, payment_refund, amount);
-    if (is_rest && of->claim.refunding > 0 && payment_left(of->claim.amount, of->claim.refunded, of->claim.refunding) > 0) {
+    if (is_rest && of->charge.refunding > 0 && payment_left(of->charge.amount, of->charge.refunded, of->charge.refunding) > 0) {
         item_refuse(payment->batch, item, ERR_unavailable,
                     "another refund of this charge is under way, and what is left is not known before it has ended; ask again");
         return ERR_ok;
     }
-    if (!find_amount(&of->claim, ask, &amount)) {
+    if (!find_amount(&of->charge, ask, &amount)) {
         item_refuse(payment->batch, item, ERR_not_refundable, "%s",
-                    of->claim.status == PAYMENT_SUCCEEDED ? "so much is not left of the charge" : "the charge is not paid");
+                    of->charge.status == PAYMENT_SUCCEEDED ? "so much is not left of the charge" : "the charge is not paid");
         return ERR_ok;
     }
-    slot = payment_book_add_payback(&payment->book, &item->id);
-    slot->payback.charge = ask->charge;
-    slot->payback.amount = amount;
-    of->claim.refunding += amount;
+    slot = payment_book_add_refund(&payment->book, &item->id);
+    slot->refund.charge = ask->charge;
+    slot->refund.amount = amount;
+    of->charge.refunding += amount;
     of->is_changed = true;
     err code = payment_start_refund(payment, slot, item);
     if (code == ERR_ok) {
-        answer_refund(payment, item, &slot->payback);
+        answer_refund(payment, item, &slot->refund);
     }
     return code;
 }
@@ -263,19 +263,19 @@ handle_confirm(void *state, struct item *item)
 {
     struct payment *payment = state;
     const struct wire_payment_confirm *ask = item->body;
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &ask->charge);
+    struct payment_charge_slot *slot = payment_book_charge(&payment->book, &ask->charge);
     bool is_approved = !WIRE_HAS(ask, payment_confirm, approved) || ask->approved;
     enum payment_status wanted = is_approved ? PAYMENT_SUCCEEDED : PAYMENT_FAILED;
     struct payment_words words = {.reference = slice_of(""), .reason = slice_of(is_approved ? "" : "it was not paid at the counter")};
     if (slot == NULL) {
         refuse_unknown(payment, item, &ask->charge);
-    } else if (slot->claim.provider != PAYMENT_BY_HAND) {
+    } else if (slot->charge.provider != PAYMENT_BY_HAND) {
         item_refuse(payment->batch, item, ERR_invalid_field, "payment_confirm.charge: is not paid by hand");
-    } else if (slot->claim.status != PAYMENT_PENDING && slot->claim.status != wanted) {
-        item_refuse(payment->batch, item, ERR_charge_closed, "it is %s", payment_status_name(slot->claim.status));
+    } else if (slot->charge.status != PAYMENT_PENDING && slot->charge.status != wanted) {
+        item_refuse(payment->batch, item, ERR_charge_closed, "it is %s", payment_status_name(slot->charge.status));
     } else {
         (void)payment_settle_charge(payment, slot, is_approved ? VERDICT_SUCCEEDED : VERDICT_FAILED, &words, item);
-        answer(payment, item, &slot->claim);
+        answer(payment, item, &slot->charge);
     }
     return ERR_ok;
 }
@@ -288,10 +288,10 @@ want_charge(void *state, struct item *item, const void *field)
     struct payment *payment = state;
     const struct wire_payment_charge *ask = field;
     if (batch_is_looked_up(payment->batch, item)) {
-        payment_book_want_claim(&payment->book, &item->id);
+        payment_book_want_charge(&payment->book, &item->id);
     }
     if (WIRE_HAS(ask, payment_charge, replaces)) {
-        payment_book_want_claim(&payment->book, &ask->replaces);
+        payment_book_want_charge(&payment->book, &ask->replaces);
     }
     payment_book_want_parked(&payment->book, &item->id);
 }
@@ -311,9 +311,9 @@ want_webhook(void *state, struct item *item, const void *field)
     if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
         return;
     }
-    payment_book_want_claim(&payment->book, &note->charge);
+    payment_book_want_charge(&payment->book, &note->charge);
     if (!id_is_zero(&note->refund)) {
-        payment_book_want_payback(&payment->book, &note->refund);
+        payment_book_want_refund(&payment->book, &note->refund);
     }
     if (is_refund) {
         payment_book_want_refunds_of(&payment->book, &note->charge);
@@ -325,7 +325,7 @@ static void
 want_shown(void *state, struct item *item, const void *field)
 {
     (void)item;
-    payment_book_want_claim(&((struct payment *)state)->book, field);
+    payment_book_want_charge(&((struct payment *)state)->book, field);
 }
 
 static void
@@ -333,9 +333,9 @@ want_changed(void *state, struct item *item, const void *field)
 {
     struct payment *payment = state;
     if (item->op == OP_payment_refund && batch_is_looked_up(payment->batch, item)) {
-        payment_book_want_payback(&payment->book, &item->id);
+        payment_book_want_refund(&payment->book, &item->id);
     }
-    payment_book_want_claim(&payment->book, field);
+    payment_book_want_charge(&payment->book, field);
     payment_book_want_parked(&payment->book, field);
 }
 
@@ -354,9 +354,9 @@ static void
 want_by_id(struct payment *payment, bool is_refund, const struct id *id)
 {
     if (is_refund) {
-        payment_book_want_payback(&payment->book, id);
+        payment_book_want_refund(&payment->book, id);
     } else {
-        payment_book_want_claim(&payment->book, id);
+        payment_book_want_charge(&payment->book, id);
         payment_book_want_parked(&payment->book, id);
     }
 }

@@ -35,13 +35,13 @@ err
 payment_book_begin(struct payment_book *book, struct batch *batch)
 {
     book->batch = batch;
-    id_index_clear(&book->claims);
-    id_index_clear(&book->paybacks);
+    id_index_clear(&book->charges);
+    id_index_clear(&book->refunds);
     id_index_clear(&book->told);
-    book->first_claim = NULL;
-    book->claim_tail = &book->first_claim;
-    book->first_payback = NULL;
-    book->payback_tail = &book->first_payback;
+    book->first_charge = NULL;
+    book->charge_tail = &book->first_charge;
+    book->first_refund = NULL;
+    book->refund_tail = &book->first_refund;
     book->first_written = NULL;
     book->disputed = NULL;
     return load_marks(book);
@@ -56,8 +56,8 @@ payment_book_drop(struct payment_book *book)
 void
 payment_book_fini(struct payment_book *book)
 {
-    id_index_fini(&book->claims);
-    id_index_fini(&book->paybacks);
+    id_index_fini(&book->charges);
+    id_index_fini(&book->refunds);
     id_index_fini(&book->told);
 }
 
@@ -74,53 +74,53 @@ payment_book_keep(struct payment_book *book, struct slice bytes)
 
 /* --- slots --- */
 
-static struct payment_claim_slot *
-claim_slot(struct payment_book *book, const struct id *id)
+static struct payment_charge_slot *
+charge_slot(struct payment_book *book, const struct id *id)
 {
-    struct payment_claim_slot *slot = id_index_get(&book->claims, id);
+    struct payment_charge_slot *slot = id_index_get(&book->charges, id);
     if (slot == NULL) {
         slot = batch_alloc(book->batch, sizeof *slot);
-        *slot = (struct payment_claim_slot){.claim.id = *id};
-        *book->claim_tail = slot;
-        book->claim_tail = &slot->next;
-        id_index_add(&book->claims, id, slot);
+        *slot = (struct payment_charge_slot){.charge.id = *id};
+        *book->charge_tail = slot;
+        book->charge_tail = &slot->next;
+        id_index_add(&book->charges, id, slot);
     }
     return slot;
 }
 
-static struct payment_payback_slot *
-payback_slot(struct payment_book *book, const struct id *id)
+static struct payment_refund_slot *
+refund_slot(struct payment_book *book, const struct id *id)
 {
-    struct payment_payback_slot *slot = id_index_get(&book->paybacks, id);
+    struct payment_refund_slot *slot = id_index_get(&book->refunds, id);
     if (slot == NULL) {
         slot = batch_alloc(book->batch, sizeof *slot);
-        *slot = (struct payment_payback_slot){.payback.id = *id};
-        *book->payback_tail = slot;
-        book->payback_tail = &slot->next;
-        id_index_add(&book->paybacks, id, slot);
+        *slot = (struct payment_refund_slot){.refund.id = *id};
+        *book->refund_tail = slot;
+        book->refund_tail = &slot->next;
+        id_index_add(&book->refunds, id, slot);
     }
     return slot;
 }
 
-struct payment_claim_slot *
-payment_book_claim(struct payment_book *book, const struct id *id)
+struct payment_charge_slot *
+payment_book_charge(struct payment_book *book, const struct id *id)
 {
-    struct payment_claim_slot *slot = id_index_get(&book->claims, id);
+    struct payment_charge_slot *slot = id_index_get(&book->charges, id);
     return slot != NULL && slot->exists ? slot : NULL;
 }
 
-struct payment_payback_slot *
-payment_book_payback(struct payment_book *book, const struct id *id)
+struct payment_refund_slot *
+payment_book_refund(struct payment_book *book, const struct id *id)
 {
-    struct payment_payback_slot *slot = id_index_get(&book->paybacks, id);
+    struct payment_refund_slot *slot = id_index_get(&book->refunds, id);
     return slot != NULL && slot->exists ? slot : NULL;
 }
 
-struct payment_payback_slot *
-payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_payback_slot *previous)
+struct payment_refund_slot *
+payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_refund_slot *previous)
 {
-    struct payment_payback_slot *slot = previous == NULL ? book->first_payback : previous->next;
-    while (slot != NULL && !(slot->exists && id_equal(&slot->payback.charge, charge))) {
+    struct payment_refund_slot *slot = previous == NULL ? book->first_refund : previous->next;
+    while (slot != NULL && !(slot->exists && id_equal(&slot->refund.charge, charge))) {
         slot = slot->next;
     }
     return slot;
@@ -139,19 +139,19 @@ payment_book_disputed(const struct payment_book *book, const struct id *told)
 /* --- reading --- */
 
 void
-payment_book_want_claim(struct payment_book *book, const struct id *id)
+payment_book_want_charge(struct payment_book *book, const struct id *id)
 {
-    if (id_index_get(&book->claims, id) == NULL) {
-        (void)claim_slot(book, id);
+    if (id_index_get(&book->charges, id) == NULL) {
+        (void)charge_slot(book, id);
         payment_store_want_charge(book->store, id);
     }
 }
 
 void
-payment_book_want_payback(struct payment_book *book, const struct id *id)
+payment_book_want_refund(struct payment_book *book, const struct id *id)
 {
-    if (id_index_get(&book->paybacks, id) == NULL) {
-        (void)payback_slot(book, id);
+    if (id_index_get(&book->refunds, id) == NULL) {
+        (void)refund_slot(book, id);
         payment_store_want_refund(book->store, id);
     }
 }
@@ -184,39 +184,39 @@ payment_book_want_parked(struct payment_book *book, const struct id *charge)
 }
 
 static void
-see_claim(void *context, const struct payment_claim *claim)
+see_charge(void *context, const struct payment_charge *charge)
 {
     struct payment_book *book = context;
-    struct payment_claim_slot *slot = claim_slot(book, &claim->id);
+    struct payment_charge_slot *slot = charge_slot(book, &charge->id);
     if (!slot->exists) {
-        slot->claim = *claim;
-        slot->claim.reference = payment_book_keep(book, claim->reference);
-        slot->claim.reason = payment_book_keep(book, claim->reason);
+        slot->charge = *charge;
+        slot->charge.reference = payment_book_keep(book, charge->reference);
+        slot->charge.reason = payment_book_keep(book, charge->reason);
         slot->exists = true;
     }
 }
 
 static void
-see_payback(void *context, const struct payment_payback *payback)
+see_refund(void *context, const struct payment_refund *refund)
 {
     struct payment_book *book = context;
-    struct payment_payback_slot *slot = payback_slot(book, &payback->id);
+    struct payment_refund_slot *slot = refund_slot(book, &refund->id);
     if (!slot->exists) {
-        slot->payback = *payback;
-        slot->payback.reference = payment_book_keep(book, payback->reference);
-        slot->payback.reason = payment_book_keep(book, payback->reason);
+        slot->refund = *refund;
+        slot->refund.reference = payment_book_keep(book, refund->reference);
+        slot->refund.reason = payment_book_keep(book, refund->reason);
         slot->exists = true;
     }
 }
 
 /* One that was wanted by its id: the charge is read next, and what waits for it. */
 static void
-see_payback_wanted(void *context, const struct payment_payback *payback)
+see_refund_wanted(void *context, const struct payment_refund *refund)
 {
     struct payment_book *book = context;
-    see_payback(book, payback);
-    payment_book_want_claim(book, &payback->charge);
-    payment_book_want_parked(book, &payback->charge);
+    see_refund(book, refund);
+    payment_book_want_charge(book, &refund->charge);
+    payment_book_want_parked(book, &refund->charge);
 }
 
 static void
@@ -245,7 +245,7 @@ static void
 see_parked(void *context, const struct payment_note *note)
 {
     struct payment_book *book = context;
-    struct payment_note_slot **at = &claim_slot(book, &note->charge)->parked;
+    struct payment_note_slot **at = &charge_slot(book, &note->charge)->parked;
     while (*at != NULL && (*at)->note.n < note->n) {
         at = &(*at)->next;
     }
@@ -264,7 +264,7 @@ see_disputed(void *context, const struct payment_note *note)
     slot->next = book->disputed;
     book->disputed = slot;
     if (!id_is_zero(&note->charge)) {
-        payment_book_want_claim(book, &note->charge);
+        payment_book_want_charge(book, &note->charge);
         payment_store_want_refunds_of(book->store, &note->charge);
     }
 }
@@ -274,10 +274,10 @@ payment_book_read(struct payment_book *book)
 {
     err code = payment_store_read_notes(book->store, see_disputed, book);
     if (code == ERR_ok) {
-        code = payment_store_read_refunds(book->store, see_payback_wanted, book);
+        code = payment_store_read_refunds(book->store, see_refund_wanted, book);
     }
     if (code == ERR_ok) {
-        code = payment_store_read_charges(book->store, see_claim, book);
+        code = payment_store_read_charges(book->store, see_charge, book);
     }
     if (code == ERR_ok) {
         code = payment_store_read_told(book->store, see_told, book);
@@ -285,38 +285,38 @@ payment_book_read(struct payment_book *book)
     if (code == ERR_ok) {
         code = payment_store_read_parked(book->store, see_parked, book);
     }
-    return code == ERR_ok ? payment_store_read_refunds_of(book->store, see_payback, book) : code;
+    return code == ERR_ok ? payment_store_read_refunds_of(book->store, see_refund, book) : code;
 }
 
 /* --- new ones --- */
 
-struct payment_claim_slot *
-payment_book_add_claim(struct payment_book *book, const struct id *id)
+struct payment_charge_slot *
+payment_book_add_charge(struct payment_book *book, const struct id *id)
 {
-    struct payment_claim_slot *slot = claim_slot(book, id);
+    struct payment_charge_slot *slot = charge_slot(book, id);
     assert(!slot->exists && book->has_marks);
-    slot->claim = (struct payment_claim){.n = ++book->marks.last_charge,
-                                         .id = *id,
-                                         .came.amount = MONEY_NOT_TOLD,
-                                         .reference = slice_of(""),
-                                         .reason = slice_of(""),
-                                         .created_ms = book->batch->now_ms,
-                                         .changed_ms = book->batch->now_ms};
+    slot->charge = (struct payment_charge){.n = ++book->marks.last_charge,
+                                           .id = *id,
+                                           .came.amount = MONEY_NOT_TOLD,
+                                           .reference = slice_of(""),
+                                           .reason = slice_of(""),
+                                           .created_ms = book->batch->now_ms,
+                                           .changed_ms = book->batch->now_ms};
     slot->exists = slot->is_new = true;
     return slot;
 }
 
-struct payment_payback_slot *
-payment_book_add_payback(struct payment_book *book, const struct id *id)
+struct payment_refund_slot *
+payment_book_add_refund(struct payment_book *book, const struct id *id)
 {
-    struct payment_payback_slot *slot = payback_slot(book, id);
+    struct payment_refund_slot *slot = refund_slot(book, id);
     assert(!slot->exists && book->has_marks);
-    slot->payback = (struct payment_payback){.n = ++book->marks.last_refund,
-                                             .id = *id,
-                                             .reference = slice_of(""),
-                                             .reason = slice_of(""),
-                                             .created_ms = book->batch->now_ms,
-                                             .changed_ms = book->batch->now_ms};
+    slot->refund = (struct payment_refund){.n = ++book->marks.last_refund,
+                                           .id = *id,
+                                           .reference = slice_of(""),
+                                           .reason = slice_of(""),
+                                           .created_ms = book->batch->now_ms,
+                                           .changed_ms = book->batch->now_ms};
     slot->exists = slot->is_new = true;
     return slot;
 }
@@ -332,7 +332,7 @@ will_be_written(struct payment_book *book, struct payment_note_slot *slot)
 }
 
 void
-payment_book_unpark(struct payment_book *book, struct payment_claim_slot *slot, struct payment_note_slot *parked)
+payment_book_unpark(struct payment_book *book, struct payment_charge_slot *slot, struct payment_note_slot *parked)
 {
     struct payment_note_slot **at = &slot->parked;
     while (*at != parked) {
@@ -365,7 +365,7 @@ payment_book_add_note(struct payment_book *book, const struct payment_note *note
     will_be_written(book, slot);
     see_told(book, &note->told);
     if (note->outcome == PAYMENT_PARKED) {
-        struct payment_note_slot **at = &claim_slot(book, &note->charge)->parked;
+        struct payment_note_slot **at = &charge_slot(book, &note->charge)->parked;
         while (*at != NULL) {
             at = &(*at)->next;
         }
@@ -380,18 +380,18 @@ err
 payment_book_write(struct payment_book *book)
 {
     err code = ERR_ok;
-    for (struct payment_claim_slot *slot = book->first_claim; slot != NULL && code == ERR_ok; slot = slot->next) {
+    for (struct payment_charge_slot *slot = book->first_charge; slot != NULL && code == ERR_ok; slot = slot->next) {
         if (slot->is_new) {
-            payment_store_add_charge(book->store, &slot->claim);
+            payment_store_add_charge(book->store, &slot->charge);
         } else if (slot->is_changed) {
-            code = payment_store_update_charge(book->store, &slot->claim);
+            code = payment_store_update_charge(book->store, &slot->charge);
         }
     }
-    for (struct payment_payback_slot *slot = book->first_payback; slot != NULL && code == ERR_ok; slot = slot->next) {
+    for (struct payment_refund_slot *slot = book->first_refund; slot != NULL && code == ERR_ok; slot = slot->next) {
         if (slot->is_new) {
-            payment_store_add_refund(book->store, &slot->payback);
+            payment_store_add_refund(book->store, &slot->refund);
         } else if (slot->is_changed) {
-            code = payment_store_update_refund(book->store, &slot->payback);
+            code = payment_store_update_refund(book->store, &slot->refund);
         }
     }
     for (struct payment_note_slot *slot = book->first_written; slot != NULL && code == ERR_ok; slot = slot->next_written) {

@@ -4,7 +4,7 @@
  * memory, written at its end.
  *
  *     payment_book_begin();  payment_book_want_...() for what each item names;  payment_book_read()
- *     payment_book_claim() and the like, changes, payment_book_touch_...();  payment_book_write()
+ *     payment_book_charge() and the like, changes, payment_book_touch_...();  payment_book_write()
  */
 #ifndef LARDER_PAYMENT_BOOK_H
 #define LARDER_PAYMENT_BOOK_H
@@ -14,9 +14,9 @@
 #include "payment_store.h"
 
 /* What may be in the database under an id, and what the batch makes of it. The charge comes first: a pointer to it is one to this. */
-struct payment_claim_slot {
-    struct payment_claim claim;
-    struct payment_claim_slot *next;
+struct payment_charge_slot {
+    struct payment_charge charge;
+    struct payment_charge_slot *next;
     bool exists;
     bool is_new;
     bool is_changed;
@@ -24,9 +24,9 @@ struct payment_claim_slot {
     struct payment_note_slot *parked;
 };
 
-struct payment_payback_slot {
-    struct payment_payback payback;
-    struct payment_payback_slot *next;
+struct payment_refund_slot {
+    struct payment_refund refund;
+    struct payment_refund_slot *next;
     bool exists;
     bool is_new;
     bool is_changed;
@@ -45,13 +45,13 @@ struct payment_note_slot {
 struct payment_book {
     struct payment_store *store;
     struct batch *batch;
-    struct id_index claims;
-    struct id_index paybacks;
+    struct id_index charges;
+    struct id_index refunds;
     struct id_index told;
-    struct payment_claim_slot *first_claim;
-    struct payment_claim_slot **claim_tail;
-    struct payment_payback_slot *first_payback;
-    struct payment_payback_slot **payback_tail;
+    struct payment_charge_slot *first_charge;
+    struct payment_charge_slot **charge_tail;
+    struct payment_refund_slot *first_refund;
+    struct payment_refund_slot **refund_tail;
     struct payment_note_slot *first_written;
     struct payment_note_slot *disputed; /* those that were wanted */
     bool has_marks;
@@ -68,11 +68,11 @@ void
 payment_book_fini(struct payment_book *book);
 
 void
-payment_book_want_claim(struct payment_book *book, const struct id *id);
+payment_book_want_charge(struct payment_book *book, const struct id *id);
 
 /* The refund, the charge that it belongs to, and the webhooks that wait for that. */
 void
-payment_book_want_payback(struct payment_book *book, const struct id *id);
+payment_book_want_refund(struct payment_book *book, const struct id *id);
 /* All refunds of the charge. */
 void
 payment_book_want_refunds_of(struct payment_book *book, const struct id *charge);
@@ -89,28 +89,28 @@ MUST_CHECK err
 payment_book_read(struct payment_book *book);
 
 /* NULL when there is none; only of what was wanted or added in this batch. */
-struct payment_claim_slot *
-payment_book_claim(struct payment_book *book, const struct id *id);
-struct payment_payback_slot *
-payment_book_payback(struct payment_book *book, const struct id *id);
+struct payment_charge_slot *
+payment_book_charge(struct payment_book *book, const struct id *id);
+struct payment_refund_slot *
+payment_book_refund(struct payment_book *book, const struct id *id);
 
 /* The refunds of a charge that were wanted or added, one after the other: NULL is before the first, and behind the last. */
-struct payment_payback_slot *
-payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_payback_slot *previous);
+struct payment_refund_slot *
+payment_book_next_refund(const struct payment_book *book, const struct id *charge, const struct payment_refund_slot *previous);
 
 /* NULL: there is none of this id, or it was not wanted. */
 struct payment_note_slot *
 payment_book_disputed(const struct payment_book *book, const struct id *told);
 
 /* A new one, with its number. There must be none of this id. */
-struct payment_claim_slot *
-payment_book_add_claim(struct payment_book *book, const struct id *id);
-struct payment_payback_slot *
-payment_book_add_payback(struct payment_book *book, const struct id *id);
+struct payment_charge_slot *
+payment_book_add_charge(struct payment_book *book, const struct id *id);
+struct payment_refund_slot *
+payment_book_add_refund(struct payment_book *book, const struct id *id);
 
 /* Takes a webhook that waits for the charge: with an outcome that is set in it now, which is written. */
 void
-payment_book_unpark(struct payment_book *book, struct payment_claim_slot *slot, struct payment_note_slot *parked);
+payment_book_unpark(struct payment_book *book, struct payment_charge_slot *slot, struct payment_note_slot *parked);
 
 /* What is set in a webhook of earlier is written. */
 void

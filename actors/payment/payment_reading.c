@@ -91,16 +91,16 @@ answer_page(struct payment *payment, const struct reading *reading)
     int64_t limit = WIRE_HAS(ask, payment_list, limit) ? ask->limit : PAGE_DEFAULT;
     int64_t count = 0;
     struct db_statement *rows = NULL;
-    struct payment_claim claim;
+    struct payment_charge charge;
     struct wire_list page = {0};
     err code = payment_store_page(&payment->store, order, before, limit + 1, &rows);
     if (code != ERR_ok) {
         return code;
     }
     payment->page.size = 0;
-    while (payment_store_next_charge(rows, &claim)) {
+    while (payment_store_next_charge(rows, &charge)) {
         if (count++ < limit) {
-            struct wire_charge body = payment_tell_charge(&claim);
+            struct wire_charge body = payment_tell_charge(&charge);
             wire_list_add(&page, &charge_body, &body, &payment->page);
         }
     }
@@ -113,20 +113,20 @@ answer_page(struct payment *payment, const struct reading *reading)
 }
 
 static err
-answer_refunds(struct payment *payment, const struct reading *reading, const struct payment_claim *claim)
+answer_refunds(struct payment *payment, const struct reading *reading, const struct payment_charge *charge)
 {
     int64_t count = 0;
     struct db_statement *rows = NULL;
-    struct payment_payback payback;
+    struct payment_refund refund;
     struct wire_list page = {0};
-    err code = payment_store_page_refunds(&payment->store, &claim->id, PAGE_MAX + 1, &rows);
+    err code = payment_store_page_refunds(&payment->store, &charge->id, PAGE_MAX + 1, &rows);
     if (code != ERR_ok) {
         return code;
     }
     payment->page.size = 0;
-    while (payment_store_next_refund(rows, &payback)) {
+    while (payment_store_next_refund(rows, &refund)) {
         if (count++ < PAGE_MAX) {
-            struct wire_refund body = payment_tell_refund(claim, &payback);
+            struct wire_refund body = payment_tell_refund(charge, &refund);
             wire_list_add(&page, &refund_body, &body, &payment->page);
         }
     }
@@ -145,15 +145,15 @@ answer(struct payment *payment, const struct reading *reading)
     if (reading->op == OP_payment_list) {
         return answer_page(payment, reading);
     }
-    const struct payment_claim_slot *slot = payment_book_claim(&payment->book, &reading->charge);
+    const struct payment_charge_slot *slot = payment_book_charge(&payment->book, &reading->charge);
     if (slot == NULL) {
         refuse_unknown(payment, reading);
         return ERR_ok;
     }
     if (reading->op == OP_payment_refunds) {
-        return answer_refunds(payment, reading, &slot->claim);
+        return answer_refunds(payment, reading, &slot->charge);
     }
-    struct wire_charge body = payment_tell_charge(&slot->claim);
+    struct wire_charge body = payment_tell_charge(&slot->charge);
     say(payment, reading, &body);
     return ERR_ok;
 }
@@ -212,7 +212,7 @@ payment_want_of_reader(struct payment *payment, const struct item *item)
 {
     const struct payment_reader *reader = find_reader(payment, item->context);
     if (reader != NULL && reader->op != OP_payment_list) {
-        payment_book_want_claim(&payment->book, &reader->charge);
+        payment_book_want_charge(&payment->book, &reader->charge);
     }
 }
 
@@ -265,12 +265,12 @@ payment_read(void *state, struct item *item)
         refuse(payment, &reading, ERR_invalid_field, "payment_list.order: missing; only employees list the charges of all orders");
         return ERR_ok;
     }
-    const struct payment_claim_slot *slot = item->op == OP_payment_list ? NULL : payment_book_claim(&payment->book, &reading.charge);
+    const struct payment_charge_slot *slot = item->op == OP_payment_list ? NULL : payment_book_charge(&payment->book, &reading.charge);
     if (item->op != OP_payment_list && slot == NULL) {
         refuse_unknown(payment, &reading);
         return ERR_ok;
     }
-    ask_order(payment, &reading, slot != NULL ? &slot->claim.order : &reading.list.order);
+    ask_order(payment, &reading, slot != NULL ? &slot->charge.order : &reading.list.order);
     return ERR_ok;
 }
 

@@ -53,9 +53,9 @@ payment_is_staff(const struct item *item)
 
 /* As the wire has them; they borrow. */
 struct wire_charge
-payment_tell_charge(const struct payment_claim *claim);
+payment_tell_charge(const struct payment_charge *charge);
 struct wire_refund
-payment_tell_refund(const struct payment_claim *claim, const struct payment_payback *payback);
+payment_tell_refund(const struct payment_charge *charge, const struct payment_refund *refund);
 
 /* --- payment_reading.c --- */
 
@@ -79,12 +79,12 @@ payment_readers_close(struct payment *payment);
 
 /* Applies a verdict to a charge: its status, its words, its event. True: its status has changed. */
 bool
-payment_settle_charge(struct payment *payment, struct payment_claim_slot *slot, enum payment_verdict verdict,
+payment_settle_charge(struct payment *payment, struct payment_charge_slot *slot, enum payment_verdict verdict,
                       const struct payment_words *words, const struct item *cause);
 
 /* The same of a refund, with the sums of its charge. */
 bool
-payment_settle_refund(struct payment *payment, struct payment_payback_slot *slot, enum payment_verdict verdict,
+payment_settle_refund(struct payment *payment, struct payment_refund_slot *slot, enum payment_verdict verdict,
                       const struct payment_words *words, const struct item *cause);
 
 /* A text of a provider, cut to `max` bytes and made printable; lives as long as the batch. */
@@ -99,13 +99,13 @@ payment_provider_of(const struct payment *payment, enum payment_method method);
 
 /* Tells the provider of a new charge, or a new refund. It may be settled when this returns. */
 MUST_CHECK err
-payment_start_charge(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause);
+payment_start_charge(struct payment *payment, struct payment_charge_slot *slot, const struct item *cause);
 MUST_CHECK err
-payment_start_refund(struct payment *payment, struct payment_payback_slot *slot, const struct item *cause);
+payment_start_refund(struct payment *payment, struct payment_refund_slot *slot, const struct item *cause);
 
 /* A refund that has arrived, whose number at the provider nobody has told: it is asked for. False: there is nobody to ask. */
 bool
-payment_ask_reference(struct payment *payment, const struct payment_claim *claim, const struct payment_payback *payback);
+payment_ask_reference(struct payment *payment, const struct payment_charge *charge, const struct payment_refund *refund);
 
 /* It was settled by somebody else: nothing is called any more, and a letter about it is closed. */
 MUST_CHECK err
@@ -120,9 +120,9 @@ MUST_CHECK err
 payment_handle_outcome(struct payment *payment, const struct item *item);
 
 /* Whether what is told to have moved is what was asked for. When it is not, nothing is taken as done: the charge, or the refund, has
- * a letter with what came, and is not asked for any more until somebody asks for that. `payback` may be NULL. */
+ * a letter with what came, and is not asked for any more until somebody asks for that. `refund` may be NULL. */
 MUST_CHECK err
-payment_check_money(struct payment *payment, struct payment_claim_slot *slot, struct payment_payback_slot *payback,
+payment_check_money(struct payment *payment, struct payment_charge_slot *slot, struct payment_refund_slot *refund,
                     const struct payment_words *words, const struct item *cause, bool *fits);
 
 /* Whether a call's context is about a refund. */
@@ -150,19 +150,19 @@ payment_handle_told(struct payment *payment, const struct item *item);
 
 /* Books what a webhook tells, and sets its outcome. The charge is there. */
 MUST_CHECK err
-payment_apply_note(struct payment *payment, struct payment_note *note, struct payment_claim_slot *slot, const struct item *cause);
+payment_apply_note(struct payment *payment, struct payment_note *note, struct payment_charge_slot *slot, const struct item *cause);
 
 /* The same of all that wait for this charge, or for what was under way of it: as far as that has ended. */
 MUST_CHECK err
-payment_apply_parked(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause);
+payment_apply_parked(struct payment *payment, struct payment_charge_slot *slot, const struct item *cause);
 
 /* Whether a refund that was told waits: whether it is one of ours is not known yet. */
 bool
-payment_has_told_refund(const struct payment_claim_slot *slot);
+payment_has_told_refund(const struct payment_charge_slot *slot);
 
-/* A letter about a webhook whose money has no place here. `claim` may be NULL. */
+/* A letter about a webhook whose money has no place here. `charge` may be NULL. */
 void
-payment_dispute(struct payment *payment, const struct payment_note *note, const struct payment_claim *claim, const char *why,
+payment_dispute(struct payment *payment, const struct payment_note *note, const struct payment_charge *charge, const char *why,
                 const struct item *cause);
 
 /* A due row OWNER_NOTE has come: somebody asks for its letter. */

@@ -89,13 +89,13 @@ read_money(struct db_statement *row, int column, struct money_told *told)
 }
 
 static void
-read_charge(struct db_statement *row, struct payment_claim *claim)
+read_charge(struct db_statement *row, struct payment_charge *charge)
 {
     struct slice currency = db_bytes(row, 4);
     enum payment_method method = payment_method_find(db_bytes(row, 5));
     enum payment_provider provider = payment_provider_find(db_bytes(row, 6));
     enum payment_status status = payment_status_find(db_bytes(row, 7));
-    *claim = (struct payment_claim){
+    *charge = (struct payment_charge){
         .n = db_i64(row, 0),
         .id = db_id(row, 1),
         .order = db_id(row, 2),
@@ -112,15 +112,15 @@ read_charge(struct db_statement *row, struct payment_claim *claim)
         .created_ms = db_i64(row, 14),
         .changed_ms = db_i64(row, 15),
     };
-    read_money(row, 16, &claim->came);
-    (void)snprintf(claim->currency, sizeof claim->currency, "%.*s", (int)currency.size, (const char *)currency.data);
+    read_money(row, 16, &charge->came);
+    (void)snprintf(charge->currency, sizeof charge->currency, "%.*s", (int)currency.size, (const char *)currency.data);
 }
 
 static void
-read_refund(struct db_statement *row, struct payment_payback *payback)
+read_refund(struct db_statement *row, struct payment_refund *refund)
 {
     enum payment_status status = payment_status_find(db_bytes(row, 4));
-    *payback = (struct payment_payback){
+    *refund = (struct payment_refund){
         .n = db_i64(row, 0),
         .id = db_id(row, 1),
         .charge = db_id(row, 2),
@@ -228,40 +228,39 @@ payment_store_want_parked(struct payment_store *store, const struct id *charge)
 }
 
 err
-payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_claim *claim), void *context)
+payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_charge *charge), void *context)
 {
     struct db_in *in = charges_in(store);
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct payment_claim claim;
-        read_charge(row, &claim);
-        see(context, &claim);
+        struct payment_charge charge;
+        read_charge(row, &charge);
+        see(context, &charge);
     }
     return db_in_end(in);
 }
 
 static err
-read_paybacks(struct db_in *in, void (*see)(void *context, const struct payment_payback *payback), void *context)
+read_refunds(struct db_in *in, void (*see)(void *context, const struct payment_refund *refund), void *context)
 {
     for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct payment_payback payback;
-        read_refund(row, &payback);
-        see(context, &payback);
+        struct payment_refund refund;
+        read_refund(row, &refund);
+        see(context, &refund);
     }
     return db_in_end(in);
 }
 
 err
-payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
-                           void *context)
+payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund), void *context)
 {
-    return read_paybacks(refunds_in(store), see, context);
+    return read_refunds(refunds_in(store), see, context);
 }
 
 err
-payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
                               void *context)
 {
-    return read_paybacks(refunds_of_in(store), see, context);
+    return read_refunds(refunds_of_in(store), see, context);
 }
 
 err
@@ -356,43 +355,43 @@ add_money(struct db_rows *rows, const struct money_told *told)
 }
 
 void
-payment_store_add_charge(struct payment_store *store, const struct payment_claim *claim)
+payment_store_add_charge(struct payment_store *store, const struct payment_charge *charge)
 {
     struct db_rows *rows = charge_rows(store);
-    db_rows_i64(rows, claim->n);
-    db_rows_id(rows, &claim->id);
-    db_rows_id(rows, &claim->order);
-    db_rows_i64(rows, claim->amount);
-    db_rows_text(rows, slice_of(claim->currency));
-    db_rows_text(rows, slice_of(payment_method_name(claim->method)));
-    db_rows_text(rows, slice_of(payment_provider_name(claim->provider)));
-    db_rows_text(rows, slice_of(payment_status_name(claim->status)));
-    db_rows_i64(rows, claim->refunded);
-    db_rows_i64(rows, claim->refunding);
-    add_id_or_null(rows, &claim->replaces);
-    db_rows_text(rows, claim->reference);
-    db_rows_text(rows, claim->reason);
-    db_rows_i64(rows, claim->attempts);
-    db_rows_i64(rows, claim->created_ms);
-    db_rows_i64(rows, claim->changed_ms);
-    add_money(rows, &claim->came);
+    db_rows_i64(rows, charge->n);
+    db_rows_id(rows, &charge->id);
+    db_rows_id(rows, &charge->order);
+    db_rows_i64(rows, charge->amount);
+    db_rows_text(rows, slice_of(charge->currency));
+    db_rows_text(rows, slice_of(payment_method_name(charge->method)));
+    db_rows_text(rows, slice_of(payment_provider_name(charge->provider)));
+    db_rows_text(rows, slice_of(payment_status_name(charge->status)));
+    db_rows_i64(rows, charge->refunded);
+    db_rows_i64(rows, charge->refunding);
+    add_id_or_null(rows, &charge->replaces);
+    db_rows_text(rows, charge->reference);
+    db_rows_text(rows, charge->reason);
+    db_rows_i64(rows, charge->attempts);
+    db_rows_i64(rows, charge->created_ms);
+    db_rows_i64(rows, charge->changed_ms);
+    add_money(rows, &charge->came);
 }
 
 void
-payment_store_add_refund(struct payment_store *store, const struct payment_payback *payback)
+payment_store_add_refund(struct payment_store *store, const struct payment_refund *refund)
 {
     struct db_rows *rows = refund_rows(store);
-    db_rows_i64(rows, payback->n);
-    db_rows_id(rows, &payback->id);
-    db_rows_id(rows, &payback->charge);
-    db_rows_i64(rows, payback->amount);
-    db_rows_text(rows, slice_of(payment_status_name(payback->status)));
-    db_rows_text(rows, payback->reference);
-    db_rows_text(rows, payback->reason);
-    db_rows_i64(rows, payback->attempts);
-    db_rows_i64(rows, payback->created_ms);
-    db_rows_i64(rows, payback->changed_ms);
-    db_rows_i64(rows, payback->is_elsewhere ? 1 : 0);
+    db_rows_i64(rows, refund->n);
+    db_rows_id(rows, &refund->id);
+    db_rows_id(rows, &refund->charge);
+    db_rows_i64(rows, refund->amount);
+    db_rows_text(rows, slice_of(payment_status_name(refund->status)));
+    db_rows_text(rows, refund->reference);
+    db_rows_text(rows, refund->reason);
+    db_rows_i64(rows, refund->attempts);
+    db_rows_i64(rows, refund->created_ms);
+    db_rows_i64(rows, refund->changed_ms);
+    db_rows_i64(rows, refund->is_elsewhere ? 1 : 0);
 }
 
 void
@@ -415,49 +414,49 @@ payment_store_add_note(struct payment_store *store, const struct payment_note *n
 }
 
 err
-payment_store_update_charge(struct payment_store *store, const struct payment_claim *claim)
+payment_store_update_charge(struct payment_store *store, const struct payment_charge *charge)
 {
     struct db_statement *update =
         db_statement(store->db, "UPDATE $charge SET amount = ?, currency = ?, method = ?, provider = ?, status = ?, refunded = ?,"
                                 " refunding = ?, replaces = ?, reference = ?, reason = ?, attempts = ?, changed = ?, came = ?,"
                                 " came_currency = ? WHERE n = ?");
-    db_bind_i64(update, claim->amount);
-    db_bind_text(update, slice_of(claim->currency));
-    db_bind_text(update, slice_of(payment_method_name(claim->method)));
-    db_bind_text(update, slice_of(payment_provider_name(claim->provider)));
-    db_bind_text(update, slice_of(payment_status_name(claim->status)));
-    db_bind_i64(update, claim->refunded);
-    db_bind_i64(update, claim->refunding);
-    if (id_is_zero(&claim->replaces)) {
+    db_bind_i64(update, charge->amount);
+    db_bind_text(update, slice_of(charge->currency));
+    db_bind_text(update, slice_of(payment_method_name(charge->method)));
+    db_bind_text(update, slice_of(payment_provider_name(charge->provider)));
+    db_bind_text(update, slice_of(payment_status_name(charge->status)));
+    db_bind_i64(update, charge->refunded);
+    db_bind_i64(update, charge->refunding);
+    if (id_is_zero(&charge->replaces)) {
         db_bind_null(update);
     } else {
-        db_bind_id(update, &claim->replaces);
+        db_bind_id(update, &charge->replaces);
     }
-    db_bind_text(update, claim->reference);
-    db_bind_text(update, claim->reason);
-    db_bind_i64(update, claim->attempts);
-    db_bind_i64(update, claim->changed_ms);
-    if (claim->came.amount == MONEY_NOT_TOLD) {
+    db_bind_text(update, charge->reference);
+    db_bind_text(update, charge->reason);
+    db_bind_i64(update, charge->attempts);
+    db_bind_i64(update, charge->changed_ms);
+    if (charge->came.amount == MONEY_NOT_TOLD) {
         db_bind_null(update);
     } else {
-        db_bind_i64(update, claim->came.amount);
+        db_bind_i64(update, charge->came.amount);
     }
-    db_bind_text(update, slice_of(claim->came.currency));
-    db_bind_i64(update, claim->n);
+    db_bind_text(update, slice_of(charge->came.currency));
+    db_bind_i64(update, charge->n);
     return db_queue(update, 1);
 }
 
 err
-payment_store_update_refund(struct payment_store *store, const struct payment_payback *payback)
+payment_store_update_refund(struct payment_store *store, const struct payment_refund *refund)
 {
     struct db_statement *update =
         db_statement(store->db, "UPDATE $refund SET status = ?, reference = ?, reason = ?, attempts = ?, changed = ? WHERE n = ?");
-    db_bind_text(update, slice_of(payment_status_name(payback->status)));
-    db_bind_text(update, payback->reference);
-    db_bind_text(update, payback->reason);
-    db_bind_i64(update, payback->attempts);
-    db_bind_i64(update, payback->changed_ms);
-    db_bind_i64(update, payback->n);
+    db_bind_text(update, slice_of(payment_status_name(refund->status)));
+    db_bind_text(update, refund->reference);
+    db_bind_text(update, refund->reason);
+    db_bind_i64(update, refund->attempts);
+    db_bind_i64(update, refund->changed_ms);
+    db_bind_i64(update, refund->n);
     return db_queue(update, 1);
 }
 
@@ -506,12 +505,12 @@ payment_store_page(struct payment_store *store, const struct id *order, int64_t 
 }
 
 bool
-payment_store_next_charge(struct db_statement *rows, struct payment_claim *claim)
+payment_store_next_charge(struct db_statement *rows, struct payment_charge *charge)
 {
     if (!db_next(rows)) {
         return false;
     }
-    read_charge(rows, claim);
+    read_charge(rows, charge);
     return true;
 }
 
@@ -530,11 +529,11 @@ payment_store_page_refunds(struct payment_store *store, const struct id *charge,
 }
 
 bool
-payment_store_next_refund(struct db_statement *rows, struct payment_payback *payback)
+payment_store_next_refund(struct db_statement *rows, struct payment_refund *refund)
 {
     if (!db_next(rows)) {
         return false;
     }
-    read_refund(rows, payback);
+    read_refund(rows, refund);
     return true;
 }

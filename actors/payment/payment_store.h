@@ -13,7 +13,7 @@
 #define PAYMENT_REASON_MAX 255
 
 /* A charge, as it is kept. Texts are borrowed: of a row that is being read, or of the batch. */
-struct payment_claim {
+struct payment_charge {
     int64_t n;
     struct id id;
     struct id order;
@@ -34,7 +34,7 @@ struct payment_claim {
 };
 
 /* A refund, as it is kept. */
-struct payment_payback {
+struct payment_refund {
     int64_t n;
     struct id id;
     struct id charge;
@@ -104,12 +104,13 @@ payment_store_want_note(struct payment_store *store, const struct id *told);
 void
 payment_store_want_parked(struct payment_store *store, const struct id *charge);
 MUST_CHECK err
-payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_claim *claim), void *context);
-MUST_CHECK err
-payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_charge *charge),
                            void *context);
 MUST_CHECK err
-payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_payback *payback),
+payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
+                           void *context);
+MUST_CHECK err
+payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
                               void *context);
 MUST_CHECK err
 payment_store_read_notes(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
@@ -126,15 +127,15 @@ payment_store_find_calls(struct payment_store *store, const char *owner, const s
 /* --- writes: rows are collected, and go out by payment_store_queue() --- */
 
 void
-payment_store_add_charge(struct payment_store *store, const struct payment_claim *claim);
+payment_store_add_charge(struct payment_store *store, const struct payment_charge *charge);
 void
-payment_store_add_refund(struct payment_store *store, const struct payment_payback *payback);
+payment_store_add_refund(struct payment_store *store, const struct payment_refund *refund);
 void
 payment_store_add_note(struct payment_store *store, const struct payment_note *note);
 MUST_CHECK err
-payment_store_update_charge(struct payment_store *store, const struct payment_claim *claim);
+payment_store_update_charge(struct payment_store *store, const struct payment_charge *charge);
 MUST_CHECK err
-payment_store_update_refund(struct payment_store *store, const struct payment_payback *payback);
+payment_store_update_refund(struct payment_store *store, const struct payment_refund *refund);
 
 /* A parked or disputed one has come to its end. */
 MUST_CHECK err
@@ -148,12 +149,12 @@ payment_store_queue(struct payment_store *store);
 MUST_CHECK err
 payment_store_page(struct payment_store *store, const struct id *order, int64_t before, int64_t limit, struct db_statement **rows);
 bool
-payment_store_next_charge(struct db_statement *rows, struct payment_claim *claim);
+payment_store_next_charge(struct db_statement *rows, struct payment_charge *charge);
 
 /* Oldest first. */
 MUST_CHECK err
 payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows);
 bool
-payment_store_next_refund(struct db_statement *rows, struct payment_payback *payback);
+payment_store_next_refund(struct db_statement *rows, struct payment_refund *refund);
 
 #endif

@@ -37,29 +37,29 @@ payment_clean_text(struct payment *payment, struct slice text, size_t max)
 }
 
 static void
-emit(struct payment *payment, enum event_type type, const struct payment_claim *claim, const struct payment_payback *payback,
+emit(struct payment *payment, enum event_type type, const struct payment_charge *charge, const struct payment_refund *refund,
      const struct item *cause)
 {
     struct wire_payment_fact fact = {0};
     struct wire_money money = {0};
     char key[ID_TEXT_SIZE];
-    struct slice reason = payback != NULL ? payback->reason : claim->reason;
-    WIRE_SET(&money, money, amount, payback != NULL ? payback->amount : claim->amount);
-    WIRE_SET(&money, money, currency, slice_of(claim->currency));
-    WIRE_SET(&fact, payment_fact, charge, claim->id);
-    WIRE_SET(&fact, payment_fact, order, claim->order);
+    struct slice reason = refund != NULL ? refund->reason : charge->reason;
+    WIRE_SET(&money, money, amount, refund != NULL ? refund->amount : charge->amount);
+    WIRE_SET(&money, money, currency, slice_of(charge->currency));
+    WIRE_SET(&fact, payment_fact, charge, charge->id);
+    WIRE_SET(&fact, payment_fact, order, charge->order);
     WIRE_SET(&fact, payment_fact, amount, money);
-    WIRE_SET(&fact, payment_fact, method, slice_of(payment_method_name(claim->method)));
-    if (payback != NULL) {
-        WIRE_SET(&fact, payment_fact, refund, payback->id);
+    WIRE_SET(&fact, payment_fact, method, slice_of(payment_method_name(charge->method)));
+    if (refund != NULL) {
+        WIRE_SET(&fact, payment_fact, refund, refund->id);
     }
     if (reason.size > 0) {
         WIRE_SET(&fact, payment_fact, reason, reason);
     }
-    if (payback != NULL) {
-        WIRE_SET(&fact, payment_fact, refunded, claim->refunded);
+    if (refund != NULL) {
+        WIRE_SET(&fact, payment_fact, refunded, charge->refunded);
     }
-    id_format(&claim->order, key);
+    id_format(&charge->order, key);
     batch_emit(payment->batch, type, slice_of(key), &fact, cause);
 }
 
@@ -73,48 +73,48 @@ take_words(struct slice *reference, struct slice *reason, const struct payment_w
 }
 
 bool
-payment_settle_charge(struct payment *payment, struct payment_claim_slot *slot, enum payment_verdict verdict,
+payment_settle_charge(struct payment *payment, struct payment_charge_slot *slot, enum payment_verdict verdict,
                       const struct payment_words *words, const struct item *cause)
 {
-    struct payment_claim *claim = &slot->claim;
-    enum payment_status before = claim->status;
-    claim->status = payment_charge_after(before, verdict);
-    if (claim->status == before) {
+    struct payment_charge *charge = &slot->charge;
+    enum payment_status before = charge->status;
+    charge->status = payment_charge_after(before, verdict);
+    if (charge->status == before) {
         return false;
     }
     slot->is_changed = true;
-    claim->changed_ms = payment->batch->now_ms;
-    take_words(&claim->reference, &claim->reason, words);
+    charge->changed_ms = payment->batch->now_ms;
+    take_words(&charge->reference, &charge->reason, words);
     if (before == PAYMENT_FAILED || before == PAYMENT_CANCELLED) {
-        log_warn("paid_late", LOG_ID("req", &cause->id), LOG_ID("charge", &claim->id), LOG_ID("order", &claim->order),
+        log_warn("paid_late", LOG_ID("req", &cause->id), LOG_ID("charge", &charge->id), LOG_ID("order", &charge->order),
                  LOG_TEXT("was", payment_status_name(before)));
     }
-    emit(payment, claim->status == PAYMENT_SUCCEEDED ? EVENT_payment_succeeded : EVENT_payment_failed, claim, NULL, cause);
+    emit(payment, charge->status == PAYMENT_SUCCEEDED ? EVENT_payment_succeeded : EVENT_payment_failed, charge, NULL, cause);
     return true;
 }
 
 bool
-payment_settle_refund(struct payment *payment, struct payment_payback_slot *slot, enum payment_verdict verdict,
+payment_settle_refund(struct payment *payment, struct payment_refund_slot *slot, enum payment_verdict verdict,
                       const struct payment_words *words, const struct item *cause)
 {
-    struct payment_payback *payback = &slot->payback;
-    struct payment_claim_slot *of = payment_book_claim(&payment->book, &payback->charge);
+    struct payment_refund *refund = &slot->refund;
+    struct payment_charge_slot *of = payment_book_charge(&payment->book, &refund->charge);
     if (of == NULL) {
-        log_error("refund_without_charge", LOG_ID("refund", &payback->id), LOG_ID("charge", &payback->charge));
+        log_error("refund_without_charge", LOG_ID("refund", &refund->id), LOG_ID("charge", &refund->charge));
         return false;
     }
-    struct payment_claim *claim = &of->claim;
-    enum payment_status before = payback->status;
-    bool has_room = payment_left(claim->amount, claim->refunded, claim->refunding) >= payback->amount;
-    payback->status = payment_refund_after(before, verdict, has_room);
-    if (payback->status == before) {
+    struct payment_charge *charge = &of->charge;
+    enum payment_status before = refund->status;
+    bool has_room = payment_left(charge->amount, charge->refunded, charge->refunding) >= refund->amount;
+    refund->status = payment_refund_after(before, verdict, has_room);
+    if (refund->status == before) {
         return false;
     }
     slot->is_changed = of->is_changed = true;
-    payback->changed_ms = payment->batch->now_ms;
-    take_words(&payback->reference, &payback->reason, words);
-    claim->refunding -= before == PAYMENT_PENDING ? payback->amount : 0;
-    claim->refunded += payback->status == PAYMENT_SUCCEEDED ? payback->amount : 0;
-    emit(payment, payback->status == PAYMENT_SUCCEEDED ? EVENT_payment_refunded : EVENT_payment_refund_failed, claim, payback, cause);
+    refund->changed_ms = payment->batch->now_ms;
+    take_words(&refund->reference, &refund->reason, words);
+    charge->refunding -= before == PAYMENT_PENDING ? refund->amount : 0;
+    charge->refunded += refund->status == PAYMENT_SUCCEEDED ? refund->amount : 0;
+    emit(payment, refund->status == PAYMENT_SUCCEEDED ? EVENT_payment_refunded : EVENT_payment_refund_failed, charge, refund, cause);
     return true;
 }

@@ -44,8 +44,8 @@
 
 /* A charge or a refund on its way to the provider. */
 struct task {
-    struct payment_claim_slot *claim;
-    struct payment_payback_slot *payback; /* NULL: it is the charge itself */
+    struct payment_charge_slot *charge;
+    struct payment_refund_slot *refund; /* NULL: it is the charge itself */
     struct calls calls;
     bool has_row; /* its due row may be there */
     const struct item *cause;
@@ -70,73 +70,73 @@ payment_provider_of(const struct payment *payment, enum payment_method method)
 static const char *
 owner_of(const struct task *task)
 {
-    return task->payback != NULL ? OWNER_REFUND : OWNER_CHARGE;
+    return task->refund != NULL ? OWNER_REFUND : OWNER_CHARGE;
 }
 
 static const struct id *
 id_of(const struct task *task)
 {
-    return task->payback != NULL ? &task->payback->payback.id : &task->claim->claim.id;
+    return task->refund != NULL ? &task->refund->refund.id : &task->charge->charge.id;
 }
 
 static int64_t
 amount_of(const struct task *task)
 {
-    return task->payback != NULL ? task->payback->payback.amount : task->claim->claim.amount;
+    return task->refund != NULL ? task->refund->refund.amount : task->charge->charge.amount;
 }
 
 static int64_t *
 attempts_of(struct task *task)
 {
-    return task->payback != NULL ? &task->payback->payback.attempts : &task->claim->claim.attempts;
+    return task->refund != NULL ? &task->refund->refund.attempts : &task->charge->charge.attempts;
 }
 
 static void
 touch(struct task *task)
 {
-    if (task->payback != NULL) {
-        task->payback->is_changed = true;
+    if (task->refund != NULL) {
+        task->refund->is_changed = true;
     } else {
-        task->claim->is_changed = true;
+        task->charge->is_changed = true;
     }
 }
 
 static void
 set_reason(struct task *task, struct slice reason)
 {
-    *(task->payback != NULL ? &task->payback->payback.reason : &task->claim->claim.reason) = reason;
+    *(task->refund != NULL ? &task->refund->refund.reason : &task->charge->charge.reason) = reason;
     touch(task);
 }
 
 static bool
 is_cancelled(const struct task *task)
 {
-    return task->payback == NULL && task->claim->claim.status == PAYMENT_CANCELLED;
+    return task->refund == NULL && task->charge->charge.status == PAYMENT_CANCELLED;
 }
 
 /* Whether only the provider's number of it is missing: a refund that was told waits for that. */
 static bool
 lacks_reference(const struct task *task)
 {
-    return task->payback != NULL && task->payback->payback.status == PAYMENT_SUCCEEDED && task->payback->payback.reference.size == 0 &&
-           payment_has_told_refund(task->claim);
+    return task->refund != NULL && task->refund->refund.status == PAYMENT_SUCCEEDED && task->refund->refund.reference.size == 0 &&
+           payment_has_told_refund(task->charge);
 }
 
 /* Whether a provider took other money for it than was asked for. */
 static bool
 is_doubted(const struct task *task)
 {
-    return task->payback == NULL && payment_is_money_told(&task->claim->claim.came);
+    return task->refund == NULL && payment_is_money_told(&task->charge->charge.came);
 }
 
 /* Whether its outcome is still wanted: it is pending, or cancelled and may have been taken, or other money came. */
 static bool
 is_wanted(const struct task *task)
 {
-    if (task->payback != NULL) {
-        return task->payback->payback.status == PAYMENT_PENDING || lacks_reference(task);
+    if (task->refund != NULL) {
+        return task->refund->refund.status == PAYMENT_PENDING || lacks_reference(task);
     }
-    return task->claim->claim.status == PAYMENT_PENDING || task->claim->claim.status == PAYMENT_CANCELLED || is_doubted(task);
+    return task->charge->charge.status == PAYMENT_PENDING || task->charge->charge.status == PAYMENT_CANCELLED || is_doubted(task);
 }
 
 /* --- the due row --- */
@@ -179,19 +179,19 @@ end(struct payment *payment, struct task *task)
 }
 
 bool
-payment_ask_reference(struct payment *payment, const struct payment_claim *claim, const struct payment_payback *payback)
+payment_ask_reference(struct payment *payment, const struct payment_charge *charge, const struct payment_refund *refund)
 {
     struct wire_buffer payload = {0};
     struct calls calls = {.wait = CALLS_WAIT_PAUSE};
-    if (claim->provider != PAYMENT_HTTP || payment->settings->payment_url[0] == '\0') {
+    if (charge->provider != PAYMENT_HTTP || payment->settings->payment_url[0] == '\0') {
         return false;
     }
     calls_encode(&calls, &payload);
     batch_due(payment->batch, &(struct due){
                                   .owner = OWNER_REFUND,
-                                  .key = {payback->id.bytes, ID_SIZE},
+                                  .key = {refund->id.bytes, ID_SIZE},
                                   .due_ms = payment->batch->now_ms,
-                                  .attempts = payback->attempts,
+                                  .attempts = refund->attempts,
                                   .payload = wire_buffer_slice(&payload),
                               });
     wire_buffer_fini(&payload);
@@ -238,16 +238,16 @@ message_of(struct payment *payment, const struct task *task)
 {
     char id[ID_TEXT_SIZE];
     char other[ID_TEXT_SIZE];
-    const struct payment_claim *claim = &task->claim->claim;
+    const struct payment_charge *charge = &task->charge->charge;
     id_format(id_of(task), id);
-    if (task->payback != NULL) {
-        id_format(&claim->id, other);
+    if (task->refund != NULL) {
+        id_format(&charge->id, other);
         return keep_json(payment,
-                         json_pack("{s:s, s:s, s:I}", "id", id, "charge", other, "amount", (json_int_t)task->payback->payback.amount));
+                         json_pack("{s:s, s:s, s:I}", "id", id, "charge", other, "amount", (json_int_t)task->refund->refund.amount));
     }
-    id_format(&claim->order, other);
-    return keep_json(payment, json_pack("{s:s, s:I, s:s, s:s, s:s}", "id", id, "amount", (json_int_t)claim->amount, "currency",
-                                        claim->currency, "method", payment_method_name(claim->method), "order", other));
+    id_format(&charge->order, other);
+    return keep_json(payment, json_pack("{s:s, s:I, s:s, s:s, s:s}", "id", id, "amount", (json_int_t)charge->amount, "currency",
+                                        charge->currency, "method", payment_method_name(charge->method), "order", other));
 }
 
 /* Calls end here by themselves; it stays as it is. The latest attempt in `calls` says why. `moved` is other money than was asked for;
@@ -256,7 +256,7 @@ static void
 bury(struct payment *payment, struct task *task, struct slice error, const struct money_told *moved)
 {
     int64_t amount = amount_of(task);
-    const char *currency = task->claim->claim.currency;
+    const char *currency = task->charge->charge.currency;
     struct batch *batch = payment->batch;
     struct wire_burial burial = {0};
     struct calls *calls = &task->calls;
@@ -267,7 +267,7 @@ bury(struct payment *payment, struct task *task, struct slice error, const struc
         amount = moved->amount != MONEY_NOT_TOLD ? moved->amount : amount;
         currency = moved->currency[0] != '\0' ? moved->currency : currency;
     }
-    id_format(&task->claim->claim.order, order);
+    id_format(&task->charge->charge.order, order);
     WIRE_SET(&burial, burial, letter, batch_letter_id(batch, id_of(task)));
     WIRE_SET(&burial, burial, kind, slice_of("call"));
     WIRE_SET(&burial, burial, reason, slice_of(err_symbol(moved != NULL ? ERR_money_differs : ERR_call_failed)));
@@ -277,7 +277,7 @@ bury(struct payment *payment, struct task *task, struct slice error, const struc
     WIRE_SET(&burial, burial, last, batch->now_ms);
     WIRE_SET(&burial, burial, history, calls->past);
     WIRE_SET(&burial, burial, key, slice_of(order));
-    WIRE_SET(&burial, burial, type, slice_of(task->payback != NULL ? "payment.refund_call" : "payment.charge_call"));
+    WIRE_SET(&burial, burial, type, slice_of(task->refund != NULL ? "payment.refund_call" : "payment.charge_call"));
     WIRE_SET(&burial, burial, owner, slice_of(owner_of(task)));
     WIRE_SET(&burial, burial, due_key, ((struct slice){id_of(task)->bytes, ID_SIZE}));
     WIRE_SET(&burial, burial, body, message_of(payment, task));
@@ -294,12 +294,12 @@ bury(struct payment *payment, struct task *task, struct slice error, const struc
 
 /* The simulated provider may tell once more what became of a charge. */
 static void
-expect_later(struct payment *payment, const struct payment_claim *claim)
+expect_later(struct payment *payment, const struct payment_charge *charge)
 {
-    if (claim->provider == PAYMENT_SIMULATED && payment_simulate_later(claim->amount) != VERDICT_NOT_TAKEN) {
+    if (charge->provider == PAYMENT_SIMULATED && payment_simulate_later(charge->amount) != VERDICT_NOT_TAKEN) {
         batch_due(payment->batch, &(struct due){
                                       .owner = OWNER_TOLD,
-                                      .key = {claim->id.bytes, ID_SIZE},
+                                      .key = {charge->id.bytes, ID_SIZE},
                                       .due_ms = payment->batch->now_ms + payment->settings->payment_delay_ms,
                                   });
     }
@@ -309,13 +309,13 @@ static err
 settle(struct payment *payment, struct task *task, enum payment_verdict verdict, const struct payment_words *words)
 {
     touch(task);
-    if (task->payback != NULL) {
-        (void)payment_settle_refund(payment, task->payback, verdict, words, task->cause);
-    } else if (payment_settle_charge(payment, task->claim, verdict, words, task->cause) && verdict == VERDICT_SUCCEEDED) {
-        expect_later(payment, &task->claim->claim);
+    if (task->refund != NULL) {
+        (void)payment_settle_refund(payment, task->refund, verdict, words, task->cause);
+    } else if (payment_settle_charge(payment, task->charge, verdict, words, task->cause) && verdict == VERDICT_SUCCEEDED) {
+        expect_later(payment, &task->charge->charge);
     }
     end(payment, task);
-    return payment_apply_parked(payment, task->claim, task->cause);
+    return payment_apply_parked(payment, task->charge, task->cause);
 }
 
 /* A provider that gives no number knows the refund by our key alone. */
@@ -323,17 +323,17 @@ static void
 learn_reference(struct payment *payment, struct task *task, struct slice reference)
 {
     char text[ID_TEXT_SIZE];
-    struct payment_payback *payback = &task->payback->payback;
-    id_format(&payback->id, text);
-    payback->reference = reference.size > 0 ? reference : payment_book_keep(&payment->book, slice_of(text));
+    struct payment_refund *refund = &task->refund->refund;
+    id_format(&refund->id, text);
+    refund->reference = reference.size > 0 ? reference : payment_book_keep(&payment->book, slice_of(text));
     touch(task);
 }
 
 static void
 take_pending(struct payment *payment, struct task *task, const struct payment_words *words)
 {
-    const struct payment_claim *claim = &task->claim->claim;
-    bool is_simulated = claim->provider == PAYMENT_SIMULATED;
+    const struct payment_charge *charge = &task->charge->charge;
+    bool is_simulated = charge->provider == PAYMENT_SIMULATED;
     int64_t first_ms =
         is_simulated ? payment->settings->payment_delay_ms : payment->settings->call_timeout_ms * PAYMENT_PATIENCE_CALLS;
     int64_t now_ms = payment->batch->now_ms;
@@ -342,11 +342,11 @@ take_pending(struct payment *payment, struct task *task, const struct payment_wo
     task->calls.doubted_ms = 0;
     task->calls.accepted++;
     if (words->reference.size > 0) {
-        *(task->payback != NULL ? &task->payback->payback.reference : &task->claim->claim.reference) = words->reference;
+        *(task->refund != NULL ? &task->refund->refund.reference : &task->charge->charge.reference) = words->reference;
     }
     set_reason(task, words->reason);
-    if (is_cancelled(task) && now_ms - claim->changed_ms >= PAYMENT_WATCH_MS) {
-        log_warn("cancelled_charge_still_pending", LOG_ID("charge", &claim->id),
+    if (is_cancelled(task) && now_ms - charge->changed_ms >= PAYMENT_WATCH_MS) {
+        log_warn("cancelled_charge_still_pending", LOG_ID("charge", &charge->id),
                  LOG_TEXT("now", "it is not asked for any more; a webhook can still tell"));
         end(payment, task);
         return;
@@ -387,20 +387,20 @@ take_held(struct payment *payment, struct task *task, struct slice error)
 static void
 take_other_money(struct payment *payment, struct task *task, const struct money_told *told)
 {
-    struct payment_claim *claim = &task->claim->claim;
+    struct payment_charge *charge = &task->charge->charge;
     struct err_text why;
     if (!payment_is_money_told(told)) {
         (void)err_say(&why, ERR_ok, "other money came for it before, and the provider does not say how much it is now");
-        told = &claim->came;
+        told = &charge->came;
     } else if (told->amount == MONEY_NOT_TOLD) {
-        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %s came", amount_of(task), claim->currency, told->currency);
+        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %s came", amount_of(task), charge->currency, told->currency);
     } else {
-        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %" PRId64 " %s came", amount_of(task), claim->currency,
-                      told->amount, told->currency[0] != '\0' ? told->currency : claim->currency);
+        (void)err_say(&why, ERR_ok, "%" PRId64 " %s were asked for, and %" PRId64 " %s came", amount_of(task), charge->currency,
+                      told->amount, told->currency[0] != '\0' ? told->currency : charge->currency);
     }
     struct slice error = payment_book_keep(&payment->book, slice_of(why.text));
-    if (task->payback == NULL) {
-        claim->came = *told;
+    if (task->refund == NULL) {
+        charge->came = *told;
     }
     calls_add(&task->calls, payment->batch->now_ms, error);
     set_reason(task, error);
@@ -412,21 +412,21 @@ static bool
 is_right(struct task *task, const struct money_told *told)
 {
     bool is_too_little_said = is_doubted(task) && told->amount == MONEY_NOT_TOLD;
-    if (is_too_little_said || !payment_money_fits(told, amount_of(task), task->claim->claim.currency)) {
+    if (is_too_little_said || !payment_money_fits(told, amount_of(task), task->charge->charge.currency)) {
         return false;
     }
     if (is_doubted(task)) {
-        task->claim->claim.came = (struct money_told){.amount = MONEY_NOT_TOLD};
+        task->charge->charge.came = (struct money_told){.amount = MONEY_NOT_TOLD};
         touch(task);
     }
     return true;
 }
 
 err
-payment_check_money(struct payment *payment, struct payment_claim_slot *slot, struct payment_payback_slot *payback,
+payment_check_money(struct payment *payment, struct payment_charge_slot *slot, struct payment_refund_slot *refund,
                     const struct payment_words *words, const struct item *cause, bool *fits)
 {
-    struct task task = {.claim = slot, .payback = payback, .cause = cause};
+    struct task task = {.charge = slot, .refund = refund, .cause = cause};
     struct wire_buffer payload = {0};
     *fits = is_right(&task, &words->money);
     if (*fits) {
@@ -448,7 +448,7 @@ take_verdict(struct payment *payment, struct task *task, enum payment_verdict ve
     if (lacks_reference(task) && verdict != VERDICT_UNKNOWN) {
         learn_reference(payment, task, words->reference);
         end(payment, task);
-        return payment_apply_parked(payment, task->claim, task->cause);
+        return payment_apply_parked(payment, task->charge, task->cause);
     }
     switch (verdict) {
     case VERDICT_SUCCEEDED:
@@ -461,7 +461,7 @@ take_verdict(struct payment *payment, struct task *task, enum payment_verdict ve
         return settle(payment, task, verdict, words);
     case VERDICT_PENDING:
         take_pending(payment, task, words);
-        return payment_apply_parked(payment, task->claim, task->cause);
+        return payment_apply_parked(payment, task->charge, task->cause);
     case VERDICT_NOT_TAKEN:
         if (is_doubted(task)) {
             take_other_money(payment, task, &none_told);
@@ -485,17 +485,17 @@ take_verdict(struct payment *payment, struct task *task, enum payment_verdict ve
 static err
 call_simulated(struct payment *payment, struct task *task, enum payment_step step)
 {
-    const struct payment_claim *claim = &task->claim->claim;
+    const struct payment_charge *charge = &task->charge->charge;
     char reason[96] = "";
-    enum payment_verdict verdict = task->payback != NULL ? payment_simulate_refund(claim->amount, step)
-                                                         : payment_simulate_charge(claim->amount, step, claim->attempts == 1);
+    enum payment_verdict verdict = task->refund != NULL ? payment_simulate_refund(charge->amount, step)
+                                                        : payment_simulate_charge(charge->amount, step, charge->attempts == 1);
     if (verdict == VERDICT_UNKNOWN) {
         wait_for(payment, task, CALLS_WAIT_CALL, payment->batch->now_ms + payment->settings->payment_delay_ms);
         return ERR_ok;
     }
     if (verdict == VERDICT_FAILED) {
         (void)snprintf(reason, sizeof reason, "the simulated provider refuses%s amounts that end in %02d",
-                       task->payback != NULL ? " to pay back" : "", (int)(claim->amount % 100));
+                       task->refund != NULL ? " to pay back" : "", (int)(charge->amount % 100));
     }
     struct payment_words words = {
         .reference = slice_of(""), .reason = payment_book_keep(&payment->book, slice_of(reason)), .money.amount = amount_of(task)};
@@ -508,7 +508,7 @@ static void
 url_of(const struct payment *payment, const struct task *task, enum payment_step step, char url[URL_SIZE])
 {
     const char *base = payment->settings->payment_url;
-    const char *what = task->payback != NULL ? "refunds" : "charges";
+    const char *what = task->refund != NULL ? "refunds" : "charges";
     char id[ID_TEXT_SIZE];
     size_t size = strlen(base);
     while (size > 0 && base[size - 1] == '/') {
@@ -526,7 +526,7 @@ url_of(const struct payment *payment, const struct task *task, enum payment_step
 static int64_t
 tag_of(struct task *task, enum payment_step step)
 {
-    return *attempts_of(task) * 4 + (task->payback != NULL ? 2 : 0) + (step == PAYMENT_ASK ? 1 : 0);
+    return *attempts_of(task) * 4 + (task->refund != NULL ? 2 : 0) + (step == PAYMENT_ASK ? 1 : 0);
 }
 
 bool
@@ -562,8 +562,8 @@ call_outside(struct payment *payment, struct task *task, enum payment_step step)
 static err
 call(struct payment *payment, struct task *task, enum payment_step step)
 {
-    bool is_outside = task->claim->claim.provider != PAYMENT_SIMULATED && payment->settings->payment_url[0] != '\0';
-    if (step == PAYMENT_CREATE && task->payback != NULL && payment_has_told_refund(task->claim)) {
+    bool is_outside = task->charge->charge.provider != PAYMENT_SIMULATED && payment->settings->payment_url[0] != '\0';
+    if (step == PAYMENT_CREATE && task->refund != NULL && payment_has_told_refund(task->charge)) {
         static const struct payment_words yields = {{(const uint8_t *)"", 0}, YIELDED, {0}};
         return settle(payment, task, VERDICT_FAILED, &yields); /* it is not there yet, so the one that was told is another one */
     }
@@ -573,7 +573,8 @@ call(struct payment *payment, struct task *task, enum payment_step step)
     }
     (*attempts_of(task))++;
     touch(task);
-    return task->claim->claim.provider == PAYMENT_SIMULATED ? call_simulated(payment, task, step) : call_outside(payment, task, step);
+    return task->charge->charge.provider == PAYMENT_SIMULATED ? call_simulated(payment, task, step)
+                                                              : call_outside(payment, task, step);
 }
 
 /* --- beginnings --- */
@@ -582,10 +583,10 @@ static err
 start(struct payment *payment, struct task *task)
 {
     static const struct payment_words none = {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}, {MONEY_NOT_TOLD, ""}};
-    if (amount_of(task) == 0 || (task->payback != NULL && task->claim->claim.provider == PAYMENT_BY_HAND)) {
+    if (amount_of(task) == 0 || (task->refund != NULL && task->charge->charge.provider == PAYMENT_BY_HAND)) {
         return settle(payment, task, VERDICT_SUCCEEDED, &none); /* nothing has to move, or it moves over the counter */
     }
-    if (task->claim->claim.provider == PAYMENT_BY_HAND) {
+    if (task->charge->charge.provider == PAYMENT_BY_HAND) {
         return ERR_ok;
     }
     err code = call(payment, task, PAYMENT_CREATE);
@@ -594,18 +595,18 @@ start(struct payment *payment, struct task *task)
 }
 
 err
-payment_start_charge(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause)
+payment_start_charge(struct payment *payment, struct payment_charge_slot *slot, const struct item *cause)
 {
-    struct task task = {.claim = slot, .cause = cause};
+    struct task task = {.charge = slot, .cause = cause};
     return start(payment, &task);
 }
 
 err
-payment_start_refund(struct payment *payment, struct payment_payback_slot *slot, const struct item *cause)
+payment_start_refund(struct payment *payment, struct payment_refund_slot *slot, const struct item *cause)
 {
-    struct task task = {.claim = payment_book_claim(&payment->book, &slot->payback.charge), .payback = slot, .cause = cause};
-    if (task.claim == NULL) {
-        log_error("refund_without_charge", LOG_ID("refund", &slot->payback.id), LOG_ID("charge", &slot->payback.charge));
+    struct task task = {.charge = payment_book_charge(&payment->book, &slot->refund.charge), .refund = slot, .cause = cause};
+    if (task.charge == NULL) {
+        log_error("refund_without_charge", LOG_ID("refund", &slot->refund.id), LOG_ID("charge", &slot->refund.charge));
         return ERR_db_bug;
     }
     return start(payment, &task);
@@ -618,19 +619,19 @@ static bool
 find_task(struct payment *payment, bool is_refund, const struct id *id, struct task *task)
 {
     if (is_refund) {
-        task->payback = payment_book_payback(&payment->book, id);
-        task->claim = task->payback == NULL ? NULL : payment_book_claim(&payment->book, &task->payback->payback.charge);
+        task->refund = payment_book_refund(&payment->book, id);
+        task->charge = task->refund == NULL ? NULL : payment_book_charge(&payment->book, &task->refund->refund.charge);
     } else {
-        task->claim = payment_book_claim(&payment->book, id);
+        task->charge = payment_book_charge(&payment->book, id);
     }
-    return task->claim != NULL;
+    return task->charge != NULL;
 }
 
 /* A batch that comes late may hold the outcome of a call and, behind it, the due row that stood in for that outcome. */
 static bool *
 called_flag(struct task *task)
 {
-    return task->payback != NULL ? &task->payback->is_called : &task->claim->is_called;
+    return task->refund != NULL ? &task->refund->is_called : &task->charge->is_called;
 }
 
 err
@@ -737,11 +738,11 @@ take_late(struct payment *payment, struct task *task, const struct item *item)
     struct payment_words words;
     enum payment_verdict verdict = judge(payment, item, &words);
     bool is_known = verdict == VERDICT_SUCCEEDED || verdict == VERDICT_PENDING || verdict == VERDICT_FAILED;
-    if (task->payback == NULL || !is_known || words.reference.size == 0 || task->payback->payback.reference.size > 0) {
+    if (task->refund == NULL || !is_known || words.reference.size == 0 || task->refund->refund.reference.size > 0) {
         return ERR_ok;
     }
     learn_reference(payment, task, words.reference);
-    return payment_apply_parked(payment, task->claim, item);
+    return payment_apply_parked(payment, task->charge, item);
 }
 
 err

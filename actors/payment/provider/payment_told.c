@@ -74,7 +74,7 @@ text_of(struct payment *payment, const struct payment_note *note)
 }
 
 void
-payment_dispute(struct payment *payment, const struct payment_note *note, const struct payment_claim *claim, const char *why,
+payment_dispute(struct payment *payment, const struct payment_note *note, const struct payment_charge *charge, const char *why,
                 const struct item *cause)
 {
     struct batch *batch = payment->batch;
@@ -83,8 +83,8 @@ payment_dispute(struct payment *payment, const struct payment_note *note, const 
     struct wire_list history = {0};
     char key[ID_TEXT_SIZE];
     int64_t attempts = cause->kind == ITEM_DUE ? cause->attempts + 1 : 1;
-    const char *currency = note->money.currency[0] != '\0' || claim == NULL ? note->money.currency : claim->currency;
-    id_format(claim != NULL ? &claim->order : &note->charge, key);
+    const char *currency = note->money.currency[0] != '\0' || charge == NULL ? note->money.currency : charge->currency;
+    id_format(charge != NULL ? &charge->order : &note->charge, key);
     payment->page.size = 0;
     WIRE_SET(&attempt, letter_attempt, time, batch->now_ms);
     WIRE_SET(&attempt, letter_attempt, error, slice_of(why));
@@ -106,9 +106,9 @@ payment_dispute(struct payment *payment, const struct payment_note *note, const 
     if (note->money.amount != MONEY_NOT_TOLD && currency[0] != '\0') {
         WIRE_SET(&burial, burial, amount, note->money.amount);
         WIRE_SET(&burial, burial, currency, slice_of(currency));
-    } else if (claim != NULL) {
-        WIRE_SET(&burial, burial, amount, claim->amount);
-        WIRE_SET(&burial, burial, currency, slice_of(claim->currency));
+    } else if (charge != NULL) {
+        WIRE_SET(&burial, burial, amount, charge->amount);
+        WIRE_SET(&burial, burial, currency, slice_of(charge->currency));
     }
     batch_bury(batch, &burial);
     batch_due(batch,
@@ -138,24 +138,24 @@ id_elsewhere(const struct id *charge, struct slice reference)
 }
 
 static bool
-is_named(const struct payment_payback *payback, struct slice reference)
+is_named(const struct payment_refund *refund, struct slice reference)
 {
-    struct id id = id_elsewhere(&payback->charge, reference);
-    return reference.size > 0 && (slice_equal(payback->reference, reference) || id_equal(&payback->id, &id));
+    struct id id = id_elsewhere(&refund->charge, reference);
+    return reference.size > 0 && (slice_equal(refund->reference, reference) || id_equal(&refund->id, &id));
 }
 
 /* Of the refunds of its charge; NULL: none that is known. */
-static struct payment_payback_slot *
+static struct payment_refund_slot *
 find_refund(struct payment *payment, const struct payment_note *note)
 {
     char text[ID_TEXT_SIZE] = "";
-    struct payment_payback_slot *slot = NULL;
+    struct payment_refund_slot *slot = NULL;
     if (!id_is_zero(&note->refund)) {
         id_format(&note->refund, text);
     }
     while ((slot = payment_book_next_refund(&payment->book, &note->charge, slot)) != NULL) {
-        bool is_own = text[0] != '\0' && id_equal(&slot->payback.id, &note->refund);
-        if (is_own || is_named(&slot->payback, note->reference) || is_named(&slot->payback, slice_of(text))) {
+        bool is_own = text[0] != '\0' && id_equal(&slot->refund.id, &note->refund);
+        if (is_own || is_named(&slot->refund, note->reference) || is_named(&slot->refund, slice_of(text))) {
             return slot;
         }
     }
@@ -164,45 +164,46 @@ find_refund(struct payment *payment, const struct payment_note *note)
 
 /* Whether this one of ours may be the one that was told: its number is not known. */
 static bool
-may_be(const struct payment_payback *ours, const struct payment_note *note)
+may_be(const struct payment_refund *ours, const struct payment_note *note)
 {
     bool is_amount = note->money.amount == MONEY_NOT_TOLD || note->money.amount == ours->amount;
     return !ours->is_elsewhere && ours->reference.size == 0 && is_amount;
 }
 
 static bool
-must_wait(struct payment *payment, const struct payment_note *note, const struct payment_claim *claim)
+must_wait(struct payment *payment, const struct payment_note *note, const struct payment_charge *charge)
 {
-    struct payment_payback_slot *slot = NULL;
+    struct payment_refund_slot *slot = NULL;
     bool is_asked = false;
-    if (claim->status != PAYMENT_SUCCEEDED) {
+    if (charge->status != PAYMENT_SUCCEEDED) {
         return true; /* that it is paid was not told yet */
     }
-    while ((slot = payment_book_next_refund(&payment->book, &claim->id, slot)) != NULL) {
-        const struct payment_payback *ours = &slot->payback;
+    while ((slot = payment_book_next_refund(&payment->book, &charge->id, slot)) != NULL) {
+        const struct payment_refund *ours = &slot->refund;
         if (ours->status == PAYMENT_PENDING && (note->money.amount == MONEY_NOT_TOLD || may_be(ours, note))) {
             return true;
         }
         if (ours->status == PAYMENT_SUCCEEDED && may_be(ours, note)) {
-            is_asked = payment_ask_reference(payment, claim, ours) || is_asked;
+            is_asked = payment_ask_reference(payment, charge, ours) || is_asked;
         }
     }
-    return is_asked || (claim->refunding > 0 && note->money.amount > payment_left(claim->amount, claim->refunded, claim->refunding));
+    return is_asked ||
+           (charge->refunding > 0 && note->money.amount > payment_left(charge->amount, charge->refunded, charge->refunding));
 }
 
 /* --- booking --- */
 
 static err
-book_ours(struct payment *payment, struct payment_note *note, struct payment_payback_slot *slot, const struct item *cause)
+book_ours(struct payment *payment, struct payment_note *note, struct payment_refund_slot *slot, const struct item *cause)
 {
     bool is_refund = false;
     enum payment_verdict verdict = payment_verdict_of_type(note->type, &is_refund);
     struct payment_words words = {note->reference, note->reason, note->money};
-    struct payment_claim_slot *of = payment_book_claim(&payment->book, &note->charge);
-    bool was_pending = slot->payback.status == PAYMENT_PENDING;
+    struct payment_charge_slot *of = payment_book_charge(&payment->book, &note->charge);
+    bool was_pending = slot->refund.status == PAYMENT_PENDING;
     bool fits = true;
     struct err_text why;
-    if (verdict == VERDICT_SUCCEEDED && !slot->payback.is_elsewhere) {
+    if (verdict == VERDICT_SUCCEEDED && !slot->refund.is_elsewhere) {
         err code = payment_check_money(payment, of, slot, &words, cause, &fits);
         note->outcome = fits ? note->outcome : PAYMENT_DISPUTED;
         if (code != ERR_ok || !fits) {
@@ -211,25 +212,25 @@ book_ours(struct payment *payment, struct payment_note *note, struct payment_pay
     }
     if (payment_settle_refund(payment, slot, verdict, &words, cause)) {
         note->outcome = PAYMENT_APPLIED;
-        return was_pending ? payment_stop_calls(payment, OWNER_REFUND, &slot->payback.id) : ERR_ok;
+        return was_pending ? payment_stop_calls(payment, OWNER_REFUND, &slot->refund.id) : ERR_ok;
     }
-    if (slot->payback.reference.size == 0 && note->reference.size > 0) {
-        slot->payback.reference = note->reference;
+    if (slot->refund.reference.size == 0 && note->reference.size > 0) {
+        slot->refund.reference = note->reference;
         slot->is_changed = true;
     }
-    if (verdict == VERDICT_SUCCEEDED && slot->payback.status == PAYMENT_FAILED) {
-        int64_t left = payment_left(of->claim.amount, of->claim.refunded, of->claim.refunding);
+    if (verdict == VERDICT_SUCCEEDED && slot->refund.status == PAYMENT_FAILED) {
+        int64_t left = payment_left(of->charge.amount, of->charge.refunded, of->charge.refunding);
         note->outcome = PAYMENT_DISPUTED;
         (void)err_say(&why, ERR_ok,
                       "a refund of %" PRId64 " %s that was refused before has arrived, but only %" PRId64 " are left of its charge",
-                      slot->payback.amount, of->claim.currency, left);
-        payment_dispute(payment, note, &of->claim, why.text, cause);
+                      slot->refund.amount, of->charge.currency, left);
+        payment_dispute(payment, note, &of->charge, why.text, cause);
     }
     return ERR_ok;
 }
 
 static void
-add_refund(struct payment *payment, const struct payment_note *note, struct payment_claim_slot *of, int64_t amount,
+add_refund(struct payment *payment, const struct payment_note *note, struct payment_charge_slot *of, int64_t amount,
            const struct item *cause)
 {
     char text[ID_TEXT_SIZE] = "";
@@ -239,22 +240,22 @@ add_refund(struct payment *payment, const struct payment_note *note, struct paym
     struct slice uuid = payment_book_keep(&payment->book, slice_of(text));
     struct slice reference = note->reference.size > 0 ? note->reference : uuid;
     struct payment_words words = {reference, note->reason.size > 0 ? note->reason : slice_of("made at the provider"), note->money};
-    struct id id = id_elsewhere(&of->claim.id, uuid.size > 0 ? uuid : reference);
-    struct payment_payback_slot *slot = payment_book_add_payback(&payment->book, &id);
-    slot->payback.charge = of->claim.id;
-    slot->payback.amount = amount;
-    slot->payback.is_elsewhere = true;
-    of->claim.refunding += amount;
+    struct id id = id_elsewhere(&of->charge.id, uuid.size > 0 ? uuid : reference);
+    struct payment_refund_slot *slot = payment_book_add_refund(&payment->book, &id);
+    slot->refund.charge = of->charge.id;
+    slot->refund.amount = amount;
+    slot->refund.is_elsewhere = true;
+    of->charge.refunding += amount;
     of->is_changed = true;
     (void)payment_settle_refund(payment, slot, VERDICT_SUCCEEDED, &words, cause);
-    log_warn("refund_made_elsewhere", LOG_ID("charge", &of->claim.id), LOG_ID("order", &of->claim.order), LOG_ID("refund", &id),
+    log_warn("refund_made_elsewhere", LOG_ID("charge", &of->charge.id), LOG_ID("order", &of->charge.order), LOG_ID("refund", &id),
              LOG_SLICE("reference", reference), LOG_I64("amount", amount));
 }
 
 static void
-book_elsewhere(struct payment *payment, struct payment_note *note, struct payment_claim_slot *of, const struct item *cause)
+book_elsewhere(struct payment *payment, struct payment_note *note, struct payment_charge_slot *of, const struct item *cause)
 {
-    int64_t left = payment_left(of->claim.amount, of->claim.refunded, of->claim.refunding);
+    int64_t left = payment_left(of->charge.amount, of->charge.refunded, of->charge.refunding);
     int64_t amount = note->money.amount == MONEY_NOT_TOLD ? left : note->money.amount;
     int64_t fitting = amount < left ? amount : left;
     if (fitting > 0) {
@@ -265,32 +266,32 @@ book_elsewhere(struct payment *payment, struct payment_note *note, struct paymen
         note->outcome = PAYMENT_DISPUTED;
         struct err_text why;
         (void)err_say(&why, ERR_ok, "the provider tells of a refund of %" PRId64 " %s, but only %" PRId64 " were left of its charge",
-                      amount, of->claim.currency, left);
-        payment_dispute(payment, note, &of->claim, why.text, cause);
+                      amount, of->charge.currency, left);
+        payment_dispute(payment, note, &of->charge, why.text, cause);
     }
 }
 
 static err
-apply_to_refund(struct payment *payment, struct payment_note *note, struct payment_claim_slot *of, const struct item *cause)
+apply_to_refund(struct payment *payment, struct payment_note *note, struct payment_charge_slot *of, const struct item *cause)
 {
     bool is_refund = false;
     bool is_success = payment_verdict_of_type(note->type, &is_refund) == VERDICT_SUCCEEDED;
-    struct payment_payback_slot *slot = find_refund(payment, note);
-    const struct payment_payback_slot *other = payment_book_payback(&payment->book, &note->refund);
+    struct payment_refund_slot *slot = find_refund(payment, note);
+    const struct payment_refund_slot *other = payment_book_refund(&payment->book, &note->refund);
     if (slot != NULL) {
         return book_ours(payment, note, slot, cause);
     }
     if (!is_success) {
         log_warn("webhook_about_unknown_refund", LOG_ID("req", &cause->id), LOG_ID("charge", &note->charge),
                  LOG_ID("refund", &note->refund));
-    } else if (note->money.currency[0] != '\0' && strcmp(note->money.currency, of->claim.currency) != 0) {
+    } else if (note->money.currency[0] != '\0' && strcmp(note->money.currency, of->charge.currency) != 0) {
         note->outcome = PAYMENT_DISPUTED;
-        payment_dispute(payment, note, &of->claim, "a refund that was made at the provider has another currency than its charge",
+        payment_dispute(payment, note, &of->charge, "a refund that was made at the provider has another currency than its charge",
                         cause);
     } else if (other != NULL && !id_is_zero(&note->refund)) {
         note->outcome = PAYMENT_DISPUTED;
-        payment_dispute(payment, note, &of->claim, "the refund that was told is one of another charge", cause);
-    } else if (must_wait(payment, note, &of->claim)) {
+        payment_dispute(payment, note, &of->charge, "the refund that was told is one of another charge", cause);
+    } else if (must_wait(payment, note, &of->charge)) {
         note->outcome = PAYMENT_PARKED;
     } else {
         book_elsewhere(payment, note, of, cause);
@@ -299,20 +300,20 @@ apply_to_refund(struct payment *payment, struct payment_note *note, struct payme
 }
 
 err
-payment_apply_note(struct payment *payment, struct payment_note *note, struct payment_claim_slot *slot, const struct item *cause)
+payment_apply_note(struct payment *payment, struct payment_note *note, struct payment_charge_slot *slot, const struct item *cause)
 {
     bool is_refund = false;
     enum payment_verdict verdict = payment_verdict_of_type(note->type, &is_refund);
     struct payment_words words = {note->reference, note->reason, note->money};
     note->outcome = PAYMENT_IGNORED;
-    if (slot->claim.provider == PAYMENT_BY_HAND) {
+    if (slot->charge.provider == PAYMENT_BY_HAND) {
         log_warn("webhook_about_another_provider", LOG_ID("req", &cause->id), LOG_ID("charge", &note->charge));
         return ERR_ok;
     }
     if (is_refund) {
         return apply_to_refund(payment, note, slot, cause);
     }
-    bool was_doubted = payment_is_money_told(&slot->claim.came);
+    bool was_doubted = payment_is_money_told(&slot->charge.came);
     bool fits = true;
     err code = ERR_ok;
     if (verdict == VERDICT_SUCCEEDED) {
@@ -333,7 +334,7 @@ payment_apply_note(struct payment *payment, struct payment_note *note, struct pa
 /* --- what waits --- */
 
 bool
-payment_has_told_refund(const struct payment_claim_slot *slot)
+payment_has_told_refund(const struct payment_charge_slot *slot)
 {
     for (const struct payment_note_slot *parked = slot->parked; parked != NULL; parked = parked->next) {
         bool is_refund = false;
@@ -347,7 +348,7 @@ payment_has_told_refund(const struct payment_claim_slot *slot)
 
 /* The oldest that has an outcome now. */
 static err
-apply_next(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause, bool *has_applied)
+apply_next(struct payment *payment, struct payment_charge_slot *slot, const struct item *cause, bool *has_applied)
 {
     err code = ERR_ok;
     *has_applied = false;
@@ -365,7 +366,7 @@ apply_next(struct payment *payment, struct payment_claim_slot *slot, const struc
 }
 
 err
-payment_apply_parked(struct payment *payment, struct payment_claim_slot *slot, const struct item *cause)
+payment_apply_parked(struct payment *payment, struct payment_charge_slot *slot, const struct item *cause)
 {
     bool goes_on = true;
     err code = ERR_ok;
@@ -389,17 +390,17 @@ payment_handle_note(struct payment *payment, const struct item *item)
         log_error("due_row_of_nothing", LOG_SLICE("owner", item->owner), LOG_ID("id", &told));
         return ERR_ok;
     }
-    struct payment_claim_slot *claim = payment_book_claim(&payment->book, &slot->note.charge);
-    if (slot->note.outcome == PAYMENT_PARKED && claim == NULL) {
+    struct payment_charge_slot *charge = payment_book_charge(&payment->book, &slot->note.charge);
+    if (slot->note.outcome == PAYMENT_PARKED && charge == NULL) {
         payment_dispute(payment, &slot->note, NULL, "there is no such charge here", item);
         return ERR_ok;
     }
     err code = ERR_ok;
-    if (slot->note.outcome == PAYMENT_DISPUTED && claim != NULL) {
-        code = payment_apply_note(payment, &slot->note, claim, item);
+    if (slot->note.outcome == PAYMENT_DISPUTED && charge != NULL) {
+        code = payment_apply_note(payment, &slot->note, charge, item);
         if (code == ERR_ok && slot->note.outcome == PAYMENT_PARKED) {
             slot->note.outcome = PAYMENT_DISPUTED;
-            payment_dispute(payment, &slot->note, &claim->claim, "a refund of the same charge is under way", item);
+            payment_dispute(payment, &slot->note, &charge->charge, "a refund of the same charge is under way", item);
         }
         payment_book_touch_note(&payment->book, slot);
     }

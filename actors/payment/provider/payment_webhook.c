@@ -194,7 +194,7 @@ static err
 take(struct payment *payment, struct item *item, struct payment_note *note)
 {
     bool is_refund = false;
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &note->charge);
+    struct payment_charge_slot *slot = payment_book_charge(&payment->book, &note->charge);
     if (payment_verdict_of_type(note->type, &is_refund) == VERDICT_COUNT) {
         note->outcome = PAYMENT_IGNORED;
         log_often(LOG_LEVEL_WARN, "webhook_of_unknown_type", "webhook", LOG_ID("charge", &note->charge),
@@ -236,12 +236,12 @@ payment_handle_told(struct payment *payment, const struct item *item)
     char text[ID_TEXT_SIZE];
     char webhook_id[ID_TEXT_SIZE + 16];
     memcpy(id.bytes, item->key.data, ID_SIZE);
-    struct payment_claim_slot *slot = payment_book_claim(&payment->book, &id);
+    struct payment_charge_slot *slot = payment_book_charge(&payment->book, &id);
     if (slot == NULL) {
         log_error("due_row_of_nothing", LOG_SLICE("owner", item->owner), LOG_ID("id", &id));
         return ERR_ok;
     }
-    bool is_success = payment_simulate_later(slot->claim.amount) == VERDICT_SUCCEEDED;
+    bool is_success = payment_simulate_later(slot->charge.amount) == VERDICT_SUCCEEDED;
     id_format(&id, text);
     (void)snprintf(webhook_id, sizeof webhook_id, "simulated-%s", text);
     struct payment_note note = {
