@@ -266,12 +266,11 @@ handle_callback(void *state, struct item *item)
     if (factory_status_is_open(production.status)) {
         code = factory_finish(factory, &production, item);
         if (code == ERR_ok) {
-            code = factory_close_letter(factory, &production.id);
+            code = factory_stop(factory, &production);
         }
         if (code != ERR_ok) {
             return code;
         }
-        factory_cancel_due(factory->batch, &production);
     }
     answer(factory->batch, item, &production);
     return ERR_ok;
@@ -299,12 +298,11 @@ handle_cancel(void *state, struct item *item)
                   has_reason ? (const char *)cancel->reason.data : "cancelled");
     code = factory_end(factory, &production, item);
     if (code == ERR_ok) {
-        code = factory_close_letter(factory, &production.id);
+        code = factory_stop(factory, &production);
     }
     if (code != ERR_ok) {
         return code;
     }
-    factory_cancel_due(factory->batch, &production);
     answer(factory->batch, item, &production);
     return ERR_ok;
 }

@@ -47,12 +47,11 @@ factory_set_due(struct batch *batch, const char *owner, const struct factory_pro
                      });
 }
 
-void
-factory_cancel_due(struct batch *batch, const struct factory_production *production)
+err
+factory_stop(struct factory *factory, const struct factory_production *production)
 {
-    struct slice key = {production->id.bytes, sizeof production->id.bytes};
-    batch_due_cancel(batch, OWNER_CALL, key);
-    batch_due_cancel(batch, OWNER_PRODUCTION, key);
+    batch_due_cancel(factory->batch, OWNER_PRODUCTION, (struct slice){production->id.bytes, ID_SIZE});
+    return outcall_stop(factory->batch, OWNER_CALL, &production->id);
 }
 
 static err

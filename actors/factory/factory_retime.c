@@ -43,11 +43,12 @@ retime_call(const struct retiming *retiming, struct due_row *row)
     struct calls calls;
     int64_t times = 0;
     int64_t timeout_ms = retiming->settings->call_timeout_ms;
+    struct retry accepted_patience = factory_patience(retiming->settings);
     err code = accepted(retiming, row, &times);
     calls_init(&calls, row->payload);
     int64_t patience_ms = calls.failures > 0 ? BACKOFF_MAX_MS : 2 * timeout_ms;
     if (calls.wait == CALLS_WAIT_END) {
-        patience_ms = factory_patience_ms(times, timeout_ms, 0) * 5 / 4;
+        patience_ms = outcall_patience_ms(&accepted_patience, times) * 5 / 4;
     }
     row->due_ms = retimed(retiming, row->due_ms, patience_ms);
     retime_calls(retiming, &calls, row);

@@ -18,8 +18,6 @@
 
 #include <assert.h>
 
-#define PATIENCE_DOUBLINGS_MAX 20
-
 static const char *const status_names[FACTORY_STATUS_COUNT] = {
     [FACTORY_ORDERED] = "ordered",
     [FACTORY_REQUESTED] = "requested",
@@ -118,13 +116,4 @@ factory_is_refused(int http_status)
 {
     /* Under way with the same key, too early: neither is a no. */
     return http_status >= 400 && http_status <= 499 && http_status != 409 && http_status != 425;
-}
-
-int64_t
-factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random)
-{
-    int64_t pause_ms = smaller(call_timeout_ms * FACTORY_PATIENCE_CALLS, FACTORY_PATIENCE_MAX_MS);
-    int64_t doublings = smaller(larger(accepted - 1, 0), PATIENCE_DOUBLINGS_MAX);
-    pause_ms = smaller(pause_ms << doublings, FACTORY_PATIENCE_MAX_MS);
-    return pause_ms + (int64_t)(random % (uint32_t)(pause_ms / 4 + 1));
 }

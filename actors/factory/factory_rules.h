@@ -68,9 +68,4 @@ factory_is_accepted(int http_status);
 bool
 factory_is_refused(int http_status);
 
-/* How long to wait for the callback after the call was accepted for the `accepted`th time, before asking again: ten call time-outs,
- * doubled each time, an hour at the most, and up to a quarter more by `random`. */
-int64_t
-factory_patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random);
-
 #endif

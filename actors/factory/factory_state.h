@@ -8,6 +8,7 @@
 #include "factory_message.h"
 #include "factory_rules.h"
 #include "factory_store.h"
+#include "shared/outcall.h"
 
 /* Owners of due rows; the key is the production's id. */
 #define OWNER_PRODUCTION "production"
@@ -66,19 +67,21 @@ factory_find_open(struct factory *factory, struct slice product, struct factory_
 void
 factory_set_due(struct batch *batch, const char *owner, const struct factory_production *production, int64_t due_ms);
 
-/* Both of its rows. */
-void
-factory_cancel_due(struct batch *batch, const struct factory_production *production);
+/* It has ended otherwise than by its due rows: they go, and a letter about its calls is closed. */
+MUST_CHECK err
+factory_stop(struct factory *factory, const struct factory_production *production);
 
 /* --- factory_outside.c --- */
+
+/* How often an outside factory is called in vain, and how long its callback may take before it is called once more. */
+struct retry
+factory_retry(const struct settings *settings);
+struct retry
+factory_patience(const struct settings *settings);
 
 /* A production's time has come: to be done, or to be called for. */
 MUST_CHECK err
 factory_handle_due(struct factory *factory, const struct item *item);
-
-/* A production ends while its due row "call" is there: a letter about it is closed. Before factory_cancel_due(). */
-MUST_CHECK err
-factory_close_letter(struct factory *factory, const struct id *production);
 
 /* A call has ended. */
 MUST_CHECK err

@@ -30,7 +30,6 @@ factory_store_init(struct factory_store *store, struct db *db)
         .find_id = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE id = ?"),
         .find_n = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE n = ?"),
         .find_capability = db_statement(db, "SELECT " COLUMNS " FROM $production WHERE capability_hash = ?"),
-        .find_calls = db_statement(db, "SELECT payload FROM $due WHERE owner = 'call' AND due_key = ?"),
         .insert = db_statement(db, "INSERT INTO $production (" COLUMNS ", capability_hash)"
                                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
         .update = db_statement(
@@ -116,19 +115,6 @@ factory_store_find_capability(struct factory_store *store, const uint8_t hash[FA
 {
     db_bind_bytes(store->find_capability, (struct slice){hash, FACTORY_HASH_SIZE});
     return read_one(store->find_capability, production, found);
-}
-
-err
-factory_store_find_calls(struct factory_store *store, const struct id *id, struct wire_buffer *payload)
-{
-    db_bind_bytes(store->find_calls, (struct slice){id->bytes, sizeof id->bytes});
-    err code = db_query(store->find_calls);
-    if (code == ERR_ok && db_next(store->find_calls)) {
-        struct slice found = db_bytes(store->find_calls, 0);
-        wire_buffer_append(payload, found.data, found.size);
-    }
-    db_done(store->find_calls);
-    return code;
 }
 
 err

@@ -43,7 +43,6 @@ struct factory_store {
     struct db_statement *find_id;
     struct db_statement *find_n;
     struct db_statement *find_capability;
-    struct db_statement *find_calls;
     struct db_statement *insert;
     struct db_statement *update;
     struct db_statement *page;
@@ -71,10 +70,6 @@ factory_store_find_n(struct factory_store *store, int64_t n, struct factory_prod
 MUST_CHECK err
 factory_store_find_capability(struct factory_store *store, const uint8_t hash[FACTORY_HASH_SIZE],
                               struct factory_production *production, bool *found);
-
-/* The payload of the due row "call" of this production, appended; nothing when there is no row. */
-MUST_CHECK err
-factory_store_find_calls(struct factory_store *store, const struct id *id, struct wire_buffer *payload);
 
 /* `hash` may be NULL. */
 MUST_CHECK err

@@ -9,6 +9,7 @@
 
 #include "kit/base/backoff.h"
 #include "kit/durable/retime.h"
+#include "payment/provider/payment_task.h"
 #include "payment_rules.h"
 
 static err
@@ -32,12 +33,12 @@ is_simulated(const struct retiming *retiming, const struct due_row *row, bool *i
 static int64_t
 patience_ms(const struct settings *settings, const struct calls *calls, bool is_simulated_one)
 {
+    struct retry patience = payment_patience(settings, is_simulated_one);
     switch (calls->wait) {
     case CALLS_WAIT_CALL:
         return is_simulated_one ? settings->payment_delay_ms : 2 * settings->call_timeout_ms;
     case CALLS_WAIT_END:
-        return is_simulated_one ? payment_patience_ms(calls->accepted, settings->payment_delay_ms)
-                                : payment_patience_ms(calls->accepted, settings->call_timeout_ms * PAYMENT_PATIENCE_CALLS) * 5 / 4;
+        return outcall_patience_ms(&patience, calls->accepted) * (is_simulated_one ? 4 : 5) / 4;
     case CALLS_WAIT_PAUSE:
     case CALLS_WAIT_NOBODY:
     case CALLS_WAIT_TURN:

@@ -18,7 +18,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define PATIENCE_DOUBLINGS_MAX 32
 #define TIMESTAMP_DIGITS_MAX 12
 
 static const char *const method_names[PAYMENT_METHOD_COUNT] = {
@@ -233,16 +232,6 @@ payment_simulate_later(int64_t amount)
 }
 
 /* --- when --- */
-
-int64_t
-payment_patience_ms(int64_t times, int64_t first_ms)
-{
-    int64_t pause_ms = first_ms > 0 ? first_ms : 1;
-    for (int64_t i = 1; i < times && i < PATIENCE_DOUBLINGS_MAX && pause_ms < PAYMENT_PATIENCE_MAX_MS; i++) {
-        pause_ms *= 2;
-    }
-    return pause_ms < PAYMENT_PATIENCE_MAX_MS ? pause_ms : PAYMENT_PATIENCE_MAX_MS;
-}
 
 bool
 payment_timestamp_parse(struct slice text, int64_t *seconds)

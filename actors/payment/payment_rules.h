@@ -110,10 +110,6 @@ payment_simulate_later(int64_t amount);
 #define PAYMENT_WATCH_MS 86400000       /* so long a cancelled charge is looked after, when it may still be paid */
 #define PAYMENT_TOLERANCE_MS 300000     /* so far a webhook's clock may be from ours */
 
-/* How long to wait before asking for what was pending `times` times: `first_ms`, doubled each time, an hour at the most. */
-int64_t
-payment_patience_ms(int64_t times, int64_t first_ms);
-
 /* Reads seconds since 1970, digits only; false when they are none. */
 bool
 payment_timestamp_parse(struct slice text, int64_t *seconds);

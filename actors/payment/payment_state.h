@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-/* What the parts of payment share: payment.c (messages), payment_answer.c (how charges and refunds are told), payment_reading.c (who
- * reads what), payment_money.c (what becomes of charges and refunds), payment_provider.c (calls to the provider), payment_webhook.c
- * (what it tells by itself), payment_told.c (what that means here). Not for others. */
+/* What the parts of payment share, from below: payment_answer.c (how charges and refunds are told), payment_money.c (what becomes of
+ * them), payment_task.c (one that the provider is called about), payment_told.c (what it means that the provider tells by itself),
+ * payment_webhook.c (how it tells), payment_provider.c (calls to it), payment_reading.c (who reads what), payment.c (messages). Not
+ * for others. */
 #ifndef LARDER_PAYMENT_STATE_H
 #define LARDER_PAYMENT_STATE_H
 
@@ -9,7 +10,6 @@
 
 #include "kit/actor.h"
 #include "payment_book.h"
-#include "kit/peers/calls.h"
 #include "payment_rules.h"
 #include "payment/provider/payment_signature.h"
 #include "payment_store.h"
@@ -87,6 +87,10 @@ bool
 payment_settle_refund(struct payment *payment, struct payment_refund_slot *slot, enum payment_verdict verdict,
                       const struct payment_words *words, const struct item *cause);
 
+/* How much has moved, as far as `data` tells it. Says what is wrong with it; NULL: nothing. */
+const char *
+payment_read_money(const json_t *data, struct money_told *told);
+
 /* A text of a provider, cut to `max` bytes and made printable; lives as long as the batch. */
 struct slice
 payment_clean_text(struct payment *payment, struct slice text, size_t max);
@@ -103,14 +107,6 @@ payment_start_charge(struct payment *payment, struct payment_charge_slot *slot, 
 MUST_CHECK err
 payment_start_refund(struct payment *payment, struct payment_refund_slot *slot, const struct item *cause);
 
-/* A refund that has arrived, whose number at the provider nobody has told: it is asked for. False: there is nobody to ask. */
-bool
-payment_ask_reference(struct payment *payment, const struct payment_charge *charge, const struct payment_refund *refund);
-
-/* It was settled by somebody else: nothing is called any more, and a letter about it is closed. */
-MUST_CHECK err
-payment_stop_calls(struct payment *payment, const char *owner, const struct id *id);
-
 /* A due row OWNER_CHARGE or OWNER_REFUND has come. */
 MUST_CHECK err
 payment_handle_due(struct payment *payment, const struct item *item);
@@ -119,21 +115,11 @@ payment_handle_due(struct payment *payment, const struct item *item);
 MUST_CHECK err
 payment_handle_outcome(struct payment *payment, const struct item *item);
 
-/* Whether what is told to have moved is what was asked for. When it is not, nothing is taken as done: the charge, or the refund, has
- * a letter with what came, and is not asked for any more until somebody asks for that. `refund` may be NULL. */
-MUST_CHECK err
-payment_check_money(struct payment *payment, struct payment_charge_slot *slot, struct payment_refund_slot *refund,
-                    const struct payment_words *words, const struct item *cause, bool *fits);
-
 /* Whether a call's context is about a refund. */
 bool
 payment_call_is_refund(const struct item *item);
 
 /* --- payment_webhook.c --- */
-
-/* How much has moved, as far as `data` tells it. Says what is wrong with it; NULL: nothing. */
-const char *
-payment_read_money(const json_t *data, struct money_told *told);
 
 /* Checks a webhook's signature and reads it: the note, in the batch's memory. NULL: it was refused. */
 struct payment_note *

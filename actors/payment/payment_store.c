@@ -297,22 +297,6 @@ payment_store_read_notes(struct payment_store *store, void (*see)(void *context,
     return read_notes(notes_in(store), see, context);
 }
 
-err
-payment_store_find_calls(struct payment_store *store, const char *owner, const struct id *id, struct wire_buffer *payload, bool *found)
-{
-    struct db_statement *read = db_statement(store->db, "SELECT payload FROM $due WHERE owner = ? AND due_key = ?");
-    db_bind_text(read, slice_of(owner));
-    db_bind_bytes(read, (struct slice){id->bytes, sizeof id->bytes});
-    err code = db_query(read);
-    *found = code == ERR_ok && db_next(read);
-    if (*found) {
-        struct slice bytes = db_bytes(read, 0);
-        wire_buffer_append(payload, bytes.data, bytes.size);
-        db_done(read);
-    }
-    return code;
-}
-
 /* --- writes --- */
 
 static struct db_rows *

@@ -119,11 +119,6 @@ payment_store_read_told(struct payment_store *store, void (*see)(void *context, 
 MUST_CHECK err
 payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
 
-/* Appends the payload of a due row, nothing when there is none. */
-MUST_CHECK err
-payment_store_find_calls(struct payment_store *store, const char *owner, const struct id *id, struct wire_buffer *payload,
-                         bool *found);
-
 /* --- writes: rows are collected, and go out by payment_store_queue() --- */
 
 void

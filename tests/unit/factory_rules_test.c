@@ -5,6 +5,8 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
+#include "shared/outcall.h"
+
 #define LOT_MAX QUANTITY_MAX
 
 struct amount_case {
@@ -100,14 +102,21 @@ Test(factory_rules, only_2xx_is_accepted)
     }
 }
 
+static int64_t
+patience_ms(int64_t accepted, int64_t call_timeout_ms, uint32_t random)
+{
+    struct retry patience = {call_timeout_ms * FACTORY_PATIENCE_CALLS, FACTORY_PATIENCE_MAX_MS, INT64_MAX};
+    return outcall_spread_ms(outcall_patience_ms(&patience, accepted), random);
+}
+
 Test(factory_rules, patience_doubles_up_to_an_hour)
 {
-    cr_expect_eq(factory_patience_ms(1, 5000, 0), 50000);
-    cr_expect_eq(factory_patience_ms(2, 5000, 0), 100000);
-    cr_expect_eq(factory_patience_ms(3, 5000, 0), 200000);
-    cr_expect_eq(factory_patience_ms(20, 5000, 0), 3600000);
-    cr_expect_eq(factory_patience_ms(INT64_MAX, 60000, 0), 3600000);
-    cr_expect_eq(factory_patience_ms(0, 5000, 0), 50000);
-    cr_expect_eq(factory_patience_ms(1, 5000, 12500), 62500);
-    cr_expect_eq(factory_patience_ms(1, 5000, 12501), 50000);
+    cr_expect_eq(patience_ms(1, 5000, 0), 50000);
+    cr_expect_eq(patience_ms(2, 5000, 0), 100000);
+    cr_expect_eq(patience_ms(3, 5000, 0), 200000);
+    cr_expect_eq(patience_ms(20, 5000, 0), 3600000);
+    cr_expect_eq(patience_ms(INT64_MAX, 60000, 0), 3600000);
+    cr_expect_eq(patience_ms(0, 5000, 0), 50000);
+    cr_expect_eq(patience_ms(1, 5000, 12500), 62500);
+    cr_expect_eq(patience_ms(1, 5000, 12501), 50000);
 }

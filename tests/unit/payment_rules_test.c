@@ -11,6 +11,7 @@
 #include <sodium.h>
 
 #include "payment/provider/payment_signature.h"
+#include "shared/outcall.h"
 
 /* --- answers --- */
 
@@ -193,16 +194,22 @@ Test(payment_rules, the_protocol_tells_every_simulated_amount)
 
 /* --- when --- */
 
+static int64_t
+patience_ms(int64_t times, int64_t first_ms)
+{
+    return outcall_patience_ms(&(struct retry){first_ms, PAYMENT_PATIENCE_MAX_MS, INT64_MAX}, times);
+}
+
 Test(payment_rules, patience_doubles_up_to_an_hour_and_never_is_nothing)
 {
-    cr_expect_eq(payment_patience_ms(1, 2000), 2000);
-    cr_expect_eq(payment_patience_ms(2, 2000), 4000);
-    cr_expect_eq(payment_patience_ms(5, 2000), 32000);
-    cr_expect_eq(payment_patience_ms(1000000, 2000), PAYMENT_PATIENCE_MAX_MS);
-    cr_expect_eq(payment_patience_ms(1, 0), 1);
-    cr_expect_eq(payment_patience_ms(4, 0), 8);
-    cr_expect_eq(payment_patience_ms(INT64_MAX, 0), PAYMENT_PATIENCE_MAX_MS);
-    cr_expect_eq(payment_patience_ms(1, INT64_C(600000) * 10), PAYMENT_PATIENCE_MAX_MS);
+    cr_expect_eq(patience_ms(1, 2000), 2000);
+    cr_expect_eq(patience_ms(2, 2000), 4000);
+    cr_expect_eq(patience_ms(5, 2000), 32000);
+    cr_expect_eq(patience_ms(1000000, 2000), PAYMENT_PATIENCE_MAX_MS);
+    cr_expect_eq(patience_ms(1, 0), 1);
+    cr_expect_eq(patience_ms(4, 0), 8);
+    cr_expect_eq(patience_ms(INT64_MAX, 0), PAYMENT_PATIENCE_MAX_MS);
+    cr_expect_eq(patience_ms(1, INT64_C(600000) * 10), PAYMENT_PATIENCE_MAX_MS);
 }
 
 Test(payment_rules, a_timestamp_is_digits)

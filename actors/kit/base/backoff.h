@@ -11,6 +11,10 @@
 int64_t
 backoff_doubled_ms(int64_t first_ms, int64_t most_ms, int64_t attempts);
 
+/* Plus or minus a quarter. */
+int64_t
+backoff_spread_ms(int64_t pause_ms);
+
 /* The same up to a minute, plus or minus a quarter. */
 int64_t
 backoff_ms(int64_t first_ms, int64_t attempts);

@@ -36,6 +36,27 @@ payment_clean_text(struct payment *payment, struct slice text, size_t max)
     return (struct slice){clean, size};
 }
 
+const char *
+payment_read_money(const json_t *data, struct money_told *told)
+{
+    const json_t *amount = json_object_get(data, "amount");
+    const json_t *currency = json_object_get(data, "currency");
+    *told = (struct money_told){.amount = MONEY_NOT_TOLD};
+    if (amount != NULL) {
+        if (!json_is_integer(amount) || json_integer_value(amount) < 0 || json_integer_value(amount) > LEVEL_MAX) {
+            return "data.amount: must be a whole number of minor units, 0 to 10^15";
+        }
+        told->amount = json_integer_value(amount);
+    }
+    if (currency != NULL) {
+        if (!json_is_string(currency) || !payment_is_currency(slice_of(json_string_value(currency)))) {
+            return "data.currency: must be three capital letters";
+        }
+        memcpy(told->currency, json_string_value(currency), sizeof told->currency);
+    }
+    return NULL;
+}
+
 static void
 emit(struct payment *payment, enum event_type type, const struct payment_charge *charge, const struct payment_refund *refund,
      const struct item *cause)

@@ -12,7 +12,7 @@
  *   waits (payment.c), and a refund of ours that the provider does not know yields to it (payment_provider.c).
  *
  * FAILURES
- *   A charge, or a refund of ours, of which other money is told than was asked for is not taken as done (payment_provider.c). Money
+ *   A charge, or a refund of ours, of which other money is told than was asked for is not taken as done (payment_task.c). Money
  *   that has no place here is a letter with what is at stake: a charge that nobody knows, a refund of another currency or of more
  *   than is left of its charge (what is left is booked), one that was refused before and has no room any more. Its due row "note" is
  *   its row: asked for, it is looked at once more.
@@ -20,7 +20,7 @@
  * LIMITS
  *   A refund whose amount is not told is one of all that is left.
  */
-#include "payment/payment_state.h"
+#include "payment_task.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -171,8 +171,9 @@ may_be(const struct payment_refund *ours, const struct payment_note *note)
 }
 
 static bool
-must_wait(struct payment *payment, const struct payment_note *note, const struct payment_charge *charge)
+must_wait(struct payment *payment, const struct payment_note *note, struct payment_charge_slot *of)
 {
+    const struct payment_charge *charge = &of->charge;
     struct payment_refund_slot *slot = NULL;
     bool is_asked = false;
     if (charge->status != PAYMENT_SUCCEEDED) {
@@ -184,7 +185,7 @@ must_wait(struct payment *payment, const struct payment_note *note, const struct
             return true;
         }
         if (ours->status == PAYMENT_SUCCEEDED && may_be(ours, note)) {
-            is_asked = payment_ask_reference(payment, charge, ours) || is_asked;
+            is_asked = payment_ask_reference(payment, of, slot) || is_asked;
         }
     }
     return is_asked ||
@@ -212,7 +213,7 @@ book_ours(struct payment *payment, struct payment_note *note, struct payment_ref
     }
     if (payment_settle_refund(payment, slot, verdict, &words, cause)) {
         note->outcome = PAYMENT_APPLIED;
-        return was_pending ? payment_stop_calls(payment, OWNER_REFUND, &slot->refund.id) : ERR_ok;
+        return was_pending ? outcall_stop(payment->batch, OWNER_REFUND, &slot->refund.id) : ERR_ok;
     }
     if (slot->refund.reference.size == 0 && note->reference.size > 0) {
         slot->refund.reference = note->reference;
@@ -291,7 +292,7 @@ apply_to_refund(struct payment *payment, struct payment_note *note, struct payme
     } else if (other != NULL && !id_is_zero(&note->refund)) {
         note->outcome = PAYMENT_DISPUTED;
         payment_dispute(payment, note, &of->charge, "the refund that was told is one of another charge", cause);
-    } else if (must_wait(payment, note, &of->charge)) {
+    } else if (must_wait(payment, note, of)) {
         note->outcome = PAYMENT_PARKED;
     } else {
         book_elsewhere(payment, note, of, cause);
@@ -326,7 +327,7 @@ payment_apply_note(struct payment *payment, struct payment_note *note, struct pa
     bool is_settled = payment_settle_charge(payment, slot, verdict, &words, cause);
     if (is_settled || (was_doubted && verdict == VERDICT_SUCCEEDED)) {
         note->outcome = PAYMENT_APPLIED;
-        return payment_stop_calls(payment, OWNER_CHARGE, &note->charge);
+        return outcall_stop(payment->batch, OWNER_CHARGE, &note->charge);
     }
     return ERR_ok;
 }
