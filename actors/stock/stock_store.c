@@ -10,18 +10,28 @@
 #include "stock_store.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MILESTONE 256
 #define STRIDE 400
+#define SQL_MAX 1024
 #define PAGE_DEFAULT 100
 
 #define LEVEL_COLUMNS "product, on_hand, reserved, incoming, version, alarm, wanted, reorder_at, order_up_to, lot, last_move"
-#define MOVE_COLUMNS                                                                                                              \
-    "n, request, line, kind, product, delta, reserved_delta, on_hand, reserved, incoming, version, previous, time, fingerprint, " \
-    "hold, expires, reason, reference, answer, fingerprint_kind"
 #define HOLD_COLUMNS "n, hold, line, product, quantity, state, expires, reference"
 #define PRODUCTION_COLUMNS "production, product, quantity, state"
+
+enum move_column {
+#define COLUMN(name, member, write, read, show) COLUMN_##name,
+#include "stock_move.def"
+    MOVE_COLUMN_COUNT
+};
+
+static const char move_columns[] =
+#define COLUMN(name, member, write, read, show) ", " #name
+#include "stock_move.def"
+    ;
 
 struct stock_store {
     struct db_in *levels_in;
@@ -66,29 +76,40 @@ move_kind_find(struct slice word)
 
 /* --- life --- */
 
+static const char *
+with_columns(const char *before, const char *after, char sql[SQL_MAX])
+{
+    int size = snprintf(sql, SQL_MAX, "%s%s%s", before, move_columns + 2, after);
+    assert(size < SQL_MAX);
+    return sql;
+}
+
 static void
 prepare(struct stock_store *store, struct db *db)
 {
+    char sql[SQL_MAX];
     store->levels_in = db_in(db, "SELECT " LEVEL_COLUMNS " FROM $level {BY PRIMARY} WHERE product IN (*)");
     store->holds_in = db_in(db, "SELECT " HOLD_COLUMNS " FROM $hold {BY hold} WHERE hold IN (*) ORDER BY hold, line");
     store->productions_in = db_in(db, "SELECT " PRODUCTION_COLUMNS " FROM $production {BY PRIMARY} WHERE production IN (*)");
-    store->requests_in = db_in(db, "SELECT " MOVE_COLUMNS " FROM $move {BY request} WHERE request IN (*) ORDER BY request, line");
+    store->requests_in =
+        db_in(db, with_columns("SELECT ", " FROM $move {BY request} WHERE request IN (*) ORDER BY request, line", sql));
 
     store->page_levels = db_statement(db, "SELECT " LEVEL_COLUMNS " FROM $level WHERE product > ? ORDER BY product LIMIT ?");
     store->milestone_from =
         db_statement(db, "SELECT n FROM $milestone WHERE product = ? AND version >= ? ORDER BY product, version LIMIT 1");
-    store->walk = db_statement(db, "WITH RECURSIVE walk (n, depth) AS ("
-                                   " SELECT n, 1 FROM $move WHERE n = ?"
-                                   " UNION ALL"
-                                   " SELECT m.previous, w.depth + 1 FROM walk w JOIN $move m ON m.n = w.n"
-                                   " WHERE m.previous > 0 AND w.depth < ?"
-                                   ") SELECT " MOVE_COLUMNS " FROM $move WHERE n IN (SELECT n FROM walk) ORDER BY n DESC");
+    store->walk = db_statement(db, with_columns("WITH RECURSIVE walk (n, depth) AS ("
+                                                " SELECT n, 1 FROM $move WHERE n = ?"
+                                                " UNION ALL"
+                                                " SELECT m.previous, w.depth + 1 FROM walk w JOIN $move m ON m.n = w.n"
+                                                " WHERE m.previous > 0 AND w.depth < ?"
+                                                ") SELECT ",
+                                                " FROM $move WHERE n IN (SELECT n FROM walk) ORDER BY n DESC", sql));
     store->hold_number = db_statement(db, "SELECT n FROM $hold WHERE hold = ? AND product = ?");
     store->page_holds = db_statement(db, "SELECT " HOLD_COLUMNS " FROM $hold WHERE product = ? AND state = 'open' AND n > ?"
                                          " ORDER BY product, state, n LIMIT ?");
 
     store->level_rows = db_rows(db, "REPLACE INTO $level (" LEVEL_COLUMNS ")", 11);
-    store->move_rows = db_rows(db, "INSERT INTO $move (" MOVE_COLUMNS ")", 20);
+    store->move_rows = db_rows(db, with_columns("INSERT INTO $move (", ")", sql), MOVE_COLUMN_COUNT);
     store->milestone_rows = db_rows(db, "INSERT INTO $milestone (product, version, n)", 3);
     store->new_hold_rows = db_rows(db, "INSERT INTO $hold (" HOLD_COLUMNS ")", 8);
     store->hold_rows = db_rows(db, "REPLACE INTO $hold (" HOLD_COLUMNS ")", 8);
@@ -264,39 +285,11 @@ stock_store_read_productions(struct stock_store *store, void (*found)(void *cont
 static struct move
 move_of_row(struct db_statement *row)
 {
-    struct move move = {
-        .n = db_i64(row, 0),
-        .request = db_id(row, 1),
-        .line = db_i64(row, 2),
-        .kind = move_kind_find(db_bytes(row, 3)),
-        .product = db_bytes(row, 4),
-        .delta = db_i64(row, 5),
-        .reserved_delta = db_i64(row, 6),
-        .on_hand = db_i64(row, 7),
-        .reserved = db_i64(row, 8),
-        .incoming = db_i64(row, 9),
-        .version = db_i64(row, 10),
-        .previous = db_i64(row, 11),
-        .time_ms = db_i64(row, 12),
-        .fingerprint = {.hash = (uint64_t)db_i64(row, 13), .kind = db_i64(row, 19)},
-        .has_hold = !db_is_null(row, 14),
-    };
-    if (move.has_hold) {
-        move.hold = db_id(row, 14);
-    }
-    if (!db_is_null(row, 15)) {
-        move.expires_ms = db_i64(row, 15);
-    }
-    if (!db_is_null(row, 16)) {
-        move.reason = db_bytes(row, 16);
-    }
-    if (!db_is_null(row, 17)) {
-        move.reference = db_bytes(row, 17);
-    }
-    if (!db_is_null(row, 18)) {
-        move.answer = db_bytes(row, 18);
-    }
-    return move;
+    struct move found = {0};
+    struct move *move = &found;
+#define COLUMN(name, member, write, read, show) read;
+#include "stock_move.def"
+    return found;
 }
 
 err
@@ -350,24 +343,8 @@ static struct wire_stock_move
 show_move(const struct move *move)
 {
     struct wire_stock_move shown = {0};
-    WIRE_SET(&shown, stock_move, request, move->request);
-    WIRE_SET(&shown, stock_move, kind, slice_of(move_words[move->kind]));
-    WIRE_SET(&shown, stock_move, product, move->product);
-    WIRE_SET(&shown, stock_move, delta, move->delta);
-    WIRE_SET(&shown, stock_move, reserved_delta, move->reserved_delta);
-    WIRE_SET(&shown, stock_move, on_hand, move->on_hand);
-    WIRE_SET(&shown, stock_move, reserved, move->reserved);
-    WIRE_SET(&shown, stock_move, version, move->version);
-    WIRE_SET(&shown, stock_move, time, move->time_ms);
-    if (move->has_hold) {
-        WIRE_SET(&shown, stock_move, hold, move->hold);
-    }
-    if (move->reason.size > 0) {
-        WIRE_SET(&shown, stock_move, reason, move->reason);
-    }
-    if (move->reference.size > 0) {
-        WIRE_SET(&shown, stock_move, reference, move->reference);
-    }
+#define COLUMN(name, member, write, read, show) show;
+#include "stock_move.def"
     return shown;
 }
 
@@ -540,46 +517,16 @@ text_or_null(struct db_rows *rows, struct slice text)
 }
 
 void
-stock_store_add_move(struct stock_store *store, const struct move *move)
+stock_store_add_move(struct stock_store *store, struct move *move)
 {
     struct db_rows *rows = store->move_rows;
-    int64_t n = store->next_move++;
-    db_rows_i64(rows, n);
-    db_rows_id(rows, &move->request);
-    db_rows_i64(rows, move->line);
-    db_rows_text(rows, slice_of(move_words[move->kind]));
-    db_rows_text(rows, move->product);
-    db_rows_i64(rows, move->delta);
-    db_rows_i64(rows, move->reserved_delta);
-    db_rows_i64(rows, move->on_hand);
-    db_rows_i64(rows, move->reserved);
-    db_rows_i64(rows, move->incoming);
-    db_rows_i64(rows, move->version);
-    db_rows_i64(rows, move->previous);
-    db_rows_i64(rows, move->time_ms);
-    db_rows_i64(rows, (int64_t)move->fingerprint.hash);
-    if (move->has_hold) {
-        db_rows_id(rows, &move->hold);
-    } else {
-        db_rows_null(rows);
-    }
-    if (move->expires_ms > 0) {
-        db_rows_i64(rows, move->expires_ms);
-    } else {
-        db_rows_null(rows);
-    }
-    text_or_null(rows, move->reason);
-    text_or_null(rows, move->reference);
-    if (move->answer.size > 0) {
-        db_rows_bytes(rows, move->answer);
-    } else {
-        db_rows_null(rows);
-    }
-    db_rows_i64(rows, move->fingerprint.kind);
+    move->n = store->next_move++;
+#define COLUMN(name, member, write, read, show) write;
+#include "stock_move.def"
     if (move->version > 0 && move->version % MILESTONE == 0) {
         db_rows_text(store->milestone_rows, move->product);
         db_rows_i64(store->milestone_rows, move->version);
-        db_rows_i64(store->milestone_rows, n);
+        db_rows_i64(store->milestone_rows, move->n);
     }
 }
 

@@ -36,28 +36,11 @@ enum move_kind {
     MOVE_KIND_COUNT
 };
 
-/* One line of the ledger, written or read. */
+/* One line of the ledger, written or read. `n` is made by stock_store_add_move(); `kind` is MOVE_KIND_COUNT when a word was read that
+ * is none of ours; 0 and an empty text: there is none. */
 struct move {
-    int64_t n; /* made by stock_store_add_move() */
-    struct id request;
-    int64_t line;
-    enum move_kind kind; /* MOVE_KIND_COUNT when a word was read that is none of ours */
-    struct slice product;
-    int64_t delta;
-    int64_t reserved_delta;
-    int64_t on_hand;
-    int64_t reserved;
-    int64_t incoming;
-    int64_t version; /* 0: beside the chain */
-    int64_t previous;
-    int64_t time_ms;
-    struct fingerprint fingerprint;
-    bool has_hold;
-    struct id hold;
-    int64_t expires_ms;     /* 0: none */
-    struct slice reason;    /* empty: none */
-    struct slice reference; /* empty: none */
-    struct slice answer;    /* empty: none */
+#define COLUMN(name, member, write, read, show) member
+#include "stock_move.def"
 };
 
 struct held_line {
@@ -148,9 +131,10 @@ stock_store_page_holds(struct stock_store *store, const struct wire_stock_holds 
 int64_t
 stock_store_next_move(const struct stock_store *store);
 
-/* Collects a line, copying all of it. A line of a version that is a multiple of 256 also leaves a milestone. */
+/* Gives a line its number and collects it, copying all of it. A line of a version that is a multiple of 256 also leaves a
+ * milestone. */
 void
-stock_store_add_move(struct stock_store *store, const struct move *move);
+stock_store_add_move(struct stock_store *store, struct move *move);
 
 /* A number for a line of a new hold. */
 int64_t
