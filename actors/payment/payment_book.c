@@ -143,7 +143,7 @@ payment_book_want_charge(struct payment_book *book, const struct id *id)
 {
     if (id_index_get(&book->charges, id) == NULL) {
         (void)charge_slot(book, id);
-        payment_store_want_charge(book->store, id);
+        payment_store_want(book->store, READ_CHARGES, id);
     }
 }
 
@@ -152,80 +152,88 @@ payment_book_want_refund(struct payment_book *book, const struct id *id)
 {
     if (id_index_get(&book->refunds, id) == NULL) {
         (void)refund_slot(book, id);
-        payment_store_want_refund(book->store, id);
+        payment_store_want(book->store, READ_REFUNDS, id);
     }
 }
 
 void
 payment_book_want_refunds_of(struct payment_book *book, const struct id *charge)
 {
-    payment_store_want_refunds_of(book->store, charge);
+    payment_store_want(book->store, READ_REFUNDS_OF, charge);
 }
 
 void
 payment_book_want_note(struct payment_book *book, const struct id *told)
 {
-    payment_store_want_note(book->store, told);
+    payment_store_want(book->store, READ_NOTES, told);
 }
 
 void
 payment_book_want_told(struct payment_book *book, const struct id *told)
 {
-    payment_store_want_told(book->store, told);
+    payment_store_want(book->store, READ_TOLD, told);
 }
 
 void
 payment_book_want_parked(struct payment_book *book, const struct id *charge)
 {
     if (book->marks.parked > 0) {
-        payment_store_want_parked(book->store, charge);
-        payment_store_want_refunds_of(book->store, charge);
+        payment_store_want(book->store, READ_PARKED, charge);
+        payment_store_want(book->store, READ_REFUNDS_OF, charge);
     }
 }
 
 static void
-see_charge(void *context, const struct payment_charge *charge)
+see_charge(void *context, struct db_statement *row)
 {
     struct payment_book *book = context;
-    struct payment_charge_slot *slot = charge_slot(book, &charge->id);
+    struct payment_charge charge = payment_store_charge(row);
+    struct payment_charge_slot *slot = charge_slot(book, &charge.id);
     if (!slot->exists) {
-        slot->charge = *charge;
-        slot->charge.reference = payment_book_keep(book, charge->reference);
-        slot->charge.reason = payment_book_keep(book, charge->reason);
+        slot->charge = charge;
+        slot->charge.reference = payment_book_keep(book, charge.reference);
+        slot->charge.reason = payment_book_keep(book, charge.reason);
         slot->exists = true;
     }
 }
 
 static void
-see_refund(void *context, const struct payment_refund *refund)
+see_refund(void *context, struct db_statement *row)
 {
     struct payment_book *book = context;
-    struct payment_refund_slot *slot = refund_slot(book, &refund->id);
+    struct payment_refund refund = payment_store_refund(row);
+    struct payment_refund_slot *slot = refund_slot(book, &refund.id);
     if (!slot->exists) {
-        slot->refund = *refund;
-        slot->refund.reference = payment_book_keep(book, refund->reference);
-        slot->refund.reason = payment_book_keep(book, refund->reason);
+        slot->refund = refund;
+        slot->refund.reference = payment_book_keep(book, refund.reference);
+        slot->refund.reason = payment_book_keep(book, refund.reason);
         slot->exists = true;
     }
 }
 
 /* One that was wanted by its id: the charge is read next, and what waits for it. */
 static void
-see_refund_wanted(void *context, const struct payment_refund *refund)
+see_refund_wanted(void *context, struct db_statement *row)
 {
-    struct payment_book *book = context;
-    see_refund(book, refund);
-    payment_book_want_charge(book, &refund->charge);
-    payment_book_want_parked(book, &refund->charge);
+    struct payment_refund refund = payment_store_refund(row);
+    see_refund(context, row);
+    payment_book_want_charge(context, &refund.charge);
+    payment_book_want_parked(context, &refund.charge);
 }
 
 static void
-see_told(void *context, const struct id *told)
+note_told(struct payment_book *book, const struct id *told)
 {
-    struct payment_book *book = context;
     if (id_index_get(&book->told, told) == NULL) {
         id_index_add(&book->told, told, &is_there);
     }
+}
+
+static void
+see_told(void *context, struct db_statement *row)
+{
+    struct id told = db_id(row, 0);
+    note_told(context, &told);
 }
 
 static struct payment_note_slot *
@@ -242,50 +250,47 @@ note_slot(struct payment_book *book, const struct payment_note *note)
 
 /* By their numbers: rows of one key come in no order that is promised. One may come twice. */
 static void
-see_parked(void *context, const struct payment_note *note)
+see_parked(void *context, struct db_statement *row)
 {
     struct payment_book *book = context;
-    struct payment_note_slot **at = &charge_slot(book, &note->charge)->parked;
-    while (*at != NULL && (*at)->note.n < note->n) {
+    struct payment_note note = payment_store_note(row);
+    struct payment_note_slot **at = &charge_slot(book, &note.charge)->parked;
+    while (*at != NULL && (*at)->note.n < note.n) {
         at = &(*at)->next;
     }
-    if (*at == NULL || (*at)->note.n != note->n) {
-        struct payment_note_slot *slot = note_slot(book, note);
+    if (*at == NULL || (*at)->note.n != note.n) {
+        struct payment_note_slot *slot = note_slot(book, &note);
         slot->next = *at;
         *at = slot;
     }
 }
 
 static void
-see_disputed(void *context, const struct payment_note *note)
+see_disputed(void *context, struct db_statement *row)
 {
     struct payment_book *book = context;
-    struct payment_note_slot *slot = note_slot(book, note);
+    struct payment_note note = payment_store_note(row);
+    struct payment_note_slot *slot = note_slot(book, &note);
     slot->next = book->disputed;
     book->disputed = slot;
-    if (!id_is_zero(&note->charge)) {
-        payment_book_want_charge(book, &note->charge);
-        payment_store_want_refunds_of(book->store, &note->charge);
+    if (!id_is_zero(&note.charge)) {
+        payment_book_want_charge(book, &note.charge);
+        payment_book_want_refunds_of(book, &note.charge);
     }
 }
 
 err
 payment_book_read(struct payment_book *book)
 {
-    err code = payment_store_read_notes(book->store, see_disputed, book);
-    if (code == ERR_ok) {
-        code = payment_store_read_refunds(book->store, see_refund_wanted, book);
+    static void (*const sees[READ_COUNT])(void *context, struct db_statement *row) = {
+        [READ_NOTES] = see_disputed, [READ_REFUNDS] = see_refund_wanted, [READ_CHARGES] = see_charge,
+        [READ_TOLD] = see_told,      [READ_PARKED] = see_parked,         [READ_REFUNDS_OF] = see_refund,
+    };
+    err code = ERR_ok;
+    for (enum payment_reading_of what = 0; what < READ_COUNT && code == ERR_ok; what++) {
+        code = payment_store_read(book->store, what, sees[what], book);
     }
-    if (code == ERR_ok) {
-        code = payment_store_read_charges(book->store, see_charge, book);
-    }
-    if (code == ERR_ok) {
-        code = payment_store_read_told(book->store, see_told, book);
-    }
-    if (code == ERR_ok) {
-        code = payment_store_read_parked(book->store, see_parked, book);
-    }
-    return code == ERR_ok ? payment_store_read_refunds_of(book->store, see_refund, book) : code;
+    return code;
 }
 
 /* --- new ones --- */
@@ -363,7 +368,7 @@ payment_book_add_note(struct payment_book *book, const struct payment_note *note
     slot->note.n = ++book->marks.last_note;
     slot->is_new = true;
     will_be_written(book, slot);
-    see_told(book, &note->told);
+    note_told(book, &note->told);
     if (note->outcome == PAYMENT_PARKED) {
         struct payment_note_slot **at = &charge_slot(book, &note->charge)->parked;
         while (*at != NULL) {

@@ -91,15 +91,15 @@ answer_page(struct payment *payment, const struct reading *reading)
     int64_t limit = WIRE_HAS(ask, payment_list, limit) ? ask->limit : PAGE_DEFAULT;
     int64_t count = 0;
     struct db_statement *rows = NULL;
-    struct payment_charge charge;
     struct wire_list page = {0};
     err code = payment_store_page(&payment->store, order, before, limit + 1, &rows);
     if (code != ERR_ok) {
         return code;
     }
     payment->page.size = 0;
-    while (payment_store_next_charge(rows, &charge)) {
+    while (db_next(rows)) {
         if (count++ < limit) {
+            struct payment_charge charge = payment_store_charge(rows);
             struct wire_charge body = payment_tell_charge(&charge);
             wire_list_add(&page, &charge_body, &body, &payment->page);
         }
@@ -117,15 +117,15 @@ answer_refunds(struct payment *payment, const struct reading *reading, const str
 {
     int64_t count = 0;
     struct db_statement *rows = NULL;
-    struct payment_refund refund;
     struct wire_list page = {0};
     err code = payment_store_page_refunds(&payment->store, &charge->id, PAGE_MAX + 1, &rows);
     if (code != ERR_ok) {
         return code;
     }
     payment->page.size = 0;
-    while (payment_store_next_refund(rows, &refund)) {
+    while (db_next(rows)) {
         if (count++ < PAGE_MAX) {
+            struct payment_refund refund = payment_store_refund(rows);
             struct wire_refund body = payment_tell_refund(charge, &refund);
             wire_list_add(&page, &refund_body, &body, &payment->page);
         }

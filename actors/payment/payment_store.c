@@ -5,7 +5,7 @@
  *   rows go out together, so that a batch of new charges costs one insert and no read.
  *
  * STATE
- *   Tables: payment_schema.c. The statements belong to the db and survive a reconnect.
+ *   Tables: payment_schema.def. The statements belong to the db and survive a reconnect.
  *
  * FAILURES
  *   Errors of the database go up unchanged; the kit rolls the batch back. A row with a word that nobody writes was changed by hand:
@@ -56,7 +56,21 @@ find_noted(struct slice name)
 void
 payment_store_init(struct payment_store *store, struct db *db)
 {
-    store->db = db;
+    *store = (struct payment_store){
+        .db = db,
+        .reads =
+            {
+                [READ_CHARGES] = db_in(db, "SELECT " CHARGE_COLUMNS " FROM $charge {BY id} WHERE id IN (*)"),
+                [READ_REFUNDS] = db_in(db, "SELECT " REFUND_COLUMNS " FROM $refund {BY id} WHERE id IN (*)"),
+                [READ_REFUNDS_OF] = db_in(db, "SELECT " REFUND_COLUMNS " FROM $refund {BY charge} WHERE charge IN (*)"),
+                [READ_NOTES] = db_in(db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY told} WHERE told IN (*)"),
+                [READ_TOLD] = db_in(db, "SELECT told FROM $webhook {BY told} WHERE told IN (*)"),
+                [READ_PARKED] = db_in(db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY parked} WHERE parked IN (*)"),
+            },
+        .charges = db_rows(db, "INSERT INTO $charge (" CHARGE_COLUMNS ")", CHARGE_COLUMN_COUNT),
+        .refunds = db_rows(db, "INSERT INTO $refund (" REFUND_COLUMNS ")", REFUND_COLUMN_COUNT),
+        .notes = db_rows(db, "INSERT INTO $webhook (" NOTE_COLUMNS ", parked)", NOTE_COLUMN_COUNT),
+    };
 }
 
 err
@@ -88,14 +102,14 @@ read_money(struct db_statement *row, int column, struct money_told *told)
                    currency.size == 0 ? "" : (const char *)currency.data);
 }
 
-static void
-read_charge(struct db_statement *row, struct payment_charge *charge)
+struct payment_charge
+payment_store_charge(struct db_statement *row)
 {
     struct slice currency = db_bytes(row, 4);
     enum payment_method method = payment_method_find(db_bytes(row, 5));
     enum payment_provider provider = payment_provider_find(db_bytes(row, 6));
     enum payment_status status = payment_status_find(db_bytes(row, 7));
-    *charge = (struct payment_charge){
+    struct payment_charge charge = {
         .n = db_i64(row, 0),
         .id = db_id(row, 1),
         .order = db_id(row, 2),
@@ -112,15 +126,16 @@ read_charge(struct db_statement *row, struct payment_charge *charge)
         .created_ms = db_i64(row, 14),
         .changed_ms = db_i64(row, 15),
     };
-    read_money(row, 16, &charge->came);
-    (void)snprintf(charge->currency, sizeof charge->currency, "%.*s", (int)currency.size, (const char *)currency.data);
+    read_money(row, 16, &charge.came);
+    (void)snprintf(charge.currency, sizeof charge.currency, "%.*s", (int)currency.size, (const char *)currency.data);
+    return charge;
 }
 
-static void
-read_refund(struct db_statement *row, struct payment_refund *refund)
+struct payment_refund
+payment_store_refund(struct db_statement *row)
 {
     enum payment_status status = payment_status_find(db_bytes(row, 4));
-    *refund = (struct payment_refund){
+    struct payment_refund refund = {
         .n = db_i64(row, 0),
         .id = db_id(row, 1),
         .charge = db_id(row, 2),
@@ -133,12 +148,13 @@ read_refund(struct db_statement *row, struct payment_refund *refund)
         .changed_ms = db_i64(row, 9),
         .is_elsewhere = db_i64(row, 10) != 0,
     };
+    return refund;
 }
 
-static void
-read_note(struct db_statement *row, struct payment_note *note)
+struct payment_note
+payment_store_note(struct db_statement *row)
 {
-    *note = (struct payment_note){
+    struct payment_note note = {
         .n = db_i64(row, 0),
         .told = db_id(row, 1),
         .webhook_id = db_bytes(row, 2),
@@ -150,172 +166,30 @@ read_note(struct db_statement *row, struct payment_note *note)
         .received_ms = db_i64(row, 8),
         .outcome = find_noted(db_bytes(row, 9)),
     };
-    read_money(row, 10, &note->money);
+    read_money(row, 10, &note.money);
+    return note;
 }
 
 /* --- reads by many keys --- */
 
-static struct db_in *
-charges_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT " CHARGE_COLUMNS " FROM $charge {BY id} WHERE id IN (*)");
-}
-
-static struct db_in *
-refunds_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY id} WHERE id IN (*)");
-}
-
-static struct db_in *
-refunds_of_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT " REFUND_COLUMNS " FROM $refund {BY charge} WHERE charge IN (*)");
-}
-
-static struct db_in *
-notes_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY told} WHERE told IN (*)");
-}
-
-static struct db_in *
-told_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT told FROM $webhook {BY told} WHERE told IN (*)");
-}
-
-static struct db_in *
-parked_in(struct payment_store *store)
-{
-    return db_in(store->db, "SELECT " NOTE_COLUMNS " FROM $webhook {BY parked} WHERE parked IN (*)");
-}
-
 void
-payment_store_want_charge(struct payment_store *store, const struct id *id)
+payment_store_want(struct payment_store *store, enum payment_reading_of what, const struct id *key)
 {
-    db_in_id(charges_in(store), id);
-}
-
-void
-payment_store_want_refund(struct payment_store *store, const struct id *id)
-{
-    db_in_id(refunds_in(store), id);
-}
-
-void
-payment_store_want_refunds_of(struct payment_store *store, const struct id *charge)
-{
-    db_in_id(refunds_of_in(store), charge);
-}
-
-void
-payment_store_want_note(struct payment_store *store, const struct id *told)
-{
-    db_in_id(notes_in(store), told);
-}
-
-void
-payment_store_want_told(struct payment_store *store, const struct id *told)
-{
-    db_in_id(told_in(store), told);
-}
-
-void
-payment_store_want_parked(struct payment_store *store, const struct id *charge)
-{
-    db_in_id(parked_in(store), charge);
+    db_in_id(store->reads[what], key);
 }
 
 err
-payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_charge *charge), void *context)
+payment_store_read(struct payment_store *store, enum payment_reading_of what, void (*see)(void *context, struct db_statement *row),
+                   void *context)
 {
-    struct db_in *in = charges_in(store);
-    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct payment_charge charge;
-        read_charge(row, &charge);
-        see(context, &charge);
+    struct db_statement *row = NULL;
+    while ((row = db_in_next(store->reads[what])) != NULL) {
+        see(context, row);
     }
-    return db_in_end(in);
-}
-
-static err
-read_refunds(struct db_in *in, void (*see)(void *context, const struct payment_refund *refund), void *context)
-{
-    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct payment_refund refund;
-        read_refund(row, &refund);
-        see(context, &refund);
-    }
-    return db_in_end(in);
-}
-
-err
-payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund), void *context)
-{
-    return read_refunds(refunds_in(store), see, context);
-}
-
-err
-payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
-                              void *context)
-{
-    return read_refunds(refunds_of_in(store), see, context);
-}
-
-err
-payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context)
-{
-    struct db_in *in = told_in(store);
-    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct id told = db_id(row, 0);
-        see(context, &told);
-    }
-    return db_in_end(in);
-}
-
-static err
-read_notes(struct db_in *in, void (*see)(void *context, const struct payment_note *note), void *context)
-{
-    for (struct db_statement *row = db_in_next(in); row != NULL; row = db_in_next(in)) {
-        struct payment_note note;
-        read_note(row, &note);
-        see(context, &note);
-    }
-    return db_in_end(in);
-}
-
-err
-payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
-{
-    return read_notes(parked_in(store), see, context);
-}
-
-err
-payment_store_read_notes(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context)
-{
-    return read_notes(notes_in(store), see, context);
+    return db_in_end(store->reads[what]);
 }
 
 /* --- writes --- */
-
-static struct db_rows *
-charge_rows(struct payment_store *store)
-{
-    return db_rows(store->db, "INSERT INTO $charge (" CHARGE_COLUMNS ")", CHARGE_COLUMN_COUNT);
-}
-
-static struct db_rows *
-refund_rows(struct payment_store *store)
-{
-    return db_rows(store->db, "INSERT INTO $refund (" REFUND_COLUMNS ")", REFUND_COLUMN_COUNT);
-}
-
-static struct db_rows *
-note_rows(struct payment_store *store)
-{
-    return db_rows(store->db, "INSERT INTO $webhook (" NOTE_COLUMNS ", parked)", NOTE_COLUMN_COUNT);
-}
 
 static void
 add_id_or_null(struct db_rows *rows, const struct id *id)
@@ -341,7 +215,7 @@ add_money(struct db_rows *rows, const struct money_told *told)
 void
 payment_store_add_charge(struct payment_store *store, const struct payment_charge *charge)
 {
-    struct db_rows *rows = charge_rows(store);
+    struct db_rows *rows = store->charges;
     db_rows_i64(rows, charge->n);
     db_rows_id(rows, &charge->id);
     db_rows_id(rows, &charge->order);
@@ -364,7 +238,7 @@ payment_store_add_charge(struct payment_store *store, const struct payment_charg
 void
 payment_store_add_refund(struct payment_store *store, const struct payment_refund *refund)
 {
-    struct db_rows *rows = refund_rows(store);
+    struct db_rows *rows = store->refunds;
     db_rows_i64(rows, refund->n);
     db_rows_id(rows, &refund->id);
     db_rows_id(rows, &refund->charge);
@@ -382,7 +256,7 @@ void
 payment_store_add_note(struct payment_store *store, const struct payment_note *note)
 {
     static const struct id none = {{0}};
-    struct db_rows *rows = note_rows(store);
+    struct db_rows *rows = store->notes;
     db_rows_i64(rows, note->n);
     db_rows_id(rows, &note->told);
     db_rows_bytes(rows, note->webhook_id);
@@ -456,12 +330,12 @@ payment_store_update_note(struct payment_store *store, const struct payment_note
 err
 payment_store_queue(struct payment_store *store)
 {
-    err code = db_rows_queue(charge_rows(store));
+    err code = db_rows_queue(store->charges);
     if (code == ERR_ok) {
-        code = db_rows_queue(refund_rows(store));
+        code = db_rows_queue(store->refunds);
     }
     if (code == ERR_ok) {
-        code = db_rows_queue(note_rows(store));
+        code = db_rows_queue(store->notes);
     }
     return code;
 }
@@ -488,16 +362,6 @@ payment_store_page(struct payment_store *store, const struct id *order, int64_t 
     return code;
 }
 
-bool
-payment_store_next_charge(struct db_statement *rows, struct payment_charge *charge)
-{
-    if (!db_next(rows)) {
-        return false;
-    }
-    read_charge(rows, charge);
-    return true;
-}
-
 err
 payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows)
 {
@@ -510,14 +374,4 @@ payment_store_page_refunds(struct payment_store *store, const struct id *charge,
         *rows = page;
     }
     return code;
-}
-
-bool
-payment_store_next_refund(struct db_statement *rows, struct payment_refund *refund)
-{
-    if (!db_next(rows)) {
-        return false;
-    }
-    read_refund(rows, refund);
-    return true;
 }

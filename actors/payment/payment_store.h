@@ -70,8 +70,23 @@ struct payment_note {
 const char *
 payment_noted_name(enum payment_noted_as outcome);
 
+/* What is read by many keys: collected, then read at once, each row once; in this order, as what is found makes more be wanted. */
+enum payment_reading_of {
+    READ_NOTES,      /* webhooks by `told`, with their charges and the refunds of those */
+    READ_REFUNDS,    /* by their ids, with their charges and what is parked of those */
+    READ_CHARGES,    /* by their ids */
+    READ_TOLD,       /* whether a webhook was told: its column `told` alone */
+    READ_PARKED,     /* webhooks that wait for a charge */
+    READ_REFUNDS_OF, /* all refunds of a charge */
+    READ_COUNT
+};
+
 struct payment_store {
     struct db *db;
+    struct db_in *reads[READ_COUNT];
+    struct db_rows *charges;
+    struct db_rows *refunds;
+    struct db_rows *notes;
 };
 
 /* Where the numbers stand, and how many webhooks wait for their charge. */
@@ -87,37 +102,19 @@ payment_store_init(struct payment_store *store, struct db *db);
 MUST_CHECK err
 payment_store_marks(struct payment_store *store, struct payment_marks *marks);
 
-/* --- reads by many keys: collect, then read all, each row once --- */
+void
+payment_store_want(struct payment_store *store, enum payment_reading_of what, const struct id *key);
+MUST_CHECK err
+payment_store_read(struct payment_store *store, enum payment_reading_of what, void (*see)(void *context, struct db_statement *row),
+                   void *context);
 
-void
-payment_store_want_charge(struct payment_store *store, const struct id *id);
-void
-payment_store_want_refund(struct payment_store *store, const struct id *id);
-/* All refunds of a charge. */
-void
-payment_store_want_refunds_of(struct payment_store *store, const struct id *charge);
-void
-payment_store_want_told(struct payment_store *store, const struct id *told);
-/* The webhook itself. */
-void
-payment_store_want_note(struct payment_store *store, const struct id *told);
-void
-payment_store_want_parked(struct payment_store *store, const struct id *charge);
-MUST_CHECK err
-payment_store_read_charges(struct payment_store *store, void (*see)(void *context, const struct payment_charge *charge),
-                           void *context);
-MUST_CHECK err
-payment_store_read_refunds(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
-                           void *context);
-MUST_CHECK err
-payment_store_read_refunds_of(struct payment_store *store, void (*see)(void *context, const struct payment_refund *refund),
-                              void *context);
-MUST_CHECK err
-payment_store_read_notes(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
-MUST_CHECK err
-payment_store_read_told(struct payment_store *store, void (*see)(void *context, const struct id *told), void *context);
-MUST_CHECK err
-payment_store_read_parked(struct payment_store *store, void (*see)(void *context, const struct payment_note *note), void *context);
+/* What a row has; the texts are borrowed of it. */
+struct payment_charge
+payment_store_charge(struct db_statement *row);
+struct payment_refund
+payment_store_refund(struct db_statement *row);
+struct payment_note
+payment_store_note(struct db_statement *row);
 
 /* --- writes: rows are collected, and go out by payment_store_queue() --- */
 
@@ -138,18 +135,14 @@ payment_store_update_note(struct payment_store *store, const struct payment_note
 MUST_CHECK err
 payment_store_queue(struct payment_store *store);
 
-/* --- pages; rows by payment_store_next_*() --- */
+/* --- pages --- */
 
 /* Newest first; of one order unless `order` is zero. */
 MUST_CHECK err
 payment_store_page(struct payment_store *store, const struct id *order, int64_t before, int64_t limit, struct db_statement **rows);
-bool
-payment_store_next_charge(struct db_statement *rows, struct payment_charge *charge);
 
 /* Oldest first. */
 MUST_CHECK err
 payment_store_page_refunds(struct payment_store *store, const struct id *charge, int64_t limit, struct db_statement **rows);
-bool
-payment_store_next_refund(struct db_statement *rows, struct payment_refund *refund);
 
 #endif

@@ -15,8 +15,6 @@
  *   is told again, with the same key. After retry_attempts without an outcome it is a letter, and goes on when somebody asks for
  *   it: one question, and from there by itself if it is answered. A definite refusal fails the charge or the refund; trying again is a
  *   new one. What is pending is asked for with a patience that doubles.
- *   Other money than was asked for is no success, whoever tells it: a letter with what came, and the charge stays as it is until the
- * provider tells of the right amount, also when somebody asks for the letter.
  *   A charge that was cancelled while it may have been taken is asked for as well, and never told again: a success that comes late is
  *   told to the order, which pays it back. After PAYMENT_WATCH_MS only a webhook can still tell.
  *
@@ -25,9 +23,7 @@
  */
 #include "payment_task.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -56,7 +52,7 @@ payment_provider_of(const struct payment *payment, enum payment_method method)
     return payment->settings->payment_url[0] == '\0' ? PAYMENT_SIMULATED : PAYMENT_HTTP;
 }
 
-/* --- what a task is about --- */
+/* --- what is wanted of the provider --- */
 
 static bool
 is_cancelled(const struct payment_task *task)

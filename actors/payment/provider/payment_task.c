@@ -13,8 +13,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <jansson.h>
-
 #include "kit/base/backoff.h"
 #include "kit/telemetry/log_often.h"
 
@@ -77,12 +75,12 @@ payment_ask_reference(struct payment *payment, struct payment_charge_slot *charg
 
 /* --- letters --- */
 
-static struct slice
-keep_json(struct payment *payment, json_t *json)
+struct slice
+payment_task_keep(struct payment *payment, json_t *json)
 {
     char *text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
     if (text == NULL) {
-        abort(); /* out of memory: all that goes in is ours */
+        abort(); /* out of memory: all that goes in is UTF-8 */
     }
     struct slice kept = payment_book_keep(&payment->book, slice_of(text));
     free(text);
@@ -99,12 +97,13 @@ payment_task_message(struct payment *payment, const struct payment_task *task)
     id_format(&task->call.id, id);
     if (task->refund != NULL) {
         id_format(&charge->id, other);
-        return keep_json(payment,
-                         json_pack("{s:s, s:s, s:I}", "id", id, "charge", other, "amount", (json_int_t)task->refund->refund.amount));
+        return payment_task_keep(
+            payment, json_pack("{s:s, s:s, s:I}", "id", id, "charge", other, "amount", (json_int_t)task->refund->refund.amount));
     }
     id_format(&charge->order, other);
-    return keep_json(payment, json_pack("{s:s, s:I, s:s, s:s, s:s}", "id", id, "amount", (json_int_t)charge->amount, "currency",
-                                        charge->currency, "method", payment_method_name(charge->method), "order", other));
+    return payment_task_keep(payment,
+                             json_pack("{s:s, s:I, s:s, s:s, s:s}", "id", id, "amount", (json_int_t)charge->amount, "currency",
+                                       charge->currency, "method", payment_method_name(charge->method), "order", other));
 }
 
 void

@@ -3,6 +3,8 @@
 #ifndef LARDER_PAYMENT_TASK_H
 #define LARDER_PAYMENT_TASK_H
 
+#include <jansson.h>
+
 #include "payment/payment_state.h"
 #include "shared/outcall.h"
 
@@ -31,6 +33,10 @@ void
 payment_task_touch(struct payment_task *task);
 void
 payment_task_say(struct payment_task *task, struct slice reason);
+
+/* The text of `json`, which is consumed; lives as long as the batch. */
+struct slice
+payment_task_keep(struct payment *payment, json_t *json);
 
 /* What is posted to create it. */
 struct slice

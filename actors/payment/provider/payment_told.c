@@ -24,7 +24,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -63,14 +62,7 @@ text_of(struct payment *payment, const struct payment_note *note)
         (void)json_object_set_new(json, "amount", json_integer((json_int_t)note->money.amount));
     }
     set_text(json, "currency", slice_of(note->money.currency));
-    char *text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    if (text == NULL) {
-        abort(); /* out of memory: the texts are UTF-8 */
-    }
-    struct slice kept = payment_book_keep(&payment->book, slice_of(text));
-    free(text);
-    json_decref(json);
-    return kept;
+    return payment_task_keep(payment, json);
 }
 
 void

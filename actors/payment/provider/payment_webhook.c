@@ -15,7 +15,6 @@
  */
 #include "payment/payment_state.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
