@@ -79,12 +79,32 @@ user_people_seal(const struct user_actor *actor, struct user_person *person, con
     name_person(actor, data, hashes, names);
 }
 
+void
+user_people_take(const struct wire_body *into, void *to, const struct wire_body *of, const void *from)
+{
+    uint64_t has = 0;
+    uint64_t given = 0;
+    memcpy(&has, to, sizeof has);
+    memcpy(&given, from, sizeof given);
+    for (size_t i = 0; i < of->field_count; i++) {
+        for (size_t k = 0; k < into->field_count; k++) {
+            const struct wire_field *field = &of->fields[i];
+            if ((given >> i & 1U) != 0 && strcmp(field->name, into->fields[k].name) == 0) {
+                assert(field->kind == WIRE_STR || field->kind == WIRE_NAME);
+                memcpy((uint8_t *)to + into->fields[k].offset, (const uint8_t *)from + field->offset, sizeof(struct slice));
+                has |= UINT64_C(1) << k;
+            }
+        }
+    }
+    memcpy(to, &has, sizeof has);
+}
+
 struct wire_user_card
 user_people_card(const struct user_person *person)
 {
     const struct user_row *row = &person->row;
-    const struct wire_user_register *data = &person->data;
     struct wire_user_card card = {0};
+    user_people_take(&user_card_body, &card, &user_register_body, &person->data);
     WIRE_SET(&card, user_card, user, row->id);
     WIRE_SET(&card, user_card, role, slice_of(role_name(row->role)));
     WIRE_SET(&card, user_card, created, row->created_ms);
@@ -92,21 +112,6 @@ user_people_card(const struct user_person *person)
     WIRE_SET(&card, user_card, version, row->version);
     if (row->erased_ms > 0) {
         WIRE_SET(&card, user_card, erased, row->erased_ms);
-    }
-    if (WIRE_HAS(data, user_register, name)) {
-        WIRE_SET(&card, user_card, name, data->name);
-    }
-    if (WIRE_HAS(data, user_register, email)) {
-        WIRE_SET(&card, user_card, email, data->email);
-    }
-    if (WIRE_HAS(data, user_register, phone)) {
-        WIRE_SET(&card, user_card, phone, data->phone);
-    }
-    if (WIRE_HAS(data, user_register, address)) {
-        WIRE_SET(&card, user_card, address, data->address);
-    }
-    if (WIRE_HAS(data, user_register, cpf)) {
-        WIRE_SET(&card, user_card, cpf, data->cpf);
     }
     return card;
 }

@@ -62,6 +62,10 @@ void
 user_people_seal(const struct user_actor *actor, struct user_person *person, const struct wire_user_register *data,
                  uint8_t hashes[2][USER_HASH_SIZE], struct user_hashes *names);
 
+/* Takes over what one body has in common with another, by the names of its texts; what is not given stays. */
+void
+user_people_take(const struct wire_body *into, void *to, const struct wire_body *of, const void *from);
+
 struct wire_user_card
 user_people_card(const struct user_person *person);
 

@@ -59,27 +59,7 @@ static struct wire_user_register
 data_of_change(const struct wire_user_change *change)
 {
     struct wire_user_register data = {0};
-    if (WIRE_HAS(change, user_change, name)) {
-        WIRE_SET(&data, user_register, name, change->name);
-    }
-    if (WIRE_HAS(change, user_change, email)) {
-        WIRE_SET(&data, user_register, email, change->email);
-    }
-    if (WIRE_HAS(change, user_change, phone)) {
-        WIRE_SET(&data, user_register, phone, change->phone);
-    }
-    if (WIRE_HAS(change, user_change, address)) {
-        WIRE_SET(&data, user_register, address, change->address);
-    }
-    if (WIRE_HAS(change, user_change, cpf)) {
-        WIRE_SET(&data, user_register, cpf, change->cpf);
-    }
-    if (WIRE_HAS(change, user_change, password)) {
-        WIRE_SET(&data, user_register, password, change->password);
-    }
-    if (WIRE_HAS(change, user_change, role)) {
-        WIRE_SET(&data, user_register, role, change->role);
-    }
+    user_people_take(&user_register_body, &data, &user_change_body, change);
     return data;
 }
 
@@ -170,29 +150,6 @@ user_handle_register(void *state, struct item *item)
 
 /* --- changing --- */
 
-static void
-merge(struct wire_user_register *data, const struct wire_user_register *given, const char *hash)
-{
-    if (WIRE_HAS(given, user_register, name)) {
-        WIRE_SET(data, user_register, name, given->name);
-    }
-    if (WIRE_HAS(given, user_register, email)) {
-        WIRE_SET(data, user_register, email, given->email);
-    }
-    if (WIRE_HAS(given, user_register, phone)) {
-        WIRE_SET(data, user_register, phone, given->phone);
-    }
-    if (WIRE_HAS(given, user_register, address)) {
-        WIRE_SET(data, user_register, address, given->address);
-    }
-    if (WIRE_HAS(given, user_register, cpf)) {
-        WIRE_SET(data, user_register, cpf, given->cpf);
-    }
-    if (hash != NULL) {
-        WIRE_SET(data, user_register, password, slice_of(hash));
-    }
-}
-
 static bool
 is_same(const struct wire_user_register *a, const struct wire_user_register *b)
 {
@@ -213,7 +170,9 @@ write_change(struct user_actor *actor, struct user_person *person, const struct 
 {
     struct wire_user_register data = person->data;
     enum role role = wish->role == ROLE_COUNT ? person->row.role : wish->role;
-    merge(&data, &wish->data, hash);
+    struct wire_user_register given = wish->data;
+    set_password(&given, hash);
+    user_people_take(&user_register_body, &data, &user_register_body, &given);
     if (role == person->row.role && is_same(&data, &person->data)) {
         return ERR_ok;
     }
