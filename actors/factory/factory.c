@@ -13,9 +13,9 @@
  *   due "call"            call the outside factory (again); key: the production's id
  *
  * STATE
- *   $production, $shelf and $secret (factory_schema.c); each change of a production's openness, its shelf's row and its event are one
- *   transaction. An open production of the built-in factory always has its due row "production", one of an outside factory its due row
- *   "call": set before the call to a moment behind the call's time-out, so that a process that ends in the middle calls again.
+ *   $production, $shelf and $secret (factory_schema.def); each change of a production's openness, its shelf's row and its event are
+ *   one transaction. An open production of the built-in factory always has its due row "production", one of an outside factory its
+ *   due row "call": set before the call to a moment behind the call's time-out, so that a process that ends in the middle calls again.
  *   In memory: the last n and the secret, read again after a rollback.
  *
  * FAILURES
@@ -39,7 +39,6 @@
 #include "shared/demo.h"
 #include "factory_message.h"
 #include "factory_rules.h"
-#include "factory_schema.h"
 #include "factory_state.h"
 #include "factory_store.h"
 #include "kit/dispatch.h"
@@ -456,11 +455,15 @@ factory_close(void **state)
 
 static const char *const peers[] = {"stock", NULL};
 
+static const struct db_step steps[] = {
+#include "factory_schema.def"
+};
+
 const struct actor_class factory_class = {
     .name = "factory",
     .peers = peers,
-    .steps = factory_steps,
-    .step_count = FACTORY_STEP_COUNT,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
     .makes_calls = true,
     .retime = factory_retime,
     .open = factory_open,

@@ -5,7 +5,7 @@
  *   database lives longer than the call.
  *
  * STATE
- *   Tables: factory_schema.c. The statements belong to the db and survive a reconnect.
+ *   Tables: factory_schema.def. The statements belong to the db and survive a reconnect.
  *
  * FAILURES
  *   Errors of the database go up unchanged; the kit rolls the batch back. A row with a status that nobody writes was changed by hand:

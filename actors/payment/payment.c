@@ -14,7 +14,7 @@
  *   Emits payment.succeeded failed refunded refund_failed (payment_money.c).
  *
  * STATE
- *   $charge, $refund, $webhook (payment_schema.c). A batch reads what its items name, decides in memory, and writes each changed
+ *   $charge, $refund, $webhook (payment_schema.def). A batch reads what its items name, decides in memory, and writes each changed
  *   row once (payment_book.c): new charges are one insert and no read. In memory only the last numbers and how many webhooks are
  *   parked.
  *
@@ -33,7 +33,6 @@
 
 #include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
-#include "payment_schema.h"
 #include "payment_state.h"
 
 #define NO_CURRENCY "XXX" /* ISO 4217: no currency */
@@ -554,11 +553,15 @@ payment_close(void **state)
 
 static const char *const peers[] = {"order", NULL};
 
+static const struct db_step steps[] = {
+#include "payment_schema.def"
+};
+
 const struct actor_class payment_class = {
     .name = "payment",
     .peers = peers,
-    .steps = payment_steps,
-    .step_count = PAYMENT_STEP_COUNT,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
     .makes_calls = true,
     .retime = payment_retime,
     .open = payment_open,

@@ -11,7 +11,7 @@
  *   product.list
  *
  * STATE
- *   $product and $category (product_schema.c). A batch reads all products that its messages name with one query, changes them in
+ *   $product and $category (product_schema.def). A batch reads all products that its messages name with one query, changes them in
  *   memory in the order of the messages, and writes those that changed at its end, or before a page is read. In memory beside it: the
  *   last n and the categories, read again after a rollback.
  *
@@ -27,7 +27,6 @@
 #include <stdlib.h>
 
 #include "kit/dispatch.h"
-#include "product_schema.h"
 #include "product_state.h"
 
 #define PAGE_DEFAULT 100
@@ -251,10 +250,14 @@ product_close(void **state)
     }
 }
 
+static const struct db_step steps[] = {
+#include "product_schema.def"
+};
+
 const struct actor_class product_class = {
     .name = "product",
-    .steps = product_steps,
-    .step_count = PRODUCT_STEP_COUNT,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
     .open = product_open,
     .close = product_close,
     .handle = product_handle,

@@ -4,7 +4,7 @@
  *   All SQL of the product actor, in the subset that both engines share.
  *
  * STATE
- *   Tables: product_schema.c. The statements belong to the db and survive a reconnect. Rows lend their text until the next one.
+ *   Tables: product_schema.def. The statements belong to the db and survive a reconnect. Rows lend their text until the next one.
  *
  * FAILURES
  *   Errors of the database go up unchanged; the kit rolls the batch back.

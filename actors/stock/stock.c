@@ -5,7 +5,7 @@
  * MESSAGES  Answers stock.take reserve extend commit release return adjust count configure get list moves holds hold. Follows
  *           factory.ordered produced failed. Emits stock.low out restocked (durable) and changed (passing).
  *
- * STATE     The tables of stock_schema.c. The level of each product that was asked for is kept in memory; the shard row fences it,
+ * STATE     The tables of stock_schema.def. The level of each product that was asked for is kept in memory; the shard row fences it,
  *           so it is what the table says. A batch first reads all that it will need (levels not in memory, holds, productions: one
  *           statement for each kind), then decides item by item in memory, then writes all lines and each changed level once. Facts
  *           of the factory are decided first, so that an alarm of this batch knows of everything that it says is applied. stock.get
@@ -24,7 +24,6 @@
 
 #include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
-#include "stock_schema.h"
 #include "stock_state.h"
 
 /* --- what a batch needs --- */
@@ -342,10 +341,14 @@ stock_open(struct actor *actor, void **state, struct err_text *why)
     return ERR_ok;
 }
 
+static const struct db_step steps[] = {
+#include "stock_schema.def"
+};
+
 const struct actor_class stock_class = {
     .name = "stock",
-    .steps = stock_steps,
-    .step_count = STOCK_STEP_COUNT,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
     .retime = stock_retime,
     .open = stock_open,
     .close = stock_close,

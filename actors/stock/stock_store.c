@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * PURPOSE   The SQL of stock. Nothing else here knows a table, and nothing is decided here.
- * STATE     The tables of stock_schema.c; the statements; the next numbers of ledger lines and holds, which the writer makes by
+ * STATE     The tables of stock_schema.def; the statements; the next numbers of ledger lines and holds, which the writer makes by
  *           itself: what a rolled-back batch used of them is taken back, so that the ledger has no gaps.
  * FAILURES  What the database says is handed on; the caller rolls back. A word in a table that is none of ours is ERR_db_bug.
  * LIMITS    A page of the ledger walks its chain in strides of STRIDE lines, because servers bound recursion at 1,000; milestones

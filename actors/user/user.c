@@ -9,7 +9,7 @@
  *   user.erase, user.erasure (user_erase.c). Emits user.erased.
  *
  * STATE
- *   user_schema.c. Nothing personal is written but sealed (user_seal.c), and none of it is in an answer to a writing request, a
+ *   user_schema.def. Nothing personal is written but sealed (user_seal.c), and none of it is in an answer to a writing request, a
  *   refusal, an event, a log line or a letter. In memory: the actor's secret, the key that signs tokens, and the numbers given out
  *   last, read again after a rollback.
  *
@@ -27,7 +27,6 @@
 #include <sodium.h>
 
 #include "kit/dispatch.h"
-#include "user_schema.h"
 #include "user_state.h"
 #include "user_token.h"
 
@@ -315,10 +314,14 @@ user_close(void **state)
     }
 }
 
+static const struct db_step steps[] = {
+#include "user_schema.def"
+};
+
 const struct actor_class user_class = {
     .name = "user",
-    .steps = user_steps,
-    .step_count = USER_STEP_COUNT,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
     .erases = true,
     .works_max = WORKS_MAX,
     .open = user_open,

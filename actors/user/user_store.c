@@ -2,7 +2,7 @@
 /*
  * PURPOSE   All SQL about people, in the subset that both engines share. Reads copy their row out.
  *
- * STATE     Tables: user_schema.c. The statements belong to the db and survive a reconnect.
+ * STATE     Tables: user_schema.def. The statements belong to the db and survive a reconnect.
  *
  * FAILURES  Errors of the database go up unchanged; the kit rolls the batch back. A row that holds more than anybody writes reads as
  *           one that holds nothing, which cannot be opened.

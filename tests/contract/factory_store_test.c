@@ -11,7 +11,7 @@
 #include <criterion/parameterized.h>
 
 #include "factory/factory.h"
-#include "factory/factory_schema.h"
+#include "factory/factory.h"
 #include "kit/durable/kit_schema.h"
 
 struct driver {
@@ -59,7 +59,7 @@ place_init(struct place *place, const struct driver *driver)
     (void)snprintf(config.prefix, sizeof config.prefix, "factory_0");
     cr_assert_eq(db_open(&config, &place->db, &why), ERR_ok, "%s", why.text);
     cr_assert_eq(db_migrate(place->db, kit_steps, kit_step_count, &why), ERR_ok, "%s", why.text);
-    cr_assert_eq(db_migrate(place->db, factory_steps, FACTORY_STEP_COUNT, &why), ERR_ok, "%s", why.text);
+    cr_assert_eq(db_migrate(place->db, factory_class.steps, factory_class.step_count, &why), ERR_ok, "%s", why.text);
     factory_store_init(&place->store, place->db);
 }
 
