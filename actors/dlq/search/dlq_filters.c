@@ -11,6 +11,13 @@
  *
  * LIMITS    Several names at once read along one way and pass over what the others refuse: when each has many letters in every part
  *           and all together few, that is as slow as the shortest way is long.
+ *
+ * FIGURES   What zones and finder are worth beside plain indexes, both filled and asked in turn (tests/bench/programs/search.c) on a
+ *           busy machine of two cores. `few` are indexes by id, key and destination, `all` one for each column that filters name.
+ *           SQLite, 1,024,000 letters: burials fall to 0.29 (few) and 0.16 (all) of those here. What 10 letters have takes 0.5 to
+ *           2.4 s instead of 0.2 ms where there is no index of it; most other pages take a third to a half of the time here, which
+ *           is 0.04 to 1.3 ms.
+ *           MariaDB, 204,800 letters: burials 1.01 and 0.75, pages of `all` 0.1 to 2.4 times those here, one of 0.4 ms 4.6 times.
  */
 #include "dlq_filters.h"
 
