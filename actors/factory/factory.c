@@ -41,6 +41,7 @@
 #include "factory_rules.h"
 #include "factory_state.h"
 #include "factory_store.h"
+#include "kit/base/memory.h"
 #include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "kit/settings/topology.h"
@@ -429,8 +430,8 @@ factory_open(struct actor *actor, void **state, struct err_text *why)
         return err_say(why, ERR_wrong_setting,
                        "LARDER_PUBLIC_URL, LARDER_HTTP: must be UTF-8, they go into the outside factory's message");
     }
-    struct factory *factory = calloc(1, sizeof *factory);
-    if (factory == NULL || sodium_init() < 0) {
+    struct factory *factory = memory_new(1, sizeof *factory);
+    if (sodium_init() < 0) {
         abort();
     }
     factory->actor = actor;

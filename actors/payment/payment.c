@@ -31,6 +31,7 @@
 
 #include <sodium.h>
 
+#include "kit/base/memory.h"
 #include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "payment_state.h"
@@ -521,10 +522,7 @@ payment_open(struct actor *actor, void **state, struct err_text *why)
     if (code != ERR_ok) {
         return code;
     }
-    struct payment *payment = calloc(1, sizeof *payment);
-    if (payment == NULL) {
-        abort();
-    }
+    struct payment *payment = memory_new(1, sizeof *payment);
     payment->actor = actor;
     payment->settings = settings;
     payment->key = key;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/metrics.h"
 #include "payment_state.h"
 
@@ -21,10 +22,7 @@ struct payment_meters {
 struct payment_meters *
 payment_meters_create(void)
 {
-    struct payment_meters *meters = calloc(1, sizeof *meters);
-    if (meters == NULL) {
-        abort();
-    }
+    struct payment_meters *meters = memory_new(1, sizeof *meters);
     for (int i = 0; i < OUTCOME_COUNT; i++) {
         char labels[64];
         const char *name = i == UNKNOWN_TYPE ? "unknown_type" : payment_noted_name((enum payment_noted_as)i);

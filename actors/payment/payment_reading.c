@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 #define PAGE_DEFAULT 100
 #define PAGE_MAX 1000
 
@@ -182,12 +184,9 @@ find_reader(const struct payment *payment, const void *context)
 static void
 ask_order(struct payment *payment, const struct reading *reading, const struct id *order)
 {
-    struct payment_reader *reader = calloc(1, sizeof *reader);
+    struct payment_reader *reader = memory_new(1, sizeof *reader);
     struct wire_order_get get = {0};
     struct item *item = reading->item;
-    if (reader == NULL) {
-        abort();
-    }
     *reader = (struct payment_reader){.next = payment->readers,
                                       .number = ++payment->last_reader,
                                       .waiter = item_defer(payment->batch, item),

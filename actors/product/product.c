@@ -26,6 +26,7 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
 #include "kit/dispatch.h"
 #include "product_state.h"
 
@@ -228,10 +229,7 @@ static err
 product_open(struct actor *actor, void **state, struct err_text *why)
 {
     (void)why;
-    struct product_actor *product = calloc(1, sizeof *product);
-    if (product == NULL) {
-        abort();
-    }
+    struct product_actor *product = memory_new(1, sizeof *product);
     product->actor = actor;
     product_store_init(&product->store, actor_db(actor));
     *state = product;

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
 #include "kit/dispatch.h"
 #include "kit/telemetry/log.h"
 #include "stock_state.h"
@@ -322,10 +323,7 @@ stock_close(void **state)
 static err
 stock_open(struct actor *actor, void **state, struct err_text *why)
 {
-    struct stock *stock = calloc(1, sizeof *stock);
-    if (stock == NULL) {
-        abort();
-    }
+    struct stock *stock = memory_new(1, sizeof *stock);
     stock->actor = actor;
     stock->settings = actor_settings(actor);
     stock->shard = actor_shard(actor);

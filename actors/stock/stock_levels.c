@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 #define FIRST_CAPACITY 256
 #define BLOCK_SIZE 65536
 
@@ -38,21 +40,12 @@ struct level_table {
     size_t touched_capacity;
 };
 
-static void *
-need(void *memory)
-{
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
 struct level_table *
 stock_levels_create(void)
 {
-    struct level_table *levels = need(calloc(1, sizeof *levels));
+    struct level_table *levels = memory_new(1, sizeof *levels);
     levels->capacity = FIRST_CAPACITY;
-    levels->slots = need(calloc(levels->capacity, sizeof(struct level *)));
+    levels->slots = memory_new(levels->capacity, sizeof(struct level *));
     return levels;
 }
 
@@ -113,7 +106,7 @@ grow(struct level_table *levels)
     struct level **old = levels->slots;
     size_t old_capacity = levels->capacity;
     levels->capacity *= 2;
-    levels->slots = need(calloc(levels->capacity, sizeof(struct level *)));
+    levels->slots = memory_new(levels->capacity, sizeof(struct level *));
     for (size_t i = 0; i < old_capacity; i++) {
         if (old[i] != NULL) {
             levels->slots[slot_of(levels, old[i]->hash, level_product(old[i]))] = old[i];
@@ -127,7 +120,7 @@ allocate(struct level_table *levels, size_t size)
 {
     size = (size + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
     if (levels->blocks == NULL || levels->blocks->used + size > BLOCK_SIZE) {
-        struct block *block = need(malloc(sizeof *block));
+        struct block *block = memory_room(sizeof *block);
         block->next = levels->blocks;
         block->used = 0;
         levels->blocks = block;
@@ -165,10 +158,7 @@ stock_levels_touch(struct level_table *levels, struct level *level, const void *
     if (level->is_touched) {
         return;
     }
-    if (levels->touched_count == levels->touched_capacity) {
-        levels->touched_capacity = levels->touched_capacity == 0 ? FIRST_CAPACITY : levels->touched_capacity * 2;
-        levels->touched = need(realloc(levels->touched, levels->touched_capacity * sizeof *levels->touched));
-    }
+    levels->touched = memory_grow(levels->touched, &levels->touched_capacity, levels->touched_count + 1, sizeof *levels->touched);
     levels->touched[levels->touched_count++] = (struct touched){level, level->shelf, level->exists};
     level->is_touched = true;
     level->exists = true;

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
+
 #define MILESTONE 256
 #define STRIDE 400
 #define SQL_MAX 1024
@@ -136,10 +138,7 @@ read_next(struct db *db, const char *sql, int64_t *next)
 err
 stock_store_open(struct db *db, struct stock_store **store, struct err_text *why)
 {
-    struct stock_store *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        abort();
-    }
+    struct stock_store *made = memory_new(1, sizeof *made);
     err status = read_next(db, "SELECT COALESCE(MAX(n), 0) FROM $move", &made->next_move);
     if (status == ERR_ok) {
         status = read_next(db, "SELECT COALESCE(MAX(n), 0) FROM $hold", &made->next_hold);

@@ -26,6 +26,7 @@
 
 #include <sodium.h>
 
+#include "kit/base/memory.h"
 #include "kit/dispatch.h"
 #include "user_state.h"
 #include "user_token.h"
@@ -284,8 +285,8 @@ load_secret(struct user_actor *actor)
 static err
 user_open(struct actor *actor, void **state, struct err_text *why)
 {
-    struct user_actor *made = calloc(1, sizeof *made);
-    if (made == NULL || sodium_init() < 0) {
+    struct user_actor *made = memory_new(1, sizeof *made);
+    if (sodium_init() < 0) {
         abort();
     }
     made->actor = actor;

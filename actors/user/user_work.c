@@ -15,6 +15,7 @@
 
 #include <sodium.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/metrics.h"
 #include "user_state.h"
 
@@ -52,10 +53,7 @@ void
 user_work_start(struct batch *batch, const struct user_caller *caller, struct slice password, const char *hash, int64_t person)
 {
     struct item *item = caller->item;
-    struct user_work *work = calloc(1, sizeof *work + item->frame.size);
-    if (work == NULL) {
-        abort();
-    }
+    struct user_work *work = memory_new(1, sizeof *work + item->frame.size);
     memcpy(work->frame, item->frame.data, item->frame.size);
     work->frame_size = item->frame.size;
     work->kind = hash == NULL ? USER_WORK_HASH : USER_WORK_VERIFY;
