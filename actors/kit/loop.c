@@ -28,37 +28,43 @@ early_tick_ms(const struct actor *actor, int64_t now_ms)
 }
 
 static int64_t
+earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+static int64_t
+later(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? b_ms : a_ms;
+}
+
+/* When something that wants the database is due next. */
+static int64_t
+next_with_database_ms(const struct actor *actor, int64_t now_ms)
+{
+    int64_t next_ms = earlier(due_rows_next_ms(actor->parts.due_rows), burials_next_ms(actor->parts.burials));
+    if (actor->peers.outcalls != NULL && due_rows_turns(actor->parts.due_rows) > 0) {
+        next_ms = earlier(next_ms, outcalls_next_ms(actor->peers.outcalls, now_ms));
+    }
+    next_ms = later(next_ms, actor->outage.pause_until_ms);
+    return earlier(next_ms, earlier(inbox_next_ms(actor->parts.inbox, now_ms), early_tick_ms(actor, now_ms)));
+}
+
+static int64_t
 wait_ms(const struct actor *actor, int64_t now_ms)
 {
+    bool is_paused = actor_is_paused(actor, now_ms);
     int64_t next_ms = now_ms + TICK_MS;
-    int64_t asks_ms = asks_next_ms(actor->peers.asks);
-    asks_ms = actor_is_paused(actor, now_ms) && asks_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : asks_ms;
-    asks_ms = actor->outage.is_on ? INT64_MAX : asks_ms;
-    next_ms = asks_ms < next_ms ? asks_ms : next_ms;
-    if (actor->db != NULL && !actor->outage.is_on) {
-        int64_t due_ms = due_rows_next_ms(actor->parts.due_rows);
-        due_ms = due_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : due_ms;
-        int64_t inbox_ms = inbox_next_ms(actor->parts.inbox, now_ms);
-        int64_t burials_ms = burials_next_ms(actor->parts.burials);
-        burials_ms = burials_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : burials_ms;
-        next_ms = burials_ms < next_ms ? burials_ms : next_ms;
-        next_ms = due_ms < next_ms ? due_ms : next_ms;
-        if (actor->peers.outcalls != NULL && due_rows_turns(actor->parts.due_rows) > 0) {
-            int64_t turn_ms = outcalls_next_ms(actor->peers.outcalls, now_ms);
-            turn_ms = turn_ms < actor->outage.pause_until_ms ? actor->outage.pause_until_ms : turn_ms;
-            next_ms = turn_ms < next_ms ? turn_ms : next_ms;
-        }
-        next_ms = inbox_ms < next_ms ? inbox_ms : next_ms;
-        next_ms = early_tick_ms(actor, now_ms) < next_ms ? early_tick_ms(actor, now_ms) : next_ms;
-    }
-    int64_t heads_ms =
-        actor->peers.watches == NULL ? INT64_MAX : watches_wait_ms(actor->peers.watches, !actor_is_paused(actor, now_ms));
-    next_ms = heads_ms < next_ms - now_ms ? now_ms + heads_ms : next_ms;
     if (actor->outage.is_on) {
-        int64_t retry_ms = now_ms + (actor->outage.retry_us - clock_steady_us()) / 1000 + 1;
-        next_ms = retry_ms < next_ms ? retry_ms : next_ms;
+        next_ms = earlier(next_ms, now_ms + (actor->outage.retry_us - clock_steady_us()) / 1000 + 1);
+    } else {
+        int64_t asks_ms = asks_next_ms(actor->peers.asks);
+        next_ms = earlier(next_ms, is_paused ? later(asks_ms, actor->outage.pause_until_ms) : asks_ms);
+        next_ms = actor->db == NULL ? next_ms : earlier(next_ms, next_with_database_ms(actor, now_ms));
     }
-    return next_ms <= now_ms ? 0 : next_ms - now_ms;
+    next_ms = later(next_ms - now_ms, 0);
+    return actor->peers.watches == NULL ? next_ms : earlier(next_ms, watches_wait_ms(actor->peers.watches, !is_paused));
 }
 
 /* What cannot be taken now does not count: it would keep the loop awake. */

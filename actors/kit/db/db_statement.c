@@ -213,8 +213,8 @@ seal(struct db_value *values, size_t count)
 }
 
 /* Queues the values that the statement has now. */
-static err
-queue(struct db_statement *statement, int64_t rows)
+err
+db_queue(struct db_statement *statement, int64_t rows)
 {
     struct db *db = statement->db;
     err code = readiness(db);
@@ -239,15 +239,9 @@ queue(struct db_statement *statement, int64_t rows)
 }
 
 err
-db_queue(struct db_statement *statement, int64_t rows)
-{
-    return queue(statement, rows);
-}
-
-err
 db_run(struct db_statement *statement, int64_t *matched)
 {
-    err code = queue(statement, DB_ANY_ROWS);
+    err code = db_queue(statement, DB_ANY_ROWS);
     if (code == ERR_ok) {
         code = db_settle(statement->db);
     }
@@ -257,8 +251,8 @@ db_run(struct db_statement *statement, int64_t *matched)
     return code;
 }
 
-static err
-query(struct db_statement *statement)
+err
+db_query(struct db_statement *statement)
 {
     struct db *db = statement->db;
     result_clear(&statement->result);
@@ -280,18 +274,12 @@ query(struct db_statement *statement)
 }
 
 err
-db_query(struct db_statement *statement)
-{
-    return query(statement);
-}
-
-err
 db_lend(struct db_statement *statement, struct db_value *from, size_t count, bool is_read)
 {
     assert(statement->values == NULL);
     statement->values = from;
     statement->value_count = count;
-    err code = is_read ? query(statement) : queue(statement, DB_ANY_ROWS);
+    err code = is_read ? db_query(statement) : db_queue(statement, DB_ANY_ROWS);
     statement->values = NULL;
     statement->value_count = 0;
     return code;
