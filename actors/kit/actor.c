@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "actor_internal.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 #include "kit/base/clock.h"
 #include "kit/place/actor_database.h"
@@ -205,12 +206,9 @@ open_sockets(struct actor *actor, struct err_text *why)
         code = bind_both(actor, actor->sockets.publisher, ENDPOINT_EVENTS, why);
     }
     size_t streams = actor->parts.inbox == NULL ? 0 : inbox_stream_count(actor->parts.inbox);
-    actor->sockets.events = calloc(streams + 1, sizeof *actor->sockets.events);
-    actor->sockets.events_sources = calloc(streams + 1, sizeof *actor->sockets.events_sources);
-    actor->sockets.events_pulses = calloc(streams + 1, sizeof *actor->sockets.events_pulses);
-    if (actor->sockets.events == NULL || actor->sockets.events_sources == NULL || actor->sockets.events_pulses == NULL) {
-        abort();
-    }
+    actor->sockets.events = memory_new(streams + 1, sizeof *actor->sockets.events);
+    actor->sockets.events_sources = memory_new(streams + 1, sizeof *actor->sockets.events_sources);
+    actor->sockets.events_pulses = memory_new(streams + 1, sizeof *actor->sockets.events_pulses);
     for (size_t i = 0; code == ERR_ok && i < streams; i++) {
         code = connect_events(actor, i, why);
         asks_connect(actor->peers.asks, inbox_stream_actor(actor->parts.inbox, i));
@@ -407,10 +405,7 @@ run(void *argument)
 static struct actor *
 make_actor(const struct actor_class *class, const struct settings *settings, int shard, int ended_fd)
 {
-    struct actor *actor = calloc(1, sizeof *actor);
-    if (actor == NULL) {
-        abort();
-    }
+    struct actor *actor = memory_new(1, sizeof *actor);
     actor->class = class;
     actor->settings = settings;
     actor->shard_number = shard;

@@ -13,18 +13,12 @@
 
 #include "actor_internal.h"
 #include "kit/base/backoff.h"
+#include "kit/base/memory.h"
 
 void *
 list_add(struct list *list, size_t element_size)
 {
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        void *grown = realloc(list->elements, list->capacity * element_size);
-        if (grown == NULL) {
-            abort();
-        }
-        list->elements = grown;
-    }
+    list->elements = memory_grow(list->elements, &list->capacity, list->count + 1, element_size);
     return (char *)list->elements + element_size * list->count++;
 }
 

@@ -9,21 +9,19 @@
 #include <string.h>
 
 #include "actor_internal.h"
+#include "kit/base/memory.h"
 
 void
 records_init(struct records *records, size_t capacity)
 {
     records->capacity = capacity;
-    records->list = calloc(capacity, sizeof *records->list);
-    records->items = calloc(capacity, sizeof *records->items);
+    records->list = memory_new(capacity, sizeof *records->list);
+    records->items = memory_new(capacity, sizeof *records->items);
     records->fold_size = 64;
     while (records->fold_size < 2 * capacity) {
         records->fold_size *= 2;
     }
-    records->fold_table = calloc(records->fold_size, sizeof *records->fold_table);
-    if (records->list == NULL || records->items == NULL || records->fold_table == NULL) {
-        abort();
-    }
+    records->fold_table = memory_new(records->fold_size, sizeof *records->fold_table);
 }
 
 void

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 
 /* --- life --- */
@@ -43,7 +44,7 @@ db_open(const struct db_config *config, struct db **db, struct err_text *why)
     if (code != ERR_ok) {
         return code;
     }
-    struct db *made = db_allocate(sizeof *made);
+    struct db *made = memory_new(1, sizeof *made);
     made->config = *config;
     made->slots = config->driver == DB_SQLITE ? &db_sqlite_slots : &db_mysql_slots;
     code = made->slots->open(made, false, why);

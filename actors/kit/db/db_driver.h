@@ -187,16 +187,6 @@ db_text_put_string(struct db_text *text, const char *from);
 char *
 db_translate(const struct db_config *config, const char *sql);
 
-/* Zeroed memory, a copy; they abort when there is no memory. */
-void *
-db_allocate(size_t size);
-char *
-db_copy_text(const char *text);
-
-/* An array with room for `count` items of `size` bytes; aborts when there is no memory. */
-void *
-db_grow(void *array, size_t *capacity, size_t count, size_t size);
-
 /* --- db_many.c --- */
 
 /* Whether rows were collected and not queued. */

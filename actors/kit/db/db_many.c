@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 /* Values collected for later: those with bytes keep the offset in `number` until they are used, because `bytes` moves. */
 struct collected {
     struct db_value *values;
@@ -79,7 +81,7 @@ collected_fini(struct collected *collected)
 static void
 collect(struct collected *collected, const struct db_value *value)
 {
-    collected->values = db_grow(collected->values, &collected->capacity, collected->count + 1, sizeof *value);
+    collected->values = memory_grow(collected->values, &collected->capacity, collected->count + 1, sizeof *value);
     collected->values[collected->count++] = *value;
 }
 
@@ -87,7 +89,7 @@ static void
 collect_bytes(struct collected *collected, enum db_kind kind, struct slice bytes)
 {
     struct db_value value = {.kind = kind, .number = (int64_t)collected->byte_count, .bytes = bytes};
-    collected->bytes = db_grow(collected->bytes, &collected->byte_capacity, collected->byte_count + bytes.size + 1, 1);
+    collected->bytes = memory_grow(collected->bytes, &collected->byte_capacity, collected->byte_count + bytes.size + 1, 1);
     if (bytes.size > 0) {
         memcpy(collected->bytes + collected->byte_count, bytes.data, bytes.size);
     }
@@ -135,9 +137,9 @@ db_rows(struct db *db, const char *head, int columns)
             return known;
         }
     }
-    struct db_rows *rows = db_allocate(sizeof *rows);
+    struct db_rows *rows = memory_new(1, sizeof *rows);
     rows->db = db;
-    rows->head = db_copy_text(head);
+    rows->head = memory_text(head);
     rows->is_replacing = strncmp(head, "REPLACE", 7) == 0;
     rows->columns = (size_t)columns;
     rows->next = db->rows;
@@ -204,7 +206,7 @@ is_named(const struct shape *shape, size_t column)
 static struct shape *
 new_shape(const struct db_rows *rows, uint64_t left_out)
 {
-    struct shape *shape = db_allocate(sizeof *shape);
+    struct shape *shape = memory_new(1, sizeof *shape);
     shape->left_out = left_out;
     for (size_t column = 0; column < rows->columns; column++) {
         shape->columns += is_named(shape, column);
@@ -351,10 +353,10 @@ db_in(struct db *db, const char *sql)
             return known;
         }
     }
-    struct db_in *in = db_allocate(sizeof *in);
+    struct db_in *in = memory_new(1, sizeof *in);
     assert(strstr(sql, "IN (*)") != NULL);
     in->db = db;
-    in->sql = db_copy_text(sql);
+    in->sql = memory_text(sql);
     in->next = db->ins;
     db->ins = in;
     return in;

@@ -30,6 +30,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "kit/base/memory.h"
+
 #define WORD_MAX 80
 #define PLACE_MAX 256
 
@@ -343,7 +345,7 @@ static struct migration
 begin(struct db *db, const struct db_step *steps, size_t count)
 {
     struct migration migration = {.db = db, .steps = steps, .count = count};
-    migration.is_applied = db_allocate((count + 1) * sizeof *migration.is_applied);
+    migration.is_applied = memory_new(1, (count + 1) * sizeof *migration.is_applied);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < i; k++) {
             assert(steps[k].version != steps[i].version && "two steps with one version");

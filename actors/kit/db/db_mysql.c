@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "db_mysql.h"
+#include "kit/base/memory.h"
 
 #define MIGRATION_TIMEOUT_S 3600U
 #define MIGRATION_LOCK_S 60
@@ -156,7 +157,7 @@ bind_values(struct db_statement *statement)
     };
     struct link *link = link_of(statement->db);
     assert(mysql_stmt_param_count(statement->handle) == statement->value_count && "a statement was not given its values");
-    link->binds = db_grow(link->binds, &link->bind_capacity, statement->value_count + 1, sizeof *link->binds);
+    link->binds = memory_grow(link->binds, &link->bind_capacity, statement->value_count + 1, sizeof *link->binds);
     memset(link->binds, 0, statement->value_count * sizeof *link->binds);
     for (size_t i = 0; i < statement->value_count; i++) {
         const struct db_value *value = &statement->values[i];
@@ -232,8 +233,8 @@ bind_columns(struct db_statement *statement)
     if (metadata == NULL) {
         return false;
     }
-    link->binds = db_grow(link->binds, &link->bind_capacity, count, sizeof *link->binds);
-    link->columns = db_grow(link->columns, &link->column_capacity, count, sizeof *link->columns);
+    link->binds = memory_grow(link->binds, &link->bind_capacity, count, sizeof *link->binds);
+    link->columns = memory_grow(link->columns, &link->column_capacity, count, sizeof *link->columns);
     memset(link->binds, 0, count * sizeof *link->binds);
     for (size_t i = 0; i < count; i++) {
         MYSQL_BIND *bind = &link->binds[i];

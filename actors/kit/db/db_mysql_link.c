@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "db_mysql.h"
+#include "kit/base/memory.h"
 
 #define CONNECT_TIMEOUT_S 1U
 #define WRITER_IDLE_S 30U
@@ -421,10 +422,7 @@ db_mysql_connect(struct db *db, const struct attempt *attempt, struct err_text *
     bool is_one_enough = strchr(db->config.hosts, ',') == NULL;
     struct progress furthest = {0, 0};
     MYSQL *kept = NULL;
-    struct link *link = calloc(1, sizeof *link);
-    if (link == NULL) {
-        abort();
-    }
+    struct link *link = memory_new(1, sizeof *link);
     db->link = link;
     for (const char *rest = db->config.hosts; rest != NULL;) {
         size_t size = strcspn(rest, ",");

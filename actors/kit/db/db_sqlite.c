@@ -25,6 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kit/base/memory.h"
+
 #define WAL_RETRY_MS 10
 
 struct link {
@@ -210,12 +212,9 @@ set_up_library(void)
 static int
 connect_file(struct db *db, const char *path, int flags, bool never_changes)
 {
-    struct link *link = calloc(1, sizeof *link);
+    struct link *link = memory_new(1, sizeof *link);
     char uri[3 * (512 + DB_PREFIX_MAX + 8) + 32] = "file:";
     size_t size = strlen(uri);
-    if (link == NULL) {
-        abort();
-    }
     for (const char *at = path; *at != '\0' && size + 32 < sizeof uri; at++) {
         bool is_plain = strchr("?#%", *at) == NULL;
         size += (size_t)snprintf(uri + size, sizeof uri - size, is_plain ? "%c" : "%%%02X", is_plain ? *at : (unsigned char)*at);
@@ -504,14 +503,11 @@ static int
 find_traces(sqlite3 *handle, struct slice traces, bool *found)
 {
     enum { STEP = 256 * 1024 };
-    uint8_t *bytes = malloc(STEP + DB_TRACE_SIZE - 1); /* thread-local would take it from the stack of every thread */
-    bool starts[1 << 16] = {false};                    /* the first two bytes of each: nearly all places are passed by them alone */
+    uint8_t *bytes = memory_room(STEP + DB_TRACE_SIZE - 1); /* thread-local would take it from the stack of every thread */
+    bool starts[1 << 16] = {false}; /* the first two bytes of each: nearly all places are passed by them alone */
     sqlite3_file *file = NULL;
     sqlite3_int64 size = 0;
     *found = false;
-    if (bytes == NULL) {
-        abort();
-    }
     for (size_t i = 0; i + DB_TRACE_SIZE <= traces.size; i += DB_TRACE_SIZE) {
         starts[traces.data[i] << 8 | traces.data[i + 1]] = true;
     }

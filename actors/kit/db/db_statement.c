@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 
 #define RESULT_KEEP_MAX ((size_t)1024 * 1024) /* a larger buffer is given back when the read ends */
@@ -41,7 +43,7 @@ result_clear(struct db_result *result)
 static struct db_cell *
 result_cell(struct db_result *result, enum db_kind kind)
 {
-    result->cells = db_grow(result->cells, &result->cell_capacity, result->cell_count + 1, sizeof *result->cells);
+    result->cells = memory_grow(result->cells, &result->cell_capacity, result->cell_count + 1, sizeof *result->cells);
     struct db_cell *cell = &result->cells[result->cell_count++];
     *cell = (struct db_cell){.kind = kind};
     return cell;
@@ -65,7 +67,7 @@ db_result_bytes(struct db_result *result, size_t size)
     struct db_cell *cell = result_cell(result, DB_BYTES);
     cell->number = (int64_t)result->byte_count;
     cell->size = size;
-    result->bytes = db_grow(result->bytes, &result->byte_capacity, result->byte_count + size, 1);
+    result->bytes = memory_grow(result->bytes, &result->byte_capacity, result->byte_count + size, 1);
     result->byte_count += size;
     return size > 0 ? result->bytes + (result->byte_count - size) : NULL;
 }
@@ -132,7 +134,7 @@ db_settle(struct db *db)
 struct db_statement *
 db_statement_add(struct db *db, char *sql)
 {
-    struct db_statement *statement = db_allocate(sizeof *statement);
+    struct db_statement *statement = memory_new(1, sizeof *statement);
     statement->db = db;
     statement->sql = sql;
     statement->next = db->statements;
@@ -143,9 +145,9 @@ db_statement_add(struct db *db, char *sql)
 struct db_statement *
 db_statement(struct db *db, const char *sql)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    uint64_t hash = HASH_FIRST;
     for (const char *letter = sql; *letter != '\0'; letter++) {
-        hash = (hash ^ (unsigned char)*letter) * UINT64_C(0x100000001b3);
+        hash = hash_number(hash, (unsigned char)*letter);
     }
     struct db_statement **bucket = &db->by_text[hash % DB_TEXT_BUCKETS];
     for (struct db_statement *known = *bucket; known != NULL; known = known->next_in_bucket) {
@@ -154,7 +156,7 @@ db_statement(struct db *db, const char *sql)
         }
     }
     struct db_statement *added = db_statement_add(db, db_translate(&db->config, sql));
-    added->text = db_copy_text(sql);
+    added->text = memory_text(sql);
     added->next_in_bucket = *bucket;
     *bucket = added;
     return added;
@@ -163,7 +165,7 @@ db_statement(struct db *db, const char *sql)
 static void
 bind(struct db_statement *statement, const struct db_value *value)
 {
-    statement->values = db_grow(statement->values, &statement->value_capacity, statement->value_count + 1, sizeof *value);
+    statement->values = memory_grow(statement->values, &statement->value_capacity, statement->value_count + 1, sizeof *value);
     statement->values[statement->value_count++] = *value;
 }
 

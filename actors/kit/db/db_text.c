@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 #define INLINE_BYTES_MAX 8192
 #define INLINE_TEXT_MAX 2048 /* characters of up to four bytes */
 
@@ -48,48 +50,10 @@ static const struct type_word type_words[] = {
     {"KEYED_TABLE_END", 0, "STRICT, WITHOUT ROWID", "ENGINE=InnoDB", false, ""},
 };
 
-void *
-db_grow(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (count <= *capacity) {
-        return array;
-    }
-    size_t wanted = *capacity < 16 ? 16 : *capacity * 2;
-    if (wanted < count) {
-        wanted = count;
-    }
-    void *grown = realloc(array, wanted * size);
-    if (grown == NULL) {
-        abort();
-    }
-    *capacity = wanted;
-    return grown;
-}
-
-void *
-db_allocate(size_t size)
-{
-    void *memory = calloc(1, size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
-char *
-db_copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    if (copy == NULL) {
-        abort();
-    }
-    return copy;
-}
-
 void
 db_text_put(struct db_text *text, const char *from, size_t size)
 {
-    text->data = db_grow(text->data, &text->capacity, text->size + size + 1, 1);
+    text->data = memory_grow(text->data, &text->capacity, text->size + size + 1, 1);
     memcpy(text->data + text->size, from, size);
     text->size += size;
     text->data[text->size] = '\0';

@@ -14,15 +14,13 @@
 #include <string.h>
 
 #include "kit_schema.h"
+#include "kit/base/memory.h"
 
 static struct db_step *
 list_steps(const struct actor_class *class, size_t *count)
 {
     *count = kit_step_count + class->step_count;
-    struct db_step *steps = calloc(*count, sizeof *steps);
-    if (steps == NULL) {
-        abort();
-    }
+    struct db_step *steps = memory_new(*count, sizeof *steps);
     memcpy(steps, kit_steps, kit_step_count * sizeof *steps);
     memcpy(steps + kit_step_count, class->steps, class->step_count * sizeof *steps);
     return steps;

@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
+
 struct answers {
     struct db *db;
     int64_t next; /* number of the next row */
@@ -22,10 +24,7 @@ struct answers {
 struct answers *
 answers_create(struct db *db)
 {
-    struct answers *answers = calloc(1, sizeof *answers);
-    if (answers == NULL) {
-        abort();
-    }
+    struct answers *answers = memory_new(1, sizeof *answers);
     answers->db = db;
     return answers;
 }

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 
@@ -57,10 +58,7 @@ struct burials {
 struct burials *
 burials_create(struct db *db, const char *actor)
 {
-    struct burials *burials = calloc(1, sizeof *burials);
-    if (burials == NULL) {
-        abort();
-    }
+    struct burials *burials = memory_new(1, sizeof *burials);
     char labels[LABEL_SIZE];
     snprintf(labels, sizeof labels, "actor=\"%.64s\"", actor);
     burials->db = db;
@@ -112,14 +110,7 @@ letter_of(struct burials *burials, const struct id *id)
             return &burials->letters[i - 1];
         }
     }
-    if (burials->count == burials->capacity) {
-        burials->capacity = burials->capacity == 0 ? 16 : burials->capacity * 2;
-        struct queued *grown = realloc(burials->letters, burials->capacity * sizeof *grown);
-        if (grown == NULL) {
-            abort();
-        }
-        burials->letters = grown;
-    }
+    burials->letters = memory_grow(burials->letters, &burials->capacity, burials->count + 1, sizeof *burials->letters);
     struct queued *added = &burials->letters[burials->count++];
     *added = (struct queued){.id = *id};
     return added;

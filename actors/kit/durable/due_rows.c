@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
+
 struct change {
     struct slice owner;
     struct slice key;
@@ -39,10 +41,7 @@ struct due_rows {
 struct due_rows *
 due_rows_create(struct db *db)
 {
-    struct due_rows *rows = calloc(1, sizeof *rows);
-    if (rows == NULL) {
-        abort();
-    }
+    struct due_rows *rows = memory_new(1, sizeof *rows);
     rows->db = db;
     rows->next_ms = INT64_MAX;
     rows->next_of_batch_ms = INT64_MAX;
@@ -174,14 +173,7 @@ change_of(struct due_rows *rows, struct slice owner, struct slice key)
             return change;
         }
     }
-    if (rows->count == rows->capacity) {
-        rows->capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
-        struct change *grown = realloc(rows->changes, rows->capacity * sizeof *grown);
-        if (grown == NULL) {
-            abort();
-        }
-        rows->changes = grown;
-    }
+    rows->changes = memory_grow(rows->changes, &rows->capacity, rows->count + 1, sizeof *rows->changes);
     struct change *added = &rows->changes[rows->count++];
     *added = (struct change){.owner = owner, .key = key, .due_ms = -1, .fired_ms = -1};
     return added;

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "wire.h"
 
@@ -55,10 +56,7 @@ static const struct {
 struct incidents *
 incidents_create(struct db *db)
 {
-    struct incidents *incidents = calloc(1, sizeof *incidents);
-    if (incidents == NULL) {
-        abort();
-    }
+    struct incidents *incidents = memory_new(1, sizeof *incidents);
     incidents->db = db;
     return incidents;
 }

@@ -28,6 +28,7 @@
 #include <time.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 
@@ -237,10 +238,7 @@ acquit(struct trial *trial)
 struct trial *
 trial_create(struct db *db, const char *actor, const size_t most[TRIAL_KINDS])
 {
-    struct trial *trial = calloc(1, sizeof *trial);
-    if (trial == NULL) {
-        abort();
-    }
+    struct trial *trial = memory_new(1, sizeof *trial);
     char labels[WIRE_NAME_MAX + 32];
     snprintf(labels, sizeof labels, "actor=\"%s\"", actor);
     trial->db = db;

@@ -10,15 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 void
 hold_init(struct hold *hold, size_t limit)
 {
     *hold = (struct hold){.limit = limit};
-    hold->committed.keys = calloc(limit + 1, sizeof *hold->committed.keys);
-    hold->working.keys = calloc(limit + 1, sizeof *hold->working.keys);
-    if (hold->committed.keys == NULL || hold->working.keys == NULL) {
-        abort();
-    }
+    hold->committed.keys = memory_new(limit + 1, sizeof *hold->committed.keys);
+    hold->working.keys = memory_new(limit + 1, sizeof *hold->working.keys);
 }
 
 void

@@ -24,6 +24,7 @@
 
 #include "inbox_internal.h"
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/settings/topology.h"
 #include "kit/telemetry/log.h"
 
@@ -45,10 +46,7 @@ add_streams(struct inbox *inbox, const char *source, const struct settings *sett
 struct inbox *
 inbox_create(struct db *db, const char *actor, const char *subscriber, const struct settings *settings)
 {
-    struct inbox *inbox = calloc(1, sizeof *inbox);
-    if (inbox == NULL) {
-        abort();
-    }
+    struct inbox *inbox = memory_new(1, sizeof *inbox);
     inbox->db = db;
     snprintf(inbox->subscriber, sizeof inbox->subscriber, "%s", subscriber);
     static const struct {

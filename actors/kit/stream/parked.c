@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 
 enum { NONE = -1, READ_MANY = 32 };
@@ -58,23 +59,10 @@ struct parked {
     size_t before_capacity;
 };
 
-static void *
-grown(void *memory, size_t size)
-{
-    void *bigger = realloc(memory, size);
-    if (bigger == NULL) {
-        abort();
-    }
-    return bigger;
-}
-
 struct parked *
 parked_create(struct db *db, const char *const *sources, size_t count)
 {
-    struct parked *parked = calloc(1, sizeof *parked);
-    if (parked == NULL) {
-        abort();
-    }
+    struct parked *parked = memory_new(1, sizeof *parked);
     *parked = (struct parked){.db = db, .sources = sources, .source_count = count, .free = NONE};
     return parked;
 }
@@ -221,10 +209,10 @@ static void
 make_room(struct parked *parked)
 {
     parked->capacity = parked->capacity == 0 ? 64 : parked->capacity * 2;
-    parked->slots = grown(parked->slots, (size_t)parked->capacity * sizeof *parked->slots);
-    parked->heap = grown(parked->heap, (size_t)parked->capacity * sizeof *parked->heap);
+    parked->slots = memory_resize(parked->slots, (size_t)parked->capacity * sizeof *parked->slots);
+    parked->heap = memory_resize(parked->heap, (size_t)parked->capacity * sizeof *parked->heap);
     parked->bucket_count = (size_t)parked->capacity * 2;
-    parked->buckets = grown(parked->buckets, parked->bucket_count * sizeof *parked->buckets);
+    parked->buckets = memory_resize(parked->buckets, parked->bucket_count * sizeof *parked->buckets);
     memset(parked->buckets, 0xff, parked->bucket_count * sizeof *parked->buckets);
     for (int32_t i = 0; i < parked->used; i++) {
         if (parked->slots[i].entry.count > 0) {
@@ -295,10 +283,7 @@ remember(struct parked *parked, const struct inbox_event *event, int32_t *slot)
 {
     *slot = find_event(parked, event);
     struct entry now = *slot == NONE ? make_entry(event->stream, event->header.seq, event->header.key) : parked->slots[*slot].entry;
-    if (parked->before_count == parked->before_capacity) {
-        parked->before_capacity = parked->before_capacity == 0 ? 16 : parked->before_capacity * 2;
-        parked->before = grown(parked->before, parked->before_capacity * sizeof *parked->before);
-    }
+    parked->before = memory_grow(parked->before, &parked->before_capacity, parked->before_count + 1, sizeof *parked->before);
     parked->before[parked->before_count++] = now;
     return now;
 }

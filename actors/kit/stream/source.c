@@ -27,6 +27,7 @@
 #include <zmq.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "marks.h"
 #include "stream.h"
@@ -90,12 +91,8 @@ find_subscriber(struct source *source, struct slice name)
 static struct subscriber *
 add_subscriber(struct source *source, struct slice name, int64_t position, int64_t hosted)
 {
-    struct subscriber *grown = realloc(source->subscribers, (source->subscriber_count + 1) * sizeof *grown);
-    if (grown == NULL) {
-        abort();
-    }
-    source->subscribers = grown;
-    struct subscriber *added = &grown[source->subscriber_count++];
+    source->subscribers = memory_resize(source->subscribers, (source->subscriber_count + 1) * sizeof *source->subscribers);
+    struct subscriber *added = &source->subscribers[source->subscriber_count++];
     *added = (struct subscriber){.position = position, .stored = position, .hosted = hosted, .hosted_stored = hosted};
     snprintf(added->name, sizeof added->name, "%.*s", (int)name.size, (const char *)name.data);
     return added;
@@ -115,10 +112,7 @@ queue_position(struct source *source, const struct subscriber *subscriber)
 struct source *
 source_create(const char *name, const char *actor, const struct settings *settings, struct shard *shard)
 {
-    struct source *source = calloc(1, sizeof *source);
-    if (source == NULL) {
-        abort();
-    }
+    struct source *source = memory_new(1, sizeof *source);
     snprintf(source->name, sizeof source->name, "%s", name);
     source->actor = actor;
     source->settings = settings;
@@ -243,14 +237,7 @@ durable_id(const struct source *source, const struct source_fact *fact, int64_t 
 void
 source_emit(struct source *source, struct arena *arena, const struct source_fact *fact)
 {
-    if (source->emitted_count == source->emitted_capacity) {
-        source->emitted_capacity = source->emitted_capacity == 0 ? 64 : source->emitted_capacity * 2;
-        struct emitted *grown = realloc(source->emitted, source->emitted_capacity * sizeof *grown);
-        if (grown == NULL) {
-            abort();
-        }
-        source->emitted = grown;
-    }
+    source->emitted = memory_grow(source->emitted, &source->emitted_capacity, source->emitted_count + 1, sizeof *source->emitted);
     const struct wire_event *type = &wire_events[fact->type];
     struct emitted *emitted = &source->emitted[source->emitted_count++];
     emitted->seq = 0;

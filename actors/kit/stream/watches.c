@@ -23,6 +23,7 @@
 
 #include "kit/base/clock.h"
 #include "link.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 #include "kit/settings/topology.h"
@@ -74,10 +75,7 @@ watches_open(const struct settings *settings, const char *actor, int wakeup_fd, 
 #define ACTOR(name, offset) #name,
 #include "kit/settings/topology.def"
     };
-    struct watches *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        abort();
-    }
+    struct watches *made = memory_new(1, sizeof *made);
     err code = ERR_ok;
     for (size_t i = 0; i < sizeof actors / sizeof actors[0]; i++) {
         int shards = strcmp(actors[i], actor) == 0 ? 0 : topology_shards(settings, actors[i]);
