@@ -99,5 +99,3 @@ const struct db_step dlq_steps[DLQ_STEP_COUNT] = {
           ") {KEYED_TABLE_END}"},
     {119, "ALTER TABLE $hosting ADD COLUMN ended {BYTES 16}"},
 };
-
-const size_t dlq_step_count = DLQ_STEP_COUNT;

@@ -8,6 +8,5 @@
 #define DLQ_STEP_COUNT 23
 
 extern const struct db_step dlq_steps[DLQ_STEP_COUNT];
-extern const size_t dlq_step_count;
 
 #endif
