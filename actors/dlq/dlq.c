@@ -113,8 +113,8 @@ handle_item(struct dlq *dlq, struct batch *batch, struct item *item)
 
 /* Opened from the first to the last; queued and closed from the last to the first, as what stands above changes what is below. */
 static const struct dlq_part *const parts[] = {
-    &dlq_letters_part,  &dlq_owner_part,    &dry_runs_part,          &dlq_runs_part, &dlq_sending_part,
-    &dlq_hostings_part, &dlq_receives_part, &dlq_subscriptions_part, &dlq_host_part,
+    &dlq_letters_part, &dlq_owner_part,    &dry_runs_part,     &dlq_runs_part,
+    &dlq_sending_part, &dlq_hostings_part, &dlq_receives_part, &dlq_host_part,
 };
 
 #define PART_COUNT (sizeof parts / sizeof parts[0])

@@ -101,7 +101,6 @@ extern const struct dlq_part dlq_runs_part;
 extern const struct dlq_part dlq_sending_part;
 extern const struct dlq_part dlq_hostings_part;
 extern const struct dlq_part dlq_receives_part;
-extern const struct dlq_part dlq_subscriptions_part;
 extern const struct dlq_part dlq_host_part;
 
 /* --- dlq_letters.c --- */

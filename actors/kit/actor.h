@@ -191,9 +191,11 @@ batch_wait_for(struct batch *batch, struct waiter *waiter, int64_t what);
 struct waiter *
 batch_waiter_of(const struct batch *batch, int64_t what);
 
-/* Whether a request of this id waits. */
+/* Whether a request of this id waits, and how many of an operation do. */
 bool
 batch_is_waiting(const struct batch *batch, const struct id *request);
+int
+batch_count_waiting(const struct batch *batch, enum op op);
 
 /* Answers as soon as this batch is committed; consumes the waiter. When the batch is dropped instead, it waits as before, and the
  * items come again. */

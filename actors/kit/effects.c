@@ -187,6 +187,12 @@ batch_is_waiting(const struct batch *batch, const struct id *request)
     return waiting_find_request(&batch->actor->waiting, request) != NULL;
 }
 
+int
+batch_count_waiting(const struct batch *batch, enum op op)
+{
+    return waiting_count(&batch->actor->waiting, op);
+}
+
 /* A stored answer leaves with the one that is given here; it is part of the same transaction. */
 static void
 answer_waiter(struct batch *batch, struct waiter **waiter, err status, struct slice frame)

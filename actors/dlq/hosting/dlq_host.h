@@ -76,12 +76,8 @@ struct hosting {
 
 /* A dlq.subscribe or dlq.unsubscribe that waits for the source. */
 struct host_asked {
-    struct host_asked *next;
-    struct waiter *waiter;
     char source[DLQ_TEXT_SIZE];
     char subscriber[DLQ_TEXT_SIZE];
-    bool is_new;
-    bool is_answered;
 };
 
 struct dlq_hosts {
@@ -89,7 +85,6 @@ struct dlq_hosts {
     struct hosting *hostings;
     struct hosting *touched; /* by the batch under way */
     struct receive *receives;
-    struct host_asked *asked;
     struct wire_buffer events; /* of the page that is being made */
     int64_t worked_ms;
     struct metric *subscribers;

@@ -7,8 +7,7 @@
  * MESSAGES  dlq.subscribe begins a session, the first time after any.subscribe at the source; an earlier session of the name is over.
  *           dlq.receive acknowledges and waits for events. dlq.unsubscribe ends it, after any.unsubscribe at the source.
  *
- * STATE     Rows of $hosting with is_client. In memory the receives that wait, one per subscription, and the requests that wait for a
- *           source: they are those of the batch under way too, and its end settles which are gone.
+ * STATE     Rows of $hosting with is_client. A request that waits for a source bears whom it is about itself.
  *
  * FAILURES  A source that is away makes a new subscription and an unsubscribe `unavailable`; what is kept is given all the same. That
  *           the source was asked for the end is on disk before it is asked: where its answer is lost, by a kill or by time, the
@@ -20,10 +19,8 @@
 #include "dlq_host.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "kit/telemetry/log.h"
-#include "kit/base/memory.h"
 
 /* --- dlq.receive --- */
 
@@ -149,21 +146,18 @@ begin_session(struct dlq *dlq, struct batch *batch, struct hosting *hosting, con
     return host_store(dlq, hosting);
 }
 
-static struct host_asked *
-defer(struct dlq *dlq, struct batch *batch, struct item *item, struct slice source, struct slice name)
+static struct waiter *
+defer(struct batch *batch, struct item *item, struct slice source, struct slice name)
 {
-    struct host_asked *asked = memory_new(1, sizeof *asked);
-    asked->waiter = item_defer(batch, item);
-    asked->is_new = true;
+    struct waiter *waiter = item_defer(batch, item);
+    struct host_asked *asked = waiter_keep(waiter, sizeof *asked);
     dlq_copy(asked->source, sizeof asked->source, source);
     (void)snprintf(asked->subscriber, sizeof asked->subscriber, DLQ_CLIENT_PREFIX "%.*s", (int)name.size, (const char *)name.data);
-    asked->next = dlq->hosts->asked;
-    dlq->hosts->asked = asked;
-    return asked;
+    return waiter;
 }
 
 static void
-ask_source(struct batch *batch, const struct item *item, const struct host_source *source, enum op op, const struct host_asked *asked,
+ask_source(struct batch *batch, const struct item *item, const struct host_source *source, enum op op, struct waiter *waiter,
            const void *body)
 {
     batch_ask(batch, &(struct ask){
@@ -175,19 +169,16 @@ ask_source(struct batch *batch, const struct item *item, const struct host_sourc
                          .deadline_ms = item->deadline_ms,
                          .traceparent = item->traceparent,
                          .body = body,
-                         .context = asked->waiter,
+                         .context = waiter,
                      });
 }
 
 static int
-count_subscriptions(const struct dlq_hosts *hosts)
+count_subscriptions(const struct dlq_hosts *hosts, const struct batch *batch)
 {
-    int count = 0;
+    int count = batch_count_waiting(batch, OP_dlq_subscribe) + batch_count_waiting(batch, OP_dlq_unsubscribe);
     for (const struct hosting *hosting = hosts->hostings; hosting != NULL; hosting = hosting->next) {
         count += hosting->now.row.is_client && !hosting->now.is_leaving ? 1 : 0;
-    }
-    for (const struct host_asked *asked = hosts->asked; asked != NULL; asked = asked->next) {
-        count += asked->is_answered ? 0 : 1;
     }
     return count;
 }
@@ -210,18 +201,18 @@ dlq_handle_subscribe(struct dlq *dlq, struct batch *batch, struct item *item)
         return code;
     }
     bool is_short = dlq_room_is_short(dlq->room, dlq_tally_total(dlq->tally));
-    if (is_short || count_subscriptions(dlq->hosts) >= DLQ_SUBSCRIPTIONS_MAX) {
+    if (is_short || count_subscriptions(dlq->hosts, batch) >= DLQ_SUBSCRIPTIONS_MAX) {
         item_refuse(batch, item, ERR_overloaded,
                     is_short ? "there is no room for more events" : "there are %d subscriptions, which is all", DLQ_SUBSCRIPTIONS_MAX);
         return ERR_ok;
     }
-    const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
+    struct waiter *waiter = defer(batch, item, body->source, body->name);
     struct wire_subscribe subscribe = {0};
-    WIRE_SET(&subscribe, subscribe, subscriber, slice_of(asked->subscriber));
+    WIRE_SET(&subscribe, subscribe, subscriber, slice_of(((const struct host_asked *)waiter_kept(waiter))->subscriber));
     if (WIRE_HAS(body, dlq_subscribe, from_start) && body->from_start) {
         WIRE_SET(&subscribe, subscribe, from_start, true);
     }
-    ask_source(batch, item, source, OP_any_subscribe, asked, &subscribe);
+    ask_source(batch, item, source, OP_any_subscribe, waiter, &subscribe);
     return ERR_ok;
 }
 
@@ -236,18 +227,19 @@ dlq_handle_unsubscribe(struct dlq *dlq, struct batch *batch, struct item *item)
     }
     host_touch(dlq->hosts, hosting);
     hosting->now.row.ended = hosting->now.row.session;
-    const struct host_asked *asked = defer(dlq, batch, item, body->source, body->name);
+    struct waiter *waiter = defer(batch, item, body->source, body->name);
     struct wire_unsubscribe unsubscribe = {0};
-    WIRE_SET(&unsubscribe, unsubscribe, subscriber, slice_of(asked->subscriber));
-    ask_source(batch, item, hosting->source, OP_any_unsubscribe, asked, &unsubscribe);
+    WIRE_SET(&unsubscribe, unsubscribe, subscriber, slice_of(((const struct host_asked *)waiter_kept(waiter))->subscriber));
+    ask_source(batch, item, hosting->source, OP_any_unsubscribe, waiter, &unsubscribe);
     return host_store(dlq, hosting);
 }
 
 /* --- what the source says --- */
 
 static err
-take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, const struct wire_subscribed *subscribed)
+take_subscribed(struct dlq *dlq, struct batch *batch, struct waiter *waiter, const struct wire_subscribed *subscribed)
 {
+    const struct host_asked *asked = waiter_kept(waiter);
     struct host_source *source = host_get_source(dlq, slice_of(asked->source));
     err code = copying_meet(dlq, batch, source, &subscribed->incarnation);
     struct hosting *hosting = host_find(dlq->hosts, source, slice_of(asked->subscriber));
@@ -260,25 +252,24 @@ take_subscribed(struct dlq *dlq, struct batch *batch, struct host_asked *asked, 
         dlq_copy(row.subscriber, sizeof row.subscriber, slice_of(asked->subscriber));
         code = host_add(dlq, &row, &hosting);
     }
-    code = code == ERR_ok ? begin_session(dlq, batch, hosting, waiter_id(asked->waiter)) : code;
+    code = code == ERR_ok ? begin_session(dlq, batch, hosting, waiter_id(waiter)) : code;
     if (code != ERR_ok) {
         return code;
     }
     source->head = subscribed->head > source->head ? subscribed->head : source->head;
     struct wire_dlq_session session = session_of(hosting);
-    struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &session);
     return copying_pump(dlq, batch, source);
 }
 
 static err
-take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked *asked)
+take_unsubscribed(struct dlq *dlq, struct batch *batch, struct waiter *waiter)
 {
+    const struct host_asked *asked = waiter_kept(waiter);
     const struct host_source *source = host_find_source(dlq->hosts, slice_of(asked->source));
     struct hosting *hosting = source == NULL ? NULL : host_find(dlq->hosts, source, slice_of(asked->subscriber));
     err code = hosting == NULL ? ERR_ok : copying_forget(dlq, batch, hosting);
     struct wire_nothing nothing = {0};
-    struct waiter *waiter = asked->waiter;
     waiter_answer(batch, &waiter, &nothing);
     return code;
 }
@@ -286,24 +277,12 @@ take_unsubscribed(struct dlq *dlq, struct batch *batch, const struct host_asked 
 err
 subscription_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item)
 {
-    struct host_asked *asked = dlq->hosts->asked;
     struct waiter *waiter = item->context;
-    while (asked != NULL && asked->waiter != waiter) {
-        asked = asked->next;
-    }
-    if (asked == NULL) {
-        struct wire_problem problem = {0};
-        WIRE_SET(&problem, problem, detail,
-                 slice_of("the dlq lost its database while it asked the source; ask again with the same id"));
-        waiter_refuse(batch, &waiter, ERR_unavailable, &problem);
-        return ERR_ok;
-    }
-    asked->is_answered = true;
     if (item->op == OP_any_unsubscribe && (item->status == ERR_ok || item->status == ERR_unknown_subscriber)) {
-        return take_unsubscribed(dlq, batch, asked);
+        return take_unsubscribed(dlq, batch, waiter);
     }
     if (item->status == ERR_ok) {
-        return take_subscribed(dlq, batch, asked, item->body);
+        return take_subscribed(dlq, batch, waiter, item->body);
     }
     waiter_refuse(batch, &waiter, item->status, item->body);
     return ERR_ok;
@@ -333,51 +312,3 @@ subscription_judge(struct dlq *dlq, struct batch *batch, struct hosting *hosting
     }
     return host_follow_letter(dlq, batch, hosting);
 }
-
-/* --- the batch --- */
-
-static void
-settle(struct dlq_hosts *hosts, bool is_committed)
-{
-    struct host_asked **at = &hosts->asked;
-    while (*at != NULL) {
-        struct host_asked *asked = *at;
-        bool is_gone = is_committed ? asked->is_answered : asked->is_new;
-        asked->is_new = asked->is_new && !is_committed;
-        asked->is_answered = false;
-        if (is_gone) {
-            *at = asked->next;
-            free(asked);
-        } else {
-            at = &asked->next;
-        }
-    }
-}
-
-static void
-subscriptions_committed(struct dlq *dlq)
-{
-    settle(dlq->hosts, true);
-}
-
-static void
-subscriptions_dropped(struct dlq *dlq)
-{
-    settle(dlq->hosts, false);
-}
-
-static void
-subscriptions_close(struct dlq *dlq)
-{
-    while (dlq->hosts != NULL && dlq->hosts->asked != NULL) {
-        struct host_asked *asked = dlq->hosts->asked;
-        dlq->hosts->asked = asked->next;
-        free(asked);
-    }
-}
-
-const struct dlq_part dlq_subscriptions_part = {
-    .committed = subscriptions_committed,
-    .dropped = subscriptions_dropped,
-    .close = subscriptions_close,
-};

@@ -90,6 +90,16 @@ waiting_find_request(const struct waiting *waiting, const struct id *id)
     return waiter;
 }
 
+int
+waiting_count(const struct waiting *waiting, enum op op)
+{
+    int count = 0;
+    for (const struct waiter *waiter = waiting->first; waiter != NULL; waiter = waiter->next) {
+        count += waiter->op == op && !waiter->is_answered ? 1 : 0;
+    }
+    return count;
+}
+
 void
 waiting_answer(struct waiting *waiting, struct waiter *waiter, err status, struct slice frame)
 {

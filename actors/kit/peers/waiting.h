@@ -79,6 +79,10 @@ waiting_find(const struct waiting *waiting, int64_t what);
 struct waiter *
 waiting_find_request(const struct waiting *waiting, const struct id *id);
 
+/* How many requests of this operation were not answered. */
+int
+waiting_count(const struct waiting *waiting, enum op op);
+
 /* `frame` lives until the batch is told. */
 void
 waiting_answer(struct waiting *waiting, struct waiter *waiter, err status, struct slice frame);
