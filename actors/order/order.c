@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "order_schema.h"
 #include "order_state.h"
@@ -268,10 +269,7 @@ order_open(struct actor *actor, void **state, struct err_text *why)
     if (shards > ORDER_SHARDS_MAX) {
         return err_say(why, ERR_wrong_setting, "LARDER_STOCK_SHARDS: order can deal with %d shards at the most", ORDER_SHARDS_MAX);
     }
-    struct order_actor *order = calloc(1, sizeof *order);
-    if (order == NULL) {
-        abort();
-    }
+    struct order_actor *order = memory_new(1, sizeof *order);
     order->actor = actor;
     order->settings = actor_settings(actor);
     order->shards = shards;

@@ -11,6 +11,8 @@
 
 #include "order_state.h"
 
+#include "kit/base/memory.h"
+
 void
 order_want(struct order_actor *order, const struct id *id)
 {
@@ -33,14 +35,7 @@ order_touch(struct order_actor *order, struct order_row *row)
     if (row->is_touched) {
         return;
     }
-    if (order->touched_count == order->touched_capacity) {
-        order->touched_capacity = order->touched_capacity == 0 ? 256 : order->touched_capacity * 2;
-        struct order_row **grown = realloc(order->touched, order->touched_capacity * sizeof(struct order_row *));
-        if (grown == NULL) {
-            abort();
-        }
-        order->touched = grown;
-    }
+    order->touched = memory_grow(order->touched, &order->touched_capacity, order->touched_count + 1, sizeof(struct order_row *));
     order->touched[order->touched_count++] = row;
     row->is_touched = true;
 }

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
+
 enum { BUCKETS = 16384 };
 
 struct order_cache {
@@ -22,10 +24,7 @@ struct order_cache {
 struct order_cache *
 order_cache_create(void)
 {
-    struct order_cache *cache = calloc(1, sizeof *cache);
-    if (cache == NULL) {
-        abort();
-    }
+    struct order_cache *cache = memory_new(1, sizeof *cache);
     return cache;
 }
 

@@ -12,13 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 static uint8_t *
 copy_bytes(struct slice bytes)
 {
-    uint8_t *copy = malloc(bytes.size == 0 ? 1 : bytes.size);
-    if (copy == NULL) {
-        abort();
-    }
+    uint8_t *copy = memory_room(bytes.size == 0 ? 1 : bytes.size);
     if (bytes.size > 0) {
         memcpy(copy, bytes.data, bytes.size);
     }
@@ -28,10 +27,7 @@ copy_bytes(struct slice bytes)
 struct order_row *
 order_row_create(void)
 {
-    struct order_row *row = calloc(1, sizeof *row);
-    if (row == NULL) {
-        abort();
-    }
+    struct order_row *row = memory_new(1, sizeof *row);
     row->back = SAGA_STATE_COUNT;
     return row;
 }

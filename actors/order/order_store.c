@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 
 /* clang-format off */
@@ -46,10 +47,7 @@ static const char *const stray_states[] = {[STRAY_REFUNDING] = "refunding", [STR
 struct order_store *
 order_store_create(struct db *db, int shards)
 {
-    struct order_store *store = calloc(1, sizeof *store);
-    if (store == NULL) {
-        abort();
-    }
+    struct order_store *store = memory_new(1, sizeof *store);
     store->db = db;
     store->shards = shards;
     store->orders_in = db_in(db, "SELECT " COLUMNS " FROM $order {BY id} WHERE id IN (*)");

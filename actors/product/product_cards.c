@@ -18,6 +18,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "hash.h"
+
 #define SLOTS_FIRST 64
 
 void
@@ -27,22 +29,11 @@ product_cards_init(struct product_cards *cards, struct batch *batch)
     cards->last_dirty = &cards->first_dirty;
 }
 
-/* FNV-1a. */
-static uint64_t
-hash_of(struct slice product)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < product.size; i++) {
-        hash = (hash ^ product.data[i]) * UINT64_C(0x100000001b3);
-    }
-    return hash;
-}
-
 /* Where it is, or where it would be. */
 static struct product_entry **
 slot_of(const struct product_cards *cards, struct slice product)
 {
-    size_t at = (size_t)hash_of(product) & (cards->slot_count - 1);
+    size_t at = (size_t)hash_bytes(HASH_FIRST, product.data, product.size) & (cards->slot_count - 1);
     while (cards->slots[at] != NULL && !slice_equal(cards->slots[at]->product, product)) {
         at = (at + 1) & (cards->slot_count - 1);
     }

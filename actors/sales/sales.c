@@ -26,6 +26,7 @@
 
 #include <stdlib.h>
 
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "shared/menu.h"
 #include "sales_rules.h"
@@ -226,10 +227,7 @@ static err
 sales_open(struct actor *actor, void **state, struct err_text *why)
 {
     (void)why;
-    struct sales *sales = calloc(1, sizeof *sales);
-    if (sales == NULL) {
-        abort();
-    }
+    struct sales *sales = memory_new(1, sizeof *sales);
     sales->shards = topology_shards(actor_settings(actor), "stock");
     sales->menu = menu_create(actor_db(actor));
     *state = sales;

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "answer.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/beat.h"
 #include "kit/telemetry/metrics_page.h"
 #include "kit/settings/topology.h"
@@ -156,8 +157,7 @@ run_ready(struct exchange *exchange)
         say(exchange, 503, "{\"status\":\"draining\",\"away\":[]}");
         return;
     }
-    struct readiness *readiness = calloc(1, sizeof *readiness);
-    assert(readiness != NULL);
+    struct readiness *readiness = memory_new(1, sizeof *readiness);
     readiness->exchange = exchange;
     exchange->readiness = readiness;
     exchange->frame.size = 0;

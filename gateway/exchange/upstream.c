@@ -32,7 +32,9 @@
 
 #include <czmq.h>
 
+#include "hash.h"
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "message.h"
@@ -127,8 +129,7 @@ peer_open(const struct settings *settings, const char *actor, int shard, struct 
 err
 upstream_open(const struct settings *settings, int epoll_fd, struct upstream **upstream, struct err_text *why)
 {
-    struct upstream *made = calloc(1, sizeof *made);
-    assert(made != NULL);
+    struct upstream *made = memory_new(1, sizeof *made);
     made->unsent_end = &made->unsent;
     made->late = metric(METRIC_COUNTER, "larder_gateway_late_replies_total", "", "Answers that nobody waited for any more.");
     made->unreadable = metric(METRIC_COUNTER, "larder_gateway_unreadable_replies_total", "", "Answers that could not be read.");
@@ -223,11 +224,7 @@ bucket_of(struct upstream *upstream, const struct id *id)
 static uint64_t
 fingerprint_of(const struct upstream_call *call)
 {
-    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint64_t)call->op;
-    for (size_t i = 0; i < call->body.size; i++) {
-        hash = (hash ^ call->body.data[i]) * UINT64_C(1099511628211);
-    }
-    return hash;
+    return hash_bytes(HASH_FIRST ^ (uint64_t)call->op, call->body.data, call->body.size);
 }
 
 static void

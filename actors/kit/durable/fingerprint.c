@@ -12,6 +12,8 @@
  */
 #include "fingerprint.h"
 
+#include "hash.h"
+
 enum { NUMBERS_MAX = 8 };
 
 struct old_numbers {
@@ -33,16 +35,16 @@ static const struct old_numbers old_numbers[OP_COUNT] = {
 static uint64_t
 hash_raw(uint64_t number, struct slice body)
 {
-    uint64_t hash = UINT64_C(14695981039346656037) ^ number;
+    uint64_t hash = HASH_FIRST ^ number;
     size_t i = 0;
     for (; i + 8 <= body.size; i += 8) {
         uint64_t word;
         memcpy(&word, body.data + i, sizeof word);
-        hash = (hash ^ word) * UINT64_C(1099511628211);
+        hash = hash_number(hash, word);
         hash ^= hash >> 32;
     }
     for (; i < body.size; i++) {
-        hash = (hash ^ body.data[i]) * UINT64_C(1099511628211);
+        hash = hash_number(hash, body.data[i]);
     }
     return hash;
 }

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kit/base/backoff.h"
 #include "kit/base/clock.h"
 #include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
@@ -300,11 +301,7 @@ count_deaths(struct trial *trial)
 static void
 turn_on(struct trial *trial, int64_t runs)
 {
-    int64_t slow_ms = SLOW_MIN_MS;
-    for (int64_t i = 1; i < runs && slow_ms < SLOW_MAX_MS; i++) {
-        slow_ms *= 2;
-    }
-    slow_ms = slow_ms < SLOW_MAX_MS ? slow_ms : SLOW_MAX_MS;
+    int64_t slow_ms = backoff_doubled_ms(SLOW_MIN_MS, SLOW_MAX_MS, runs);
     trial->is_on = true;
     trial->is_strict = runs > 1;
     trial->until_us = clock_steady_us() + slow_ms * 1000;

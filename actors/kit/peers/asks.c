@@ -22,6 +22,7 @@
 #include <czmq.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
@@ -72,12 +73,9 @@ struct asks {
 struct asks *
 asks_create(const struct settings *settings, int wakeup_fd)
 {
-    struct asks *asks = calloc(1, sizeof *asks);
-    struct entry *entries = calloc(SLAB, sizeof *entries);
-    int32_t *first = calloc(ASKS_MAX, sizeof *first);
-    if (asks == NULL || entries == NULL || first == NULL) {
-        abort();
-    }
+    struct asks *asks = memory_new(1, sizeof *asks);
+    struct entry *entries = memory_new(SLAB, sizeof *entries);
+    int32_t *first = memory_new(ASKS_MAX, sizeof *first);
     *asks = (struct asks){.settings = settings,
                           .wakeup_fd = wakeup_fd,
                           .capacity = SLAB,

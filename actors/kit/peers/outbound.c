@@ -42,6 +42,7 @@
 #include <curl/curl.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 
 #define CONNECTIONS_KEPT 32L
 #define CONNECT_TIMEOUT_MS 2000
@@ -212,10 +213,7 @@ watch(int epoll_fd, int fd)
 struct outbound *
 outbound_create(void)
 {
-    struct outbound *outbound = calloc(1, sizeof *outbound);
-    if (outbound == NULL) {
-        abort();
-    }
+    struct outbound *outbound = memory_new(1, sizeof *outbound);
     outbound->library_us = outbound->armed_us = INT64_MAX;
     outbound->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     outbound->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -377,10 +375,7 @@ outbound_start(struct outbound *outbound, const struct outbound_call *call)
 {
     assert(call->timeout_ms > 0 && call->timeout_ms <= INT32_MAX);
     set_up_multi(outbound);
-    struct transfer *transfer = calloc(1, sizeof *transfer);
-    if (transfer == NULL) {
-        abort();
-    }
+    struct transfer *transfer = memory_new(1, sizeof *transfer);
     transfer->easy = curl_easy_init();
     if (transfer->easy == NULL) {
         abort();

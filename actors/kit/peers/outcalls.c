@@ -21,6 +21,7 @@
 
 #include "kit/base/big_endian.h"
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 
@@ -141,10 +142,7 @@ make_metrics(struct outcalls *outcalls)
 struct outcalls *
 outcalls_create(const char *name, const struct settings *settings)
 {
-    struct outcalls *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        abort();
-    }
+    struct outcalls *made = memory_new(1, sizeof *made);
     made->name = name;
     made->ready_end = &made->ready;
     made->outbound = outbound_create();

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/base/memory.h"
+
 enum { PEER_ID_MAX = 255, BUCKETS = 256 };
 
 /* `held` counts bytes, and OWNED as long as the account is in the table; who brings it to 0 frees it. */
@@ -45,10 +47,7 @@ static _Atomic int64_t held_by_all;
 struct unread *
 unread_create(void)
 {
-    struct unread *unread = calloc(1, sizeof *unread);
-    if (unread == NULL) {
-        abort();
-    }
+    struct unread *unread = memory_new(1, sizeof *unread);
     return unread;
 }
 
@@ -109,10 +108,7 @@ account_of(struct unread *unread, struct slice peer)
             at = &account->next;
         }
     }
-    struct account *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        abort();
-    }
+    struct account *made = memory_new(1, sizeof *made);
     atomic_init(&made->held, OWNED);
     made->size = peer.size;
     memcpy(made->peer, peer.data, peer.size);
@@ -147,10 +143,7 @@ unread_reply(struct unread *unread, void *socket, struct message *request, struc
     if (is_over(account, size)) {
         return MESSAGE_FULL;
     }
-    struct parcel *parcel = malloc(sizeof *parcel + body.size);
-    if (parcel == NULL) {
-        abort();
-    }
+    struct parcel *parcel = memory_room(sizeof *parcel + body.size);
     *parcel = (struct parcel){.account = account, .size = size};
     memcpy(parcel->bytes, body.data, body.size);
     atomic_fetch_add(&account->held, size);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/base/turns.h"
 
 #define AVERAGE_OF 8 /* pieces */
@@ -56,30 +57,20 @@ struct works {
     bool is_ending;
 };
 
-static void *
-room_for(size_t count, size_t size)
-{
-    void *room = calloc(count, size);
-    if (room == NULL) {
-        abort();
-    }
-    return room;
-}
-
 struct works *
 works_create(size_t max)
 {
-    struct works *works = room_for(1, sizeof *works);
+    struct works *works = memory_new(1, sizeof *works);
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
         abort();
     }
     works->max = max;
     works->fd = fd;
-    works->waiting = room_for(2 * max + 1, sizeof *works->waiting);
-    works->turns_of = room_for(2 * max + 1, sizeof *works->turns_of);
-    works->done = room_for(2 * max + 1, sizeof *works->done);
-    works->returned = room_for(2 * max + 1, sizeof *works->returned);
+    works->waiting = memory_new(2 * max + 1, sizeof *works->waiting);
+    works->turns_of = memory_new(2 * max + 1, sizeof *works->turns_of);
+    works->done = memory_new(2 * max + 1, sizeof *works->done);
+    works->returned = memory_new(2 * max + 1, sizeof *works->returned);
     works->turns = turns_create();
     works->average_us = AVERAGE_GUESS_US;
     pthread_mutex_init(&works->lock, NULL);
@@ -282,10 +273,7 @@ works_admits(struct works *works, const struct work *queued, size_t count, const
     pthread_mutex_lock(&works->lock);
     size_t all = works->waiting_count + count + 1;
     size_t there = under_way(works) + count;
-    struct turn *considered = realloc(works->considered, all * sizeof *considered);
-    if (considered == NULL) {
-        abort();
-    }
+    struct turn *considered = memory_resize(works->considered, all * sizeof *considered);
     works->considered = considered;
     for (size_t i = 0; i < works->waiting_count; i++) {
         considered[i] = works->turns_of[i];

@@ -23,7 +23,9 @@
 
 #include <sodium.h>
 
-enum { GREETING = 64, MORE = 1, LONG = 2, COMMAND = 4, RESERVED = 0xF8, PING_SIZE = 7, HASHES_FIRST = 16 };
+#include "kit/base/memory.h"
+
+enum { GREETING = 64, MORE = 1, LONG = 2, COMMAND = 4, RESERVED = 0xF8, PING_SIZE = 7 };
 
 enum place { IN_GREETING, AT_FLAGS, IN_SIZE, IN_BODY };
 
@@ -61,10 +63,7 @@ zmtp_create(bool is_events, int64_t now_ms)
         crypto_shorthash_keygen(hash_key);
         has_key = true;
     }
-    struct zmtp *zmtp = calloc(1, sizeof *zmtp);
-    if (zmtp == NULL) {
-        abort();
-    }
+    struct zmtp *zmtp = memory_new(1, sizeof *zmtp);
     zmtp->is_events = is_events;
     zmtp->tokens = ZMTP_BURST;
     zmtp->tokens_ms = now_ms;
@@ -162,13 +161,7 @@ subscribe(struct zmtp *zmtp, uint64_t hash, size_t size)
     if (zmtp->hash_count == ZMTP_PREFIXES_MAX || zmtp->prefix_bytes > ZMTP_PREFIX_BYTES_MAX) {
         return ZMTP_TOO_MANY;
     }
-    if (zmtp->hash_count == zmtp->hash_capacity) {
-        zmtp->hash_capacity = zmtp->hash_capacity == 0 ? HASHES_FIRST : 2 * zmtp->hash_capacity;
-        zmtp->hashes = realloc(zmtp->hashes, zmtp->hash_capacity * sizeof *zmtp->hashes);
-        if (zmtp->hashes == NULL) {
-            abort();
-        }
-    }
+    zmtp->hashes = memory_grow(zmtp->hashes, &zmtp->hash_capacity, zmtp->hash_count + 1, sizeof *zmtp->hashes);
     zmtp->hashes[zmtp->hash_count++] = hash;
     return ZMTP_FINE;
 }

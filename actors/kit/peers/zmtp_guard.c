@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "kit/base/clock.h"
+#include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
 #include "zmtp.h"
@@ -413,8 +414,7 @@ admit(int fd)
     pthread_mutex_lock(&lock);
     struct entrance *entrance = find_entrance(port);
     if (entrance != NULL && fd < GUARDS_MAX && (!entrance->is_events || take(&entrance->subscribers, 1)) && make_room(entrance)) {
-        struct guard *guard = calloc(1, sizeof *guard);
-        assert(guard != NULL);
+        struct guard *guard = memory_new(1, sizeof *guard);
         *guard = (struct guard){.entrance = entrance,
                                 .place = entrance->count,
                                 .zmtp = zmtp_create(entrance->is_events, steady_ms()),
