@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
  * A factory that was copied before stock is told how productions ended that stock has counted. The ids of productions come of the
- * alarms that caused them: it is told those alarms once more, and would make refills that stock takes for the ones that it has counted.
+ * alarms that caused them: it is told those alarms once more, and would make refills that stock takes for those that it has counted.
  */
 #ifndef LARDER_FACTORY_MEND_H
 #define LARDER_FACTORY_MEND_H

@@ -58,7 +58,7 @@ check_file(struct verify_survey *survey, const struct verify_source *source, str
         }
     }
     db_rollback(source->db);
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    return verify_unread(source, code, why);
 }
 
 /* The shard row, which the rest of this source's snapshot belongs to. */
@@ -74,7 +74,7 @@ check_stream(struct verify_survey *survey, struct verify_source *source, struct 
     if (!db_next(read)) {
         code = db_settle(source->db);
         verify_fault(survey, source->name, "the row of the shard is gone");
-        return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+        return verify_unread(source, code, why);
     }
     source->head = db_i64(read, 0);
     int64_t shards = db_i64(read, 1);
@@ -88,7 +88,7 @@ check_stream(struct verify_survey *survey, struct verify_source *source, struct 
     if (code == ERR_ok) {
         code = verify_kit(survey, source, &incarnation);
     }
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    return verify_unread(source, code, why);
 }
 
 /* What is said at the end of an actor's line. */
@@ -111,7 +111,7 @@ describe(const struct verify_source *source, char words[96], struct err_text *wh
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    return verify_unread(source, code, why);
 }
 
 static err
@@ -130,7 +130,7 @@ prove(struct verify_survey *survey, struct verify_source *source, struct err_tex
         if (code == ERR_ok) {
             code = db_settle(source->db);
         }
-        code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+        code = verify_unread(source, code, why);
     }
     db_rollback(source->db);
     if (code != ERR_ok) {

@@ -93,12 +93,12 @@ look(struct proof *proof, int64_t *charges, struct err_text *why)
     err code = ERR_ok;
     for (int64_t count = CHUNK; code == ERR_ok && count == CHUNK;) {
         code = read_claims(proof, &after, &count);
-        code = code == ERR_ok ? ERR_ok : verify_unread(proof->payment, code, why);
+        code = verify_unread(proof->payment, code, why);
         *charges += count;
         verify_names_clear(&proof->orders);
         if (code == ERR_ok && proof->order != NULL) {
             code = find_orders(proof);
-            code = code == ERR_ok ? ERR_ok : verify_unread(proof->order, code, why);
+            code = verify_unread(proof->order, code, why);
         }
         if (code == ERR_ok) {
             tell_claims(proof);

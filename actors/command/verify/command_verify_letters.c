@@ -223,7 +223,7 @@ verify_read_rows(struct verify_survey *survey, const struct verify_source *sourc
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    return verify_unread(source, code, why);
 }
 
 /* --- the letters --- */
@@ -340,7 +340,7 @@ look_again(void *context, void *all, size_t count, struct err_text *why)
         if (suspects[i].verdict == VERIFY_DIFFERS) {
             code = has_row(&suspects[i], &is);
             suspects[i].verdict = is ? VERIFY_AGREES : VERIFY_DIFFERS;
-            code = code == ERR_ok ? ERR_ok : verify_unread(suspects[i].owner, code, why);
+            code = verify_unread(suspects[i].owner, code, why);
         }
     }
     for (size_t i = 0; i < survey->count; i++) {
@@ -373,7 +373,7 @@ read_all_letters(struct verify_survey *survey, const struct verify_source *dlq, 
     if (code == ERR_ok) {
         code = db_settle(dlq->db);
     }
-    code = code == ERR_ok ? ERR_ok : verify_unread(dlq, code, why);
+    code = verify_unread(dlq, code, why);
     db_rollback(dlq->db);
     return code;
 }

@@ -217,7 +217,7 @@ static err
 compare(struct proof *proof, struct err_text *why)
 {
     err code = read_sides(proof);
-    code = code == ERR_ok ? ERR_ok : verify_unread(proof->menu, code, why);
+    code = verify_unread(proof->menu, code, why);
     db_rollback(proof->menu->db);
     db_rollback(proof->follower->db);
     code = code == ERR_ok ? verify_conclude(&proof->comparison, why) : code;

@@ -290,7 +290,7 @@ judge_chunk(struct proof *proof, struct err_text *why)
         struct account *account = &proof->chunk.accounts[i];
         if (account->order.has_ended && !account->order.is_paid && !account_is_unsold(account)) {
             code = read_timeline(proof, account);
-            code = code == ERR_ok ? ERR_ok : verify_unread(proof->order, code, why);
+            code = verify_unread(proof->order, code, why);
         }
         account->verdict = account_judge(account);
     }
@@ -309,10 +309,10 @@ look_first(struct proof *proof, struct err_text *why)
             code = read_lines(proof, chunk->accounts, after, chunk->accounts[chunk->count - 1].order.n);
             after = chunk->accounts[chunk->count - 1].order.n;
         }
-        code = code == ERR_ok ? ERR_ok : verify_unread(proof->order, code, why);
+        code = verify_unread(proof->order, code, why);
         if (code == ERR_ok) {
             code = read_charges(proof);
-            code = code == ERR_ok ? ERR_ok : verify_unread(proof->payment, code, why);
+            code = verify_unread(proof->payment, code, why);
         }
         if (code == ERR_ok) {
             code = judge_chunk(proof, why);
@@ -381,10 +381,10 @@ look_again(void *context, void *suspects, size_t count, struct err_text *why)
     }
     err code = proof->payment == NULL ? ERR_ok : verify_read_head(proof->payment, &proof->head);
     code = code == ERR_ok ? read_charges(proof) : code;
-    code = code == ERR_ok ? ERR_ok : verify_unread(proof->payment, code, why);
+    code = verify_unread(proof->payment, code, why);
     if (code == ERR_ok) {
         code = read_orders_again(proof);
-        code = code == ERR_ok ? ERR_ok : verify_unread(proof->order, code, why);
+        code = verify_unread(proof->order, code, why);
     }
     if (code == ERR_ok) {
         code = judge_chunk(proof, why);

@@ -209,11 +209,11 @@ look_first(struct proof *proof, struct err_text *why)
     err code = ERR_ok;
     for (bool has_more = true; code == ERR_ok && has_more;) {
         code = read_page(proof, &after, &has_more);
-        code = code == ERR_ok ? ERR_ok : verify_unread(proof->factory, code, why);
+        code = verify_unread(proof->factory, code, why);
         if (code == ERR_ok) {
             code = read_stock(proof);
             code = code == ERR_ok ? judge_chunk(proof) : code;
-            code = code == ERR_ok ? ERR_ok : verify_unread(proof->stock, code, why);
+            code = verify_unread(proof->stock, code, why);
         }
         for (size_t i = 0; code == ERR_ok && i < proof->count; i++) {
             if (proof->chunk[i].verdict == VERIFY_AGREES) {

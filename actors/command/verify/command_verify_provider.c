@@ -73,7 +73,7 @@ static err
 count_of(struct inquiry *inquiry, const char *provider, int64_t *count, struct err_text *why)
 {
     err code = verify_read_number(payment_select_count(inquiry->payment->db, provider), count);
-    return code == ERR_ok ? ERR_ok : verify_unread(inquiry->payment, code, why);
+    return verify_unread(inquiry->payment, code, why);
 }
 
 /* The newest below a number. */
@@ -88,7 +88,7 @@ read_next(struct inquiry *inquiry, int64_t below, struct charge_outside *claim, 
     }
     db_done(read);
     db_rollback(inquiry->payment->db);
-    return code == ERR_ok ? ERR_ok : verify_unread(inquiry->payment, code, why);
+    return verify_unread(inquiry->payment, code, why);
 }
 
 /* --- what the provider says --- */

@@ -143,7 +143,7 @@ verify_read_positions(struct verify_survey *survey, const struct verify_source *
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    code = verify_unread(source, code, why);
     db_rollback(source->db);
     return code;
 }
@@ -171,7 +171,7 @@ verify_read_hostings(struct verify_survey *survey, struct err_text *why)
     if (code == ERR_ok) {
         code = db_settle(survey->dlq->db);
     }
-    code = code == ERR_ok ? ERR_ok : verify_unread(survey->dlq, code, why);
+    code = verify_unread(survey->dlq, code, why);
     db_rollback(survey->dlq->db);
     return code;
 }
@@ -225,7 +225,7 @@ verify_read_cursors(struct verify_survey *survey, const struct verify_source *so
     if (code == ERR_ok) {
         code = db_settle(source->db);
     }
-    return code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    return verify_unread(source, code, why);
 }
 
 /* --- between them --- */

@@ -51,7 +51,7 @@ verify_fault(struct verify_survey *survey, const char *place, const char *format
 err
 verify_unread(const struct verify_source *source, err code, struct err_text *why)
 {
-    return err_say(why, code, "%s: the database cannot be read: %s", source->name, db_error(source->db));
+    return code == ERR_ok ? ERR_ok : err_say(why, code, "%s: the database cannot be read: %s", source->name, db_error(source->db));
 }
 
 const struct verify_source *
@@ -80,7 +80,7 @@ err
 verify_end_snapshot(const struct verify_source *source, err code, struct err_text *why)
 {
     code = code == ERR_ok ? db_settle(source->db) : code;
-    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    code = verify_unread(source, code, why);
     db_rollback(source->db);
     return code;
 }
@@ -141,7 +141,7 @@ has_tables(const struct verify_source *source, bool *are_there, struct err_text 
     if (code == ERR_db_bug) { /* there is no such table */
         code = ERR_ok;
     }
-    code = code == ERR_ok ? ERR_ok : verify_unread(source, code, why);
+    code = verify_unread(source, code, why);
     db_rollback(source->db);
     return code;
 }

@@ -64,7 +64,7 @@ verify_survey_close(struct verify_survey *survey);
 void
 verify_fault(struct verify_survey *survey, const char *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* A database that cannot be read. */
+/* The code; one that is an error says that the database cannot be read. `source` may be NULL when it is ERR_ok. */
 MUST_CHECK err
 verify_unread(const struct verify_source *source, err code, struct err_text *why);
 
