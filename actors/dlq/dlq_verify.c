@@ -304,6 +304,9 @@ static const struct verify_check checks_of_letters[] = {
     {"SELECT l.id FROM $letter l LEFT JOIN $due d ON d.owner = 'deliver' AND d.due_key = l.id WHERE l.state = 0 AND l.kind = 2"
      " AND d.owner IS NULL",
      "the request waits, but no due row will deliver it"},
+    {"SELECT l.id FROM $letter l LEFT JOIN $hosting h ON h.source = l.source AND h.subscriber = l.destination"
+     " WHERE l.state = 0 AND l.kind = 1 AND h.source IS NULL",
+     "it is about a subscriber that is behind, and nothing is kept for that one"},
     {"SELECT l.id FROM $replay_letter x JOIN $replay r ON r.n = x.replay JOIN $letter l ON l.n = x.letter WHERE x.letter > "
      "r.last_letter"
      " OR x.outcome NOT BETWEEN 0 AND 3",
@@ -325,7 +328,7 @@ static const struct verify_check checks_of_replays[] = {
      " OR stop_on_failure NOT IN (0, 1) OR started <= 0 OR selected_to > last_letter",
      "its state or its figures are none that the dlq writes"},
 };
-_Static_assert(DLQ_WAITING == 0 && DLQ_REQUEST == 2, "as the queries have them");
+_Static_assert(DLQ_WAITING == 0 && DLQ_SUBSCRIBER == 1 && DLQ_REQUEST == 2, "as the queries have them");
 _Static_assert(REPLAY_LETTER_DONE == 1 && REPLAY_LETTER_FAILED == 2 && REPLAY_LETTER_LEFT_OUT == 3, "as the queries have them");
 
 static err
