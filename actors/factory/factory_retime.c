@@ -10,6 +10,7 @@
 #include "factory_rules.h"
 #include "kit/base/backoff.h"
 #include "kit/durable/retime.h"
+#include "kit/peers/calls.h"
 
 static err
 retime_production(const struct retiming *retiming, struct due_row *row)

@@ -18,19 +18,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kit/base/actor_class.h"
 #include "kit/db/db.h"
 #include "err.h"
+#include "kit/durable/due_rows.h"
 #include "kit/durable/fingerprint.h"
 #include "kit/peers/party.h"
+#include "kit/peers/waiter.h"
+#include "kit/peers/works.h"
 #include "role.h"
 #include "kit/settings/settings.h"
 #include "wire.h"
-
-struct actor;
-struct batch;
-struct due_row;
-struct retiming;
-struct waiter;
 
 /* --- what comes in --- */
 
@@ -91,51 +89,6 @@ struct batch {
     int64_t now_ms; /* one moment for the whole batch */
 };
 
-/* --- the class --- */
-
-struct actor_class {
-    const char *name;            /* "stock"; its port and shards are in topology.def */
-    const struct db_step *steps; /* its own schema, numbered from 100; NULL: it keeps nothing and has no database */
-    size_t step_count;
-    bool makes_calls;         /* wants batch_call(); all calls go to one party, and bear the class's name */
-    bool erases;              /* what it deletes must not stay in its files, see db_scrub() */
-    int works_max;            /* wants batch_work(), so many under way at the most */
-    bool watches;             /* hears the HEAD of every other actor, as ITEM_HEAD; the latest of each source in a batch */
-    const char *const *peers; /* the actors that it asks, NULL at the end; connected at start. May be NULL */
-
-    /* Makes the state; the shard is taken and the schema applied. Called again after close() when the shard had to be taken anew. */
-    err (*open)(struct actor *actor, void **state, struct err_text *why);
-    void (*close)(void **state);
-
-    /* Handles all items. Returns other than ERR_OK only for a failure of the database, after which everything is rolled back. */
-    err (*handle)(void *state, struct batch *batch);
-
-    /* The batch is on disk: take the copy over. Must not fail. May be NULL. */
-    void (*committed)(void *state);
-
-    /* The batch was rolled back: drop the copy. May be NULL. */
-    void (*dropped)(void *state);
-
-    /* Looks up what the ids of requests stand for (those for which batch_is_looked_up() says so): one read for all, then
-     * item_replay() for each that was done or refused before. NULL: the kit keeps the answers of all writing requests itself, in
-     * its own table, under their ids. */
-    err (*recall)(void *state, struct batch *batch);
-
-    /* The disk of the database is full. True: there is room again, and the batch is tried once more. May be NULL. */
-    bool (*make_room)(void *state);
-
-    /* Each second, inside a batch without items when there are none; may queue SQL and emit. May be NULL. */
-    err (*tick)(void *state, struct batch *batch);
-
-    /* The clock was set (retime.h): says of each due row when it is due from here on, and moves what belongs to it in the actor's own
-     * tables. First it is called without a row, for what counts from a moment but has none. Outside of any batch, before open().
-     * NULL: all of them are retries. */
-    err (*retime)(const struct retiming *retiming, struct due_row *row);
-
-    /* When tick() is wanted before its second is over; INT64_MAX for never. Asked before each wait. May be NULL. */
-    int64_t (*next_ms)(const void *state);
-};
-
 /* --- outcomes: exactly one per request; none means a bug and answers `internal` --- */
 
 /* `reply` is the struct of the op's reply body; encoded at once. */
@@ -175,13 +128,6 @@ item_outcome(const struct item *item);
 struct waiter *
 item_defer(struct batch *batch, struct item *item);
 
-/* Memory for what has to be known when it is answered: all zero, and there for as long as it waits, also when the state is made anew.
- * An ask may bear the waiter as its context, for the same reason. */
-void *
-waiter_keep(struct waiter *waiter, size_t size);
-void *
-waiter_kept(const struct waiter *waiter);
-
 /* It waits for something that has this number in the state, and is found by it. When the state is made anew, the kit refuses it
  * (unavailable). */
 void
@@ -203,19 +149,6 @@ void
 waiter_answer(struct batch *batch, struct waiter **waiter, const void *reply);
 void
 waiter_refuse(struct batch *batch, struct waiter **waiter, err code, const struct wire_problem *problem);
-
-/* Marks the answer of this waiter as a stored one (`replayed` in its header). */
-void
-waiter_mark_replayed(struct waiter *waiter);
-
-/* It waits for something to happen, not for work that is under way: the actor ends without waiting for it, and refuses it
- * (unavailable) by itself when the state is opened anew. The waiter is then gone. */
-void
-waiter_mark_patient(struct waiter *waiter);
-
-/* The request that waits. */
-const struct id *
-waiter_id(const struct waiter *waiter);
 
 /* Whether somebody may have asked before, so that a refusal is final and is kept. */
 bool
@@ -257,18 +190,7 @@ struct ask {
 void
 batch_ask(struct batch *batch, const struct ask *ask);
 
-/* The due time of a row that was given up: it fires only when somebody asks for it, by any.retry. */
-#define DUE_NEVER INT64_MAX
-
 /* Sets the due row of (owner, key), replacing the one there is. It fires once, as an ITEM_DUE, and is gone unless set again. */
-struct due {
-    const char *owner; /* 1..32 characters */
-    struct slice key;  /* 1..64 bytes */
-    int64_t due_ms;
-    int64_t attempts;
-    struct slice payload; /* up to 64 KiB */
-};
-
 void
 batch_due(struct batch *batch, const struct due *due);
 void
@@ -306,17 +228,6 @@ batch_others_are_answered(const struct batch *batch, int64_t since_ms);
  * exactly one ITEM_WORK with this id and context, unless the actor ends; one whose batch could not be committed comes again, as a
  * failure: ERR_unavailable or ERR_internal. When that one, too, fails alone, the waiter with its id is told ERR_internal. It may
  * come after close() and open(): the memory must not point into the state. */
-struct work {
-    struct id id;
-    uint64_t caller; /* whose it is, and what it is about: hashes by which turns are shared out (turns.h) */
-    uint64_t subject;
-    int64_t deadline_ms;                  /* not run after it: it comes as ERR_deadline_exceeded; 0: none */
-    void (*run)(void *memory);            /* on the other thread */
-    bool (*is_right)(const void *memory); /* there too, behind run(): whether its caller came rightly; NULL: that says nothing */
-    void (*discard)(void *memory);        /* frees it: its ITEM_WORK is committed, its batch was dropped, or the actor ends */
-    void *memory;                         /* from the heap; the kit's from here on */
-};
-
 /* False, and nothing is taken: refuse as overloaded. As many as works_max are under way and its caller has most of them, or it
  * would most likely not be done in time. One that was taken may have to make room for another caller's: then it comes as
  * ERR_overloaded. */

@@ -22,7 +22,7 @@
 #include "../support/toy_actor.h"
 #include "kit/base/arena.h"
 #include "kit/base/clock.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 #include "link.h"
 #include "kit/telemetry/log.h"
 #include "message.h"

@@ -11,8 +11,7 @@
 #include <criterion/parameterized.h>
 
 #include "factory/factory.h"
-#include "factory/factory.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 
 struct driver {
     char name[16];

@@ -10,7 +10,7 @@
 
 #include "kit/place/identity.h"
 #include "../support/kit_place.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 #include "kit/telemetry/log.h"
 #include "kit/place/manifest.h"
 #include "kit/place/neighbours.h"

@@ -17,7 +17,7 @@
 #include "command/run/command_process.h"
 #include "kit/db/db_driver.h"
 #include "../support/kit_place.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 
 #define STEPS_MAX 128
 #define LINES_MAX 512

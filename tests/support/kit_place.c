@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 #include "patience.h"
 
 static bool

@@ -14,7 +14,7 @@
 
 #include "kit/actor.h"
 #include "command/run/command_process.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 
 struct frozen {
     char list[16];

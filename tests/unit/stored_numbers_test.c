@@ -21,7 +21,7 @@
 #include "kit/durable/due_rows.h"
 #include "kit/durable/fingerprint.h"
 #include "kit/stream/inbox.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 #include "order/order_row.h"
 #include "kit/peers/party.h"
 #include "stock/stock_rules.h"

@@ -22,7 +22,7 @@
 
 #include "command/run/command_process.h"
 #include "kit/base/memory.h"
-#include "kit/durable/kit_schema.h"
+#include "kit/place/kit_schema.h"
 #include "kit/settings/topology.h"
 
 static const char *const names[] = {"stock", "factory", "sales", "product", "user", "order", "payment", "dlq"};

@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 #include "kit/place/actor_database.h"
-#include "kit/durable/actor_schema.h"
+#include "kit/place/actor_schema.h"
 #include "command/run/command_process.h"
 #include "kit/db/db.h"
 

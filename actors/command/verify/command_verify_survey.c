@@ -17,7 +17,7 @@
 #include "dlq/dlq.h"
 #include "factory/factory.h"
 #include "kit/settings/topology.h"
-#include "kit/durable/actor_schema.h"
+#include "kit/place/actor_schema.h"
 #include "order/order.h"
 #include "payment/payment.h"
 #include "product/product.h"

@@ -3,10 +3,21 @@
 #ifndef LARDER_KIT_DUE_ROWS_H
 #define LARDER_KIT_DUE_ROWS_H
 
-#include "kit/actor.h"
 #include "kit/base/arena.h"
 #include "kit/db/db.h"
 #include "part.h"
+
+/* The due time of a row that was given up: it fires only when somebody asks for it, by any.retry. */
+#define DUE_NEVER INT64_MAX
+
+/* As it is set; it fires once. */
+struct due {
+    const char *owner; /* 1..32 characters */
+    struct slice key;  /* 1..64 bytes */
+    int64_t due_ms;
+    int64_t attempts;
+    struct slice payload; /* up to 64 KiB */
+};
 
 /* Those that have come, as they are read; slices lie in the arena. */
 struct due_row {

@@ -70,20 +70,6 @@ retime_row(const struct actor_class *class, const struct retiming *retiming, str
     return code;
 }
 
-void
-retime_calls(const struct retiming *retiming, struct calls *calls, struct due_row *row)
-{
-    int64_t doubted_ms = retimed(retiming, calls->doubted_ms, 0);
-    if (calls->doubted_ms == 0 || doubted_ms == calls->doubted_ms) {
-        return;
-    }
-    struct wire_buffer payload = {0};
-    calls->doubted_ms = doubted_ms;
-    calls_encode(calls, &payload);
-    row->payload = arena_copy(retiming->arena, wire_buffer_slice(&payload));
-    wire_buffer_fini(&payload);
-}
-
 static err
 retime_parked(const struct retiming *retiming, int64_t *changed)
 {

@@ -9,11 +9,12 @@
 #ifndef LARDER_KIT_RETIME_H
 #define LARDER_KIT_RETIME_H
 
-#include "kit/actor.h"
+#include "kit/base/actor_class.h"
 #include "kit/base/arena.h"
-#include "kit/peers/calls.h"
 #include "kit/db/db.h"
 #include "due_rows.h"
+
+struct settings;
 
 struct retiming {
     struct db *db;
@@ -32,10 +33,6 @@ retimed(const struct retiming *retiming, int64_t at_ms, int64_t patience_ms)
     int64_t last_ms = retiming->now_ms + patience_ms;
     return later_ms < last_ms ? later_ms : last_ms;
 }
-
-/* What the payload of the row, which `calls` was read from, remembers of moments; a new one lies in the arena. */
-void
-retime_calls(const struct retiming *retiming, struct calls *calls, struct due_row *row);
 
 /* Goes through all that waits in this actor's database, in the transaction of the caller. `changed` counts the rows that were
  * moved. */

@@ -117,3 +117,17 @@ calls_encode(const struct calls *calls, struct wire_buffer *out)
         wire_buffer_append(out, calls->past.data, calls->past.size);
     }
 }
+
+void
+retime_calls(const struct retiming *retiming, struct calls *calls, struct due_row *row)
+{
+    int64_t doubted_ms = retimed(retiming, calls->doubted_ms, 0);
+    if (calls->doubted_ms == 0 || doubted_ms == calls->doubted_ms) {
+        return;
+    }
+    struct wire_buffer payload = {0};
+    calls->doubted_ms = doubted_ms;
+    calls_encode(calls, &payload);
+    row->payload = arena_copy(retiming->arena, wire_buffer_slice(&payload));
+    wire_buffer_fini(&payload);
+}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kit/durable/retime.h"
 #include "wire.h"
 
 #define CALLS_HISTORY_MAX 32
@@ -58,5 +59,9 @@ calls_again(int64_t in_a_row, int64_t retry_attempts, bool has_letter);
 /* Appends the payload. */
 void
 calls_encode(const struct calls *calls, struct wire_buffer *out);
+
+/* What the payload of the row, which `calls` was read from, remembers of moments; a new one lies in the arena. */
+void
+retime_calls(const struct retiming *retiming, struct calls *calls, struct due_row *row);
 
 #endif

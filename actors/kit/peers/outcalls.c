@@ -24,6 +24,7 @@
 #include "kit/base/memory.h"
 #include "kit/telemetry/log.h"
 #include "kit/telemetry/metrics.h"
+#include "kit/settings/settings.h"
 
 enum { PAYLOAD_SIZE = 33, WORDS_SIZE = 400 };
 

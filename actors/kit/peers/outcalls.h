@@ -18,6 +18,7 @@
 #define OUTCALLS_OWNER "party"
 
 struct outcalls;
+struct settings;
 
 /* `name` is the party's, for people: that of the actor that calls it. It must live as long. */
 struct outcalls *

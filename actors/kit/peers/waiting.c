@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kit/actor.h"
 #include "kit/base/memory.h"
+#include "waiter.h"
 
 enum { KEPT_MAX = 4096 };
 

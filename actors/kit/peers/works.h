@@ -16,7 +16,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "kit/actor.h"
+#include "err.h"
+#include "id.h"
+
+/* One piece; see batch_work() in actor.h. */
+struct work {
+    struct id id;
+    uint64_t caller; /* whose it is, and what it is about: hashes by which turns are shared out (turns.h) */
+    uint64_t subject;
+    int64_t deadline_ms;                  /* not run after it: it comes as ERR_deadline_exceeded; 0: none */
+    void (*run)(void *memory);            /* on the other thread */
+    bool (*is_right)(const void *memory); /* there too, behind run(): whether its caller came rightly; NULL: that says nothing */
+    void (*discard)(void *memory);        /* frees it: its ITEM_WORK is committed, its batch was dropped, or the actor ends */
+    void *memory;                         /* from the heap; the kit's from here on */
+};
 
 struct works;
 

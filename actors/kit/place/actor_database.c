@@ -11,7 +11,7 @@
  */
 #include "actor_database.h"
 
-#include "kit/durable/actor_schema.h"
+#include "actor_schema.h"
 #include "identity.h"
 
 err

@@ -3,7 +3,7 @@
 #ifndef LARDER_KIT_ACTOR_DATABASE_H
 #define LARDER_KIT_ACTOR_DATABASE_H
 
-#include "kit/actor.h"
+#include "kit/base/actor_class.h"
 #include "kit/db/db.h"
 #include "manifest.h"
 

@@ -3,7 +3,7 @@
 #ifndef LARDER_KIT_ACTOR_SCHEMA_H
 #define LARDER_KIT_ACTOR_SCHEMA_H
 
-#include "kit/actor.h"
+#include "kit/base/actor_class.h"
 #include "kit/db/db.h"
 
 /* Brings the database of a class up to date; see db_migrate(). */
