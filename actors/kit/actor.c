@@ -30,8 +30,8 @@
 #include "kit/telemetry/log_often.h"
 #include "kit/place/manifest.h"
 #include "kit/settings/topology.h"
-#include "kit/peers/zmtp.h"
-#include "kit/peers/zmtp_guard.h"
+#include "kit/sockets/zmtp.h"
+#include "kit/sockets/zmtp_guard.h"
 
 enum { TAKE_MAX_MS = 15000, SEND_HWM = 4096, RECEIVE_HWM = 1024, UNREAD_MS = 30000, READY_LATE_MS = 10000 };
 

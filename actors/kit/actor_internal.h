@@ -25,7 +25,7 @@
 #include "kit/durable/shard.h"
 #include "kit/stream/source.h"
 #include "kit/durable/trial.h"
-#include "kit/peers/unread.h"
+#include "kit/sockets/unread.h"
 #include "kit/base/wakeup.h"
 #include "kit/stream/watches.h"
 #include "kit/peers/waiting.h"

@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-#include "kit/actor.h"
+#include "actor.h"
 
 struct dispatch {
     /* Notes what handle() will need to have read; `field` is what lies in the body at that offset. An item that it refuses is not

@@ -18,8 +18,8 @@
 #include "actor_internal.h"
 #include "kit/base/clock.h"
 #include "kit/telemetry/log.h"
-#include "kit/peers/zmtp.h"
-#include "kit/peers/zmtp_guard.h"
+#include "kit/sockets/zmtp.h"
+#include "kit/sockets/zmtp_guard.h"
 
 enum { FETCH_TIMEOUT_MS = 2000, BURY_TIMEOUT_MS = 2000, FAILURE_PAUSE_MS = 500, TRIED_MAX = 32, REFUSED_MAX = 1000 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MPL-2.0 */
-#include "kit/peers/zmtp.h"
+#include "kit/sockets/zmtp.h"
 
 #include <stdlib.h>
 #include <string.h>
