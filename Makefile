@@ -233,7 +233,7 @@ lint-packages:
 	@$(call install_packages,$(PACKAGES_LINT))
 
 lint: lint-packages all
-	@CFLAGS_PKG='$(CFLAGS_PKG)' INCLUDES='$(INCLUDES)' tests/lint
+	@CFLAGS_PKG='$(CFLAGS_PKG)' INCLUDES='$(INCLUDES)' OUT='$(OUT)' tests/lint
 
 format: lint-packages
 	clang-format -i $$(git ls-files '*.c' '*.h')
