@@ -295,7 +295,7 @@ take_plan(struct command_line *line, struct plan *plan, struct err_text *why)
         {"--op", .text = &op_name},
         {"--endpoint", .text = &plan->endpoint},
         {"--product", .text = &plan->product},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     if (code == ERR_ok) {

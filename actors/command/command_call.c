@@ -120,7 +120,7 @@ call_options(struct command_line *line, struct call *call, struct err_text *why)
         {"--id", .text = &call->id_text},
         {"--shard", .number = &call->shard, .lo = 0, .hi = 255},
         {"--timeout-ms", .number = &call->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     if (code == ERR_ok) {

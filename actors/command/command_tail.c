@@ -274,7 +274,7 @@ tail_run(struct command_line *line)
         {"--json", .is_there = &tail.as_json},
         {"--heads", .is_there = &tail.shows_heads},
         {"--count", .number = &tail.left, .lo = 1, .hi = INT64_MAX},
-        {NULL},
+        {0},
     };
     struct err_text why;
     err code = command_take(line, options, &why);

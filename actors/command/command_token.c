@@ -37,7 +37,7 @@ token_options(struct command_line *line, struct wanted *wanted, struct err_text 
         {"--role", .text = &wanted->role},
         {"--user", .text = &wanted->user},
         {"--ttl", .number = &wanted->ttl_ms, .lo = TTL_MS_MIN, .hi = TTL_MS_MAX},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     return code == ERR_ok ? command_rest(line, 0, 0, why) : code;

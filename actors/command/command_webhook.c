@@ -63,7 +63,7 @@ read_flags(struct command_line *line, struct telling *telling, struct err_text *
         {"--amount", .text = &telling->amount},
         {"--currency", .text = &telling->currency},
         {"--url", .text = &telling->url},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     return code == ERR_ok ? command_rest(line, 2, 2, why) : code;

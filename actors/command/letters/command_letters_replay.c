@@ -383,7 +383,7 @@ take_options(struct replay_order *order, struct err_text *why)
         {"--rate", .number = &order->rate, .lo = 1, .hi = REPLAYS_RATE_MAX},
         {"--canary", .number = &order->canary, .lo = 1, .hi = REPLAYS_CANARY_MAX},
         {"--wait", .text = &wait},
-        {NULL},
+        {0},
     };
     err code = command_take(order->letters.line, options, why);
     if (code == ERR_ok && wait != NULL) {

@@ -221,7 +221,7 @@ take_arguments(struct resolving *resolving, struct command_line *line, struct er
         {"--yes", .is_there = &resolving->is_said},
         {"--reason", .text = &resolving->reason},
         {"--author", .text = &resolving->author},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     if (code == ERR_ok) {

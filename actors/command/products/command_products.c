@@ -160,7 +160,7 @@ take_listing(struct command_line *line, struct listing *listing, struct err_text
         {"--csv", .is_there = &is_csv},
         {"--category", .text = &listing->category},
         {"--timeout-ms", .number = &listing->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     listing->shape = is_csv ? AS_CSV : is_json ? AS_JSON : AS_TABLE;

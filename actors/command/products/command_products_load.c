@@ -559,7 +559,7 @@ take_load(struct command_line *line, struct load *load, struct err_text *why)
         {"--dry-run", .is_there = &load->is_dry},
         {"--format", .text = &format},
         {"--timeout-ms", .number = &load->timeout_ms, .lo = 1, .hi = TIMEOUT_MS_MAX},
-        {NULL},
+        {0},
     };
     err code = command_take(line, options, why);
     if (code == ERR_ok) {
