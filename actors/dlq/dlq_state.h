@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * What the parts of the dlq share. From the lowest to the highest, and calls go downwards only: dlq_room.c, dlq_meters.c; dlq_letters.c
- * (what there is), dlq_runs.c (replays under way), dlq_view.c, dlq_callers.c, dlq_delivery.c, dlq_owner.c (asking who keeps the row),
- * dlq_outcome.c, dlq_burial.c, dlq_sending.c, dlq_replay.c, dlq_request.c; the files of hosting/ stand on dlq_letters.c alone; dlq.c
- * (messages in, life). Not for others.
+ * What the parts of the dlq share. From the lowest to the highest, and calls go downwards only: dlq_room.c, dlq_meters.c;
+ * dlq_letters.c (what there is), dlq_runs.c (replays under way), dlq_view.c, dlq_callers.c, dlq_delivery.c, dlq_owner.c (asking who
+ * keeps the row), dlq_outcome.c, dlq_burial.c, dlq_sending.c, dlq_replay.c, dlq_request.c; the files of hosting/ stand on
+ * dlq_letters.c alone; dlq.c (messages in, life). Not for others.
  *
  * handle() sees a batch that may be dropped: what a part keeps in memory changes in its committed() hook, or is taken back in its
  * dropped() hook.
@@ -214,8 +214,7 @@ dlq_request_handle_due(struct dlq *dlq, struct batch *batch, struct item *item);
 MUST_CHECK err
 dlq_request_handle_reply(struct dlq *dlq, struct batch *batch, struct item *item);
 
-/* --- dlq_hosting.c, dlq_receive.c, dlq_subscription.c, dlq_host.c: events kept for subscribers that are behind and for clients without
- * a database --- */
+/* --- dlq_hosting.c, dlq_receive.c, dlq_subscription.c, dlq_host.c: events kept for subscribers and clients without a database --- */
 
 MUST_CHECK err
 dlq_host_handle_head(struct dlq *dlq, struct batch *batch, struct item *item);

@@ -88,7 +88,8 @@ order_bury(struct order_actor *order, const struct order_letter *letter);
 
 /* --- order_ask.c --- */
 
-/* Why something was asked. The context of a step and of a stray charge says which, by its number; that of product.get is the waiter. */
+/* Why something was asked. The context of a step and of a stray charge says which, by its number; that of product.get is the
+ * waiter. */
 enum order_ask_kind { ASKS_STEP, ASKS_STRAY, ASKS_MENU };
 
 void *

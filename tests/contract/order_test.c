@@ -1350,8 +1350,8 @@ await_asked_all(struct stage *stage, enum op op, int times)
     await_asked(stage->stock[1], op, times);
 }
 
-/* Attempts are short here, so an answer may be late. Its charge has come to the provider's actor, which would count it later otherwise,
- * as somebody's next step. */
+/* Attempts are short here, so an answer may be late. Its charge has come to the provider's actor, which would count it later
+ * otherwise, as somebody's next step. */
 static struct seen
 unpaid_order(struct stage *stage)
 {

@@ -5,10 +5,10 @@
  *
  *       search URL LETTERS ROUNDS     e.g. search sqlite:/tmp/search 1000000 21
  *
- *   Three tables side by side in one database: `zones` as the dlq has it; `few` with indexes by id, key and destination; `all` with one
- *   for each column that filters name. They are filled in turn, CHUNK letters each, and then asked in turn for a page of 100 by each
- *   filter, one that many letters pass and one that only the RARE first ones do. Prints a table: medians, and each plain one divided
- *   by the dlq's.
+ *   Three tables side by side in one database: `zones` as the dlq has it; `few` with indexes by id, key and destination; `all` with
+ *   one for each column that filters name. They are filled in turn, CHUNK letters each, and then asked in turn for a page of 100 by
+ *   each filter, one that many letters pass and one that only the RARE first ones do. Prints a table: medians, and each plain one
+ *   divided by the dlq's.
  *
  * LIMITS
  *   The store alone: messages are neither sent nor read, so differences are larger here than a client sees them. The database must not
